@@ -1,0 +1,360 @@
+//! The one table of errors (R43): the same name and number on the wire, in logs, metrics and records.
+//!
+//! A number never changes its meaning and is never used again. `docs/PROTOCOL.md` and `callgate explain CODE` are made
+//! from this table.
+
+use crate::v1::{Error, ErrorCode};
+
+/// What there is to know about an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ErrorInfo {
+    /// Its number on the wire.
+    pub code: ErrorCode,
+    /// The rule behind it, such as `R10`.
+    pub rule: &'static str,
+    /// What is wrong, in one sentence.
+    pub text: &'static str,
+    /// What to change, in one sentence.
+    pub mend: &'static str,
+}
+
+impl ErrorInfo {
+    /// The stable name, such as `CONNECTION_ON_INVALID_PORT`.
+    pub fn name(&self) -> &'static str {
+        self.code.as_str_name()
+    }
+
+    /// The stable number.
+    pub fn number(&self) -> i32 {
+        self.code as i32
+    }
+}
+
+impl From<&ErrorInfo> for Error {
+    fn from(info: &ErrorInfo) -> Self {
+        Self { code: info.code.into(), rule: info.rule.into(), text: info.text.into(), mend: info.mend.into() }
+    }
+}
+
+impl From<ErrorCode> for Error {
+    fn from(code: ErrorCode) -> Self {
+        lookup(code).into()
+    }
+}
+
+/// The entry of `code`. A code without an entry, which a test forbids, is answered as `INTERNAL`.
+pub fn lookup(code: ErrorCode) -> &'static ErrorInfo {
+    TABLE.iter().find(|info| info.code == code).unwrap_or(&INTERNAL)
+}
+
+/// The entry with this name, in any case, or with this number.
+pub fn lookup_name(name_or_number: &str) -> Option<&'static ErrorInfo> {
+    let number = name_or_number.parse::<i32>().ok();
+    TABLE.iter().find(|info| info.name().eq_ignore_ascii_case(name_or_number) || Some(info.number()) == number)
+}
+
+const fn entry(code: ErrorCode, rule: &'static str, text: &'static str, mend: &'static str) -> ErrorInfo {
+    ErrorInfo { code, rule, text, mend }
+}
+
+const INTERNAL: ErrorInfo = entry(
+    ErrorCode::Internal,
+    "R43",
+    "The gateway met a condition that should not exist.",
+    "Report it with the gateway's log of this minute.",
+);
+
+/// Every error, in the order of the numbers.
+pub static TABLE: &[ErrorInfo] = &[
+    entry(
+        ErrorCode::FrameTooLarge,
+        "R41a",
+        "A frame announced more bytes than are allowed.",
+        "Send frames of at most 4 KiB before the session is open and 64 KiB after; a wrong length usually means that the two sides lost their place in the stream.",
+    ),
+    entry(
+        ErrorCode::FrameMalformed,
+        "R41a",
+        "A frame did not hold a ToGateway message.",
+        "Encode one ToGateway message per frame, after a 4-byte big-endian length of the message alone.",
+    ),
+    entry(
+        ErrorCode::VersionUnsupported,
+        "R43",
+        "None of the protocol versions in Hello is spoken here.",
+        "Offer version 1 in Hello, or use a gateway that speaks the app's version.",
+    ),
+    entry(
+        ErrorCode::OutOfOrder,
+        "R43",
+        "The message is not allowed in this state of the session.",
+        "Send Hello, then OpenRequest, then AuthResponse if a challenge came, and requests only after Opened; don't send Hello or OpenRequest again.",
+    ),
+    entry(
+        ErrorCode::UnknownRequest,
+        "R43",
+        "The message is of no kind that this gateway knows.",
+        "Check the version in Welcome: the request belongs to a later one.",
+    ),
+    entry(
+        ErrorCode::OpenTimeout,
+        "R41a",
+        "The session was not open in time.",
+        "Finish the TLS handshake, Hello and OpenRequest within the open timeout (10 s by default).",
+    ),
+    entry(
+        ErrorCode::HeartbeatTimeout,
+        "R39",
+        "Nothing was heard for two heartbeat intervals.",
+        "Send a Heartbeat once in every interval that Opened names, and read what the gateway sends.",
+    ),
+    entry(
+        ErrorCode::SlowConsumer,
+        "R41",
+        "The app read too slowly, and what waited for it reached the limit.",
+        "Read without pausing, do slow work elsewhere, or monitor fewer devices in one session.",
+    ),
+    entry(
+        ErrorCode::TooManyRequests,
+        "R41a",
+        "More requests were waiting for their answers than are allowed.",
+        "Wait for answers before sending more requests.",
+    ),
+    entry(
+        ErrorCode::InvalidArgument,
+        "R43",
+        "A field of the request has a value that is not allowed.",
+        "Compare the request's fields with the ranges in the protocol's description.",
+    ),
+    entry(
+        ErrorCode::AuthenticationFailed,
+        "R14",
+        "User name or password is wrong.",
+        "Check both; an operator finds the true reason in the gateway's records.",
+    ),
+    entry(
+        ErrorCode::CtiNotEnabled,
+        "R9",
+        "The user is not in the group Standard CTI Enabled.",
+        "Ask the operator to put the user into the group Standard CTI Enabled.",
+    ),
+    entry(
+        ErrorCode::ConnectionOnInvalidPort,
+        "R10",
+        "The user must use the secure door, and this is the clear one.",
+        "Connect by TLS to port 2749 with the app's certificate, or take the user out of the group Standard CTI Secure Connection.",
+    ),
+    entry(
+        ErrorCode::UserNotAuthorizedForSecurity,
+        "R10",
+        "The user is not in the group Standard CTI Secure Connection, which the secure door demands.",
+        "Put the user into the group Standard CTI Secure Connection, or connect to port 2748.",
+    ),
+    entry(
+        ErrorCode::CertificateIdentityMismatch,
+        "R11",
+        "The certificate belongs to another user or instance than the one that asks to open.",
+        "Open with the user and instance that the certificate was issued for, or get a certificate for this instance.",
+    ),
+    entry(
+        ErrorCode::InstanceAlreadyOpen,
+        "R12",
+        "This instance has a session already.",
+        "Give each running app its own instance and certificate, or close the other session first.",
+    ),
+    entry(
+        ErrorCode::ModeNonSecure,
+        "R2",
+        "The gateway is in non-secure mode, in which there is no secure door.",
+        "Connect to port 2748, or set the cluster security mode to mixed.",
+    ),
+    entry(
+        ErrorCode::InvalidInstance,
+        "R28",
+        "The instance is not 1 to 128 of a-z, A-Z and 0-9.",
+        "Use letters and digits only.",
+    ),
+    entry(
+        ErrorCode::AuthenticationMethodRefused,
+        "R14",
+        "This way to authenticate is not offered on this door.",
+        "Use the certificate on port 2749 and SCRAM-SHA-256 on port 2748.",
+    ),
+    entry(
+        ErrorCode::TooManySessions,
+        "R41a",
+        "The gateway has as many sessions as it may.",
+        "Close sessions that aren't needed, or raise limits.sessions.",
+    ),
+    entry(
+        ErrorCode::TooManySessionsOfUser,
+        "R41a",
+        "The user has as many sessions as it may.",
+        "Close sessions that aren't needed, or raise limits.sessions_per_user.",
+    ),
+    entry(
+        ErrorCode::TooManyConnections,
+        "R41a",
+        "As many connections are waiting to be opened as may be.",
+        "Try again after a short and growing delay, or raise limits.opening_connections.",
+    ),
+    entry(
+        ErrorCode::TooManyTries,
+        "R41a",
+        "Too many tries to open failed from this address.",
+        "Wait a minute; then find out why the tries fail before trying again.",
+    ),
+    entry(
+        ErrorCode::DeviceUnknown,
+        "R13",
+        "No such device is associated with the user.",
+        "List the devices to see what the user may monitor, or ask the operator to associate the device.",
+    ),
+    entry(
+        ErrorCode::PageTokenInvalid,
+        "R43",
+        "The page token is not one that the gateway gave.",
+        "Start again without a token.",
+    ),
+    entry(
+        ErrorCode::TooManyMonitors,
+        "R41a",
+        "The session monitors as many devices as it may.",
+        "Unmonitor devices, open another instance, or raise limits.monitors_per_session.",
+    ),
+    entry(
+        ErrorCode::CertificateMissing,
+        "R3",
+        "The app showed no certificate on the secure door.",
+        "Configure the app with its certificate and key.",
+    ),
+    entry(
+        ErrorCode::CertificateUnknownIssuer,
+        "R3",
+        "The app's certificate comes from a CA that is not among the client CAs.",
+        "Use a certificate that this gateway issued, or add its CA to tls.client_ca.",
+    ),
+    entry(
+        ErrorCode::CertificateExpired,
+        "R3",
+        "The app's certificate has expired.",
+        "Issue the app a new certificate, and check the clocks of both machines.",
+    ),
+    entry(
+        ErrorCode::CertificateNotYetValid,
+        "R3",
+        "The app's certificate is not valid yet.",
+        "Check the clocks of both machines.",
+    ),
+    entry(
+        ErrorCode::CertificateRevoked,
+        "R3",
+        "The app's certificate was revoked.",
+        "Issue the app a new certificate, if it should still connect.",
+    ),
+    entry(
+        ErrorCode::CertificateWrongUsage,
+        "R3",
+        "The app's certificate is not for TLS clients.",
+        "Use a certificate with the extended key usage clientAuth.",
+    ),
+    entry(
+        ErrorCode::CertificateNotInLedger,
+        "R3",
+        "The app's certificate is not in the gateway's ledger, so it counts as unknown although its chain is good.",
+        "Issue the certificate with this gateway: a good chain alone is not enough.",
+    ),
+    entry(
+        ErrorCode::HandshakeFailed,
+        "R3",
+        "The TLS handshake failed.",
+        "Use TLS 1.3, or 1.2 with ECDHE and an AEAD suite, and trust the gateway's CA in the app; the log names the cause.",
+    ),
+    entry(
+        ErrorCode::CertificateInvalid,
+        "R3",
+        "The app's certificate or its proof of possession is not valid.",
+        "Check that certificate and key belong together and that the file is whole.",
+    ),
+    entry(
+        ErrorCode::GatewayStopping,
+        "R42",
+        "The gateway is stopping.",
+        "Connect again after a short and growing delay.",
+    ),
+    entry(ErrorCode::ClosedByApp, "R43", "The app closed the session.", "Nothing needs to be done."),
+    entry(
+        ErrorCode::ConnectionLost,
+        "R43",
+        "The connection ended without a Close.",
+        "Look for the reason on the side that did not close it.",
+    ),
+    entry(
+        ErrorCode::KeysUserNotAuthorized,
+        "R16",
+        "The user is not in all three groups that SRTP keys need.",
+        "Put the user into Standard CTI Enabled, Standard CTI Secure Connection and Standard CTI Allow Reception of SRTP Key Material.",
+    ),
+    entry(
+        ErrorCode::KeysUnavailableMode,
+        "R2",
+        "No key leaves a gateway in non-secure mode.",
+        "Set the cluster security mode to mixed.",
+    ),
+    entry(ErrorCode::KeysUnavailableDoor, "R16", "No key leaves by the clear door.", "Connect by TLS to port 2749."),
+    entry(
+        ErrorCode::KeysUnavailableMonitoredLate,
+        "R16",
+        "The session began to monitor the device's media after this generation was first seen.",
+        "Monitor the device before its calls begin; the next generation's keys will come.",
+    ),
+    entry(
+        ErrorCode::KeysUnavailableSwitch,
+        "R42b",
+        "The switch side doesn't know the key: the answer of the call was not seen, or its key can't be used.",
+        "Check that the switch's feed is whole; the next re-INVITE that repeats the keys heals it.",
+    ),
+    entry(
+        ErrorCode::KeysUnavailableAuditUnavailable,
+        "R21",
+        "The disclosure can't be recorded, and what can't be recorded doesn't leave.",
+        "Make room for the audit log, or mend its disk.",
+    ),
+    entry(
+        ErrorCode::KeysUnavailableGatewayRestarted,
+        "R40",
+        "The gateway was restarted after this stream was keyed.",
+        "Wait for the stream's next generation, or the next call.",
+    ),
+    INTERNAL,
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn r43_every_code_has_one_entry_and_numbers_rise() {
+        assert!(TABLE.windows(2).all(|pair| pair[0].number() < pair[1].number()));
+        for number in 1..=TABLE.last().unwrap().number() {
+            if let Ok(code) = ErrorCode::try_from(number) {
+                assert_eq!(lookup(code).code, code, "{} has no entry", code.as_str_name());
+            }
+        }
+    }
+
+    #[test]
+    fn r43_every_entry_says_what_and_how_to_mend_it() {
+        for info in TABLE {
+            assert!(info.rule.starts_with('R'), "{}", info.name());
+            assert!(info.text.ends_with('.') && info.mend.ends_with('.'), "{}", info.name());
+        }
+    }
+
+    #[test]
+    fn names_and_numbers_are_found() {
+        assert_eq!(lookup_name("connection_on_invalid_port").unwrap().number(), 202);
+        assert_eq!(lookup_name("202").unwrap().name(), "CONNECTION_ON_INVALID_PORT");
+        assert_eq!(lookup_name("0"), None);
+    }
+}

@@ -1,0 +1,1 @@
+//! Users, groups, devices, and who is associated with what.

@@ -1,0 +1,22 @@
+//! Callgate: an open CTI gateway.
+//!
+//! It stands between telephone switches and the applications that watch calls, and gives the SRTP keys of a call to
+//! exactly those that may have them. `docs/ARCHITECTURE.md` shows the house and the way of a call through it.
+#![forbid(unsafe_code)]
+
+// The floors of the house, from the ground up: a module uses only modules above it in this list.
+pub mod model;
+
+pub mod policy;
+pub mod switch;
+
+pub mod config;
+pub mod directory;
+pub mod trust;
+
+pub mod hub;
+
+pub mod cti;
+
+pub mod client;
+pub mod gateway;

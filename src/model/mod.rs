@@ -1,0 +1,22 @@
+//! The words of the domain: names, calls, streams, keys, events. No IO, no clock, no randomness.
+
+mod access;
+mod address;
+mod event;
+mod id;
+mod key;
+mod secret;
+mod suite;
+
+pub use access::{Door, Group, Groups, Mode, UnknownGroup};
+pub use address::{Address, Transport};
+pub use event::{
+    CallDirection, CallRef, CallState, Codec, EndCause, EventBody, EventClass, MediaOpened, MediaStopped, Party,
+    Protection, StopCause, StreamDirection, SwitchEvent,
+};
+pub use id::{
+    CallId, DeviceName, Generation, InstanceId, LineNumber, NameError, StreamId, SwitchName, Timestamp, UserName,
+};
+pub use key::{KeyError, KeyMaterial, MasterKey, Mki, SessionParameters};
+pub use secret::Secret;
+pub use suite::{Cipher, Suite, UnknownSuite};

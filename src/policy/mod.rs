@@ -1,0 +1,1 @@
+//! The pure decisions: who opens a session, and what a session may see of a media event.

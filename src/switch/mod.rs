@@ -1,0 +1,1 @@
+//! Southbound: what a PBX says becomes events.
