@@ -1,1 +1,50 @@
-//! Northbound: doors and workers.
+//! Northbound: the doors that apps come in by, and the workers that their sessions live on.
+//!
+//! A door accepts, shakes hands and runs [`opening`](mod@opening) on the runtime's threads. An open session moves to a
+//! worker: one thread that owns the sockets of its sessions, judges each event by [`crate::policy`], writes the record
+//! and sends. The state machines of opening and of an open session are pure; the shells around them own the sockets.
+
+mod audit;
+mod door;
+mod encode;
+mod opening;
+mod registry;
+mod scram;
+mod session;
+mod socket;
+mod subscribers;
+mod worker;
+
+#[cfg(test)]
+mod tests;
+
+pub use door::{Door, DoorError};
+pub use registry::Registry;
+pub use scram::Decoy;
+pub use worker::{WorkerHandle, WorkerSettings, spawn_worker};
+
+use std::{sync::Arc, time::Duration};
+
+use crate::{
+    config::{Heartbeat, Limits},
+    directory::Directory,
+    model::Mode,
+};
+
+/// What every door and session needs to know, fixed while the gateway runs.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The cluster security mode (R2).
+    pub mode: Mode,
+    /// Both kinds of users may use both doors (R10).
+    pub lenient_doors: bool,
+    /// The range of heartbeat intervals (R39).
+    pub heartbeat: Heartbeat,
+    /// The bounds of R41a.
+    pub limits: Limits,
+    /// Users and devices.
+    pub directory: Arc<Directory>,
+}
+
+/// How long the end of a connection waits until the app has read the last message.
+const FAREWELL: Duration = Duration::from_secs(1);

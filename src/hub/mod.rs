@@ -1,1 +1,251 @@
-//! Topics.
+//! Events and requests between switches and workers.
+//!
+//! The hub owns one topic per device: numbers, the calls in progress, and which workers have subscribers. An event is
+//! handed once to each of those workers, as one shared object. Requests of sessions and events go through the same
+//! first-in-first-out queues, so "before" and "after" mean the same everywhere (R16).
+//!
+//! [`Hub`] is pure; [`run`] is its shell.
+
+mod published;
+mod run;
+mod topic;
+
+pub use published::{Moment, Published};
+pub use run::{HubHandle, HubInput, run};
+pub use topic::{CallPicture, CallSecurity, Snapshot};
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    ops::Bound,
+    sync::Arc,
+};
+
+use crate::model::{DeviceName, SwitchEvent};
+use topic::Topic;
+
+/// A worker, by its place in the list of workers: below [`WorkerId::MAX`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct WorkerId(pub u8);
+
+impl WorkerId {
+    /// The most workers that a hub serves.
+    pub const MAX: usize = 64;
+}
+
+/// A session on its worker. A place is used again, its `turn` is not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct SessionKey {
+    /// The place in the worker's table.
+    pub place: u32,
+    /// How often the place was taken before.
+    pub turn: u32,
+}
+
+/// What a session asks of the hub. The answer is a [`ToWorker`] with the same session and request.
+#[derive(Debug)]
+pub struct Request {
+    /// The worker that the session lives on.
+    pub worker: WorkerId,
+    /// The session.
+    pub session: SessionKey,
+    /// The app's request id.
+    pub request_id: u64,
+    /// What it asks.
+    pub ask: Ask,
+}
+
+/// What a session asks. The worker has checked that it may (R13).
+#[derive(Debug)]
+pub enum Ask {
+    /// Deliver the device's events to the worker from now on. Each such ask needs an `Unsubscribe` in the end.
+    Subscribe(DeviceName),
+    /// Tells how the device stands, and when: for a session that widens what it monitors.
+    Moment(DeviceName),
+    /// The opposite of `Subscribe`.
+    Unsubscribe(DeviceName),
+    /// The same for a session that is gone: no answer is wanted.
+    Forget(DeviceName),
+    /// How the device stands.
+    Snapshot(DeviceName),
+    /// The names of up to `limit` devices behind `after`, in order: for users who see all of them.
+    Names {
+        /// The last name of the page before.
+        after: Option<DeviceName>,
+        /// Only names that contain this, whatever the case of ASCII letters.
+        contains: String,
+        /// The most names.
+        limit: usize,
+    },
+}
+
+/// What the hub hands to a worker.
+#[derive(Debug)]
+pub enum ToWorker {
+    /// An event of a device that the worker subscribed to.
+    Event(Arc<Published>),
+    /// The answer to a request.
+    Answer {
+        /// The session that asked.
+        session: SessionKey,
+        /// Its request id.
+        request_id: u64,
+        /// The answer.
+        answer: Answer,
+    },
+}
+
+/// An answer of the hub.
+#[derive(Debug)]
+pub enum Answer {
+    /// To `Subscribe` and `Moment`: events behind `moment` follow.
+    Subscribed {
+        /// When.
+        moment: Moment,
+        /// How the device stood then.
+        snapshot: Snapshot,
+    },
+    /// To `Unsubscribe`: what follows is not meant for the session.
+    Unsubscribed(DeviceName),
+    /// To `Snapshot`.
+    Snapshot(Snapshot),
+    /// There is no such device.
+    UnknownDevice(DeviceName),
+    /// To `Names`.
+    Names {
+        /// The names, in order.
+        names: Vec<DeviceName>,
+        /// Whether there are more.
+        more: bool,
+    },
+}
+
+/// An event and the workers that it goes to.
+#[derive(Debug)]
+pub struct Delivery {
+    /// The event.
+    pub event: Arc<Published>,
+    workers: u64,
+}
+
+impl Delivery {
+    /// The workers that have subscribers.
+    pub fn workers(&self) -> impl Iterator<Item = WorkerId> {
+        let workers = self.workers;
+        (0..64u8).filter(move |worker| workers >> worker & 1 == 1).map(WorkerId)
+    }
+}
+
+/// All topics.
+pub struct Hub {
+    topics: BTreeMap<DeviceName, Topic>,
+    /// Devices that only their calls made known, with the configured ones left out: how many, at most, and which of
+    /// them have been idle for longest.
+    discovered: usize,
+    max_discovered: usize,
+    idle: VecDeque<DeviceName>,
+}
+
+impl Hub {
+    /// A hub with a topic for each configured device and room for `max_discovered` others.
+    pub fn new(configured: impl IntoIterator<Item = DeviceName>, max_discovered: usize) -> Self {
+        let topics = configured.into_iter().map(|device| (device.clone(), Topic::new(device, true))).collect();
+        Self { topics, discovered: 0, max_discovered, idle: VecDeque::new() }
+    }
+
+    /// How many devices there are.
+    pub fn device_count(&self) -> usize {
+        self.topics.len()
+    }
+
+    /// Numbers an event and says who gets it. `None`: nobody does, or there is no room for its device.
+    pub fn publish(&mut self, event: SwitchEvent) -> Option<Delivery> {
+        if !self.topics.contains_key(&event.device) {
+            self.make_room()?;
+            self.topics.insert(event.device.clone(), Topic::new(event.device.clone(), false));
+            self.discovered += 1;
+        }
+        let topic = self.topics.get_mut(&event.device)?;
+        let device = event.device.clone();
+        let (event, workers) = (topic.publish(event), topic.workers());
+        self.note_idle(&device);
+        Some(Delivery { event: event?, workers }).filter(|delivery| delivery.workers != 0)
+    }
+
+    /// Answers a session.
+    pub fn answer(&mut self, worker: WorkerId, ask: Ask) -> Option<Answer> {
+        let answer = match ask {
+            Ask::Subscribe(device) => match self.topics.get_mut(&device) {
+                None => Answer::UnknownDevice(device),
+                Some(topic) => {
+                    topic.subscribe(worker);
+                    Answer::Subscribed { moment: topic.pass(), snapshot: topic.snapshot() }
+                }
+            },
+            Ask::Moment(device) => match self.topics.get_mut(&device) {
+                None => Answer::UnknownDevice(device),
+                Some(topic) => Answer::Subscribed { moment: topic.pass(), snapshot: topic.snapshot() },
+            },
+            Ask::Unsubscribe(device) => {
+                self.unsubscribe(worker, &device);
+                Answer::Unsubscribed(device)
+            }
+            Ask::Forget(device) => {
+                self.unsubscribe(worker, &device);
+                return None;
+            }
+            Ask::Snapshot(device) => match self.topics.get(&device) {
+                None => Answer::UnknownDevice(device),
+                Some(topic) => Answer::Snapshot(topic.snapshot()),
+            },
+            Ask::Names { after, contains, limit } => self.names(after, &contains, limit),
+        };
+        Some(answer)
+    }
+
+    fn unsubscribe(&mut self, worker: WorkerId, device: &DeviceName) {
+        if let Some(topic) = self.topics.get_mut(device) {
+            topic.unsubscribe(worker);
+            self.note_idle(device);
+        }
+    }
+
+    fn names(&self, after: Option<DeviceName>, contains: &str, limit: usize) -> Answer {
+        let contains = contains.to_ascii_lowercase();
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut found = self
+            .topics
+            .range((from, Bound::Unbounded))
+            .map(|(name, _)| name)
+            .filter(|name| name.as_str().to_ascii_lowercase().contains(&contains));
+        let names = found.by_ref().take(limit).cloned().collect();
+        Answer::Names { names, more: found.next().is_some() }
+    }
+
+    /// Makes room for one more discovered device, at the cost of the one that has been idle for longest.
+    fn make_room(&mut self) -> Option<()> {
+        while self.discovered >= self.max_discovered {
+            let oldest = self.idle.pop_front()?;
+            let Some(topic) = self.topics.get_mut(&oldest) else { continue };
+            topic.queued_as_idle = false;
+            if topic.is_idle() {
+                self.topics.remove(&oldest);
+                self.discovered -= 1;
+            }
+        }
+        Some(())
+    }
+
+    fn note_idle(&mut self, device: &DeviceName) {
+        if let Some(topic) = self.topics.get_mut(device)
+            && !topic.configured
+            && topic.is_idle()
+            && !topic.queued_as_idle
+        {
+            topic.queued_as_idle = true;
+            self.idle.push_back(device.clone());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

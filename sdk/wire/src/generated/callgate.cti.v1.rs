@@ -547,11 +547,11 @@ pub struct SrtpKey {
 #[repr(i32)]
 pub enum CallSecurity {
     Unspecified = 0,
-    /// No media stream is open, so nothing can be said yet.
+    /// No media stream was opened, so nothing can be said yet.
     NoMedia = 1,
-    /// At least one open stream is not SRTP.
+    /// At least one open or paused stream is not SRTP.
     NotSecure = 2,
-    /// Every open stream is SRTP.
+    /// Every open or paused stream is SRTP.
     Secure = 3,
 }
 impl CallSecurity {

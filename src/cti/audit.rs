@@ -1,0 +1,111 @@
+//! The records of R21, on the `tracing` target `audit` until the audit log exists.
+//!
+//! A record names the key by a keyed fingerprint, never the key. It is written before the key leaves: the worker calls
+//! this before it hands the frame to the TLS seal.
+
+use std::{fmt, net::IpAddr, sync::LazyLock};
+
+use aws_lc_rs::hmac;
+use callgate_wire::v1::ErrorCode;
+use metrics::counter;
+use tracing::info;
+
+use super::session::Identity;
+use crate::{
+    hub::Published,
+    model::{Door, EventBody, Generation, KeyMaterial, MediaOpened, Protection},
+    policy::{Indication, Rule},
+};
+
+/// A session was opened.
+pub(super) fn opened(session: &str, identity: &Identity, peer: IpAddr) {
+    counter!("callgate_sessions_opened_total", "door" => identity.door.name()).increment(1);
+    info!(target: "audit", record = "opened", session, user = %identity.user.name, instance = %identity.instance,
+        door = identity.door.name(), %peer);
+}
+
+/// A session ended.
+pub(super) fn closed(session: &str, identity: &Identity, code: ErrorCode) {
+    counter!("callgate_sessions_closed_total", "code" => code.as_str_name()).increment(1);
+    info!(target: "audit", record = "closed", session, user = %identity.user.name, instance = %identity.instance,
+        door = identity.door.name(), code = code.as_str_name(), number = code as i32);
+}
+
+/// A connection was refused before it was a session. `cause` is the true reason where the answer hides it (R14).
+pub(super) fn refused(door: Door, peer: IpAddr, user: Option<&str>, code: ErrorCode, Rule(rule): Rule, cause: &str) {
+    counter!("callgate_refusals_total", "code" => code.as_str_name()).increment(1);
+    info!(target: "audit", record = "refused", door = door.name(), %peer, user, code = code.as_str_name(),
+        number = code as i32, rule, cause);
+}
+
+/// A request of an open session was refused.
+pub(super) fn request_refused(session: &str, identity: &Identity, code: ErrorCode, subject: &str) {
+    counter!("callgate_refusals_total", "code" => code.as_str_name()).increment(1);
+    info!(target: "audit", record = "refused", session, user = %identity.user.name, instance = %identity.instance,
+        code = code.as_str_name(), number = code as i32, subject);
+}
+
+/// The key of a media event leaves to a session, or is refused to it.
+///
+/// Streams that aren't encrypted have no key, so nothing is recorded of them.
+pub(super) fn disclosure(
+    session: &str,
+    identity: &Identity,
+    published: &Published,
+    fingerprint: &Fingerprint,
+    indication: Indication,
+    Rule(rule): Rule,
+) {
+    let EventBody::MediaOpened(MediaOpened { stream, protection, .. }) = &published.event.body else { return };
+    let (generation, suite) = match protection {
+        Protection::Clear => return,
+        Protection::Keyed { generation, keys, .. } => (*generation, keys.suite().name()),
+        Protection::Unknown { generation, .. } => (*generation, "unknown"),
+    };
+    let (record, code) = match indication.refusal() {
+        None => ("disclosed", "KEYS_AVAILABLE"),
+        Some(code) => ("withheld", code.as_str_name()),
+    };
+    counter!("callgate_disclosures_total", "decision" => code).increment(1);
+    info!(target: "audit", record, session, user = %identity.user.name, instance = %identity.instance,
+        door = identity.door.name(), device = %published.event.device, call = %published.event.call.id,
+        stream = %stream, generation = number(generation), suite, decision = code, rule, key = %fingerprint);
+}
+
+/// What names a key in records: an HMAC under a key that lives as long as the process.
+pub(super) struct Fingerprint(Option<[u8; 8]>);
+
+impl Fingerprint {
+    /// The fingerprint of the key that an event carries, if it carries one.
+    pub(super) fn of(published: &Published) -> Self {
+        match &published.event.body {
+            EventBody::MediaOpened(MediaOpened { protection: Protection::Keyed { keys, .. }, .. }) => Self(fingerprint(keys)),
+            _ => Self(None),
+        }
+    }
+}
+
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            None => f.write_str("none"),
+            Some(bytes) => bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}")),
+        }
+    }
+}
+
+fn fingerprint(keys: &KeyMaterial) -> Option<[u8; 8]> {
+    static SECRET: LazyLock<Option<hmac::Key>> =
+        LazyLock::new(|| hmac::Key::generate(hmac::HMAC_SHA256, &aws_lc_rs::rand::SystemRandom::new()).ok());
+    let mut context = hmac::Context::with_key(SECRET.as_ref()?);
+    context.update(keys.suite().name().as_bytes());
+    for master in keys.keys() {
+        context.update(master.key.expose());
+        context.update(master.salt.expose());
+    }
+    context.sign().as_ref().first_chunk().copied()
+}
+
+fn number(Generation(generation): Generation) -> u32 {
+    generation
+}

@@ -1,0 +1,215 @@
+//! From the first byte to an open session (R9 to R11, R13, R14): Hello, then OpenRequest, then the SCRAM exchange.
+//!
+//! Pure but for the randomness that `rsasl` draws: messages in, what to do out.
+
+use std::sync::Arc;
+
+use callgate_wire::{
+    VERSION,
+    v1::{self, AuthChallenge, ErrorCode, ToGateway, Welcome, open_request::Authentication, to_app, to_gateway},
+};
+
+use super::{
+    Settings,
+    scram::{Decoy, Exchange, Step},
+    session::Identity,
+};
+use crate::{
+    directory::User,
+    model::{Door, InstanceId, UserName},
+    policy::{Admission, Entrance, Rule, Verdict, admit},
+    trust::CertificateIdentity,
+};
+
+/// A connection that isn't open yet.
+pub(super) struct Opening {
+    settings: Arc<Settings>,
+    decoy: Decoy,
+    /// What the certificate says, on the TLS door.
+    certificate: Option<CertificateIdentity>,
+    state: State,
+}
+
+enum State {
+    AwaitHello,
+    AwaitOpen,
+    AwaitProof { exchange: Box<Exchange>, asked: Asked },
+    Done,
+}
+
+/// What the app asks for.
+struct Asked {
+    user: String,
+    instance: InstanceId,
+    heartbeat_seconds: u32,
+}
+
+/// What to do next.
+pub(super) enum Next {
+    /// Answer, and wait for the next message.
+    Reply(to_app::Message),
+    /// Open the session.
+    Open(Admitted),
+    /// Refuse: as the result of an `OpenRequest` if there was one, and close.
+    Refuse(Refused),
+}
+
+/// A session may open.
+pub(super) struct Admitted {
+    /// Whose it is.
+    pub(super) identity: Identity,
+    /// The heartbeat interval in seconds.
+    pub(super) heartbeat_seconds: u32,
+    /// When the certificate ends, in seconds since 1970.
+    pub(super) certificate_expires: Option<i64>,
+    /// The last message of SCRAM, by which the app knows the gateway.
+    pub(super) scram_server_final: Vec<u8>,
+}
+
+/// A session may not open.
+#[derive(Debug)]
+pub(super) struct Refused {
+    /// What the app is told.
+    pub(super) code: ErrorCode,
+    /// The rule that decided.
+    pub(super) rule: Rule,
+    /// The true reason, for the record.
+    pub(super) cause: &'static str,
+    /// Who it said it was.
+    pub(super) user: Option<String>,
+    /// Whether it answers an `OpenRequest`.
+    pub(super) as_result: bool,
+}
+
+impl Opening {
+    /// A connection that has just come in; on the TLS door with what its certificate says.
+    pub(super) fn new(settings: Arc<Settings>, decoy: Decoy, certificate: Option<CertificateIdentity>) -> Self {
+        Self { settings, decoy, certificate, state: State::AwaitHello }
+    }
+
+    /// Takes a message of the app.
+    pub(super) fn on_message(&mut self, message: ToGateway) -> Next {
+        use to_gateway::Message;
+        match (std::mem::replace(&mut self.state, State::Done), message.message) {
+            (State::AwaitHello, Some(Message::Hello(hello))) => self.on_hello(&hello),
+            (State::AwaitOpen, Some(Message::Open(open))) => self.on_open(open),
+            (State::AwaitProof { exchange, asked }, Some(Message::AuthResponse(response))) => {
+                self.on_proof(exchange, asked, &response.data)
+            }
+            (_, Some(Message::Close(_))) => refuse(ErrorCode::ClosedByApp, "closed by the app", None),
+            _ => refuse(ErrorCode::OutOfOrder, "a message that is not allowed before the session is open", None),
+        }
+    }
+
+    fn on_hello(&mut self, hello: &v1::Hello) -> Next {
+        let Some(offered) = hello.versions.iter().find(|version| version.major == VERSION.major) else {
+            return refuse(ErrorCode::VersionUnsupported, "no version in common", None);
+        };
+        self.state = State::AwaitOpen;
+        let version = v1::Version { major: VERSION.major, minor: VERSION.minor.min(offered.minor) };
+        Next::Reply(to_app::Message::Welcome(Welcome { version: Some(version), features: Vec::new() }))
+    }
+
+    fn on_open(&mut self, open: v1::OpenRequest) -> Next {
+        let user = open.user;
+        let Ok(instance) = open.instance.parse() else {
+            return refuse_open(ErrorCode::InvalidInstance, "the instance is not a valid one", user);
+        };
+        let asked = Asked { user, instance, heartbeat_seconds: open.heartbeat_seconds };
+        match (open.authentication, &self.certificate) {
+            (Some(Authentication::Certificate(_)), Some(_)) => self.on_certificate(asked),
+            (Some(Authentication::Scram(scram)), None) if scram.mechanism == callgate_wire::SCRAM_SHA_256 => {
+                self.on_scram(asked, &scram.initial_response)
+            }
+            _ => refuse_open(
+                ErrorCode::AuthenticationMethodRefused,
+                "the door doesn't offer this authentication",
+                asked.user,
+            ),
+        }
+    }
+
+    fn on_certificate(&mut self, asked: Asked) -> Next {
+        let Some(certificate) = self.certificate.take() else {
+            return refuse_open(ErrorCode::Internal, "the certificate is gone", asked.user);
+        };
+        let certificate_matches =
+            certificate.user.as_str() == asked.user && certificate.instance == asked.instance;
+        let entrance = Entrance::Tls { certificate_matches };
+        self.admit(asked, entrance, Some(certificate.not_after_unix), Vec::new())
+    }
+
+    fn on_scram(&mut self, asked: Asked, initial_response: &[u8]) -> Next {
+        let directory = Arc::clone(&self.settings.directory);
+        let Some(mut exchange) = Exchange::new(directory, self.decoy.clone(), &asked.user) else {
+            return refuse_open(ErrorCode::Internal, "SCRAM can't be set up", asked.user);
+        };
+        match exchange.step(initial_response) {
+            Step::Challenge(data) => {
+                self.state = State::AwaitProof { exchange: Box::new(exchange), asked };
+                Next::Reply(to_app::Message::AuthChallenge(AuthChallenge { data: data.into() }))
+            }
+            Step::Proven(_) | Step::Failed => {
+                refuse_open(ErrorCode::AuthenticationFailed, "not a SCRAM client-first-message", asked.user)
+            }
+        }
+    }
+
+    fn on_proof(&self, mut exchange: Box<Exchange>, asked: Asked, proof: &[u8]) -> Next {
+        match exchange.step(proof) {
+            Step::Proven(server_final) => self.admit(asked, Entrance::Clear, None, server_final),
+            Step::Challenge(_) | Step::Failed => {
+                let cause = match self.settings.directory.user(&asked.user) {
+                    None => "unknown user",
+                    Some(user) if user.password.is_none() => "the user has no password",
+                    Some(_) => "wrong password",
+                };
+                refuse_open(ErrorCode::AuthenticationFailed, cause, asked.user)
+            }
+        }
+    }
+
+    /// The app has proven who it is: may it open?
+    fn admit(
+        &self,
+        asked: Asked,
+        entrance: Entrance,
+        certificate_expires: Option<i64>,
+        scram_server_final: Vec<u8>,
+    ) -> Next {
+        let user = self.settings.directory.user(&asked.user);
+        let admission = Admission {
+            mode: self.settings.mode,
+            lenient_doors: self.settings.lenient_doors,
+            groups: user.map(|user| user.groups).unwrap_or_default(),
+            entrance,
+        };
+        match (admit(&admission), user) {
+            (Verdict::Refuse(code, rule), _) => {
+                let cause = if user.is_none() { "the user is not in the directory" } else { "refused by policy" };
+                Next::Refuse(Refused { code, rule, cause, user: Some(asked.user), as_result: true })
+            }
+            (Verdict::Admit(_), None) => {
+                refuse_open(ErrorCode::AuthenticationFailed, "the user is not in the directory", asked.user)
+            }
+            (Verdict::Admit(_), Some(user)) => {
+                let door = if entrance == Entrance::Clear { Door::Clear } else { Door::Tls };
+                Next::Open(Admitted {
+                    identity: Identity { user: Arc::clone(user), instance: asked.instance, door },
+                    heartbeat_seconds: self.settings.heartbeat.agree(asked.heartbeat_seconds),
+                    certificate_expires,
+                    scram_server_final,
+                })
+            }
+        }
+    }
+}
+
+fn refuse(code: ErrorCode, cause: &'static str, user: Option<String>) -> Next {
+    let rule = Rule(callgate_wire::lookup(code).rule);
+    Next::Refuse(Refused { code, rule, cause, as_result: user.is_some(), user })
+}
+
+fn refuse_open(code: ErrorCode, cause: &'static str, user: String) -> Next {
+    refuse(code, cause, Some(user))
+}

@@ -1,0 +1,136 @@
+//! SCRAM-SHA-256 on the clear door (R14), by `rsasl`.
+//!
+//! Unknown users and users without a password go through the same steps as all others, against a verifier that no
+//! password fits: the answers and the work are the same.
+
+use std::sync::Arc;
+
+use aws_lc_rs::{hmac, rand::SystemRandom};
+use rsasl::{
+    callback::{Context, Request, SessionCallback, SessionData},
+    config::SASLConfig,
+    mechanisms::scram::properties::ScramStoredPassword,
+    mechname::Mechname,
+    prelude::{SASLServer, Session, SessionError, State, Validation},
+    property::AuthId,
+    validate::{Validate, ValidationError},
+};
+
+use crate::directory::{Directory, ScramVerifier};
+
+/// One exchange: two messages of the app.
+pub(super) struct Exchange(Session<Proven>);
+
+/// What a step of the exchange yields.
+pub(super) enum Step {
+    /// Send this, and wait for the app's next message.
+    Challenge(Vec<u8>),
+    /// The app knows the password: send this with the result.
+    Proven(Vec<u8>),
+    /// It doesn't, or it doesn't follow the protocol.
+    Failed,
+}
+
+/// Makes verifiers for users that don't exist, the same for a name as long as the process lives.
+#[derive(Clone)]
+pub struct Decoy {
+    secret: Arc<hmac::Key>,
+    /// The iteration counts in use, so that a decoy's count is none of its own.
+    iterations: Arc<[u32]>,
+}
+
+impl Decoy {
+    /// # Errors
+    /// When the system has no randomness.
+    pub fn new(directory: &Directory) -> Result<Self, aws_lc_rs::error::Unspecified> {
+        let secret = hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new())?;
+        let mut iterations: Vec<u32> =
+            directory.users().filter_map(|user| user.password.as_ref().map(ScramVerifier::iterations)).collect();
+        if iterations.is_empty() {
+            iterations.push(ScramVerifier::DEFAULT_ITERATIONS);
+        }
+        Ok(Self { secret: Arc::new(secret), iterations: iterations.into() })
+    }
+
+    fn derive(&self, purpose: &[u8], name: &str) -> hmac::Tag {
+        let mut context = hmac::Context::with_key(&self.secret);
+        context.update(purpose);
+        context.update(name.as_bytes());
+        context.sign()
+    }
+
+    fn iterations(&self, name: &str) -> u32 {
+        let choice = self.derive(b"iterations", name).as_ref().iter().fold(0usize, |sum, byte| sum + usize::from(*byte));
+        self.iterations.get(choice % self.iterations.len().max(1)).copied().unwrap_or(ScramVerifier::DEFAULT_ITERATIONS)
+    }
+}
+
+impl Exchange {
+    /// An exchange by which the app shall prove that it is `user`.
+    pub(super) fn new(directory: Arc<Directory>, decoy: Decoy, user: &str) -> Option<Self> {
+        let lookup = Lookup { directory, decoy, user: user.to_owned() };
+        let config = SASLConfig::builder().with_defaults().with_callback(lookup).ok()?;
+        let mechanism = Mechname::parse(callgate_wire::SCRAM_SHA_256.as_bytes()).ok()?;
+        SASLServer::<Proven>::new(config).start_suggested(mechanism).ok().map(Self)
+    }
+
+    /// Takes a message of the app.
+    pub(super) fn step(&mut self, message: &[u8]) -> Step {
+        let mut reply = Vec::new();
+        match self.0.step(Some(message), &mut reply) {
+            Err(_) => Step::Failed,
+            Ok(State::Running) => Step::Challenge(reply),
+            // Finished also stands for a wrong password: only a validation says that the proof was right.
+            Ok(State::Finished(_)) => match self.0.validation() {
+                Some(()) => Step::Proven(reply),
+                None => Step::Failed,
+            },
+        }
+    }
+}
+
+/// Marks exchanges whose proof was right.
+struct Proven;
+
+impl Validation for Proven {
+    type Value = ();
+}
+
+/// Finds the verifier that the exchange is held against.
+struct Lookup {
+    directory: Arc<Directory>,
+    decoy: Decoy,
+    user: String,
+}
+
+impl SessionCallback for Lookup {
+    fn callback(&self, _: &SessionData, context: &Context, request: &mut Request) -> Result<(), SessionError> {
+        let name = unescaped(context.get_ref::<AuthId>().unwrap_or_default());
+        let verifier = self.directory.user(&name).and_then(|user| user.password.as_ref());
+        let (salt, stored, server) =
+            (self.decoy.derive(b"salt", &name), self.decoy.derive(b"stored", &name), self.decoy.derive(b"server", &name));
+        let salt = salt.as_ref().get(..ScramVerifier::SALT_LEN).unwrap_or_default();
+        // The proof must be that of the user that asked to open, not of any user.
+        let password = match verifier.filter(|_| name == self.user) {
+            Some(known) => ScramStoredPassword::new(
+                known.iterations(),
+                known.salt(),
+                known.stored_key().expose(),
+                known.server_key().expose(),
+            ),
+            None => ScramStoredPassword::new(self.decoy.iterations(&name), salt, stored.as_ref(), server.as_ref()),
+        };
+        request.satisfy::<ScramStoredPassword<'_>>(&password)?;
+        Ok(())
+    }
+
+    fn validate(&self, _: &SessionData, _: &Context, validate: &mut Validate<'_>) -> Result<(), ValidationError> {
+        validate.with::<Proven, _>(|| Ok(()))?;
+        Ok(())
+    }
+}
+
+/// A user name as SCRAM writes it (RFC 5802, 5.1), as it is.
+fn unescaped(name: &str) -> String {
+    name.replace("=2C", ",").replace("=3D", "=")
+}

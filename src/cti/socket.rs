@@ -1,0 +1,306 @@
+//! A connection's bytes: TCP, with or without TLS, driven directly.
+//!
+//! A frame is sealed and written at once. Only while the socket is full do frames wait, as shared references, bounded in
+//! bytes (R41a), with at most one write's worth of sealed records; when it has room they leave in as few records and
+//! system calls as they fit into.
+
+use std::{
+    collections::VecDeque,
+    io::{self, IoSlice, Read, Write},
+};
+
+use bytes::{Buf, Bytes};
+use callgate_wire::FrameDecoder;
+use rustls::ServerConnection;
+use tokio::{io::Interest, net::TcpStream};
+
+/// As much plaintext as one TLS record holds (RFC 8446, 5.1).
+const RECORD: usize = 16 * 1024;
+
+/// A connection of an app.
+pub(super) struct Socket {
+    tcp: TcpStream,
+    /// `None` on the clear door. Boxed: it is over a kilobyte.
+    tls: Option<Box<ServerConnection>>,
+    backlog: VecDeque<Bytes>,
+    backlog_bytes: usize,
+    max_backlog: usize,
+}
+
+/// Why nothing more can be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum SendError {
+    /// What waits would exceed the bound (R41).
+    Full,
+    /// The connection is gone.
+    Lost,
+}
+
+/// What came in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Received {
+    /// Some bytes, or nothing now.
+    Some,
+    /// The app has ended its side.
+    End,
+}
+
+impl Socket {
+    /// `tls` is a connection whose handshake is done, or `None` for the clear door.
+    pub(super) fn new(tcp: TcpStream, tls: Option<ServerConnection>, max_backlog: usize) -> Self {
+        let tls = tls.map(|mut tls| {
+            // What waits is bounded here, in whole frames.
+            tls.set_buffer_limit(None);
+            Box::new(tls)
+        });
+        Self { tcp, tls, backlog: VecDeque::new(), backlog_bytes: 0, max_backlog }
+    }
+
+    /// Moves the socket to the runtime that this is called in.
+    ///
+    /// # Errors
+    /// When the system refuses to register the socket.
+    pub(super) fn adopt(self) -> io::Result<Self> {
+        let tcp = TcpStream::from_std(self.tcp.into_std()?)?;
+        Ok(Self { tcp, ..self })
+    }
+
+    /// The TLS connection, on the TLS door.
+    pub(super) fn tls(&self) -> Option<&ServerConnection> {
+        self.tls.as_deref()
+    }
+
+    /// Sends a frame now, or queues it while the socket is full.
+    ///
+    /// # Errors
+    /// [`SendError`]: the session can't go on.
+    pub(super) fn send(&mut self, frame: Bytes) -> Result<(), SendError> {
+        if !self.is_waiting() {
+            return self.write(frame);
+        }
+        if self.backlog_bytes + frame.len() > self.max_backlog {
+            return Err(SendError::Full);
+        }
+        self.queue(frame);
+        Ok(())
+    }
+
+    /// Whether something waits for room in the socket.
+    pub(super) fn is_waiting(&self) -> bool {
+        !self.backlog.is_empty() || self.tls.as_ref().is_some_and(|tls| tls.wants_write())
+    }
+
+    /// Sends what waits, as far as there is room.
+    ///
+    /// # Errors
+    /// [`SendError::Lost`].
+    pub(super) fn flush(&mut self) -> Result<(), SendError> {
+        match self.tls {
+            Some(_) => self.flush_tls(),
+            None => self.flush_clear(),
+        }
+    }
+
+    /// Takes what came in, into `decoder`, by way of `scratch`.
+    ///
+    /// # Errors
+    /// When the connection is gone, or the app doesn't keep to TLS.
+    pub(super) fn receive(&mut self, decoder: &mut FrameDecoder, scratch: &mut [u8]) -> io::Result<Received> {
+        let Some(tls) = &mut self.tls else {
+            return match self.tcp.try_read(scratch) {
+                Ok(0) => Ok(Received::End),
+                Ok(n) => {
+                    decoder.extend(scratch.get(..n).unwrap_or_default());
+                    Ok(Received::Some)
+                }
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => Ok(Received::Some),
+                Err(e) => Err(e),
+            };
+        };
+        let mut ended = match tls.read_tls(&mut Direct(&self.tcp)) {
+            Ok(0) => true,
+            Ok(_) => false,
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => false,
+            Err(e) => return Err(e),
+        };
+        let processed = tls.process_new_packets();
+        ended |= Self::read_plaintext(tls, decoder, scratch)?;
+        if let Err(e) = processed {
+            // The alert says why; whether it arrives is not in our hands.
+            let _ = tls.write_tls(&mut Direct(&self.tcp));
+            return Err(io::Error::new(io::ErrorKind::InvalidData, e));
+        }
+        Ok(if ended { Received::End } else { Received::Some })
+    }
+
+    /// Takes what came with the last bytes of the handshake: a first request often does.
+    ///
+    /// # Errors
+    /// When the app doesn't keep to TLS.
+    pub(super) fn receive_early(&mut self, decoder: &mut FrameDecoder, scratch: &mut [u8]) -> io::Result<()> {
+        match &mut self.tls {
+            Some(tls) => Self::read_plaintext(tls, decoder, scratch).map(drop),
+            None => Ok(()),
+        }
+    }
+
+    /// What to wait for: something to receive, and, while frames wait, room to send.
+    pub(super) fn interest(&self) -> Interest {
+        if self.is_waiting() { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE }
+    }
+
+    /// The TCP socket, to wait on.
+    pub(super) fn tcp(&self) -> &TcpStream {
+        &self.tcp
+    }
+
+    /// Ends the connection in an orderly way: nothing can be sent after it.
+    pub(super) async fn end(mut self) {
+        if let Some(tls) = &mut self.tls {
+            tls.send_close_notify();
+        }
+        while self.flush().is_ok() && self.is_waiting() && self.tcp.writable().await.is_ok() {}
+        let Ok(stream) = self.tcp.into_std() else { return };
+        if stream.shutdown(std::net::Shutdown::Write).is_err() {
+            return;
+        }
+        // Closing while unread bytes wait would reset the connection, and the app might lose our last message.
+        let Ok(stream) = TcpStream::from_std(stream) else { return };
+        let mut rest = [0; 1024];
+        while stream.readable().await.is_ok() {
+            match stream.try_read(&mut rest) {
+                Ok(0) => return,
+                Ok(_) => {}
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+                Err(_) => return,
+            }
+        }
+    }
+
+    fn write(&mut self, frame: Bytes) -> Result<(), SendError> {
+        if let Some(tls) = &mut self.tls {
+            tls.writer().write_all(&frame).map_err(|_| SendError::Lost)?;
+            return self.write_sealed().map(drop);
+        }
+        self.queue(frame);
+        self.flush_clear()
+    }
+
+    fn queue(&mut self, frame: Bytes) {
+        self.backlog_bytes += frame.len();
+        self.backlog.push_back(frame);
+    }
+
+    fn flush_clear(&mut self) -> Result<(), SendError> {
+        while !self.backlog.is_empty() {
+            let written = {
+                let (slices, count) = first_slices(&self.backlog, usize::MAX);
+                self.tcp.try_write_vectored(slices.get(..count).unwrap_or_default())
+            };
+            match written {
+                Ok(n) => self.take_written(n),
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(_) => return Err(SendError::Lost),
+            }
+        }
+        self.release();
+        Ok(())
+    }
+
+    fn flush_tls(&mut self) -> Result<(), SendError> {
+        while self.write_sealed()? && !self.backlog.is_empty() {
+            let Some(tls) = &mut self.tls else { return Ok(()) };
+            let (slices, count) = first_slices(&self.backlog, RECORD);
+            let slices = slices.get(..count).unwrap_or_default();
+            let written = tls.writer().write_vectored(slices).map_err(|_| SendError::Lost)?;
+            self.take_written(written);
+        }
+        if self.backlog.is_empty() {
+            self.release();
+        }
+        Ok(())
+    }
+
+    /// Writes sealed records. Whether all are gone.
+    fn write_sealed(&mut self) -> Result<bool, SendError> {
+        let Some(tls) = &mut self.tls else { return Ok(true) };
+        while tls.wants_write() {
+            match tls.write_tls(&mut Direct(&self.tcp)) {
+                Ok(_) => {}
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                Err(_) => return Err(SendError::Lost),
+            }
+        }
+        Ok(true)
+    }
+
+    /// Drops so many bytes from the front of the backlog.
+    fn take_written(&mut self, mut bytes: usize) {
+        self.backlog_bytes = self.backlog_bytes.saturating_sub(bytes);
+        while let Some(first) = self.backlog.front_mut() {
+            if bytes < first.len() {
+                first.advance(bytes);
+                return;
+            }
+            bytes -= first.len();
+            self.backlog.pop_front();
+        }
+    }
+
+    /// An idle session holds no buffer.
+    fn release(&mut self) {
+        if self.backlog.capacity() > 16 {
+            self.backlog = VecDeque::new();
+        }
+    }
+
+    /// Moves decrypted bytes into the decoder. Whether the app has said that no more will come.
+    fn read_plaintext(tls: &mut ServerConnection, decoder: &mut FrameDecoder, scratch: &mut [u8]) -> io::Result<bool> {
+        loop {
+            match tls.reader().read(scratch) {
+                Ok(0) => return Ok(true),
+                Ok(n) => decoder.extend(scratch.get(..n).unwrap_or_default()),
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                Err(e) => return Err(e),
+            }
+        }
+    }
+}
+
+/// Up to 16 frames, of which only the first may reach beyond `max_bytes`.
+fn first_slices(backlog: &VecDeque<Bytes>, max_bytes: usize) -> ([IoSlice<'_>; 16], usize) {
+    let mut slices = [IoSlice::new(&[]); 16];
+    let (mut count, mut bytes) = (0, 0usize);
+    for (slice, frame) in slices.iter_mut().zip(backlog) {
+        bytes = bytes.saturating_add(frame.len());
+        if count > 0 && bytes > max_bytes {
+            break;
+        }
+        *slice = IoSlice::new(frame);
+        count += 1;
+    }
+    (slices, count)
+}
+
+/// The socket as rustls wants it: it never waits.
+struct Direct<'a>(&'a TcpStream);
+
+impl Read for Direct<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.try_read(buffer)
+    }
+}
+
+impl Write for Direct<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.try_write(bytes)
+    }
+
+    fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.0.try_write_vectored(slices)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,216 @@
+//! Topics without a runtime.
+
+use std::sync::Arc;
+
+use super::*;
+use crate::model::{
+    CallDirection, CallId, CallRef, CallState, EndCause, EventBody, Generation, KeyMaterial, LineNumber, MasterKey,
+    MediaOpened, MediaStopped, Party, Protection, Secret, SessionParameters, StopCause, StreamDirection, StreamId,
+    Suite, Timestamp,
+};
+
+const ONE: WorkerId = WorkerId(0);
+const TWO: WorkerId = WorkerId(5);
+
+fn device(name: &str) -> DeviceName {
+    name.parse().unwrap()
+}
+
+fn hub() -> Hub {
+    Hub::new([device("1001"), device("1002")], 2)
+}
+
+fn event(device_name: &str, call: u64, body: EventBody) -> SwitchEvent {
+    SwitchEvent {
+        at: Timestamp(0),
+        device: device(device_name),
+        line: LineNumber::FIRST,
+        call: Arc::new(CallRef {
+            id: CallId(call),
+            switch: "pbx".parse().unwrap(),
+            switch_call: None,
+            sip_call_id: format!("call-{call}"),
+            direction: CallDirection::Incoming,
+            calling: Party::default(),
+            called: Party::default(),
+        }),
+        body,
+    }
+}
+
+fn opened(stream: u64, generation: Option<u32>) -> EventBody {
+    let suite = Suite::AesCm128HmacSha1_80;
+    let key = || MasterKey::new(suite, &Secret::new(vec![1; 30]), None, None).unwrap();
+    EventBody::MediaOpened(MediaOpened {
+        stream: StreamId(stream),
+        direction: StreamDirection::Sent,
+        destination: "127.0.0.1:4000".parse().unwrap(),
+        likely_source: None,
+        media: "audio".into(),
+        codecs: Arc::new([]),
+        protection: match generation {
+            None => Protection::Clear,
+            Some(generation) => Protection::Keyed {
+                generation: Generation(generation),
+                since: Timestamp(0),
+                keys: Arc::new(KeyMaterial::new(suite, vec![key()], SessionParameters::default()).unwrap()),
+            },
+        },
+    })
+}
+
+fn stopped(stream: u64, cause: StopCause) -> EventBody {
+    EventBody::MediaStopped(MediaStopped {
+        stream: StreamId(stream),
+        direction: StreamDirection::Sent,
+        generation: Some(Generation::FIRST),
+        cause,
+    })
+}
+
+fn subscribe(hub: &mut Hub, worker: WorkerId, name: &str) -> (Moment, Snapshot) {
+    match hub.answer(worker, Ask::Subscribe(device(name))) {
+        Some(Answer::Subscribed { moment, snapshot }) => (moment, snapshot),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn r40_numbers_count_the_device_and_class_numbers_each_class() {
+    let mut hub = hub();
+    subscribe(&mut hub, ONE, "1001");
+    let mut numbers = |body| {
+        let delivery = hub.publish(event("1001", 1, body)).unwrap();
+        (delivery.event.number, delivery.event.class_number)
+    };
+    assert_eq!(numbers(EventBody::Call(CallState::Offered)), (1, 1));
+    assert_eq!(numbers(EventBody::Call(CallState::Connected)), (2, 2));
+    assert_eq!(numbers(opened(7, Some(1))), (3, 1));
+    assert_eq!(numbers(stopped(7, StopCause::Ended)), (4, 2));
+    assert_eq!(numbers(EventBody::Call(CallState::Ended(EndCause::Hangup))), (5, 3));
+}
+
+#[test]
+fn r40_numbers_go_on_while_nobody_listens() {
+    let mut hub = hub();
+    assert!(hub.publish(event("1001", 1, EventBody::Call(CallState::Offered))).is_none());
+    let (_, snapshot) = subscribe(&mut hub, ONE, "1001");
+    assert_eq!(snapshot.number, 1);
+    assert_eq!(hub.publish(event("1001", 1, EventBody::Call(CallState::Alerting))).unwrap().event.number, 2);
+}
+
+#[test]
+fn an_event_goes_once_to_each_worker_with_subscribers() {
+    let mut hub = hub();
+    subscribe(&mut hub, ONE, "1001");
+    subscribe(&mut hub, TWO, "1001");
+    subscribe(&mut hub, TWO, "1001");
+    let mut workers = || -> Vec<_> {
+        hub.publish(event("1001", 1, EventBody::Call(CallState::Alerting)))
+            .map(|delivery| delivery.workers().collect())
+            .unwrap_or_default()
+    };
+    assert_eq!(workers(), [ONE, TWO]);
+    hub.answer(TWO, Ask::Unsubscribe(device("1001")));
+    let mut workers = || -> Vec<_> {
+        hub.publish(event("1001", 1, EventBody::Call(CallState::Alerting)))
+            .map(|delivery| delivery.workers().collect())
+            .unwrap_or_default()
+    };
+    assert_eq!(workers(), [ONE, TWO]);
+    hub.answer(TWO, Ask::Forget(device("1001")));
+    hub.answer(ONE, Ask::Unsubscribe(device("1001")));
+    assert!(hub.publish(event("1001", 1, EventBody::Call(CallState::Alerting))).is_none());
+}
+
+#[test]
+fn r16_a_moment_tells_monitored_before_from_monitored_late() {
+    let mut hub = hub();
+    let (before, _) = subscribe(&mut hub, ONE, "1001");
+    let first = hub.publish(event("1001", 1, opened(7, Some(1)))).unwrap();
+    let (late, _) = subscribe(&mut hub, ONE, "1001");
+    assert!(before < first.event.first_seen && first.event.first_seen < late);
+
+    // Hold and resume: the generation was seen before `late`, and stays so (R22).
+    hub.publish(event("1001", 1, stopped(7, StopCause::Hold)));
+    let again = hub.publish(event("1001", 1, opened(7, Some(1)))).unwrap();
+    assert_eq!(again.event.first_seen, first.event.first_seen);
+
+    // A rekey is new for both.
+    let rekeyed = hub.publish(event("1001", 1, opened(7, Some(2)))).unwrap();
+    assert!(late < rekeyed.event.first_seen);
+}
+
+#[test]
+fn r16_a_generation_seen_on_hold_is_late_for_who_monitors_before_it_flows() {
+    let mut hub = hub();
+    let keyed = EventBody::MediaKeyed { stream: StreamId(7), generation: Generation(1) };
+    assert!(hub.publish(event("1001", 1, keyed)).is_none());
+    let (late, snapshot) = subscribe(&mut hub, ONE, "1001");
+    assert_eq!(snapshot.number, 0, "what apps don't see isn't numbered");
+    let flows = hub.publish(event("1001", 1, opened(7, Some(1)))).unwrap();
+    assert!(flows.event.first_seen < late);
+}
+
+#[test]
+fn r19_a_snapshot_says_secure_or_not() {
+    let mut hub = hub();
+    let security = |hub: &mut Hub| {
+        let Some(Answer::Snapshot(snapshot)) = hub.answer(ONE, Ask::Snapshot(device("1001"))) else { panic!() };
+        snapshot.calls.iter().map(|call| (call.state, call.security)).collect::<Vec<_>>()
+    };
+    hub.publish(event("1001", 1, EventBody::Call(CallState::Connected)));
+    assert_eq!(security(&mut hub), [(CallState::Connected, CallSecurity::NoMedia)]);
+    hub.publish(event("1001", 1, opened(7, Some(1))));
+    assert_eq!(security(&mut hub), [(CallState::Connected, CallSecurity::Secure)]);
+    hub.publish(event("1001", 1, opened(8, None)));
+    assert_eq!(security(&mut hub), [(CallState::Connected, CallSecurity::NotSecure)]);
+    hub.publish(event("1001", 1, stopped(8, StopCause::Ended)));
+    hub.publish(event("1001", 1, stopped(7, StopCause::Hold)));
+    assert_eq!(security(&mut hub), [(CallState::Connected, CallSecurity::Secure)]);
+    hub.publish(event("1001", 1, EventBody::Call(CallState::Ended(EndCause::Hangup))));
+    assert_eq!(security(&mut hub), []);
+}
+
+#[test]
+fn names_come_in_pages_in_order() {
+    let mut hub = Hub::new((0..5).map(|n| device(&format!("Phone{n}"))), 2);
+    let mut page = |after: Option<&str>, contains: &str, limit| {
+        let ask = Ask::Names { after: after.map(device), contains: contains.into(), limit };
+        let Some(Answer::Names { names, more }) = hub.answer(ONE, ask) else { panic!() };
+        (names.iter().map(ToString::to_string).collect::<Vec<_>>(), more)
+    };
+    assert_eq!(page(None, "", 2), (vec!["Phone0".into(), "Phone1".into()], true));
+    assert_eq!(page(Some("Phone1"), "", 3), (vec!["Phone2".into(), "Phone3".into(), "Phone4".into()], false));
+    assert_eq!(page(None, "pHONE3", 9), (vec!["Phone3".into()], false));
+}
+
+#[test]
+fn r41a_discovered_devices_are_bounded_and_the_longest_idle_goes_first() {
+    let mut hub = hub();
+    let ring = |hub: &mut Hub, name: &str, call| hub.publish(event(name, call, EventBody::Call(CallState::Offered)));
+    let end = |hub: &mut Hub, name: &str, call| {
+        hub.publish(event(name, call, EventBody::Call(CallState::Ended(EndCause::Hangup))));
+    };
+    ring(&mut hub, "a", 1);
+    ring(&mut hub, "b", 2);
+    ring(&mut hub, "c", 3);
+    assert_eq!(hub.device_count(), 4, "no room for c while both are busy");
+    end(&mut hub, "b", 2);
+    ring(&mut hub, "c", 3);
+    let known =
+        |hub: &mut Hub, name: &str| matches!(hub.answer(ONE, Ask::Snapshot(device(name))), Some(Answer::Snapshot(_)));
+    assert!(known(&mut hub, "a") && known(&mut hub, "c") && !known(&mut hub, "b"));
+    assert!(known(&mut hub, "1001") && known(&mut hub, "1002"), "configured ones are never forgotten");
+}
+
+#[test]
+fn all_receivers_share_one_frame() {
+    let mut hub = hub();
+    subscribe(&mut hub, ONE, "1001");
+    let delivery = hub.publish(event("1001", 1, EventBody::Call(CallState::Offered))).unwrap();
+    let indication = crate::policy::Indication::NotEncrypted;
+    let first = delivery.event.frame(indication, || bytes::Bytes::from(vec![1, 2, 3]));
+    let second = delivery.event.frame(indication, || panic!("encoded twice"));
+    assert_eq!(first.as_ptr(), second.as_ptr());
+}

@@ -1,0 +1,212 @@
+//! One device: its numbers, its calls in progress, its subscribers.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use super::{Moment, Published, WorkerId};
+use crate::model::{
+    CallId, CallRef, CallState, DeviceName, EventBody, EventClass, Generation, LineNumber, Protection, StopCause,
+    StreamId, SwitchEvent,
+};
+
+/// How a device stands. It never holds a key (R19).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    /// The device.
+    pub device: DeviceName,
+    /// The number of the device's last event; 0 if there was none.
+    pub number: u64,
+    /// The calls in progress, oldest first.
+    pub calls: Vec<CallPicture>,
+}
+
+/// A call in progress.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CallPicture {
+    /// Its names.
+    pub call: Arc<CallRef>,
+    /// The line that it is on.
+    pub line: LineNumber,
+    /// Its state.
+    pub state: CallState,
+    /// How secure it is.
+    pub security: CallSecurity,
+}
+
+/// Whether a call's media are encrypted (R19).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum CallSecurity {
+    /// It has no media stream yet.
+    NoMedia,
+    /// At least one stream is not SRTP.
+    NotSecure,
+    /// Every stream is SRTP.
+    Secure,
+}
+
+pub(super) struct Topic {
+    device: DeviceName,
+    /// The operator named it: it is never forgotten.
+    pub(super) configured: bool,
+    /// It stands in the hub's queue of idle topics.
+    pub(super) queued_as_idle: bool,
+    number: u64,
+    class_numbers: HashMap<(LineNumber, EventClass), u64>,
+    moment: u64,
+    calls: BTreeMap<CallId, Call>,
+    /// Sessions per worker that subscribed.
+    subscribers: Vec<(WorkerId, u32)>,
+}
+
+struct Call {
+    names: Arc<CallRef>,
+    line: LineNumber,
+    state: CallState,
+    streams: HashMap<StreamId, Stream>,
+}
+
+struct Stream {
+    /// `None` until it flows for the first time.
+    encrypted: Option<bool>,
+    generation: Option<(Generation, Moment)>,
+}
+
+impl Topic {
+    pub(super) fn new(device: DeviceName, configured: bool) -> Self {
+        Self {
+            device,
+            configured,
+            queued_as_idle: false,
+            number: 0,
+            class_numbers: HashMap::new(),
+            moment: 0,
+            calls: BTreeMap::new(),
+            subscribers: Vec::new(),
+        }
+    }
+
+    /// Numbers the event and keeps the picture of the device. `None` for what is no event for apps.
+    pub(super) fn publish(&mut self, event: SwitchEvent) -> Option<Arc<Published>> {
+        let moment = self.pass();
+        let first_seen = self.note(&event, moment);
+        let class = event.body.class()?;
+
+        self.number += 1;
+        let class_number = self.class_numbers.entry((event.line, class)).or_default();
+        *class_number += 1;
+        Some(Arc::new(Published::new(event, class, self.number, *class_number, first_seen)))
+    }
+
+    /// Takes the event into the picture. Returns when the generation that it names was first seen.
+    fn note(&mut self, event: &SwitchEvent, moment: Moment) -> Moment {
+        let id = event.call.id;
+        match &event.body {
+            EventBody::Call(CallState::Ended(_)) => {
+                self.calls.remove(&id);
+                return moment;
+            }
+            EventBody::MediaStopped(media) => {
+                if let (StopCause::Ended, Some(call)) = (media.cause, self.calls.get_mut(&id)) {
+                    call.streams.remove(&media.stream);
+                }
+                return moment;
+            }
+            EventBody::Call(_) | EventBody::MediaKeyed { .. } | EventBody::MediaOpened(_) => {}
+        }
+        let call = self.calls.entry(id).or_insert_with(|| Call {
+            names: Arc::clone(&event.call),
+            line: event.line,
+            state: CallState::Offered,
+            streams: HashMap::new(),
+        });
+        match &event.body {
+            EventBody::Call(state) => {
+                call.state = *state;
+                moment
+            }
+            EventBody::MediaKeyed { stream, generation } => call.stream(*stream).see(Some(*generation), moment),
+            EventBody::MediaOpened(media) => {
+                let generation = match &media.protection {
+                    Protection::Clear => None,
+                    Protection::Keyed { generation, .. } | Protection::Unknown { generation, .. } => Some(*generation),
+                };
+                let stream = call.stream(media.stream);
+                stream.encrypted = Some(generation.is_some());
+                stream.see(generation, moment)
+            }
+            EventBody::MediaStopped(_) => moment,
+        }
+    }
+
+    /// The next moment.
+    pub(super) fn pass(&mut self) -> Moment {
+        self.moment += 1;
+        Moment(self.moment)
+    }
+
+    pub(super) fn snapshot(&self) -> Snapshot {
+        let calls = self.calls.values().map(|call| CallPicture {
+            call: Arc::clone(&call.names),
+            line: call.line,
+            state: call.state,
+            security: call.security(),
+        });
+        Snapshot { device: self.device.clone(), number: self.number, calls: calls.collect() }
+    }
+
+    pub(super) fn subscribe(&mut self, worker: WorkerId) {
+        match self.subscribers.iter_mut().find(|(id, _)| *id == worker) {
+            Some((_, sessions)) => *sessions += 1,
+            None => self.subscribers.push((worker, 1)),
+        }
+    }
+
+    pub(super) fn unsubscribe(&mut self, worker: WorkerId) {
+        if let Some((_, sessions)) = self.subscribers.iter_mut().find(|(id, _)| *id == worker) {
+            *sessions -= 1;
+        }
+        self.subscribers.retain(|(_, sessions)| *sessions > 0);
+    }
+
+    /// The workers with subscribers, one bit each.
+    pub(super) fn workers(&self) -> u64 {
+        self.subscribers.iter().fold(0, |workers, (worker, _)| workers | 1 << (worker.0 % 64))
+    }
+
+    /// Nobody listens and nothing goes on.
+    pub(super) fn is_idle(&self) -> bool {
+        self.calls.is_empty() && self.subscribers.is_empty()
+    }
+}
+
+impl Call {
+    fn stream(&mut self, id: StreamId) -> &mut Stream {
+        self.streams.entry(id).or_insert(Stream { encrypted: None, generation: None })
+    }
+
+    fn security(&self) -> CallSecurity {
+        let mut streams = self.streams.values().filter_map(|stream| stream.encrypted).peekable();
+        if streams.peek().is_none() {
+            CallSecurity::NoMedia
+        } else if streams.all(|encrypted| encrypted) {
+            CallSecurity::Secure
+        } else {
+            CallSecurity::NotSecure
+        }
+    }
+}
+
+impl Stream {
+    fn see(&mut self, generation: Option<Generation>, moment: Moment) -> Moment {
+        let Some(generation) = generation else { return moment };
+        match self.generation {
+            Some((known, first_seen)) if known == generation => first_seen,
+            _ => {
+                self.generation = Some((generation, moment));
+                moment
+            }
+        }
+    }
+}
