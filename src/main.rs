@@ -1,1 +1,2 @@
+//! The binary: arguments and exit codes.
 fn main() {}

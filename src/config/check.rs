@@ -1,0 +1,254 @@
+//! From what is written to what is meant: every value checked, every error at its place.
+
+use std::{collections::HashSet, net::SocketAddr, path::Path, str::FromStr};
+
+use super::{
+    Config, Doors, Heartbeat, Limits, SwitchConfig, SwitchKind, TlsFiles,
+    error::{Problem, list, nearest},
+    raw::{self, Raw, Setting},
+};
+use crate::{
+    directory::{Device, Directory, DirectoryError, Line, ScramVerifier, User, UserKind},
+    model::{Address, DeviceName, Group, LineNumber, Mode},
+};
+
+const CLOSED: &str = "closed";
+const REPLAY: &str = "replay";
+
+pub(super) fn check(raw: Raw, base_dir: &Path) -> Result<Config, Problem> {
+    let mode = word(&raw.mode.0, "mode", &[("mixed", Mode::Mixed), ("non-secure", Mode::NonSecure)])?;
+    Ok(Config {
+        mode,
+        lenient_doors: raw.lenient_doors.value,
+        doors: doors(&raw.doors, mode)?,
+        tls: TlsFiles {
+            certificate: base_dir.join(&raw.tls.certificate.value),
+            key: base_dir.join(&raw.tls.key.value),
+            client_ca: base_dir.join(&raw.tls.client_ca.value),
+            ledger: base_dir.join(&raw.tls.ledger.value),
+        },
+        heartbeat: heartbeat(&raw.heartbeat)?,
+        limits: limits(&raw.limits)?,
+        switches: switches(&raw.switch, base_dir)?,
+        directory: directory(&raw.user, &raw.device)?,
+    })
+}
+
+fn doors(raw: &raw::Doors, mode: Mode) -> Result<Doors, Problem> {
+    let clear = door(&raw.clear)?;
+    // R2: whatever stands there, there is no TLS door in non-secure mode.
+    let tls = door(&raw.tls)?.filter(|_| mode == Mode::Mixed);
+    match (clear, tls) {
+        (None, None) if mode == Mode::NonSecure => {
+            Err(Problem::new(&raw.clear.origin, "no door is open: non-secure mode has only the clear one (R2)"))
+        }
+        (None, None) => Err(Problem::new(&raw.clear.origin, "no door is open: open `doors.clear` or `doors.tls`")),
+        (Some(clear), Some(tls)) if clear == tls && clear.port() != 0 => {
+            Err(Problem::new(&raw.tls.origin, format!("both doors can't be at {tls}")))
+        }
+        _ => Ok(Doors { clear, tls }),
+    }
+}
+
+fn door(raw: &Setting<String>) -> Result<Option<SocketAddr>, Problem> {
+    if raw.value == CLOSED {
+        return Ok(None);
+    }
+    raw.value.parse().map(Some).map_err(|_| {
+        let example = "an IP address and a port from 0 to 65535, such as \"127.0.0.1:2749\" or \"[::]:2749\"";
+        Problem::new(&raw.origin, format!("{:?} is no door: write {example}, or \"closed\"", raw.value))
+    })
+}
+
+fn heartbeat(raw: &raw::Heartbeat) -> Result<Heartbeat, Problem> {
+    let heartbeat = Heartbeat {
+        default_seconds: number(&raw.default_seconds, "heartbeat.default_seconds", 1, 3600)?,
+        min_seconds: number(&raw.min_seconds, "heartbeat.min_seconds", 1, 3600)?,
+        max_seconds: number(&raw.max_seconds, "heartbeat.max_seconds", 1, 3600)?,
+    };
+    let Heartbeat { default_seconds, min_seconds, max_seconds } = heartbeat;
+    if min_seconds > max_seconds {
+        let message = format!("heartbeat.min_seconds is {min_seconds}, more than heartbeat.max_seconds, {max_seconds}");
+        return Err(Problem::new(&raw.min_seconds.origin, message));
+    }
+    if !(min_seconds..=max_seconds).contains(&default_seconds) {
+        let message = format!(
+            "heartbeat.default_seconds is {default_seconds}, not between heartbeat.min_seconds, {min_seconds}, and \
+             heartbeat.max_seconds, {max_seconds}"
+        );
+        return Err(Problem::new(&raw.default_seconds.origin, message));
+    }
+    Ok(heartbeat)
+}
+
+fn limits(raw: &raw::Limits) -> Result<Limits, Problem> {
+    const MILLION: i64 = 1_000_000;
+    Ok(Limits {
+        open_seconds: number(&raw.open_seconds, "limits.open_seconds", 1, 300)?,
+        opening_connections: number(&raw.opening_connections, "limits.opening_connections", 1, MILLION)?,
+        sessions: number(&raw.sessions, "limits.sessions", 1, MILLION)?,
+        sessions_per_user: number(&raw.sessions_per_user, "limits.sessions_per_user", 1, MILLION)?,
+        monitors_per_session: number(&raw.monitors_per_session, "limits.monitors_per_session", 1, MILLION)?,
+        requests_in_flight: number(&raw.requests_in_flight, "limits.requests_in_flight", 1, 65_536)?,
+        queued_bytes_per_session: number(
+            &raw.queued_bytes_per_session,
+            "limits.queued_bytes_per_session",
+            65_536,
+            1 << 30,
+        )?,
+        tries_per_source_per_minute: number(
+            &raw.tries_per_source_per_minute,
+            "limits.tries_per_source_per_minute",
+            1,
+            MILLION,
+        )?,
+    })
+}
+
+fn switches(raw: &[raw::Switch], base_dir: &Path) -> Result<Vec<SwitchConfig>, Problem> {
+    let mut names = HashSet::new();
+    let mut switches = Vec::new();
+    for switch in raw {
+        let config = SwitchConfig {
+            name: parsed(&switch.name)?,
+            kind: word(&switch.kind, "kind of switch", &[(REPLAY, ())]).and_then(|()| replay(switch, base_dir))?,
+            pbx: switch.pbx.iter().map(address).collect::<Result<_, _>>()?,
+        };
+        if !names.insert(config.name.clone()) {
+            return Err(Problem::new(&switch.name.origin, format!("there are two switches called {:?}", config.name)));
+        }
+        switches.push(config);
+    }
+    Ok(switches)
+}
+
+fn replay(raw: &raw::Switch, base_dir: &Path) -> Result<SwitchKind, Problem> {
+    let Some(capture) = &raw.capture else {
+        return Err(Problem::new(&raw.kind.origin, "a replay needs `capture`, the file to play"));
+    };
+    let speed = raw.speed.as_ref().map_or(1.0, |speed| speed.value);
+    match &raw.speed {
+        Some(raw) if !(speed.is_finite() && (0.0..=1000.0).contains(&speed)) => Err(Problem::new(
+            &raw.origin,
+            format!("speed is {speed}: from 0 (at once) to 1000; 1 is as it was recorded"),
+        )),
+        _ => Ok(SwitchKind::Replay { capture: base_dir.join(&capture.value), speed }),
+    }
+}
+
+fn directory(users: &[raw::User], devices: &[raw::Device]) -> Result<Directory, Problem> {
+    let checked_devices = devices.iter().map(device).collect::<Result<Vec<_>, _>>()?;
+    let checked_users = users.iter().map(user).collect::<Result<Vec<_>, _>>()?;
+    Directory::new(checked_users, checked_devices).map_err(|error| locate(&error, users, devices))
+}
+
+fn user(raw: &raw::User) -> Result<User, Problem> {
+    let password = match &raw.password {
+        Some(line) => Some(line.value.0.parse::<ScramVerifier>().map_err(|error| {
+            Problem::new(&line.origin, format!("password of the user {:?}: {error}", raw.name.value))
+        })?),
+        None => None,
+    };
+    Ok(User {
+        name: parsed(&raw.name)?,
+        kind: match &raw.kind {
+            None => UserKind::Application,
+            Some(kind) => {
+                let kinds = [("application", UserKind::Application), ("end-user", UserKind::EndUser)];
+                word(kind, "kind of user", &kinds)?
+            }
+        },
+        groups: raw.groups.iter().map(group).collect::<Result<_, _>>()?,
+        devices: raw.devices.iter().map(parsed).collect::<Result<_, _>>()?,
+        password,
+    })
+}
+
+fn group(raw: &Setting<String>) -> Result<Group, Problem> {
+    raw.value.parse().map_err(|_| {
+        let known = Group::ALL.map(Group::name);
+        Problem::new(&raw.origin, unknown("group", &raw.value, &known))
+    })
+}
+
+fn device(raw: &raw::Device) -> Result<Device, Problem> {
+    let mut lines = Vec::new();
+    for line in &raw.line {
+        let number = LineNumber(number(&line.number, "a line's number", 1, 65_535)?);
+        lines.push(Line { number, label: line.label.clone(), restricted: line.restricted });
+    }
+    Ok(Device {
+        name: parsed(&raw.name)?,
+        addresses: raw.addresses.iter().map(address).collect::<Result<_, _>>()?,
+        lines,
+        description: raw.description.clone(),
+        restricted: raw.restricted,
+    })
+}
+
+fn address(raw: &Setting<String>) -> Result<Address, Problem> {
+    raw.value.parse().map_err(|_| {
+        let example =
+            "write transport, IP address and port, such as \"udp:192.0.2.1:5060\" or \"tcp:[2001:db8::1]:5061\"";
+        Problem::new(&raw.origin, format!("{:?} is no address: {example}", raw.value))
+    })
+}
+
+/// Finds what a directory complains of. Of two that are the same the later one is shown.
+fn locate(error: &DirectoryError, users: &[raw::User], devices: &[raw::Device]) -> Problem {
+    let user = |name: &str| users.iter().rfind(|user| user.name.value == name);
+    let device = |name: &DeviceName| devices.iter().rfind(|device| device.name.value == name.as_str());
+    let mut message = error.to_string();
+    let origin = match error {
+        DirectoryError::DuplicateUser(name) => user(name.as_str()).map(|user| &user.name.origin),
+        DirectoryError::DuplicateDevice(name) => device(name).map(|device| &device.name.origin),
+        DirectoryError::DuplicateAddress { address, second, .. } => device(second)
+            .and_then(|device| device.addresses.iter().rfind(|raw| raw.value.parse() == Ok(*address)))
+            .map(|raw| &raw.origin),
+        DirectoryError::DuplicateLine { device: name, line } => device(name)
+            .and_then(|device| device.line.iter().rfind(|raw| raw.number.value == i64::from(line.0)))
+            .map(|raw| &raw.number.origin),
+        DirectoryError::UnknownDevice { user: name, device } => {
+            let known = devices.iter().map(|device| device.name.value.as_str());
+            if let Some(near) = nearest(device.as_str(), known) {
+                message.push_str(&format!(": did you mean `{near}`?"));
+            }
+            user(name.as_str())
+                .and_then(|user| user.devices.iter().find(|raw| raw.value == device.as_str()))
+                .map(|raw| &raw.origin)
+        }
+        DirectoryError::KeyGroupWithoutOthers { user: name, .. } => user(name.as_str())
+            .and_then(|user| user.groups.iter().find(|raw| raw.value == Group::SrtpKeyMaterial.name()))
+            .map(|raw| &raw.origin),
+    };
+    Problem::new(origin.unwrap_or(&super::error::Origin::Default), message)
+}
+
+fn parsed<T: FromStr<Err: std::fmt::Display>>(raw: &Setting<String>) -> Result<T, Problem> {
+    raw.value.parse().map_err(|error: T::Err| Problem::new(&raw.origin, error.to_string()))
+}
+
+fn word<T: Copy>(raw: &Setting<String>, what: &str, words: &[(&str, T)]) -> Result<T, Problem> {
+    match words.iter().find(|(word, _)| *word == raw.value) {
+        Some((_, meaning)) => Ok(*meaning),
+        None => {
+            let known: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+            Err(Problem::new(&raw.origin, unknown(what, &raw.value, &known)))
+        }
+    }
+}
+
+fn unknown(what: &str, found: &str, known: &[&str]) -> String {
+    match nearest(found, known.iter().copied()) {
+        Some(near) => format!("unknown {what} `{found}`: did you mean `{near}`?"),
+        None => format!("unknown {what} `{found}`: known are {}", list(known.iter().copied())),
+    }
+}
+
+fn number<T: TryFrom<i64>>(raw: &Setting<i64>, what: &str, min: i64, max: i64) -> Result<T, Problem> {
+    let message = || Problem::new(&raw.origin, format!("{what} is {}: from {min} to {max} are allowed", raw.value));
+    if !(min..=max).contains(&raw.value) {
+        return Err(message());
+    }
+    T::try_from(raw.value).map_err(|_| message())
+}

@@ -1,0 +1,206 @@
+//! Errors that name their place.
+
+use std::{fmt, io, ops::Range, path::PathBuf};
+
+/// Why there are no settings.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// The file can't be read.
+    #[error("{}: can't be read: {source}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Something in it is wrong.
+    #[error(transparent)]
+    Invalid(Box<Invalid>),
+}
+
+/// What is wrong with the settings, and where.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub struct Invalid {
+    /// What errors call the file.
+    pub origin: String,
+    /// What is wrong, with the nearest known name if there is one.
+    pub message: String,
+    /// Where.
+    pub place: Place,
+}
+
+/// Where a wrong setting comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Place {
+    /// A place in the file.
+    Line {
+        /// Counted from 1.
+        line: usize,
+        /// In characters, counted from 1.
+        column: usize,
+        /// How many characters are wrong; at least 1.
+        width: usize,
+        /// The line itself; what follows the word `password` is left out.
+        text: String,
+    },
+    /// An environment variable.
+    Variable(String),
+    /// The file as a whole.
+    Whole,
+}
+
+impl fmt::Display for Invalid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.place {
+            Place::Line { line, column, width, text } => {
+                let number = line.to_string();
+                let margin = " ".repeat(number.len());
+                writeln!(f, "{}:{line}:{column}: {}", self.origin, self.message)?;
+                writeln!(f, "{margin} |")?;
+                writeln!(f, "{number} | {text}")?;
+                write!(f, "{margin} | {}{}", " ".repeat(column.saturating_sub(1)), "^".repeat(*width))
+            }
+            Place::Variable(name) => write!(f, "environment variable {name}: {}", self.message),
+            Place::Whole => write!(f, "{}: {}", self.origin, self.message),
+        }
+    }
+}
+
+/// A wrong setting, before its place in the text is worked out.
+#[derive(Debug)]
+pub(super) struct Problem {
+    pub(super) origin: Origin,
+    pub(super) message: String,
+}
+
+/// Where a value comes from.
+#[derive(Debug, Clone, Default)]
+pub(super) enum Origin {
+    #[default]
+    Default,
+    Text(Range<usize>),
+    Variable(String),
+}
+
+impl Problem {
+    pub(super) fn new(origin: &Origin, message: impl Into<String>) -> Self {
+        Self { origin: origin.clone(), message: message.into() }
+    }
+
+    pub(super) fn into_invalid(self, text: &str, origin: &str) -> Invalid {
+        let place = match self.origin {
+            Origin::Default => Place::Whole,
+            Origin::Text(range) => place(text, &range),
+            Origin::Variable(name) => Place::Variable(name),
+        };
+        Invalid { origin: origin.into(), message: self.message, place }
+    }
+}
+
+impl From<toml::de::Error> for Problem {
+    fn from(error: toml::de::Error) -> Self {
+        let origin = error.span().map_or(Origin::Default, Origin::Text);
+        Self { origin, message: with_nearest(error.message()) }
+    }
+}
+
+/// Adds "did you mean" to serde's "unknown field `x`, expected one of `a`, `b`".
+fn with_nearest(message: &str) -> String {
+    let first_line = message.lines().next().unwrap_or_default();
+    let Some(rest) = first_line.strip_prefix("unknown ") else {
+        return first_line.into();
+    };
+    let mut quoted = rest.split('`').skip(1).step_by(2);
+    let Some(found) = quoted.next() else {
+        return first_line.into();
+    };
+    let known: Vec<&str> = quoted.collect();
+    let what = rest.split(' ').next().unwrap_or_default();
+    match nearest(found, known.iter().copied()) {
+        Some(name) => format!("unknown {what} `{found}`: did you mean `{name}`?"),
+        None if known.is_empty() => format!("unknown {what} `{found}`"),
+        None => format!("unknown {what} `{found}`: known are {}", list(known)),
+    }
+}
+
+/// The known name that `found` is most probably meant to be.
+pub(super) fn nearest<'a>(found: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let folded = found.to_lowercase();
+    known
+        .into_iter()
+        .map(|name| (strsim::jaro_winkler(&folded, &name.to_lowercase()), name))
+        .filter(|(likeness, _)| *likeness >= 0.75)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, name)| name)
+}
+
+/// "`a`, `b`, `c`"
+pub(super) fn list<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+    names.into_iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+}
+
+fn place(text: &str, range: &Range<usize>) -> Place {
+    let start = (0..=range.start.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+    let (before, after) = text.split_at(start);
+    let line_start = before.rfind('\n').map_or(0, |at| at.saturating_add(1));
+    let (earlier, head) = before.split_at(line_start);
+    let tail = after.lines().next().unwrap_or_default();
+    let column = head.chars().count().saturating_add(1);
+    let marked = after.get(..range.end.saturating_sub(start)).unwrap_or(tail);
+    let width = marked.lines().next().unwrap_or_default().chars().count().max(1);
+    let line = earlier.matches('\n').count().saturating_add(1);
+    // Tabs would shift the marks below the line.
+    let shown = redacted(earlier, &format!("{head}{tail}").replace('\t', " "));
+    let width = width.min(shown.chars().count().saturating_sub(column).saturating_add(1)).max(1);
+    Place::Line { line, column, width, text: shown }
+}
+
+/// The line without what could be a password.
+fn redacted(earlier: &str, line: &str) -> String {
+    let inside_long_string = ["\"\"\"", "'''"].iter().any(|quotes| earlier.matches(quotes).count() % 2 == 1);
+    if inside_long_string {
+        return "...".into();
+    }
+    match line.find("password") {
+        Some(at) => format!("{} ...", line.get(..at.saturating_add("password".len())).unwrap_or_default()),
+        None => line.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nearest_name_is_offered_and_a_far_one_is_not() {
+        assert_eq!(
+            with_nearest("unknown field `mod`, expected one of `mode`, `tls`"),
+            "unknown field `mod`: did you mean `mode`?"
+        );
+        assert_eq!(
+            with_nearest("unknown field `xyz`, expected `mode` or `tls`"),
+            "unknown field `xyz`: known are `mode`, `tls`"
+        );
+        assert_eq!(with_nearest("invalid type: integer `1`"), "invalid type: integer `1`");
+    }
+
+    #[test]
+    fn places_are_counted_in_characters_from_1() {
+        let text = "a = 1\n\"ä\" = x\n";
+        let at = text.find('x').unwrap();
+        assert_eq!(place(text, &(at..at + 1)), Place::Line { line: 2, column: 7, width: 1, text: "\"ä\" = x".into() });
+        assert_eq!(place("", &(5..9)), Place::Line { line: 1, column: 1, width: 1, text: String::new() });
+    }
+
+    #[test]
+    fn r20_no_password_stands_in_an_error() {
+        for text in ["password = \"pencil", "user = [{ name = \"a\", password = \"pencil", "password = \"\"\"\npencil"]
+        {
+            let Place::Line { text, .. } = place(text, &(text.len()..text.len())) else { panic!() };
+            assert!(!text.contains("pencil"), "{text}");
+        }
+    }
+}

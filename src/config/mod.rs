@@ -1,0 +1,183 @@
+//! The settings: one TOML file, every key with a default, unknown keys refused.
+//!
+//! A [`Config`] is checked as a whole when it is made; nothing in it needs to be checked again. Environment variables
+//! `CALLGATE_KEY` and `CALLGATE_SECTION__KEY` override single settings before the check. Errors name the place in the
+//! file, or the variable. It reads one file and nothing else: that certificates and captures exist is seen when they
+//! are opened.
+
+mod check;
+mod error;
+mod raw;
+
+use std::{
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
+use crate::{
+    directory::Directory,
+    model::{Address, Mode, SwitchName},
+};
+
+pub use error::{ConfigError, Invalid, Place};
+
+/// Checked settings.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Config {
+    /// The cluster security mode (R2).
+    pub mode: Mode,
+    /// Both kinds of users may use both doors (R10). It gives nobody a key.
+    pub lenient_doors: bool,
+    /// Where the gateway listens.
+    pub doors: Doors,
+    /// The files of the TLS door.
+    pub tls: TlsFiles,
+    /// What heartbeat intervals are agreed to (R39).
+    pub heartbeat: Heartbeat,
+    /// The bounds of everything (R41a).
+    pub limits: Limits,
+    /// The connectors to switches, in the order of the file.
+    pub switches: Vec<SwitchConfig>,
+    /// Users and devices.
+    pub directory: Directory,
+}
+
+/// Where the gateway listens (R1). `None` is a closed door.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Doors {
+    /// TCP in the clear, 2748 by habit.
+    pub clear: Option<SocketAddr>,
+    /// TCP with mutual TLS, 2749 by habit. Always closed in non-secure mode (R2).
+    pub tls: Option<SocketAddr>,
+}
+
+/// The files of the TLS door, as absolute as the config file's folder is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The gateway's certificate, and those between it and its CA (PEM).
+    pub certificate: PathBuf,
+    /// The gateway's private key (PEM).
+    pub key: PathBuf,
+    /// The CAs that apps' certificates come from (PEM).
+    pub client_ca: PathBuf,
+    /// Which certificates were issued and revoked (R3).
+    pub ledger: PathBuf,
+}
+
+/// Heartbeat intervals in seconds, each 1 to 3600 (R39).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Heartbeat {
+    /// For apps without a wish.
+    pub default_seconds: u32,
+    /// Wishes below it are raised to it.
+    pub min_seconds: u32,
+    /// Wishes above it are lowered to it.
+    pub max_seconds: u32,
+}
+
+/// The bounds of R41a. None of them is zero.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Time to open a session, the TLS handshake included; seconds, 1 to 300.
+    pub open_seconds: u32,
+    /// Connections whose session is not open yet, both doors together.
+    pub opening_connections: usize,
+    /// Open sessions in all.
+    pub sessions: usize,
+    /// Open sessions of one user.
+    pub sessions_per_user: usize,
+    /// Devices that one session monitors.
+    pub monitors_per_session: usize,
+    /// Requests of one session without an answer.
+    pub requests_in_flight: usize,
+    /// Bytes that wait for a session that reads slowly; at least 64 KiB, one frame.
+    pub queued_bytes_per_session: usize,
+    /// Failed tries to open from one address in a minute.
+    pub tries_per_source_per_minute: u32,
+}
+
+/// One connector to a switch.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct SwitchConfig {
+    /// Its name in logs and events, unique.
+    pub name: SwitchName,
+    /// What it connects to.
+    pub kind: SwitchKind,
+    /// Addresses that belong to the PBX itself and are no device.
+    pub pbx: Vec<Address>,
+}
+
+/// The kinds of connectors.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum SwitchKind {
+    /// Plays a capture of HEP.
+    Replay {
+        /// The capture file.
+        capture: PathBuf,
+        /// How many times faster than it was recorded; 0 is at once.
+        speed: f64,
+    },
+}
+
+impl Config {
+    /// Reads the file, with the variables of this process's environment.
+    ///
+    /// # Errors
+    /// The file can't be read, or something in it or in a variable is wrong.
+    pub fn load(path: impl AsRef<Path>) -> Result<Self, ConfigError> {
+        let path = path.as_ref();
+        let unreadable = |source| ConfigError::Unreadable { path: path.into(), source };
+        let text = fs::read_to_string(path).map_err(unreadable)?;
+        let folder = match path.parent() {
+            Some(folder) if !folder.as_os_str().is_empty() => folder,
+            _ => Path::new("."),
+        };
+        // A variable that isn't Unicode is none of ours, or has a value that no setting has.
+        let variables = std::env::vars_os().filter_map(|(name, value)| {
+            let name = name.into_string().ok()?;
+            Some((name, value.to_string_lossy().into_owned()))
+        });
+        Self::parse(&text, &path.display().to_string(), folder, variables)
+    }
+
+    /// Reads the settings from `text`. `origin` is what errors call it, relative paths are relative to `base_dir`, and
+    /// `environment` has the variables that override settings; those that don't begin with `CALLGATE_` are ignored.
+    ///
+    /// # Errors
+    /// Something in the text or in a variable is wrong.
+    pub fn parse(
+        text: &str,
+        origin: &str,
+        base_dir: &Path,
+        environment: impl Iterator<Item = (String, String)>,
+    ) -> Result<Self, ConfigError> {
+        let locate = |problem: error::Problem| ConfigError::Invalid(Box::new(problem.into_invalid(text, origin)));
+        let raw = raw::read(text, environment).map_err(locate)?;
+        check::check(raw, base_dir).map_err(locate)
+    }
+}
+
+impl Default for Heartbeat {
+    fn default() -> Self {
+        Self { default_seconds: 30, min_seconds: 5, max_seconds: 300 }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            open_seconds: 10,
+            opening_connections: 256,
+            sessions: 10_000,
+            sessions_per_user: 100,
+            monitors_per_session: 10_000,
+            requests_in_flight: 64,
+            queued_bytes_per_session: 1 << 20,
+            tries_per_source_per_minute: 60,
+        }
+    }
+}
