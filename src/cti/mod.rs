@@ -7,10 +7,12 @@
 mod audit;
 mod door;
 mod encode;
+mod live;
 mod opening;
 mod registry;
 mod scram;
 mod session;
+mod sessions;
 mod socket;
 mod subscribers;
 mod worker;
@@ -18,7 +20,7 @@ mod worker;
 #[cfg(test)]
 mod tests;
 
-pub use door::{Door, DoorError};
+pub use door::{Door, DoorError, Entrance, TlsSide, announce};
 pub use registry::Registry;
 pub use scram::Decoy;
 pub use worker::{WorkerHandle, WorkerSettings, spawn_worker};

@@ -15,8 +15,8 @@ use super::{
     session::Identity,
 };
 use crate::{
-    directory::User,
-    model::{Door, InstanceId, UserName},
+    config::Heartbeat,
+    model::{Door, InstanceId},
     policy::{Admission, Entrance, Rule, Verdict, admit},
     trust::CertificateIdentity,
 };
@@ -196,12 +196,20 @@ impl Opening {
                 let door = if entrance == Entrance::Clear { Door::Clear } else { Door::Tls };
                 Next::Open(Admitted {
                     identity: Identity { user: Arc::clone(user), instance: asked.instance, door },
-                    heartbeat_seconds: self.settings.heartbeat.agree(asked.heartbeat_seconds),
+                    heartbeat_seconds: agreed_heartbeat(self.settings.heartbeat, asked.heartbeat_seconds),
                     certificate_expires,
                     scram_server_final,
                 })
             }
         }
+    }
+}
+
+/// The heartbeat interval for an app's wish, in seconds (R39); 0 is no wish.
+fn agreed_heartbeat(range: Heartbeat, wish: u32) -> u32 {
+    match wish {
+        0 => range.default_seconds,
+        wish => wish.max(range.min_seconds).min(range.max_seconds),
     }
 }
 

@@ -18,6 +18,9 @@ use rsasl::{
 
 use crate::directory::{Directory, ScramVerifier};
 
+/// The length of the salts that `callgate passwd` makes, in bytes.
+const SALT_LEN: usize = 16;
+
 /// One exchange: two messages of the app.
 pub(super) struct Exchange(Session<Proven>);
 
@@ -109,7 +112,7 @@ impl SessionCallback for Lookup {
         let verifier = self.directory.user(&name).and_then(|user| user.password.as_ref());
         let (salt, stored, server) =
             (self.decoy.derive(b"salt", &name), self.decoy.derive(b"stored", &name), self.decoy.derive(b"server", &name));
-        let salt = salt.as_ref().get(..ScramVerifier::SALT_LEN).unwrap_or_default();
+        let salt = salt.as_ref().get(..SALT_LEN).unwrap_or_default();
         // The proof must be that of the user that asked to open, not of any user.
         let password = match verifier.filter(|_| name == self.user) {
             Some(known) => ScramStoredPassword::new(

@@ -12,7 +12,7 @@ use super::{Settings, encode};
 use crate::{
     directory::User,
     hub::{Answer, Ask, Moment, Snapshot},
-    model::{DeviceName, Door, EventClass, InstanceId},
+    model::{DeviceName, Door, EventClass, Group, InstanceId},
 };
 
 /// The most devices on a page.
@@ -31,6 +31,13 @@ pub(super) struct Identity {
     pub(super) instance: InstanceId,
     /// The door.
     pub(super) door: Door,
+}
+
+impl Identity {
+    /// Whether the user controls all devices (R13).
+    pub(super) fn sees_all_devices(&self) -> bool {
+        self.user.groups.contains(Group::ControlOfAllDevices)
+    }
 }
 
 /// Some classes of events.
@@ -240,7 +247,7 @@ impl Session {
                 Err(_) => return Action::Refuse(id, ErrorCode::PageTokenInvalid, list.page_token),
             },
         };
-        if self.identity.user.sees_all_devices() {
+        if self.identity.sees_all_devices() {
             let contains = list.name_contains;
             return self.ask(id, Kind::Names, Ask::Names { after, contains, limit });
         }
@@ -304,7 +311,7 @@ impl Session {
 
     fn snapshot(&self, snapshot: &Snapshot) -> v1::DeviceSnapshot {
         let device = self.settings.directory.device(snapshot.device.as_str());
-        encode::snapshot(snapshot, |line| device.is_some_and(|device| device.is_line_restricted(line)))
+        encode::snapshot(snapshot, |line| device.is_some_and(|device| !device.line_is_visible(line)))
     }
 
     /// A page of up to `limit` devices, and fewer where a frame has no room for them.

@@ -7,11 +7,14 @@
 use std::{
     collections::VecDeque,
     io::{self, IoSlice, Read, Write},
+    net::Shutdown,
+    sync::Arc,
 };
 
 use bytes::{Buf, Bytes};
 use callgate_wire::FrameDecoder;
 use rustls::ServerConnection;
+use socket2::SockRef;
 use tokio::{io::Interest, net::TcpStream};
 
 /// As much plaintext as one TLS record holds (RFC 8446, 5.1).
@@ -19,11 +22,13 @@ const RECORD: usize = 16 * 1024;
 
 /// A connection of an app.
 pub(super) struct Socket {
-    tcp: TcpStream,
+    tcp: Arc<TcpStream>,
     /// `None` on the clear door. Boxed: it is over a kilobyte.
     tls: Option<Box<ServerConnection>>,
     backlog: VecDeque<Bytes>,
     backlog_bytes: usize,
+    /// A part of the first frame has been sent.
+    front_is_begun: bool,
     max_backlog: usize,
 }
 
@@ -53,16 +58,16 @@ impl Socket {
             tls.set_buffer_limit(None);
             Box::new(tls)
         });
-        Self { tcp, tls, backlog: VecDeque::new(), backlog_bytes: 0, max_backlog }
+        Self { tcp: Arc::new(tcp), tls, backlog: VecDeque::new(), backlog_bytes: 0, front_is_begun: false, max_backlog }
     }
 
     /// Moves the socket to the runtime that this is called in.
     ///
     /// # Errors
-    /// When the system refuses to register the socket.
+    /// When the system refuses to register the socket, or somebody still waits on it.
     pub(super) fn adopt(self) -> io::Result<Self> {
-        let tcp = TcpStream::from_std(self.tcp.into_std()?)?;
-        Ok(Self { tcp, ..self })
+        let tcp = Arc::into_inner(self.tcp).ok_or(io::ErrorKind::ResourceBusy)?;
+        Ok(Self { tcp: Arc::new(TcpStream::from_std(tcp.into_std()?)?), ..self })
     }
 
     /// The TLS connection, on the TLS door.
@@ -83,6 +88,14 @@ impl Socket {
         }
         self.queue(frame);
         Ok(())
+    }
+
+    /// Drops what waits in whole frames; what is sealed or begun still goes out first.
+    pub(super) fn forget_waiting(&mut self) {
+        let begun = self.backlog.pop_front().filter(|_| self.front_is_begun);
+        self.backlog.clear();
+        self.backlog_bytes = begun.as_ref().map_or(0, Bytes::len);
+        self.backlog.extend(begun);
     }
 
     /// Whether something waits for room in the socket.
@@ -150,8 +163,21 @@ impl Socket {
     }
 
     /// The TCP socket, to wait on.
-    pub(super) fn tcp(&self) -> &TcpStream {
-        &self.tcp
+    pub(super) fn tcp(&self) -> Arc<TcpStream> {
+        Arc::clone(&self.tcp)
+    }
+
+    /// Sends what waits, to the last byte.
+    ///
+    /// # Errors
+    /// [`SendError::Lost`].
+    pub(super) async fn send_all(&mut self, frame: Bytes) -> Result<(), SendError> {
+        self.send(frame)?;
+        while self.is_waiting() {
+            self.tcp.writable().await.map_err(|_| SendError::Lost)?;
+            self.flush()?;
+        }
+        Ok(())
     }
 
     /// Ends the connection in an orderly way: nothing can be sent after it.
@@ -160,21 +186,7 @@ impl Socket {
             tls.send_close_notify();
         }
         while self.flush().is_ok() && self.is_waiting() && self.tcp.writable().await.is_ok() {}
-        let Ok(stream) = self.tcp.into_std() else { return };
-        if stream.shutdown(std::net::Shutdown::Write).is_err() {
-            return;
-        }
-        // Closing while unread bytes wait would reset the connection, and the app might lose our last message.
-        let Ok(stream) = TcpStream::from_std(stream) else { return };
-        let mut rest = [0; 1024];
-        while stream.readable().await.is_ok() {
-            match stream.try_read(&mut rest) {
-                Ok(0) => return,
-                Ok(_) => {}
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
-                Err(_) => return,
-            }
-        }
+        end_tcp(&self.tcp).await;
     }
 
     fn write(&mut self, frame: Bytes) -> Result<(), SendError> {
@@ -239,9 +251,11 @@ impl Socket {
         self.backlog_bytes = self.backlog_bytes.saturating_sub(bytes);
         while let Some(first) = self.backlog.front_mut() {
             if bytes < first.len() {
+                self.front_is_begun |= bytes > 0;
                 first.advance(bytes);
                 return;
             }
+            self.front_is_begun = false;
             bytes -= first.len();
             self.backlog.pop_front();
         }
@@ -263,6 +277,24 @@ impl Socket {
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(false),
                 Err(e) => return Err(e),
             }
+        }
+    }
+}
+
+/// Ends our side of a connection, and waits until the peer has ended its own.
+///
+/// Closing while unread bytes wait would reset the connection, and the peer might lose our last message.
+pub(super) async fn end_tcp(tcp: &TcpStream) {
+    if SockRef::from(tcp).shutdown(Shutdown::Write).is_err() {
+        return;
+    }
+    let mut rest = [0; 1024];
+    while tcp.readable().await.is_ok() {
+        match tcp.try_read(&mut rest) {
+            Ok(0) => return,
+            Ok(_) => {}
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+            Err(_) => return,
         }
     }
 }

@@ -1,0 +1,151 @@
+//! A session with its socket, and the task that waits on it.
+
+use std::{
+    cell::RefCell,
+    io,
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use callgate_wire::{FrameDecoder, MAX_FRAME_OPEN, v1::ErrorCode};
+use tokio::{net::TcpStream, sync::Notify, time::sleep_until};
+
+use super::{
+    Settings,
+    opening::Admitted,
+    registry::Lease,
+    session::Session,
+    sessions::Sessions,
+    socket::{Received, SendError, Socket},
+};
+use crate::hub::SessionKey;
+
+/// An open session with all that belongs to it.
+pub(super) struct Live {
+    pub(super) session: Session,
+    pub(super) socket: Socket,
+    pub(super) decoder: FrameDecoder,
+    lease: Lease,
+    wake: Arc<Notify>,
+}
+
+impl Live {
+    /// A session that has just been opened. `decoder` may hold its first requests.
+    pub(super) fn new(
+        admitted: Admitted,
+        settings: Arc<Settings>,
+        socket: Socket,
+        mut decoder: FrameDecoder,
+        lease: Lease,
+    ) -> Self {
+        decoder.set_limit(MAX_FRAME_OPEN);
+        let heartbeat = Duration::from_secs(admitted.heartbeat_seconds.into());
+        let session = Session::new(admitted.identity, settings, heartbeat, Instant::now());
+        Self { session, socket, decoder, lease, wake: Arc::new(Notify::new()) }
+    }
+
+    /// Moves the socket to the runtime of the caller.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub(super) fn adopt(self) -> io::Result<Self> {
+        Ok(Self { socket: self.socket.adopt()?, ..self })
+    }
+
+    /// Its name in logs and records.
+    pub(super) fn name(&self) -> &Arc<str> {
+        &self.lease.session
+    }
+
+    /// Sends a frame now or soon.
+    ///
+    /// # Errors
+    /// The code to close with.
+    pub(super) fn send(&mut self, frame: Bytes) -> Result<(), ErrorCode> {
+        let was_waiting = self.socket.is_waiting();
+        self.socket.send(frame).map_err(code)?;
+        if !was_waiting && self.socket.is_waiting() {
+            // Its task must wait for room from now on.
+            self.wake.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Takes what the socket has.
+    ///
+    /// # Errors
+    /// The code to close with.
+    pub(super) fn receive(&mut self, scratch: &mut [u8]) -> Result<(), ErrorCode> {
+        self.session.on_heard(Instant::now());
+        match self.socket.receive(&mut self.decoder, scratch) {
+            Ok(Received::Some) => Ok(()),
+            Ok(Received::End) | Err(_) => Err(ErrorCode::ConnectionLost),
+        }
+    }
+
+    /// Sends what waits.
+    ///
+    /// # Errors
+    /// The code to close with.
+    pub(super) fn flush(&mut self) -> Result<(), ErrorCode> {
+        self.socket.flush().map_err(code)
+    }
+}
+
+/// What a session's task waits for.
+pub(super) struct Outlook {
+    tcp: Arc<TcpStream>,
+    interest: tokio::io::Interest,
+    deadline: Instant,
+    wake: Arc<Notify>,
+}
+
+impl Outlook {
+    /// What this session waits for now.
+    pub(super) fn of(live: &Live) -> Self {
+        Self {
+            tcp: live.socket.tcp(),
+            interest: live.socket.interest(),
+            deadline: live.session.deadline(),
+            wake: Arc::clone(&live.wake),
+        }
+    }
+}
+
+/// Waits on a session's socket and clock for as long as the session lives.
+pub(super) async fn run_session(sessions: Rc<RefCell<Sessions>>, key: SessionKey) {
+    let _cleanup = Cleanup { sessions: Rc::clone(&sessions), key };
+    // A first request may have come with the last message of the opening.
+    sessions.borrow_mut().on_buffered(key);
+    loop {
+        let Some(outlook) = sessions.borrow().outlook(key) else { return };
+        tokio::select! {
+            ready = outlook.tcp.ready(outlook.interest) => sessions.borrow_mut().on_ready(key, ready.ok()),
+            () = sleep_until(outlook.deadline.into()) => sessions.borrow_mut().on_time(key),
+            () = outlook.wake.notified() => {}
+        }
+    }
+}
+
+/// Takes a session out even if its task ends by a panic.
+struct Cleanup {
+    sessions: Rc<RefCell<Sessions>>,
+    key: SessionKey,
+}
+
+impl Drop for Cleanup {
+    fn drop(&mut self) {
+        if let Ok(mut sessions) = self.sessions.try_borrow_mut() {
+            sessions.close(self.key, ErrorCode::Internal);
+        }
+    }
+}
+
+fn code(error: SendError) -> ErrorCode {
+    match error {
+        SendError::Full => ErrorCode::SlowConsumer,
+        SendError::Lost => ErrorCode::ConnectionLost,
+    }
+}

@@ -1,0 +1,283 @@
+//! The sessions of a worker, and the delivery of events to them.
+
+use std::{
+    cell::Cell,
+    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Instant,
+};
+
+use callgate_wire::v1::{self, ErrorCode, to_app};
+use metrics::counter;
+use tokio::{io::Ready, task::spawn_local, time::timeout};
+
+use super::{
+    FAREWELL,
+    audit::{self, Fingerprint},
+    encode,
+    live::{Live, Outlook},
+    session::{Action, Classes},
+    subscribers::{Subscriber, Subscribers},
+    worker::WorkerSettings,
+};
+use crate::{
+    hub::{Answer, Ask, Published, Request, SessionKey},
+    model::{EventBody, Protection},
+    policy::{Disclosure, Indication, MediaAccess, Rule, StreamProtection, disclose},
+};
+
+/// As much as one read takes from a socket.
+const SCRATCH: usize = 16 * 1024;
+
+/// The sessions of a worker.
+pub(super) struct Sessions {
+    worker: WorkerSettings,
+    places: Vec<Place>,
+    free: Vec<u32>,
+    subscribers: Subscribers,
+    scratch: Box<[u8]>,
+    load: Arc<AtomicUsize>,
+    leaving: Rc<Cell<usize>>,
+}
+
+struct Place {
+    turn: u32,
+    live: Option<Box<Live>>,
+}
+
+impl Sessions {
+    pub(super) fn new(worker: WorkerSettings, load: Arc<AtomicUsize>) -> Self {
+        Self {
+            worker,
+            places: Vec::new(),
+            free: Vec::new(),
+            subscribers: Subscribers::default(),
+            scratch: vec![0; SCRATCH].into(),
+            load,
+            leaving: Rc::default(),
+        }
+    }
+
+    /// Takes a session in.
+    pub(super) fn insert(&mut self, live: Live) -> SessionKey {
+        let live = Some(Box::new(live));
+        if let Some(place) = self.free.pop()
+            && let Some(entry) = self.places.get_mut(place as usize)
+        {
+            entry.live = live;
+            return SessionKey { place, turn: entry.turn };
+        }
+        self.places.push(Place { turn: 0, live });
+        let place = u32::try_from(self.places.len() - 1).unwrap_or(u32::MAX);
+        SessionKey { place, turn: 0 }
+    }
+
+    /// A session that was meant for this worker did not arrive.
+    pub(super) fn lost_one(&self) {
+        self.load.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// How many sessions are saying good-bye.
+    pub(super) fn leaving(&self) -> usize {
+        self.leaving.get()
+    }
+
+    /// What the session's task waits for. `None`: the session is gone.
+    pub(super) fn outlook(&self, key: SessionKey) -> Option<Outlook> {
+        let place = self.places.get(key.place as usize).filter(|place| place.turn == key.turn)?;
+        place.live.as_deref().map(Outlook::of)
+    }
+
+    /// Delivers an event to all who monitor its device.
+    ///
+    /// Whether a key leaves is decided here, and recorded, directly before the frame goes to the TLS seal (R16, R21).
+    pub(super) fn deliver(&mut self, published: &Published) {
+        let event = &published.event;
+        let device = self.worker.settings.directory.device(event.device.as_str());
+        let restricted = device.is_some_and(|device| !device.line_is_visible(event.line));
+        let fingerprint = Fingerprint::of(published);
+        let (mut deliveries, mut failed) = (0, Vec::new());
+
+        for subscriber in self.subscribers.of(&event.device) {
+            let key = subscriber.session;
+            let place = self.places.get_mut(key.place as usize).filter(|place| place.turn == key.turn);
+            let Some(live) = place.and_then(|place| place.live.as_deref_mut()) else { continue };
+            if !subscriber.wants(published.class) {
+                continue;
+            }
+            let disclosure = judge(&self.worker, live, subscriber, published, restricted);
+            let Disclosure::Event(indication, rule) = disclosure else { continue };
+            audit::disclosure(live.name(), live.session.identity(), published, &fingerprint, indication, rule);
+            match live.send(published.frame(indication, || encode::event(published, indication, rule))) {
+                Ok(()) => deliveries += 1,
+                Err(code) => failed.push((key, code)),
+            }
+        }
+        counter!("callgate_deliveries_total").increment(deliveries);
+        for (key, code) in failed {
+            self.close(key, code);
+        }
+    }
+
+    /// Takes an answer of the hub.
+    pub(super) fn on_answer(&mut self, key: SessionKey, token: u64, answer: Answer) {
+        let Some(live) = self.live(key) else { return };
+        for action in live.session.on_answer(token, answer) {
+            self.perform(key, action);
+        }
+    }
+
+    /// The socket has something to read or room to write; `None`: it is broken.
+    pub(super) fn on_ready(&mut self, key: SessionKey, ready: Option<Ready>) {
+        let Some(ready) = ready else { return self.close(key, ErrorCode::ConnectionLost) };
+        if ready.is_writable()
+            && let Some(live) = self.live(key)
+            && let Err(code) = live.flush()
+        {
+            return self.close(key, code);
+        }
+        if ready.is_readable() || ready.is_read_closed() {
+            let place = self.places.get_mut(key.place as usize).filter(|place| place.turn == key.turn);
+            let Some(live) = place.and_then(|place| place.live.as_deref_mut()) else { return };
+            let received = live.receive(&mut self.scratch);
+            // What came before the end still counts.
+            self.on_buffered(key);
+            if let Err(code) = received {
+                self.close(key, code);
+            }
+        }
+    }
+
+    /// Takes the requests that have arrived whole.
+    pub(super) fn on_buffered(&mut self, key: SessionKey) {
+        while let Some(live) = self.live(key) {
+            match live.decoder.next::<v1::ToGateway>() {
+                Ok(None) => return,
+                Ok(Some(message)) => {
+                    if let Some(action) = live.session.on_message(message) {
+                        self.perform(key, action);
+                    }
+                }
+                Err(callgate_wire::FrameError::TooLarge { .. }) => return self.close(key, ErrorCode::FrameTooLarge),
+                Err(_) => return self.close(key, ErrorCode::FrameMalformed),
+            }
+        }
+    }
+
+    /// The session's deadline has come.
+    pub(super) fn on_time(&mut self, key: SessionKey) {
+        if let Some(live) = self.live(key)
+            && let Some(action) = live.session.on_time(Instant::now())
+        {
+            self.perform(key, action);
+        }
+    }
+
+    /// Ends a session: tells it why if it can still be told, forgets what it monitored, and frees its place.
+    pub(super) fn close(&mut self, key: SessionKey, code: ErrorCode) {
+        let Some(place) = self.places.get_mut(key.place as usize).filter(|place| place.turn == key.turn) else { return };
+        let Some(mut live) = place.live.take() else { return };
+        place.turn = place.turn.wrapping_add(1);
+        self.free.push(key.place);
+        self.load.fetch_sub(1, Ordering::Relaxed);
+
+        for device in live.session.monitored() {
+            self.subscribers.keep(device, key, Classes::default());
+            self.ask(key, 0, Ask::Forget(device.clone()));
+        }
+        audit::closed(live.name(), live.session.identity(), code);
+        if code == ErrorCode::ConnectionLost {
+            return;
+        }
+        // What waits for a slow consumer would only delay the news that it was one.
+        live.socket.forget_waiting();
+        let leaving = Rc::clone(&self.leaving);
+        leaving.set(leaving.get() + 1);
+        spawn_local(async move {
+            let farewell = async {
+                if live.socket.send_all(encode::close(code)).await.is_ok() {
+                    live.socket.end().await;
+                }
+            };
+            let _ = timeout(FAREWELL, farewell).await;
+            leaving.set(leaving.get() - 1);
+        });
+    }
+
+    /// Ends all sessions, since the gateway stops.
+    pub(super) fn stop(&mut self) {
+        let keys: Vec<_> = (0u32..).zip(&self.places).map(|(place, entry)| SessionKey { place, turn: entry.turn }).collect();
+        for key in keys {
+            self.close(key, ErrorCode::GatewayStopping);
+        }
+    }
+
+    fn perform(&mut self, key: SessionKey, action: Action) {
+        match action {
+            Action::Send(reply_to, message) => self.send(key, reply_to, message),
+            Action::Refuse(reply_to, code, subject) => {
+                if let Some(live) = self.live(key) {
+                    audit::request_refused(live.name(), live.session.identity(), code, &subject);
+                }
+                self.send(key, reply_to, to_app::Message::Refusal(v1::Refusal { error: Some(code.into()) }));
+            }
+            Action::Ask(token, ask) => self.ask(key, token, ask),
+            Action::Watch(device, classes, moment) => self.subscribers.watch(device, key, classes, moment),
+            Action::Keep(device, classes) => self.subscribers.keep(&device, key, classes),
+            Action::Close(code) => self.close(key, code),
+        }
+    }
+
+    fn send(&mut self, key: SessionKey, reply_to: u64, message: to_app::Message) {
+        if let Some(live) = self.live(key)
+            && let Err(code) = live.send(encode::frame(reply_to, message))
+        {
+            self.close(key, code);
+        }
+    }
+
+    fn ask(&self, session: SessionKey, request_id: u64, ask: Ask) {
+        self.worker.hub.ask(Request { worker: self.worker.id, session, request_id, ask });
+    }
+
+    fn live(&mut self, key: SessionKey) -> Option<&mut Live> {
+        let place = self.places.get_mut(key.place as usize).filter(|place| place.turn == key.turn)?;
+        place.live.as_deref_mut()
+    }
+}
+
+/// What this session may see of the event.
+fn judge(
+    worker: &WorkerSettings,
+    live: &Live,
+    subscriber: &Subscriber,
+    published: &Published,
+    restricted: bool,
+) -> Disclosure {
+    let EventBody::MediaOpened(media) = &published.event.body else {
+        // Only media events have something to hide from one who may see the device (R13).
+        return if restricted { Disclosure::Nothing(Rule("R13")) } else { Disclosure::Event(Indication::NotEncrypted, Rule("R13")) };
+    };
+    let identity = live.session.identity();
+    disclose(&MediaAccess {
+        // Who was not associated could not subscribe; rights change with the config, and so with a restart.
+        associated: true,
+        restricted,
+        protection: match media.protection {
+            Protection::Clear => StreamProtection::Clear,
+            Protection::Keyed { .. } => StreamProtection::Keyed,
+            Protection::Unknown { .. } => StreamProtection::Unknown,
+        },
+        groups: identity.user.groups,
+        mode: worker.settings.mode,
+        door: identity.door,
+        monitored_before: subscriber.media_since < published.first_seen,
+        // The record goes to the log's target, which can't refuse it.
+        recordable: true,
+        // The hub knows no stream that was keyed before it started.
+        seen_since_start: true,
+    })
+}

@@ -1,0 +1,136 @@
+//! A worker: one thread with the sessions that live on it.
+//!
+//! The hub hands it an event once; it walks the subscribers, judges, writes the record, seals and sends at once. No
+//! session is woken for that. What the thread owns is reached by nobody else, so nothing is locked.
+
+use std::{
+    cell::RefCell,
+    io,
+    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+use tokio::{
+    sync::mpsc,
+    task::{LocalSet, spawn_local},
+    time::timeout,
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, error};
+
+use super::{
+    FAREWELL, Settings,
+    live::{Live, run_session},
+    sessions::Sessions,
+};
+use crate::hub::{HubHandle, ToWorker, WorkerId};
+
+/// How many messages of the hub may wait for a worker, before it holds the hub back.
+const MAILBOX: usize = 4096;
+
+/// What a worker is made of.
+#[derive(Clone)]
+pub struct WorkerSettings {
+    /// Its place among the workers.
+    pub id: WorkerId,
+    /// What sessions need to know.
+    pub settings: Arc<Settings>,
+    /// The way to the hub.
+    pub hub: HubHandle,
+    /// Ends the worker and its sessions.
+    pub stop: CancellationToken,
+}
+
+/// The way to a worker, for doors.
+#[derive(Clone)]
+pub struct WorkerHandle {
+    adopt: mpsc::UnboundedSender<Live>,
+    load: Arc<AtomicUsize>,
+}
+
+impl WorkerHandle {
+    /// How many sessions live on the worker, or are on their way to it.
+    pub(super) fn load(&self) -> usize {
+        self.load.load(Ordering::Relaxed)
+    }
+
+    /// Moves an open session to the worker. The doors bound how many there are.
+    pub(super) fn adopt(&self, live: Live) {
+        self.load.fetch_add(1, Ordering::Relaxed);
+        let _ = self.adopt.send(live);
+    }
+}
+
+/// A worker's handle, its mailbox for the hub, and its thread, which ends after `stop`.
+pub type Spawned = (WorkerHandle, mpsc::Sender<ToWorker>, thread::JoinHandle<()>);
+
+/// Starts a worker on a thread of its own.
+///
+/// # Errors
+/// When the system gives no thread or no event queue.
+pub fn spawn_worker(settings: WorkerSettings) -> io::Result<Spawned> {
+    let (mailbox, messages) = mpsc::channel(MAILBOX);
+    let (adopt, adopted) = mpsc::unbounded_channel();
+    let load = Arc::new(AtomicUsize::new(0));
+    let handle = WorkerHandle { adopt, load: Arc::clone(&load) };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
+    let thread = thread::Builder::new().name(format!("worker-{}", settings.id.0)).spawn(move || {
+        LocalSet::new().block_on(&runtime, run(settings, messages, adopted, load));
+    })?;
+    Ok((handle, mailbox, thread))
+}
+
+async fn run(
+    settings: WorkerSettings,
+    mut messages: mpsc::Receiver<ToWorker>,
+    mut adopted: mpsc::UnboundedReceiver<Live>,
+    load: Arc<AtomicUsize>,
+) {
+    let stop = settings.stop.clone();
+    let sessions = Rc::new(RefCell::new(Sessions::new(settings, load)));
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => break,
+            message = messages.recv() => match message {
+                Some(ToWorker::Event(published)) => sessions.borrow_mut().deliver(&published),
+                Some(ToWorker::Answer { session, request_id, answer }) => {
+                    sessions.borrow_mut().on_answer(session, request_id, answer);
+                }
+                None => break,
+            },
+            live = adopted.recv() => match live {
+                Some(live) => adopt(&sessions, live),
+                None => break,
+            },
+        }
+    }
+    sessions.borrow_mut().stop();
+    // The sessions' last words.
+    let all_gone = async {
+        while sessions.borrow().leaving() > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    if timeout(FAREWELL + FAREWELL, all_gone).await.is_err() {
+        debug!("some sessions did not take their leave in time");
+    }
+}
+
+fn adopt(sessions: &Rc<RefCell<Sessions>>, live: Live) {
+    let name = Arc::clone(live.name());
+    match live.adopt() {
+        Ok(live) => {
+            let key = sessions.borrow_mut().insert(live);
+            spawn_local(run_session(Rc::clone(sessions), key));
+        }
+        Err(e) => {
+            sessions.borrow_mut().lost_one();
+            error!(session = %name, error = %e, "a session could not be moved to its worker");
+        }
+    }
+}
