@@ -10,8 +10,10 @@ pub mod model;
 pub mod policy;
 pub mod switch;
 
-pub mod config;
 pub mod directory;
+
+pub mod config;
+
 pub mod trust;
 
 pub mod hub;

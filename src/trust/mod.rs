@@ -1,1 +1,26 @@
-//! CA, ledger, TLS settings.
+//! Who is who: the CA, the ledger of its certificates, and the settings of the TLS door.
+//!
+//! A certificate opens the TLS door only if its chain, dates and usage are good **and** the ledger knows it (R3). The
+//! ledger is asked at each handshake, and no handshake is ever skipped by resumption. Nothing here decides what an app
+//! may do once it is in.
+
+mod ca;
+mod error;
+mod files;
+mod gateway;
+mod ledger;
+mod name;
+mod pem;
+mod setup;
+mod tls;
+mod verifier;
+
+pub use ca::{Ca, Issued, Validity};
+pub use error::{LedgerError, TrustError};
+pub use files::{Existing, write_private, write_public};
+pub use gateway::{GatewayRequest, check_gateway, request_gateway};
+pub use ledger::{Entry, Ledger, LedgerSnapshot, Operation, Record, Status};
+pub use pem::{certificates, private_key};
+pub use setup::{CA_CERTIFICATE, CA_KEY, CONFIG, InitOptions, init};
+pub use tls::{CertificateIdentity, peer_identity, refusal, refusal_io, server_config, server_config_at};
+pub use verifier::{LedgerVerifier, NotAccepted};

@@ -1,0 +1,188 @@
+//! What can be wrong with certificates, keys and the ledger; each error names its file.
+
+use std::{io, path::PathBuf};
+
+/// What is wrong with certificates and keys.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TrustError {
+    /// A file can't be read.
+    #[error("{}: can't be read: {source}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file can't be written.
+    #[error("{}: can't be written: {source}", path.display())]
+    Unwritable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Something is there that must not be overwritten.
+    #[error("{}: is there already, and nothing is overwritten", path.display())]
+    Exists {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A folder that should be set up has some of the files already.
+    #[error("{}: is set up already: {} there, and nothing is overwritten", folder.display(), are_there(names))]
+    SetUp {
+        /// The folder.
+        folder: PathBuf,
+        /// The files that are there.
+        names: Vec<&'static str>,
+    },
+    /// A file has no certificate in it.
+    #[error("{}: there is no certificate in it (PEM, `-----BEGIN CERTIFICATE-----`)", path.display())]
+    NoCertificate {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A file has no private key in it.
+    #[error("{}: there is no private key in it (PEM, `-----BEGIN PRIVATE KEY-----`)", path.display())]
+    NoKey {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A private key where a certificate belongs.
+    #[error("{}: a private key is in it where a certificate belongs: the two files look swapped", path.display())]
+    KeyForCertificate {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A certificate where a private key belongs.
+    #[error("{}: a certificate is in it where a private key belongs: the two files look swapped", path.display())]
+    CertificateForKey {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A file's PEM or what is in it is damaged.
+    #[error("{}: is damaged: {reason}", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// How.
+        reason: String,
+    },
+    /// Certificate and key are not a pair.
+    #[error("{} and {} don't belong together: the key is not the certificate's", certificate.display(), key.display())]
+    Mismatch {
+        /// The certificate's file.
+        certificate: PathBuf,
+        /// The key's file.
+        key: PathBuf,
+    },
+    /// The certificate has expired.
+    #[error("{}: the certificate expired on {not_after}", path.display())]
+    Expired {
+        /// The file.
+        path: PathBuf,
+        /// Its last moment, RFC 3339.
+        not_after: String,
+    },
+    /// The certificate is not valid yet.
+    #[error("{}: the certificate is not valid before {not_before}; is this machine's clock right?", path.display())]
+    NotYetValid {
+        /// The file.
+        path: PathBuf,
+        /// Its first moment, RFC 3339.
+        not_before: String,
+    },
+    /// The certificate is not for TLS servers.
+    #[error("{}: the certificate is not for TLS servers (extended key usage serverAuth)", path.display())]
+    NotForServers {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The certificate is not a CA's.
+    #[error("{}: the certificate is not a CA's", path.display())]
+    NotCa {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The certificate does not come from the CA.
+    #[error("{}: the certificate does not come from the CA in {}: {reason}", path.display(), ca.display())]
+    NotFromCa {
+        /// The certificate's file.
+        path: PathBuf,
+        /// The CA's file.
+        ca: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// A certificate would outlive its CA.
+    #[error("the certificate would outlive the CA, which ends on {ca_not_after}: ask for fewer days, or make a new CA")]
+    OutlivesCa {
+        /// The CA's last moment, RFC 3339.
+        ca_not_after: String,
+    },
+    /// A name for the gateway's certificate is neither a DNS name nor an IP address.
+    #[error("{0:?} is neither a DNS name nor an IP address")]
+    GatewayName(String),
+    /// A number of days that makes no date.
+    #[error("{0} days are not allowed: from 1 to 36500")]
+    Days(u32),
+    /// The ledger.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// Making a certificate failed in the library.
+    #[error("a certificate can't be made: {0}")]
+    Make(#[from] rcgen::Error),
+    /// The TLS library refused the settings.
+    #[error("the TLS settings don't work: {0}")]
+    Tls(String),
+    /// The system's source of randomness failed.
+    #[error("no randomness could be had from the system")]
+    Randomness,
+}
+
+impl TrustError {
+    /// Whether a file or a wish of the operator is at fault, and not a condition of the machine.
+    pub fn is_input(&self) -> bool {
+        !matches!(self, Self::Unwritable { .. } | Self::Make(_) | Self::Tls(_) | Self::Randomness)
+            && !matches!(self, Self::Ledger(LedgerError::Unwritable { .. }))
+    }
+}
+
+/// What is wrong with the ledger.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LedgerError {
+    /// It can't be read.
+    #[error("{}: the ledger can't be read: {source}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// It can't be written.
+    #[error("{}: the ledger can't be written: {source}", path.display())]
+    Unwritable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A line of it can't be understood.
+    #[error("{}:{line}: this line of the ledger can't be understood: {reason}", path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// Counted from 1.
+        line: usize,
+        /// Why.
+        reason: String,
+    },
+}
+
+fn are_there(names: &[&str]) -> String {
+    match names {
+        [name] => format!("{name} is"),
+        names => format!("{} are", names.join(", ")),
+    }
+}

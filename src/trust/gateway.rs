@@ -1,0 +1,119 @@
+//! The gateway's own certificate: checked when it is loaded, or asked for from another CA.
+
+use std::{os::unix::fs::PermissionsExt, path::Path, sync::Arc};
+
+use rcgen::KeyPair;
+use rustls::{
+    Error, InconsistentKeys, RootCertStore,
+    client::verify_server_cert_signed_by_trust_anchor,
+    crypto::aws_lc_rs,
+    pki_types::{CertificateDer, PrivateKeyDer, UnixTime},
+    server::ParsedCertificate,
+    sign::CertifiedKey,
+};
+use time::OffsetDateTime;
+use x509_parser::prelude::{FromDer, X509Certificate};
+use zeroize::Zeroizing;
+
+use super::{TrustError, Validity, ca::gateway_params, ledger::rfc3339, pem};
+
+/// A request for a certificate, and the key that it will belong to.
+pub struct GatewayRequest {
+    /// The request, PKCS#10 in PEM.
+    pub request_pem: String,
+    /// The private key, PKCS#8.
+    pub key_pem: Zeroizing<String>,
+}
+
+/// Makes a key and a request for a certificate for these DNS names and IP addresses and the local ones.
+///
+/// # Errors
+/// A name is neither a DNS name nor an IP address.
+pub fn request_gateway(names: &[String]) -> Result<GatewayRequest, TrustError> {
+    // Dates, serial number and issuer are the other CA's.
+    let mut params = gateway_params(names, Validity::days(OffsetDateTime::UNIX_EPOCH, 1)?)?;
+    params.serial_number = None;
+    params.use_authority_key_identifier_extension = false;
+    params.is_ca = rcgen::IsCa::NoCa;
+    let key = KeyPair::generate()?;
+    let request_pem = params.serialize_request(&key)?.pem()?;
+    Ok(GatewayRequest { request_pem, key_pem: Zeroizing::new(key.serialize_pem()) })
+}
+
+/// Checks that a certificate belongs to the key, is valid now and for servers, and, if a CA is given, comes from it.
+///
+/// # Errors
+/// It isn't so, or a file can't be read.
+pub fn check_gateway(certificate: &Path, key: &Path, ca: Option<&Path>, now: UnixTime) -> Result<(), TrustError> {
+    let (chain, _) = load(certificate, key, now)?;
+    let Some(ca) = ca else {
+        return Ok(());
+    };
+    let mut roots = RootCertStore::empty();
+    for root in pem::certificates(ca)? {
+        roots.add(root).map_err(|error| damaged(ca, &error))?;
+    }
+    let (end_entity, intermediates) =
+        chain.split_first().ok_or_else(|| TrustError::NoCertificate { path: certificate.into() })?;
+    let parsed = ParsedCertificate::try_from(end_entity).map_err(|error| damaged(certificate, &error))?;
+    let algorithms = aws_lc_rs::default_provider().signature_verification_algorithms.all;
+    verify_server_cert_signed_by_trust_anchor(&parsed, &roots, intermediates, now, algorithms)
+        .map_err(|error| TrustError::NotFromCa { path: certificate.into(), ca: ca.into(), reason: error.to_string() })
+}
+
+/// The gateway's chain and key, checked: a pair, valid now, for servers.
+pub(super) fn load(
+    certificate: &Path,
+    key: &Path,
+    now: UnixTime,
+) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), TrustError> {
+    let chain = pem::certificates(certificate)?;
+    let private_key = pem::private_key(key)?;
+    warn_if_shared(key);
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    match CertifiedKey::from_der(chain.clone(), private_key.clone_key(), &provider) {
+        Err(Error::InconsistentKeys(InconsistentKeys::KeyMismatch)) => {
+            return Err(TrustError::Mismatch { certificate: certificate.into(), key: key.into() });
+        }
+        Err(Error::InvalidCertificate(error)) => return Err(damaged(certificate, &error)),
+        Err(error) => return Err(damaged(key, &error)),
+        Ok(_) => {}
+    }
+    let end_entity = chain.first().ok_or_else(|| TrustError::NoCertificate { path: certificate.into() })?;
+    check_end_entity(end_entity, certificate, now)?;
+    Ok((chain, private_key))
+}
+
+fn check_end_entity(der: &CertificateDer<'_>, path: &Path, now: UnixTime) -> Result<(), TrustError> {
+    let (_, parsed) = X509Certificate::from_der(der).map_err(|error| damaged(path, &error))?;
+    let validity = parsed.validity();
+    let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
+    if now > validity.not_after.timestamp() {
+        let not_after = rfc3339(validity.not_after.to_datetime());
+        return Err(TrustError::Expired { path: path.into(), not_after });
+    }
+    if now < validity.not_before.timestamp() {
+        let not_before = rfc3339(validity.not_before.to_datetime());
+        return Err(TrustError::NotYetValid { path: path.into(), not_before });
+    }
+    let usage = parsed.extended_key_usage().map_err(|error| damaged(path, &error))?;
+    // Without the extension a certificate is good for every use (RFC 5280 section 4.2.1.12).
+    if usage.is_some_and(|usage| !usage.value.server_auth && !usage.value.any) {
+        return Err(TrustError::NotForServers { path: path.into() });
+    }
+    Ok(())
+}
+
+fn warn_if_shared(key: &Path) {
+    if let Ok(metadata) = key.metadata() {
+        let mode = metadata.permissions().mode();
+        if mode & 0o077 != 0 {
+            tracing::warn!(key = %key.display(), mode = format_args!("{:04o}", mode & 0o7777),
+                "others than its owner may read the private key: chmod 600");
+        }
+    }
+}
+
+fn damaged(path: &Path, reason: &dyn std::fmt::Display) -> TrustError {
+    TrustError::Damaged { path: path.into(), reason: reason.to_string() }
+}

@@ -1,0 +1,79 @@
+//! Reading PEM files, with errors that tell what is in the file instead.
+
+use std::{fs, path::Path};
+
+use rustls_pki_types::{
+    CertificateDer, PrivateKeyDer,
+    pem::{self, PemObject},
+};
+use zeroize::Zeroizing;
+
+use super::TrustError;
+
+/// Every certificate of the file, in its order; at least one.
+///
+/// # Errors
+/// The file can't be read, is damaged, has no certificate, or has a private key instead.
+pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TrustError> {
+    let text = read(path)?;
+    let certificates: Vec<_> = rustls_pemfile::certs(&mut text.as_slice())
+        .collect::<Result<_, _>>()
+        .map_err(|error| TrustError::Damaged { path: path.into(), reason: error.to_string() })?;
+    if !certificates.is_empty() {
+        return Ok(certificates);
+    }
+    Err(match PrivateKeyDer::from_pem_slice(&text) {
+        Ok(_) => TrustError::KeyForCertificate { path: path.into() },
+        Err(_) => TrustError::NoCertificate { path: path.into() },
+    })
+}
+
+/// The first private key of the file (PKCS#8, PKCS#1 or SEC1).
+///
+/// # Errors
+/// The file can't be read, is damaged, has no key, or has a certificate instead.
+pub fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TrustError> {
+    let text = read(path)?;
+    match PrivateKeyDer::from_pem_slice(&text) {
+        Ok(key) => Ok(key),
+        Err(pem::Error::NoItemsFound) => Err(match CertificateDer::from_pem_slice(&text) {
+            Ok(_) => TrustError::CertificateForKey { path: path.into() },
+            Err(_) => TrustError::NoKey { path: path.into() },
+        }),
+        Err(error) => Err(TrustError::Damaged { path: path.into(), reason: error.to_string() }),
+    }
+}
+
+/// It may hold a key, so it is wiped. A file has one read's room from the start, lest growing leaves copies behind.
+fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, TrustError> {
+    fs::read(path).map(Zeroizing::new).map_err(|source| TrustError::Unreadable { path: path.into(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_in_the_file_instead_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            fs::write(&path, text).unwrap();
+            path
+        };
+        let key = rcgen::KeyPair::generate().unwrap();
+        let certificate = rcgen::CertificateParams::default().self_signed(&key).unwrap();
+        let key = file("key", &key.serialize_pem());
+        let certificate = file("certificate", &certificate.pem());
+        let (empty, damaged) = (file("empty", ""), file("damaged", "-----BEGIN CERTIFICATE-----\nx\n"));
+
+        assert_eq!(certificates(&certificate).unwrap().len(), 1);
+        assert!(private_key(&key).is_ok());
+        assert!(matches!(certificates(&key), Err(TrustError::KeyForCertificate { .. })));
+        assert!(matches!(private_key(&certificate), Err(TrustError::CertificateForKey { .. })));
+        assert!(matches!(certificates(&empty), Err(TrustError::NoCertificate { .. })));
+        assert!(matches!(private_key(&empty), Err(TrustError::NoKey { .. })));
+        assert!(matches!(certificates(&damaged), Err(TrustError::Damaged { .. })));
+        assert!(matches!(private_key(folder.path()), Err(TrustError::Unreadable { .. })));
+    }
+}

@@ -1,0 +1,101 @@
+//! A first start: everything that a gateway needs, in one folder.
+
+use std::{
+    fs::DirBuilder,
+    os::unix::fs::DirBuilderExt,
+    path::{Path, PathBuf},
+};
+
+use time::OffsetDateTime;
+
+use super::{Ca, Existing, TrustError, Validity, write_private, write_public};
+
+/// The CA's certificate, in the folder.
+pub const CA_CERTIFICATE: &str = "ca.pem";
+/// The CA's private key, in the folder.
+pub const CA_KEY: &str = "ca.key";
+/// The config file, in the folder.
+pub const CONFIG: &str = "callgate.toml";
+
+const GATEWAY_CERTIFICATE: &str = "gateway.pem";
+const GATEWAY_KEY: &str = "gateway.key";
+const LEDGER: &str = "ledger.jsonl";
+
+/// What a first start is told.
+#[derive(Debug, Clone)]
+pub struct InitOptions {
+    /// DNS names and IP addresses of the gateway, besides the local ones.
+    pub names: Vec<String>,
+    /// How long the CA lives.
+    pub ca_days: u32,
+    /// How long the gateway's certificate lives.
+    pub gateway_days: u32,
+}
+
+impl Default for InitOptions {
+    fn default() -> Self {
+        Self { names: Vec::new(), ca_days: 3650, gateway_days: 825 }
+    }
+}
+
+/// Makes the folder (0700) if need be, and in it a CA, the gateway's certificate, an empty ledger and a first config.
+/// Returns what was written.
+///
+/// # Errors
+/// One of the files is there already: then nothing is written. Or a file can't be written.
+pub fn init(folder: &Path, options: &InitOptions, now: OffsetDateTime) -> Result<Vec<PathBuf>, TrustError> {
+    let names: Vec<&'static str> = [CA_CERTIFICATE, CA_KEY, GATEWAY_CERTIFICATE, GATEWAY_KEY, LEDGER, CONFIG]
+        .into_iter()
+        .filter(|name| folder.join(name).symlink_metadata().is_ok())
+        .collect();
+    if !names.is_empty() {
+        return Err(TrustError::SetUp { folder: folder.into(), names });
+    }
+    let ca = Ca::make("Callgate CA", Validity::days(now, options.ca_days)?)?;
+    let gateway = ca.issue_gateway(&options.names, Validity::days(now, options.gateway_days)?)?;
+
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+        .map_err(|source| TrustError::Unwritable { path: folder.into(), source })?;
+    let mut written = Vec::new();
+    let mut private = |name: &str, text: &str| {
+        written.push(folder.join(name));
+        write_private(&folder.join(name), text.as_bytes(), Existing::Keep)
+    };
+    private(CA_KEY, &ca.key_pem())?;
+    private(GATEWAY_KEY, &gateway.key_pem)?;
+    private(LEDGER, "")?;
+    private(CONFIG, FIRST_CONFIG)?;
+    for (name, text) in [(CA_CERTIFICATE, ca.certificate_pem()), (GATEWAY_CERTIFICATE, &gateway.certificate_pem)] {
+        write_public(&folder.join(name), text.as_bytes(), Existing::Keep)?;
+        written.push(folder.join(name));
+    }
+    written.sort();
+    Ok(written)
+}
+
+const FIRST_CONFIG: &str = include_str!("first.toml");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    #[test]
+    fn the_first_config_is_a_good_one() {
+        let config = Config::parse(FIRST_CONFIG, CONFIG, Path::new("."), std::iter::empty()).unwrap();
+        assert!(config.directory.user("recorder").unwrap().groups.allow_keys());
+        // What stands there as a comment is good, too.
+        let uncommented: String = FIRST_CONFIG
+            .lines()
+            .map(|line| line.strip_prefix("#: ").unwrap_or(line))
+            .filter(|line| !line.starts_with("password"))
+            .flat_map(|line| [line, "\n"])
+            .collect();
+        let config = Config::parse(&uncommented, CONFIG, Path::new("."), std::iter::empty()).unwrap();
+        assert_eq!(config.switches.len(), 1);
+        assert_eq!(config.directory.devices().count(), 1);
+    }
+}
