@@ -79,7 +79,9 @@ impl Fingerprint {
     /// The fingerprint of the key that an event carries, if it carries one.
     pub(super) fn of(published: &Published) -> Self {
         match &published.event.body {
-            EventBody::MediaOpened(MediaOpened { protection: Protection::Keyed { keys, .. }, .. }) => Self(fingerprint(keys)),
+            EventBody::MediaOpened(MediaOpened { protection: Protection::Keyed { keys, .. }, .. }) => {
+                Self(fingerprint(keys))
+            }
             _ => Self(None),
         }
     }

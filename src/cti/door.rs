@@ -93,8 +93,7 @@ impl Door {
     /// [`DoorError`], when the port is taken or not allowed.
     pub async fn open(address: SocketAddr, entrance: Arc<Entrance>, tls: Option<TlsSide>) -> Result<Self, DoorError> {
         let door = if tls.is_some() { model::Door::Tls } else { model::Door::Clear };
-        let listener =
-            TcpListener::bind(address).await.map_err(|source| DoorError { door, address, source })?;
+        let listener = TcpListener::bind(address).await.map_err(|source| DoorError { door, address, source })?;
         Ok(Self { listener, entrance, tls: tls.map(Arc::new) })
     }
 
@@ -197,7 +196,7 @@ impl Visit {
                 Some(Socket::new(tcp, Some(tls), max_backlog))
             }
             Err((error, tcp)) => {
-                self.refused(trust::refusal(&error), &error.to_string());
+                self.refused(trust::refusal_io(&error), &error.to_string());
                 let _ = timeout(FAREWELL, end_tcp(&tcp)).await;
                 None
             }
@@ -214,7 +213,10 @@ impl Visit {
             (Some(side), Some(tls)) => {
                 let identity = trust::peer_identity(tls, &side.ledger);
                 // It was in the ledger a moment ago, when the handshake was verified.
-                Some(identity.ok_or_else(|| Some(refusal(ErrorCode::CertificateNotInLedger, "gone since the handshake")))?)
+                Some(
+                    identity
+                        .ok_or_else(|| Some(refusal(ErrorCode::CertificateNotInLedger, "gone since the handshake")))?,
+                )
             }
             _ => None,
         };
@@ -250,7 +252,8 @@ impl Visit {
 
     /// With TLS 1.3 a refused client certificate of the app's making shows only with its first bytes.
     fn broken(&self, error: &io::Error) -> Option<Refused> {
-        (error.kind() == io::ErrorKind::InvalidData).then(|| refusal(trust::refusal(error), "the app broke the TLS protocol"))
+        (error.kind() == io::ErrorKind::InvalidData)
+            .then(|| refusal(trust::refusal_io(error), "the app broke the TLS protocol"))
     }
 
     fn enter(&self, admitted: &Admitted) -> Result<Lease, Refused> {
@@ -352,7 +355,9 @@ fn bad_frame(error: &FrameError) -> Refused {
 /// How to mend the usual causes.
 fn hint(error: &io::Error) -> &'static str {
     match error.kind() {
-        io::ErrorKind::AddrInUse => "; another program listens there: stop it, or set doors.clear or doors.tls to a free port",
+        io::ErrorKind::AddrInUse => {
+            "; another program listens there: stop it, or set doors.clear or doors.tls to a free port"
+        }
         io::ErrorKind::PermissionDenied => "; ports below 1024 need a privilege: choose a higher one",
         io::ErrorKind::AddrNotAvailable => "; the machine has no such address: use one of its own, or 0.0.0.0 for all",
         _ => "",

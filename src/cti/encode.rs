@@ -10,8 +10,8 @@ use zeroize::Zeroizing;
 use crate::{
     hub::{CallSecurity, Published, Snapshot},
     model::{
-        CallDirection, CallRef, CallState, EndCause, EventBody, EventClass, Generation, KeyMaterial, LineNumber, MasterKey,
-        MediaOpened, MediaStopped, Party, Protection, Secret, StopCause, StreamDirection,
+        CallDirection, CallRef, CallState, EndCause, EventBody, EventClass, Generation, KeyMaterial, LineNumber,
+        MasterKey, MediaOpened, MediaStopped, Party, Protection, Secret, StopCause, StreamDirection,
     },
     policy::{Indication, Reason, Rule},
 };

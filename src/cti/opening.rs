@@ -133,8 +133,7 @@ impl Opening {
         let Some(certificate) = self.certificate.take() else {
             return refuse_open(ErrorCode::Internal, "the certificate is gone", asked.user);
         };
-        let certificate_matches =
-            certificate.user.as_str() == asked.user && certificate.instance == asked.instance;
+        let certificate_matches = certificate.user.as_str() == asked.user && certificate.instance == asked.instance;
         let entrance = Entrance::Tls { certificate_matches };
         self.admit(asked, entrance, Some(certificate.not_after_unix), Vec::new())
     }

@@ -65,7 +65,12 @@ impl Registry {
     ///
     /// # Errors
     /// `INSTANCE_ALREADY_OPEN`, `TOO_MANY_SESSIONS` or `TOO_MANY_SESSIONS_OF_USER`.
-    pub(super) fn enter(self: &Arc<Self>, door: Door, user: &UserName, instance: &InstanceId) -> Result<Lease, ErrorCode> {
+    pub(super) fn enter(
+        self: &Arc<Self>,
+        door: Door,
+        user: &UserName,
+        instance: &InstanceId,
+    ) -> Result<Lease, ErrorCode> {
         let key = (door, user.clone(), instance.clone());
         let session: Arc<str> = format!("s{:013x}", self.next_session.fetch_add(1, Ordering::Relaxed)).into();
         match self.instances.entry(key.clone()) {
@@ -166,7 +171,8 @@ mod tests {
     #[test]
     fn r41a_sessions_are_bounded_per_user_and_in_all() {
         let registry = registry(3, 2);
-        let _leases = [enter(&registry, Door::Tls, "a", "1").ok().unwrap(), enter(&registry, Door::Tls, "a", "2").ok().unwrap()];
+        let _leases =
+            [enter(&registry, Door::Tls, "a", "1").ok().unwrap(), enter(&registry, Door::Tls, "a", "2").ok().unwrap()];
         assert_eq!(enter(&registry, Door::Tls, "a", "3").err(), Some(ErrorCode::TooManySessionsOfUser));
         let last = enter(&registry, Door::Tls, "b", "1").ok().unwrap();
         assert_eq!(enter(&registry, Door::Tls, "c", "1").err(), Some(ErrorCode::TooManySessions));

@@ -63,7 +63,8 @@ impl Decoy {
     }
 
     fn iterations(&self, name: &str) -> u32 {
-        let choice = self.derive(b"iterations", name).as_ref().iter().fold(0usize, |sum, byte| sum + usize::from(*byte));
+        let choice =
+            self.derive(b"iterations", name).as_ref().iter().fold(0usize, |sum, byte| sum + usize::from(*byte));
         self.iterations.get(choice % self.iterations.len().max(1)).copied().unwrap_or(ScramVerifier::DEFAULT_ITERATIONS)
     }
 }
@@ -110,8 +111,11 @@ impl SessionCallback for Lookup {
     fn callback(&self, _: &SessionData, context: &Context, request: &mut Request) -> Result<(), SessionError> {
         let name = unescaped(context.get_ref::<AuthId>().unwrap_or_default());
         let verifier = self.directory.user(&name).and_then(|user| user.password.as_ref());
-        let (salt, stored, server) =
-            (self.decoy.derive(b"salt", &name), self.decoy.derive(b"stored", &name), self.decoy.derive(b"server", &name));
+        let (salt, stored, server) = (
+            self.decoy.derive(b"salt", &name),
+            self.decoy.derive(b"stored", &name),
+            self.decoy.derive(b"server", &name),
+        );
         let salt = salt.as_ref().get(..SALT_LEN).unwrap_or_default();
         // The proof must be that of the user that asked to open, not of any user.
         let password = match verifier.filter(|_| name == self.user) {

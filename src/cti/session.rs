@@ -115,17 +115,19 @@ impl Classes {
         if classes.is_empty() {
             return Ok(Self::ALL);
         }
-        classes.iter().try_fold(Self::default(), |asked, class| {
-            match v1::EventClass::try_from(*class) {
-                Ok(v1::EventClass::Call) => Ok(asked.with(Self::of(EventClass::Call))),
-                Ok(v1::EventClass::Media) => Ok(asked.with(Self::of(EventClass::Media))),
-                Ok(v1::EventClass::Unspecified) | Err(_) => Err(*class),
-            }
+        classes.iter().try_fold(Self::default(), |asked, class| match v1::EventClass::try_from(*class) {
+            Ok(v1::EventClass::Call) => Ok(asked.with(Self::of(EventClass::Call))),
+            Ok(v1::EventClass::Media) => Ok(asked.with(Self::of(EventClass::Media))),
+            Ok(v1::EventClass::Unspecified) | Err(_) => Err(*class),
         })
     }
 
     fn to_wire(self) -> Vec<i32> {
-        EventClass::ALL.into_iter().filter(|class| self.contains(*class)).map(|class| encode::class(class).into()).collect()
+        EventClass::ALL
+            .into_iter()
+            .filter(|class| self.contains(*class))
+            .map(|class| encode::class(class).into())
+            .collect()
     }
 }
 
@@ -194,7 +196,9 @@ impl Session {
             // That it was heard is all that a heartbeat says.
             Some(Message::Heartbeat(_)) => return None,
             Some(Message::Close(_)) => Action::Close(ErrorCode::ClosedByApp),
-            Some(Message::Hello(_) | Message::Open(_) | Message::AuthResponse(_)) => Action::Close(ErrorCode::OutOfOrder),
+            Some(Message::Hello(_) | Message::Open(_) | Message::AuthResponse(_)) => {
+                Action::Close(ErrorCode::OutOfOrder)
+            }
             None => Action::Refuse(id, ErrorCode::UnknownRequest, String::new()),
         })
     }
@@ -214,10 +218,7 @@ impl Session {
             }
             (Kind::Unmonitor { device, left }, Answer::Subscribed { .. } | Answer::Unsubscribed(_)) => {
                 let unmonitored = v1::Unmonitored { device: device.to_string(), classes: left.to_wire() };
-                vec![
-                    Action::Keep(device, left),
-                    Action::Send(request_id, to_app::Message::Unmonitored(unmonitored)),
-                ]
+                vec![Action::Keep(device, left), Action::Send(request_id, to_app::Message::Unmonitored(unmonitored))]
             }
             (Kind::Snapshot, Answer::Snapshot(snapshot)) => {
                 vec![Action::Send(request_id, to_app::Message::Snapshot(self.snapshot(&snapshot)))]

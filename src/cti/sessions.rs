@@ -178,7 +178,9 @@ impl Sessions {
 
     /// Ends a session: tells it why if it can still be told, forgets what it monitored, and frees its place.
     pub(super) fn close(&mut self, key: SessionKey, code: ErrorCode) {
-        let Some(place) = self.places.get_mut(key.place as usize).filter(|place| place.turn == key.turn) else { return };
+        let Some(place) = self.places.get_mut(key.place as usize).filter(|place| place.turn == key.turn) else {
+            return;
+        };
         let Some(mut live) = place.live.take() else { return };
         place.turn = place.turn.wrapping_add(1);
         self.free.push(key.place);
@@ -209,7 +211,8 @@ impl Sessions {
 
     /// Ends all sessions, since the gateway stops.
     pub(super) fn stop(&mut self) {
-        let keys: Vec<_> = (0u32..).zip(&self.places).map(|(place, entry)| SessionKey { place, turn: entry.turn }).collect();
+        let keys: Vec<_> =
+            (0u32..).zip(&self.places).map(|(place, entry)| SessionKey { place, turn: entry.turn }).collect();
         for key in keys {
             self.close(key, ErrorCode::GatewayStopping);
         }
@@ -259,7 +262,11 @@ fn judge(
 ) -> Disclosure {
     let EventBody::MediaOpened(media) = &published.event.body else {
         // Only media events have something to hide from one who may see the device (R13).
-        return if restricted { Disclosure::Nothing(Rule("R13")) } else { Disclosure::Event(Indication::NotEncrypted, Rule("R13")) };
+        return if restricted {
+            Disclosure::Nothing(Rule("R13"))
+        } else {
+            Disclosure::Event(Indication::NotEncrypted, Rule("R13"))
+        };
     };
     let identity = live.session.identity();
     disclose(&MediaAccess {
