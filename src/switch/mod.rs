@@ -1,1 +1,3 @@
 //! Southbound: what a PBX says becomes events.
+
+pub mod capture;
