@@ -1,1 +1,11 @@
 //! Southbound: what a PBX says becomes events.
+//!
+//! [`Switch`] is what every connector to a PBX is: it reports events and takes commands. All parsing is pure; a
+//! connector is the thin shell around it.
+
+pub mod capture;
+pub mod replay;
+
+mod connector;
+
+pub use connector::{Action, Command, CommandError, Running, Switch, SwitchError, SwitchIo};

@@ -1,0 +1,306 @@
+//! A capture that is played as if it happened now: in real time, faster, or at once.
+//!
+//! Its HEP datagrams go through a [`Feed`] and become events; its RTP packets are offered to who wants to decrypt
+//! them. The feed's clock is the capture's, so that it forgets as it would have done then. Commands are refused.
+
+mod player;
+
+use std::{collections::BTreeMap, fmt, net::SocketAddr, time::Instant};
+
+use bytes::Bytes;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use self::player::{Player, Step};
+use super::{
+    Command, CommandError, Running, Switch, SwitchError, SwitchIo,
+    capture::{CaptureError, Packet},
+};
+use crate::model::{DeviceName, SwitchEvent, SwitchName, Timestamp};
+
+/// What makes events of HEP datagrams. Pure: bytes and time in, events out.
+pub trait Feed: Send {
+    /// Takes one datagram, and overwrites the keys in it.
+    ///
+    /// # Errors
+    /// The kind of refusal, for the count of it.
+    fn on_datagram(
+        &mut self,
+        datagram: &mut [u8],
+        arrived: Timestamp,
+        now: Instant,
+        out: &mut Vec<SwitchEvent>,
+    ) -> Result<(), &'static str>;
+
+    /// Does what is due.
+    fn on_time(&mut self, now: Instant, out: &mut Vec<SwitchEvent>);
+
+    /// When something is due.
+    fn deadline(&self) -> Option<Instant>;
+}
+
+/// How fast a capture is played.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Speed {
+    /// As fast as what comes is taken.
+    AtOnce,
+    /// This many times as fast as it happened; 1 is real time. Made by [`Speed::times`].
+    Times(f64),
+}
+
+/// The speed isn't a number above 0.
+#[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
+#[error("a speed of {0} can't be played: it must be above 0, where 1 is real time")]
+pub struct SpeedError(pub f64);
+
+impl Speed {
+    /// As recorded.
+    pub const REAL_TIME: Self = Self::Times(1.0);
+
+    /// This many times as fast as it happened.
+    ///
+    /// # Errors
+    /// [`SpeedError`] for what isn't a finite number above 0.
+    pub fn times(times: f64) -> Result<Self, SpeedError> {
+        if times.is_finite() && times > 0.0 { Ok(Self::Times(times)) } else { Err(SpeedError(times)) }
+    }
+}
+
+/// An RTP or SRTP packet of the capture.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MediaPacket {
+    /// When it was captured.
+    pub at: Timestamp,
+    /// Who sent it.
+    pub source: SocketAddr,
+    /// Whom it was sent to.
+    pub destination: SocketAddr,
+    /// The packet.
+    pub payload: Bytes,
+}
+
+/// What was played.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ReplayCounts {
+    /// HEP datagrams, refused ones included.
+    pub hep: u64,
+    /// HEP datagrams that were refused, by kind.
+    pub refused: BTreeMap<&'static str, u64>,
+    /// RTP packets.
+    pub rtp: u64,
+    /// RTCP packets. They are not offered to anyone.
+    pub rtcp: u64,
+    /// Other UDP datagrams.
+    pub other: u64,
+    /// Datagrams among all these that the capture's snap length cut.
+    pub cut: u64,
+}
+
+impl fmt::Display for ReplayCounts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} HEP datagrams", self.hep)?;
+        for (i, (kind, count)) in self.refused.iter().enumerate() {
+            write!(f, "{}{count} refused: {kind}", if i == 0 { " (" } else { ", " })?;
+        }
+        write!(f, "{}, {} RTP packets", if self.refused.is_empty() { "" } else { ")" }, self.rtp)?;
+        if self.cut > 0 {
+            write!(f, ", {} cut by the capture's snap length", self.cut)?;
+        }
+        Ok(())
+    }
+}
+
+/// Why a capture can't be played, or not to its end.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReplayError {
+    /// The capture can't be read to its end. What was there before has been played.
+    #[error("{error} (played: {counts})")]
+    Capture {
+        /// Why.
+        error: CaptureError,
+        /// What was played.
+        counts: ReplayCounts,
+    },
+    /// There is no signalling in it.
+    #[error(
+        "there is no HEP in the capture (played: {counts}): record the PBX's HEPv3 copy over UDP beside the media, \
+         sent to port 9060 by habit"
+    )]
+    NoHep {
+        /// What was played.
+        counts: ReplayCounts,
+    },
+}
+
+/// A capture that stands for a switch.
+pub struct Replay {
+    name: SwitchName,
+    packets: Box<dyn Iterator<Item = Result<Packet, CaptureError>> + Send>,
+    feed: Box<dyn Feed>,
+    speed: Speed,
+    media: Option<mpsc::Sender<MediaPacket>>,
+    counts: Option<oneshot::Sender<ReplayCounts>>,
+}
+
+impl Replay {
+    /// Plays `packets`, such as a [`Capture`](super::capture::Capture), through `feed`.
+    ///
+    /// Files are read where it runs: they belong on a local disk.
+    pub fn new(
+        name: SwitchName,
+        packets: impl Iterator<Item = Result<Packet, CaptureError>> + Send + 'static,
+        feed: impl Feed + 'static,
+        speed: Speed,
+    ) -> Self {
+        Self { name, packets: Box::new(packets), feed: Box::new(feed), speed, media: None, counts: None }
+    }
+
+    /// Offers RTP packets, in the order of the capture. When the channel is full, everything waits; when its receiver
+    /// is dropped, packets are only counted.
+    #[must_use]
+    pub fn with_media(self, media: mpsc::Sender<MediaPacket>) -> Self {
+        Self { media: Some(media), ..self }
+    }
+
+    /// Tells what was played when it has come to an end, also to an early one.
+    #[must_use]
+    pub fn with_counts(self, counts: oneshot::Sender<ReplayCounts>) -> Self {
+        Self { counts: Some(counts), ..self }
+    }
+
+    async fn play(mut self, io: SwitchIo) -> Result<(), SwitchError> {
+        let start = tokio::time::Instant::now();
+        let mut desk = Desk { name: self.name, commands: io.commands, stop: io.stop };
+        let mut player = Player::new(self.packets, self.feed, self.speed, start.into_std());
+        let result = loop {
+            let Step { due, events, media } = match player.step() {
+                Ok(Some(step)) => step,
+                Ok(None) => break Ok(()),
+                Err(error) => break Err(error.into()),
+            };
+            if !due.is_zero() && desk.while_waiting(tokio::time::sleep_until(start + due)).await.is_none() {
+                break Ok(());
+            }
+            if !events.is_empty() {
+                match desk.while_waiting(io.events.send(events)).await {
+                    None => break Ok(()),
+                    Some(Err(_)) => break Err(SwitchError::Unheard(desk.name.clone())),
+                    Some(Ok(())) => {}
+                }
+            }
+            if let (Some(packet), Some(channel)) = (media, &self.media) {
+                match desk.while_waiting(channel.send(packet)).await {
+                    None => break Ok(()),
+                    Some(Err(_)) => self.media = None,
+                    Some(Ok(())) => {}
+                }
+            }
+        };
+        desk.refuse_waiting();
+        if let Some(counts) = self.counts {
+            // Who doesn't wait for it doesn't need it.
+            let _ = counts.send(player.counts().clone());
+        }
+        result
+    }
+}
+
+impl Switch for Replay {
+    fn name(&self) -> &SwitchName {
+        &self.name
+    }
+
+    fn run(self: Box<Self>, io: SwitchIo) -> Running {
+        Box::pin(self.play(io))
+    }
+}
+
+/// What a capture has in it, found by playing it to nobody.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Survey {
+    /// What was read.
+    pub counts: ReplayCounts,
+    /// Every device that something happened on, in the order of appearance.
+    pub devices: Vec<DeviceName>,
+    /// Why it can't be read to its end.
+    pub error: Option<ReplayError>,
+}
+
+/// Finds the devices of a capture before it is played.
+///
+/// `now` is any moment: only its distance to later ones counts.
+pub fn survey(packets: impl Iterator<Item = Result<Packet, CaptureError>>, feed: impl Feed, now: Instant) -> Survey {
+    let mut player = Player::new(packets, feed, Speed::AtOnce, now);
+    let mut devices: Vec<DeviceName> = Vec::new();
+    let mut seen = std::collections::HashSet::new();
+    let error = loop {
+        match player.step() {
+            Ok(Some(step)) => {
+                devices.extend(
+                    step.events.into_iter().map(|event| event.device).filter(|device| seen.insert(device.clone())),
+                );
+            }
+            Ok(None) => break None,
+            Err(error) => break Some(error),
+        }
+    };
+    Survey { counts: player.counts().clone(), devices, error }
+}
+
+/// Where commands are answered, whatever else is waited for.
+struct Desk {
+    name: SwitchName,
+    commands: mpsc::Receiver<Command>,
+    stop: CancellationToken,
+}
+
+impl Desk {
+    /// Waits for `work`; `None` when it is time to stop.
+    async fn while_waiting<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
+        tokio::pin!(work);
+        loop {
+            tokio::select! {
+                biased;
+                () = self.stop.cancelled() => return None,
+                Some(command) = self.commands.recv() => refuse(&self.name, command),
+                done = &mut work => return Some(done),
+            }
+        }
+    }
+
+    fn refuse_waiting(&mut self) {
+        while let Ok(command) = self.commands.try_recv() {
+            refuse(&self.name, command);
+        }
+    }
+}
+
+fn refuse(switch: &SwitchName, command: Command) {
+    let refusal = CommandError::Unsupported { switch: switch.clone(), action: command.action.name() };
+    // Who asked may be gone by now.
+    let _ = command.answer.send(Err(refusal));
+}
+
+impl<F: Feed + ?Sized> Feed for Box<F> {
+    fn on_datagram(
+        &mut self,
+        datagram: &mut [u8],
+        arrived: Timestamp,
+        now: Instant,
+        out: &mut Vec<SwitchEvent>,
+    ) -> Result<(), &'static str> {
+        (**self).on_datagram(datagram, arrived, now, out)
+    }
+
+    fn on_time(&mut self, now: Instant, out: &mut Vec<SwitchEvent>) {
+        (**self).on_time(now, out);
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        (**self).deadline()
+    }
+}
+
+#[cfg(test)]
+mod tests;
