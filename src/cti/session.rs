@@ -81,8 +81,16 @@ struct Pending {
 }
 
 enum Kind {
-    Monitor { device: DeviceName, added: Classes },
-    Unmonitor { device: DeviceName, left: Classes },
+    /// `classes` are all that are monitored with it, `added` those that weren't before.
+    Monitor {
+        device: DeviceName,
+        added: Classes,
+        classes: Classes,
+    },
+    Unmonitor {
+        device: DeviceName,
+        left: Classes,
+    },
     Snapshot,
     Names,
 }
@@ -207,16 +215,12 @@ impl Session {
     pub(super) fn on_answer(&mut self, token: u64, answer: Answer) -> Vec<Action> {
         let Some(Pending { request_id, kind }) = self.pending.remove(&token) else { return Vec::new() };
         match (kind, answer) {
-            (Kind::Monitor { device, added }, Answer::Subscribed { moment, snapshot }) => {
-                let Some(classes) = self.monitors.get(&device).copied() else {
-                    // The device was unknown when it was asked for first, and has become known since.
-                    return vec![Action::Refuse(request_id, ErrorCode::DeviceUnknown, device.to_string())];
-                };
+            (Kind::Monitor { device, added, classes }, Answer::Subscribed { moment, snapshot }) => {
                 let snapshot = Some(self.snapshot(&snapshot));
                 let monitored = to_app::Message::Monitored(v1::Monitored { classes: classes.to_wire(), snapshot });
                 vec![Action::Watch(device, added, moment), Action::Send(request_id, monitored)]
             }
-            (Kind::Unmonitor { device, left }, Answer::Subscribed { .. } | Answer::Unsubscribed(_)) => {
+            (Kind::Unmonitor { device, left }, Answer::Done) => {
                 let unmonitored = v1::Unmonitored { device: device.to_string(), classes: left.to_wire() };
                 vec![Action::Keep(device, left), Action::Send(request_id, to_app::Message::Unmonitored(unmonitored))]
             }
@@ -273,9 +277,10 @@ impl Session {
             return Action::Refuse(id, ErrorCode::TooManyMonitors, monitor.device);
         }
         let known = before.unwrap_or_default();
-        self.monitors.insert(device.clone(), known.with(asked));
-        let ask = if before.is_none() { Ask::Subscribe(device.clone()) } else { Ask::Moment(device.clone()) };
-        self.ask(id, Kind::Monitor { device, added: asked.without(known) }, ask)
+        let classes = known.with(asked);
+        self.monitors.insert(device.clone(), classes);
+        let ask = Ask::Subscribe(device.clone());
+        self.ask(id, Kind::Monitor { device, added: asked.without(known), classes }, ask)
     }
 
     fn on_unmonitor(&mut self, id: u64, unmonitor: &v1::UnmonitorDevice) -> Action {
@@ -293,7 +298,7 @@ impl Session {
             self.ask(id, Kind::Unmonitor { device: device.clone(), left }, Ask::Unsubscribe(device))
         } else {
             self.monitors.insert(device.clone(), left);
-            self.ask(id, Kind::Unmonitor { device: device.clone(), left }, Ask::Moment(device))
+            self.ask(id, Kind::Unmonitor { device: device.clone(), left }, Ask::Fence(device))
         }
     }
 

@@ -73,7 +73,7 @@ mod tests {
     fn moments(n: usize) -> Vec<Moment> {
         let device: DeviceName = "1001".parse().unwrap();
         let mut hub = Hub::new([device.clone()], 0);
-        let mut moment = || match hub.answer(WorkerId(0), Ask::Moment(device.clone())) {
+        let mut moment = || match hub.answer(WorkerId(0), SESSION, Ask::Subscribe(device.clone())) {
             Some(Answer::Subscribed { moment, .. }) => moment,
             other => panic!("{other:?}"),
         };

@@ -57,12 +57,13 @@ pub struct Request {
 /// What a session asks. The worker has checked that it may (R13).
 #[derive(Debug)]
 pub enum Ask {
-    /// Deliver the device's events to the worker from now on. Each such ask needs an `Unsubscribe` in the end.
+    /// Deliver the device's events to the session's worker from now on, until `Unsubscribe` or `Forget`. Asking again
+    /// only tells the moment.
     Subscribe(DeviceName),
-    /// Tells how the device stands, and when: for a session that widens what it monitors.
-    Moment(DeviceName),
     /// The opposite of `Subscribe`.
     Unsubscribe(DeviceName),
+    /// Changes nothing: the answer comes after all events before it, and before all after it.
+    Fence(DeviceName),
     /// The same for a session that is gone: no answer is wanted.
     Forget(DeviceName),
     /// How the device stands.
@@ -97,15 +98,15 @@ pub enum ToWorker {
 /// An answer of the hub.
 #[derive(Debug)]
 pub enum Answer {
-    /// To `Subscribe` and `Moment`: events behind `moment` follow.
+    /// To `Subscribe`: events behind `moment` follow.
     Subscribed {
         /// When.
         moment: Moment,
         /// How the device stood then.
         snapshot: Snapshot,
     },
-    /// To `Unsubscribe`: what follows is not meant for the session.
-    Unsubscribed(DeviceName),
+    /// To `Unsubscribe` and `Fence`.
+    Done,
     /// To `Snapshot`.
     Snapshot(Snapshot),
     /// There is no such device.
@@ -172,25 +173,22 @@ impl Hub {
     }
 
     /// Answers a session.
-    pub fn answer(&mut self, worker: WorkerId, ask: Ask) -> Option<Answer> {
+    pub fn answer(&mut self, worker: WorkerId, session: SessionKey, ask: Ask) -> Option<Answer> {
         let answer = match ask {
             Ask::Subscribe(device) => match self.topics.get_mut(&device) {
                 None => Answer::UnknownDevice(device),
                 Some(topic) => {
-                    topic.subscribe(worker);
+                    topic.subscribe(worker, session);
                     Answer::Subscribed { moment: topic.pass(), snapshot: topic.snapshot() }
                 }
             },
-            Ask::Moment(device) => match self.topics.get_mut(&device) {
-                None => Answer::UnknownDevice(device),
-                Some(topic) => Answer::Subscribed { moment: topic.pass(), snapshot: topic.snapshot() },
-            },
             Ask::Unsubscribe(device) => {
-                self.unsubscribe(worker, &device);
-                Answer::Unsubscribed(device)
+                self.unsubscribe(worker, session, &device);
+                Answer::Done
             }
+            Ask::Fence(_) => Answer::Done,
             Ask::Forget(device) => {
-                self.unsubscribe(worker, &device);
+                self.unsubscribe(worker, session, &device);
                 return None;
             }
             Ask::Snapshot(device) => match self.topics.get(&device) {
@@ -202,9 +200,9 @@ impl Hub {
         Some(answer)
     }
 
-    fn unsubscribe(&mut self, worker: WorkerId, device: &DeviceName) {
+    fn unsubscribe(&mut self, worker: WorkerId, session: SessionKey, device: &DeviceName) {
         if let Some(topic) = self.topics.get_mut(device) {
-            topic.unsubscribe(worker);
+            topic.unsubscribe(worker, session);
             self.note_idle(device);
         }
     }

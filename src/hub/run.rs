@@ -85,7 +85,7 @@ pub async fn run(
                 devices.store(hub.device_count(), Ordering::Relaxed);
             }
             HubInput::Request(Request { worker, session, request_id, ask }) => {
-                if let Some(answer) = hub.answer(worker, ask) {
+                if let Some(answer) = hub.answer(worker, session, ask) {
                     send(&workers, worker, ToWorker::Answer { session, request_id, answer }).await;
                 }
             }

@@ -11,6 +11,8 @@ use crate::model::{
 
 const ONE: WorkerId = WorkerId(0);
 const TWO: WorkerId = WorkerId(5);
+const SESSION: SessionKey = SessionKey { place: 0, turn: 0 };
+const OTHER: SessionKey = SessionKey { place: 0, turn: 1 };
 
 fn device(name: &str) -> DeviceName {
     name.parse().unwrap()
@@ -69,7 +71,7 @@ fn stopped(stream: u64, cause: StopCause) -> EventBody {
 }
 
 fn subscribe(hub: &mut Hub, worker: WorkerId, name: &str) -> (Moment, Snapshot) {
-    match hub.answer(worker, Ask::Subscribe(device(name))) {
+    match hub.answer(worker, SESSION, Ask::Subscribe(device(name))) {
         Some(Answer::Subscribed { moment, snapshot }) => (moment, snapshot),
         other => panic!("{other:?}"),
     }
@@ -105,21 +107,22 @@ fn an_event_goes_once_to_each_worker_with_subscribers() {
     subscribe(&mut hub, ONE, "1001");
     subscribe(&mut hub, TWO, "1001");
     subscribe(&mut hub, TWO, "1001");
+    hub.answer(TWO, OTHER, Ask::Subscribe(device("1001")));
     let mut workers = || -> Vec<_> {
         hub.publish(event("1001", 1, EventBody::Call(CallState::Alerting)))
             .map(|delivery| delivery.workers().collect())
             .unwrap_or_default()
     };
     assert_eq!(workers(), [ONE, TWO]);
-    hub.answer(TWO, Ask::Unsubscribe(device("1001")));
+    hub.answer(TWO, SESSION, Ask::Unsubscribe(device("1001")));
     let mut workers = || -> Vec<_> {
         hub.publish(event("1001", 1, EventBody::Call(CallState::Alerting)))
             .map(|delivery| delivery.workers().collect())
             .unwrap_or_default()
     };
     assert_eq!(workers(), [ONE, TWO]);
-    hub.answer(TWO, Ask::Forget(device("1001")));
-    hub.answer(ONE, Ask::Unsubscribe(device("1001")));
+    hub.answer(TWO, OTHER, Ask::Forget(device("1001")));
+    hub.answer(ONE, SESSION, Ask::Unsubscribe(device("1001")));
     assert!(hub.publish(event("1001", 1, EventBody::Call(CallState::Alerting))).is_none());
 }
 
@@ -156,7 +159,9 @@ fn r16_a_generation_seen_on_hold_is_late_for_who_monitors_before_it_flows() {
 fn r19_a_snapshot_says_secure_or_not() {
     let mut hub = hub();
     let security = |hub: &mut Hub| {
-        let Some(Answer::Snapshot(snapshot)) = hub.answer(ONE, Ask::Snapshot(device("1001"))) else { panic!() };
+        let Some(Answer::Snapshot(snapshot)) = hub.answer(ONE, SESSION, Ask::Snapshot(device("1001"))) else {
+            panic!()
+        };
         snapshot.calls.iter().map(|call| (call.state, call.security)).collect::<Vec<_>>()
     };
     hub.publish(event("1001", 1, EventBody::Call(CallState::Connected)));
@@ -177,7 +182,7 @@ fn names_come_in_pages_in_order() {
     let mut hub = Hub::new((0..5).map(|n| device(&format!("Phone{n}"))), 2);
     let mut page = |after: Option<&str>, contains: &str, limit| {
         let ask = Ask::Names { after: after.map(device), contains: contains.into(), limit };
-        let Some(Answer::Names { names, more }) = hub.answer(ONE, ask) else { panic!() };
+        let Some(Answer::Names { names, more }) = hub.answer(ONE, SESSION, ask) else { panic!() };
         (names.iter().map(ToString::to_string).collect::<Vec<_>>(), more)
     };
     assert_eq!(page(None, "", 2), (vec!["Phone0".into(), "Phone1".into()], true));
@@ -198,8 +203,9 @@ fn r41a_discovered_devices_are_bounded_and_the_longest_idle_goes_first() {
     assert_eq!(hub.device_count(), 4, "no room for c while both are busy");
     end(&mut hub, "b", 2);
     ring(&mut hub, "c", 3);
-    let known =
-        |hub: &mut Hub, name: &str| matches!(hub.answer(ONE, Ask::Snapshot(device(name))), Some(Answer::Snapshot(_)));
+    let known = |hub: &mut Hub, name: &str| {
+        matches!(hub.answer(ONE, SESSION, Ask::Snapshot(device(name))), Some(Answer::Snapshot(_)))
+    };
     assert!(known(&mut hub, "a") && known(&mut hub, "c") && !known(&mut hub, "b"));
     assert!(known(&mut hub, "1001") && known(&mut hub, "1002"), "configured ones are never forgotten");
 }

@@ -1,11 +1,11 @@
 //! One device: its numbers, its calls in progress, its subscribers.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
 };
 
-use super::{Moment, Published, WorkerId};
+use super::{Moment, Published, SessionKey, WorkerId};
 use crate::model::{
     CallId, CallRef, CallState, DeviceName, EventBody, EventClass, Generation, LineNumber, Protection, StopCause,
     StreamId, SwitchEvent,
@@ -56,8 +56,8 @@ pub(super) struct Topic {
     class_numbers: HashMap<(LineNumber, EventClass), u64>,
     moment: u64,
     calls: BTreeMap<CallId, Call>,
-    /// Sessions per worker that subscribed.
-    subscribers: Vec<(WorkerId, u32)>,
+    /// Who subscribed, by worker.
+    subscribers: Vec<(WorkerId, HashSet<SessionKey>)>,
 }
 
 struct Call {
@@ -156,18 +156,20 @@ impl Topic {
         Snapshot { device: self.device.clone(), number: self.number, calls: calls.collect() }
     }
 
-    pub(super) fn subscribe(&mut self, worker: WorkerId) {
+    pub(super) fn subscribe(&mut self, worker: WorkerId, session: SessionKey) {
         match self.subscribers.iter_mut().find(|(id, _)| *id == worker) {
-            Some((_, sessions)) => *sessions += 1,
-            None => self.subscribers.push((worker, 1)),
+            Some((_, sessions)) => {
+                sessions.insert(session);
+            }
+            None => self.subscribers.push((worker, HashSet::from([session]))),
         }
     }
 
-    pub(super) fn unsubscribe(&mut self, worker: WorkerId) {
+    pub(super) fn unsubscribe(&mut self, worker: WorkerId, session: SessionKey) {
         if let Some((_, sessions)) = self.subscribers.iter_mut().find(|(id, _)| *id == worker) {
-            *sessions -= 1;
+            sessions.remove(&session);
         }
-        self.subscribers.retain(|(_, sessions)| *sessions > 0);
+        self.subscribers.retain(|(_, sessions)| !sessions.is_empty());
     }
 
     /// The workers with subscribers, one bit each.

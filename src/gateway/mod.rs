@@ -1,9 +1,12 @@
 //! Composition: builds every part from the settings, starts them in order, and stops them in the reverse order.
 
+//mod switches;
+
+//pub use switches::connector;
+
 use std::{
     io,
     net::SocketAddr,
-    path::Path,
     sync::Arc,
     thread,
     time::{Duration, SystemTime},
@@ -17,15 +20,11 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
 use crate::{
-    config::{Config, SwitchConfig, SwitchKind},
+    config::Config,
     cti::{self, Decoy, Door, DoorError, Entrance, Registry, Settings, TlsSide, WorkerSettings, spawn_worker},
     hub::{self, Hub, HubHandle, WorkerId},
     model::{Mode, SwitchEvent, SwitchName},
-    switch::{
-        FeedConfig, HepFeed, Switch, SwitchError, SwitchIo, TrackerLimits,
-        capture::{Capture, CaptureError},
-        replay::{Replay, Speed, SpeedError},
-    },
+    switch::{Switch, SwitchError, SwitchIo, capture::CaptureError, replay::SpeedError},
     trust::{self, Ledger, LedgerError, TrustError},
 };
 
@@ -218,38 +217,8 @@ impl Drop for Gateway {
     }
 }
 
-/// Builds a connector from its settings. `devices` are the addresses that the operator named.
-///
-/// # Errors
-/// [`StartError::Capture`] and [`StartError::Speed`].
-pub fn connector(switch: &SwitchConfig, config: &Config) -> Result<Box<dyn Switch>, StartError> {
-    let SwitchKind::Replay { capture, speed } = &switch.kind;
-    replay(switch, config, capture, *speed)
-}
-
 /// The part of ids that a restart doesn't repeat: microseconds since 1970.
 pub fn epoch_micros() -> u64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_micros()).unwrap_or_default()
-}
-
-fn replay(switch: &SwitchConfig, config: &Config, capture: &Path, speed: f64) -> Result<Box<dyn Switch>, StartError> {
-    let capture = Capture::open(capture).map_err(|error| StartError::Capture { switch: switch.name.clone(), error })?;
-    let speed = match speed {
-        0.0 => Speed::AtOnce,
-        times => Speed::times(times).map_err(|error| StartError::Speed { switch: switch.name.clone(), error })?,
-    };
-    let feed = HepFeed::new(FeedConfig {
-        name: switch.name.clone(),
-        pbxes: switch.pbx.clone(),
-        devices: config
-            .directory
-            .devices()
-            .flat_map(|device| device.addresses.iter().map(|address| (*address, device.name.clone())))
-            .collect(),
-        password: None,
-        first_id: epoch_micros(),
-        limits: TrackerLimits::default(),
-    });
-    Ok(Box::new(Replay::new(switch.name.clone(), capture, feed, speed)))
 }

@@ -1,0 +1,61 @@
+//! The pure parts: opening and session, without a socket.
+
+mod opening;
+mod session;
+
+use std::sync::Arc;
+
+use super::Settings;
+use crate::{
+    config::{Heartbeat, Limits},
+    directory::{Device, Directory, Line, ScramVerifier, User, UserKind},
+    model::{Group, LineNumber, Mode},
+};
+
+/// Quick to compute; a real one is 16 times as slow.
+const ITERATIONS: u32 = 4096;
+
+fn user(name: &str, groups: &[Group], devices: &[&str], password: Option<&str>) -> User {
+    User {
+        name: name.parse().unwrap(),
+        kind: UserKind::Application,
+        groups: groups.iter().copied().collect(),
+        devices: devices.iter().map(|device| device.parse().unwrap()).collect(),
+        password: password.map(|password| ScramVerifier::generate(password, ITERATIONS).unwrap()),
+    }
+}
+
+fn device(name: &str) -> Device {
+    Device::named(name.parse().unwrap())
+}
+
+/// `recorder` is for the TLS door, `dashboard` for the clear one; `boss` sees all devices, `outsider` may not open.
+fn directory() -> Directory {
+    let secure = [Group::CtiEnabled, Group::SecureConnection, Group::SrtpKeyMaterial];
+    let restricted = Device { restricted: true, ..device("1009") };
+    let lines = vec![
+        Line { number: LineNumber(1), label: "1003".into(), restricted: false },
+        Line { number: LineNumber(2), label: "secret".into(), restricted: true },
+    ];
+    Directory::new(
+        [
+            user("recorder", &secure, &["1001", "1002", "1009"], None),
+            user("dashboard", &[Group::CtiEnabled], &["1001", "1003"], Some("pencil")),
+            user("boss", &[Group::CtiEnabled, Group::ControlOfAllDevices], &[], Some("pencil")),
+            user("outsider", &[], &["1001"], Some("pencil")),
+            user("keyless", &[Group::CtiEnabled], &[], None),
+        ],
+        [device("1001"), device("1002"), Device { lines, ..device("1003") }, restricted],
+    )
+    .unwrap()
+}
+
+fn settings(mode: Mode) -> Arc<Settings> {
+    Arc::new(Settings {
+        mode,
+        lenient_doors: false,
+        heartbeat: Heartbeat { default_seconds: 30, min_seconds: 5, max_seconds: 300 },
+        limits: Limits { requests_in_flight: 4, monitors_per_session: 2, ..Limits::default() },
+        directory: Arc::new(directory()),
+    })
+}

@@ -1,0 +1,222 @@
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use callgate_wire::v1::{self, ErrorCode, ToGateway, to_app, to_gateway::Message};
+
+use super::{super::session::*, *};
+use crate::{
+    hub::{Answer, Ask, Hub, SessionKey, WorkerId},
+    model::{Door, EventClass},
+};
+
+const KEY: SessionKey = SessionKey { place: 0, turn: 0 };
+const HEARTBEAT: Duration = Duration::from_secs(30);
+
+fn session_of(user: &str, now: Instant) -> Session {
+    let settings = settings(Mode::Mixed);
+    let user = Arc::clone(settings.directory.user(user).unwrap());
+    let identity = Identity { user, instance: "1".parse().unwrap(), door: Door::Clear };
+    Session::new(identity, settings, HEARTBEAT, now)
+}
+
+fn session(user: &str) -> Session {
+    session_of(user, Instant::now())
+}
+
+fn ask(session: &mut Session, message: Message) -> Option<Action> {
+    session.on_message(ToGateway { request_id: 7, message: Some(message) })
+}
+
+fn list(name_contains: &str, page_size: u32, page_token: &str) -> Message {
+    Message::ListDevices(v1::ListDevices {
+        name_contains: name_contains.into(),
+        page_size,
+        page_token: page_token.into(),
+    })
+}
+
+fn monitor(device: &str, classes: &[v1::EventClass]) -> Message {
+    let classes = classes.iter().map(|class| (*class).into()).collect();
+    Message::Monitor(v1::MonitorDevice { device: device.into(), classes })
+}
+
+fn unmonitor(device: &str, classes: &[v1::EventClass]) -> Message {
+    let classes = classes.iter().map(|class| (*class).into()).collect();
+    Message::Unmonitor(v1::UnmonitorDevice { device: device.into(), classes })
+}
+
+fn listed(action: Option<Action>) -> (Vec<String>, String) {
+    match action {
+        Some(Action::Send(7, to_app::Message::DeviceList(list))) => {
+            (list.devices.into_iter().map(|device| device.name).collect(), list.next_page_token)
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+fn refused(action: Option<Action>) -> ErrorCode {
+    match action {
+        Some(Action::Refuse(7, code, _)) => code,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn hub() -> Hub {
+    Hub::new(["1001", "1002", "1003", "1009"].map(|name| name.parse().unwrap()), 1)
+}
+
+/// Lets the hub answer.
+fn answered(session: &mut Session, hub: &mut Hub, action: Option<Action>) -> Vec<Action> {
+    match action {
+        Some(Action::Ask(token, ask)) => match hub.answer(WorkerId(0), KEY, ask) {
+            Some(answer) => session.on_answer(token, answer),
+            None => Vec::new(),
+        },
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn r13_a_list_holds_associated_devices_that_aren_t_restricted() {
+    assert_eq!(
+        listed(ask(&mut session("recorder"), list("", 0, ""))),
+        (vec!["1001".into(), "1002".into()], String::new())
+    );
+    assert_eq!(listed(ask(&mut session("keyless"), list("", 0, ""))), (vec![], String::new()));
+}
+
+#[test]
+fn lists_are_paged_and_filtered() {
+    let mut session = session("recorder");
+    assert_eq!(listed(ask(&mut session, list("", 1, ""))), (vec!["1001".into()], "1001".into()));
+    assert_eq!(listed(ask(&mut session, list("", 1, "1001"))), (vec!["1002".into()], String::new()));
+    assert_eq!(listed(ask(&mut session, list("02", 1, ""))), (vec!["1002".into()], String::new()));
+    assert_eq!(refused(ask(&mut session, list("", 501, ""))), ErrorCode::InvalidArgument);
+    assert_eq!(refused(ask(&mut session, list("", 1, "\n"))), ErrorCode::PageTokenInvalid);
+}
+
+#[test]
+fn r13_control_of_all_devices_lists_all_but_restricted_ones() {
+    let (mut session, mut hub) = (session("boss"), hub());
+    let asked = ask(&mut session, list("", 0, ""));
+    let answers = answered(&mut session, &mut hub, asked);
+    let listed = listed(answers.into_iter().next());
+    assert_eq!(listed, (vec!["1001".into(), "1002".into(), "1003".into()], String::new()));
+}
+
+#[test]
+fn r13_restricted_lines_are_not_listed() {
+    match ask(&mut session("dashboard"), list("1003", 0, "")) {
+        Some(Action::Send(7, to_app::Message::DeviceList(list))) => {
+            assert_eq!(list.devices[0].lines, [v1::Line { line: 1, number: "1003".into() }]);
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn r13_what_isn_t_associated_is_answered_like_what_isn_t_there() {
+    let mut session = session("recorder");
+    for device in ["1003", "1009", "nothing", ""] {
+        assert_eq!(refused(ask(&mut session, monitor(device, &[]))), ErrorCode::DeviceUnknown);
+        let snapshot = Message::Snapshot(v1::SnapshotDevice { device: device.into() });
+        assert_eq!(refused(ask(&mut session, snapshot)), ErrorCode::DeviceUnknown);
+    }
+}
+
+#[test]
+fn monitoring_begins_with_a_snapshot_and_ends_class_by_class() {
+    let (mut session, mut hub) = (session("recorder"), hub());
+    let asked = ask(&mut session, monitor("1001", &[]));
+    match &answered(&mut session, &mut hub, asked)[..] {
+        [Action::Watch(device, Classes::ALL, _), Action::Send(7, to_app::Message::Monitored(monitored))] => {
+            assert_eq!((device.as_str(), monitored.classes.as_slice()), ("1001", &[3, 4][..]));
+            assert_eq!(monitored.snapshot.as_ref().unwrap().device, "1001");
+        }
+        other => panic!("{other:?}"),
+    }
+    let asked = ask(&mut session, unmonitor("1001", &[v1::EventClass::Media]));
+    match &answered(&mut session, &mut hub, asked)[..] {
+        [Action::Keep(_, classes), Action::Send(7, to_app::Message::Unmonitored(left))] => {
+            assert!(classes.contains(EventClass::Call) && !classes.contains(EventClass::Media));
+            assert_eq!(left.classes, [3]);
+        }
+        other => panic!("{other:?}"),
+    }
+    let asked = ask(&mut session, unmonitor("1001", &[]));
+    assert!(matches!(asked, Some(Action::Ask(_, Ask::Unsubscribe(_)))));
+    assert_eq!(answered(&mut session, &mut hub, asked).len(), 2);
+    assert_eq!(session.monitored().count(), 0);
+    // What isn't monitored can be unmonitored: nothing is left of it, as was asked.
+    assert!(matches!(ask(&mut session, unmonitor("1001", &[])), Some(Action::Send(7, _))));
+}
+
+#[test]
+fn requests_that_don_t_wait_for_answers_count_once_at_the_hub() {
+    let (mut session, mut hub) = (session("recorder"), hub());
+    let first = ask(&mut session, monitor("1001", &[v1::EventClass::Call]));
+    let second = ask(&mut session, monitor("1001", &[v1::EventClass::Media]));
+    let end = ask(&mut session, unmonitor("1001", &[]));
+    assert!(matches!(first, Some(Action::Ask(_, Ask::Subscribe(_)))));
+    assert!(matches!(second, Some(Action::Ask(_, Ask::Subscribe(_)))));
+    for asked in [first, second, end] {
+        assert_eq!(answered(&mut session, &mut hub, asked).len(), 2);
+    }
+    let Some(Answer::Snapshot(_)) = hub.answer(WorkerId(0), KEY, Ask::Snapshot("1001".parse().unwrap())) else {
+        panic!()
+    };
+    assert_eq!(session.monitored().count(), 0);
+}
+
+#[test]
+fn an_unknown_class_is_refused() {
+    let mut session = session("recorder");
+    let unknown = Message::Monitor(v1::MonitorDevice { device: "1001".into(), classes: vec![3, 99] });
+    assert_eq!(refused(ask(&mut session, unknown)), ErrorCode::InvalidArgument);
+}
+
+#[test]
+fn a_device_that_all_may_see_but_nobody_knows_is_unknown() {
+    let (mut session, mut hub) = (session("boss"), hub());
+    let asked = ask(&mut session, monitor("10.0.0.1:5060", &[]));
+    let answers = answered(&mut session, &mut hub, asked);
+    assert_eq!(refused(answers.into_iter().next()), ErrorCode::DeviceUnknown);
+    assert_eq!(session.monitored().count(), 0);
+}
+
+#[test]
+fn r41a_monitors_and_open_requests_are_bounded() {
+    let mut bounded = session("boss");
+    ask(&mut bounded, monitor("1001", &[]));
+    ask(&mut bounded, monitor("1002", &[]));
+    assert_eq!(refused(ask(&mut bounded, monitor("1003", &[]))), ErrorCode::TooManyMonitors);
+    ask(&mut bounded, monitor("1001", &[]));
+    ask(&mut bounded, monitor("1002", &[]));
+    let close = ask(&mut bounded, Message::Heartbeat(v1::Heartbeat {}));
+    assert!(matches!(close, Some(Action::Close(ErrorCode::TooManyRequests))));
+}
+
+#[test]
+fn a_request_of_a_later_version_is_refused_and_the_session_goes_on() {
+    let mut session = session("recorder");
+    assert_eq!(refused(session.on_message(ToGateway { request_id: 7, message: None })), ErrorCode::UnknownRequest);
+    let hello = ask(&mut session, Message::Hello(v1::Hello::default()));
+    assert!(matches!(hello, Some(Action::Close(ErrorCode::OutOfOrder))));
+}
+
+#[test]
+fn r39_a_heartbeat_goes_out_in_each_interval_and_silence_for_two_closes() {
+    let start = Instant::now();
+    let mut session = session_of("recorder", start);
+    assert_eq!(session.deadline(), start + HEARTBEAT);
+    assert!(session.on_time(start + HEARTBEAT / 2).is_none());
+    let beat = session.on_time(start + HEARTBEAT);
+    assert!(matches!(beat, Some(Action::Send(0, to_app::Message::Heartbeat(_)))));
+    session.on_heard(start + HEARTBEAT);
+    assert_eq!(session.deadline(), start + 2 * HEARTBEAT);
+    assert!(matches!(session.on_time(start + 2 * HEARTBEAT), Some(Action::Send(0, _))));
+    let silence = session.on_time(start + 3 * HEARTBEAT);
+    assert!(matches!(silence, Some(Action::Close(ErrorCode::HeartbeatTimeout))));
+}

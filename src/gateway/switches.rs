@@ -1,0 +1,43 @@
+//! Builds connectors to switches from their settings.
+
+use std::path::Path;
+
+use super::{StartError, epoch_micros};
+use crate::{
+    config::{Config, SwitchConfig, SwitchKind},
+    switch::{
+        FeedConfig, HepFeed, Switch, TrackerLimits,
+        capture::Capture,
+        replay::{Replay, Speed},
+    },
+};
+
+/// Builds a connector from its settings. `devices` are the addresses that the operator named.
+///
+/// # Errors
+/// [`StartError::Capture`] and [`StartError::Speed`].
+pub fn connector(switch: &SwitchConfig, config: &Config) -> Result<Box<dyn Switch>, StartError> {
+    let SwitchKind::Replay { capture, speed } = &switch.kind;
+    replay(switch, config, capture, *speed)
+}
+
+fn replay(switch: &SwitchConfig, config: &Config, capture: &Path, speed: f64) -> Result<Box<dyn Switch>, StartError> {
+    let capture = Capture::open(capture).map_err(|error| StartError::Capture { switch: switch.name.clone(), error })?;
+    let speed = match speed {
+        0.0 => Speed::AtOnce,
+        times => Speed::times(times).map_err(|error| StartError::Speed { switch: switch.name.clone(), error })?,
+    };
+    let feed = HepFeed::new(FeedConfig {
+        name: switch.name.clone(),
+        pbxes: switch.pbx.clone(),
+        devices: config
+            .directory
+            .devices()
+            .flat_map(|device| device.addresses.iter().map(|address| (*address, device.name.clone())))
+            .collect(),
+        password: None,
+        first_id: epoch_micros(),
+        limits: TrackerLimits::default(),
+    });
+    Ok(Box::new(Replay::new(switch.name.clone(), capture, feed, speed)))
+}
