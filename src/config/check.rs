@@ -15,7 +15,7 @@ use crate::{
 const CLOSED: &str = "closed";
 const REPLAY: &str = "replay";
 
-pub(super) fn check(raw: Raw, base_dir: &Path) -> Result<Config, Problem> {
+pub(super) fn check(raw: &Raw, base_dir: &Path) -> Result<Config, Problem> {
     let mode = word(&raw.mode.0, "mode", &[("mixed", Mode::Mixed), ("non-secure", Mode::NonSecure)])?;
     Ok(Config {
         mode,

@@ -157,7 +157,7 @@ impl Config {
     ) -> Result<Self, ConfigError> {
         let locate = |problem: error::Problem| ConfigError::Invalid(Box::new(problem.into_invalid(text, origin)));
         let raw = raw::read(text, environment).map_err(locate)?;
-        check::check(raw, base_dir).map_err(locate)
+        check::check(&raw, base_dir).map_err(locate)
     }
 }
 

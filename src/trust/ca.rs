@@ -110,7 +110,7 @@ impl Ca {
         let not_after = parsed.validity().not_after.to_datetime();
         let issuer =
             Issuer::from_ca_cert_der(&der, key_pair).map_err(|error| damaged(certificate, error.to_string()))?;
-        Ok(Self { certificate_pem: to_pem(&der), not_after, issuer })
+        Ok(Self { certificate_pem: pem::encode(std::slice::from_ref(&der)), not_after, issuer })
     }
 
     /// The CA's certificate.
@@ -139,7 +139,7 @@ impl Ca {
         let mut params = params(&format!("{user}/{instance}"), validity)?;
         params.subject_alt_names = vec![SanType::URI(name::uri(user, instance).as_str().try_into()?)];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
-        let issued = self.issue(params, validity)?;
+        let issued = self.issue(&params, validity)?;
         ledger.append(&Record {
             op: Operation::Issued,
             serial: issued.serial.clone(),
@@ -160,10 +160,10 @@ impl Ca {
     /// # Errors
     /// It would outlive the CA, or a name is neither a DNS name nor an IP address.
     pub fn issue_gateway(&self, names: &[String], validity: Validity) -> Result<Issued, TrustError> {
-        self.issue(gateway_params(names, validity)?, validity)
+        self.issue(&gateway_params(names, validity)?, validity)
     }
 
-    fn issue(&self, params: CertificateParams, validity: Validity) -> Result<Issued, TrustError> {
+    fn issue(&self, params: &CertificateParams, validity: Validity) -> Result<Issued, TrustError> {
         if validity.not_after > self.not_after {
             return Err(TrustError::OutlivesCa { ca_not_after: rfc3339(self.not_after) });
         }
@@ -234,24 +234,6 @@ fn alternative_name(name: &str) -> Result<SanType, TrustError> {
     let wrong = || TrustError::GatewayName(name.into());
     rustls_pki_types::DnsName::try_from(name.strip_prefix("*.").unwrap_or(name)).map_err(|_| wrong())?;
     Ok(SanType::DnsName(name.try_into().map_err(|_| wrong())?))
-}
-
-fn to_pem(der: &CertificateDer<'_>) -> String {
-    use base64::{Engine, prelude::BASE64_STANDARD};
-    let mut text = String::from("-----BEGIN CERTIFICATE-----\n");
-    let base64 = BASE64_STANDARD.encode(der);
-    let mut rest = base64.as_str();
-    while let Some((line, more)) = rest.split_at_checked(64) {
-        text.push_str(line);
-        text.push('\n');
-        rest = more;
-    }
-    if !rest.is_empty() {
-        text.push_str(rest);
-        text.push('\n');
-    }
-    text.push_str("-----END CERTIFICATE-----\n");
-    text
 }
 
 #[cfg(test)]

@@ -41,13 +41,14 @@ pub fn request_gateway(names: &[String]) -> Result<GatewayRequest, TrustError> {
 }
 
 /// Checks that a certificate belongs to the key, is valid now and for servers, and, if a CA is given, comes from it.
+/// Returns the chain, as PEM and with nothing else that may have been in the file.
 ///
 /// # Errors
 /// It isn't so, or a file can't be read.
-pub fn check_gateway(certificate: &Path, key: &Path, ca: Option<&Path>, now: UnixTime) -> Result<(), TrustError> {
+pub fn check_gateway(certificate: &Path, key: &Path, ca: Option<&Path>, now: UnixTime) -> Result<String, TrustError> {
     let (chain, _) = load(certificate, key, now)?;
     let Some(ca) = ca else {
-        return Ok(());
+        return Ok(pem::encode(&chain));
     };
     let mut roots = RootCertStore::empty();
     for root in pem::certificates(ca)? {
@@ -57,8 +58,10 @@ pub fn check_gateway(certificate: &Path, key: &Path, ca: Option<&Path>, now: Uni
         chain.split_first().ok_or_else(|| TrustError::NoCertificate { path: certificate.into() })?;
     let parsed = ParsedCertificate::try_from(end_entity).map_err(|error| damaged(certificate, &error))?;
     let algorithms = aws_lc_rs::default_provider().signature_verification_algorithms.all;
-    verify_server_cert_signed_by_trust_anchor(&parsed, &roots, intermediates, now, algorithms)
-        .map_err(|error| TrustError::NotFromCa { path: certificate.into(), ca: ca.into(), reason: error.to_string() })
+    verify_server_cert_signed_by_trust_anchor(&parsed, &roots, intermediates, now, algorithms).map_err(|error| {
+        TrustError::NotFromCa { path: certificate.into(), ca: ca.into(), reason: error.to_string() }
+    })?;
+    Ok(pem::encode(&chain))
 }
 
 /// The gateway's chain and key, checked: a pair, valid now, for servers.

@@ -134,7 +134,7 @@ impl Ledger {
         let fresh = Arc::new(self.read_again());
         match (&fresh.content, &known.content) {
             (Ok(entries), _) => {
-                tracing::info!(ledger = %self.path.display(), certificates = entries.len(), "ledger read")
+                tracing::info!(ledger = %self.path.display(), certificates = entries.len(), "ledger read");
             }
             // Once, and not at each handshake until it is mended.
             (Err(error), Ok(_)) => tracing::error!(%error, "the ledger can't be used: no certificate is accepted"),
@@ -412,7 +412,7 @@ mod tests {
             for writer in 0..4 {
                 let ledger = Ledger::open(&path).unwrap();
                 scope.spawn(move || {
-                    (0..8).for_each(|n| ledger.append(&record(Operation::Issued, writer * 8 + n)).unwrap())
+                    (0..8).for_each(|n| ledger.append(&record(Operation::Issued, writer * 8 + n)).unwrap());
                 });
             }
         });

@@ -2,6 +2,7 @@
 
 use std::{fs, path::Path};
 
+use base64::{Engine, prelude::BASE64_STANDARD};
 use rustls_pki_types::{
     CertificateDer, PrivateKeyDer,
     pem::{self, PemObject},
@@ -44,6 +45,27 @@ pub fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TrustError> {
     }
 }
 
+/// These certificates as PEM.
+pub(super) fn encode(certificates: &[CertificateDer<'_>]) -> String {
+    let mut text = String::new();
+    for der in certificates {
+        text.push_str("-----BEGIN CERTIFICATE-----\n");
+        let base64 = BASE64_STANDARD.encode(der);
+        let mut rest = base64.as_str();
+        while let Some((line, more)) = rest.split_at_checked(64) {
+            text.push_str(line);
+            text.push('\n');
+            rest = more;
+        }
+        if !rest.is_empty() {
+            text.push_str(rest);
+            text.push('\n');
+        }
+        text.push_str("-----END CERTIFICATE-----\n");
+    }
+    text
+}
+
 /// It may hold a key, so it is wiped. A file has one read's room from the start, lest growing leaves copies behind.
 fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, TrustError> {
     fs::read(path).map(Zeroizing::new).map_err(|source| TrustError::Unreadable { path: path.into(), source })
@@ -68,6 +90,8 @@ mod tests {
         let (empty, damaged) = (file("empty", ""), file("damaged", "-----BEGIN CERTIFICATE-----\nx\n"));
 
         assert_eq!(certificates(&certificate).unwrap().len(), 1);
+        let twice = [certificates(&certificate).unwrap(), certificates(&certificate).unwrap()].concat();
+        assert_eq!(certificates(&file("twice", &encode(&twice))).unwrap(), twice);
         assert!(private_key(&key).is_ok());
         assert!(matches!(certificates(&key), Err(TrustError::KeyForCertificate { .. })));
         assert!(matches!(private_key(&certificate), Err(TrustError::CertificateForKey { .. })));

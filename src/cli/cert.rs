@@ -1,0 +1,206 @@
+//! `callgate cert`
+
+mod gateway;
+mod list;
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+use callgate::{
+    config::Config,
+    model::{InstanceId, UserName},
+    trust::{
+        CA_CERTIFICATE, CA_KEY, CONFIG, Ca, Existing, Ledger, Operation, Record, TrustError, Validity, write_private,
+        write_public,
+    },
+};
+use time::OffsetDateTime;
+
+use super::Folder;
+
+const ISSUE_EXAMPLES: &str = "\
+Examples:
+  callgate cert issue --user recorder --instance 1
+  callgate cert issue --folder /etc/callgate --user recorder --instance 2 --days 90 --out recorder2";
+
+const REVOKE_EXAMPLES: &str = "\
+Examples:
+  callgate cert revoke --user recorder --instance 1 --reason 'laptop lost'
+  callgate cert revoke --sha256 5f2c... --reason 'replaced by a new one'
+
+The next handshake with a revoked certificate is refused; a running gateway needs no signal.";
+
+/// Issue, revoke and list certificates
+#[derive(clap::Subcommand)]
+pub(super) enum Cert {
+    Issue(Issue),
+    Revoke(Revoke),
+    List(list::List),
+    Csr(gateway::Csr),
+    Import(gateway::Import),
+}
+
+/// Issue an app's certificate for a user and one of its instances
+///
+/// Writes USER-INSTANCE.pem, USER-INSTANCE.key (0600) and the CA's ca.pem, which the app checks the gateway by. The key
+/// is nowhere else. The ledger has the certificate before the files are there.
+#[derive(clap::Args)]
+#[command(after_help = ISSUE_EXAMPLES)]
+pub(super) struct Issue {
+    #[command(flatten)]
+    folder: Folder,
+
+    /// A user of the config
+    #[arg(long)]
+    user: UserName,
+
+    /// Which of the user's apps this is: 1 to 128 of a-z, A-Z and 0-9
+    #[arg(long)]
+    instance: InstanceId,
+
+    /// Where the files go [default: the folder]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+
+    /// How many days the certificate is valid
+    #[arg(long, value_name = "N", default_value_t = 365)]
+    days: u32,
+
+    /// Replace files that are there; the certificate in them stays valid until it is revoked
+    #[arg(long)]
+    force: bool,
+}
+
+/// Revoke one certificate, or all of a user's instance
+#[derive(clap::Args)]
+#[command(after_help = REVOKE_EXAMPLES)]
+pub(super) struct Revoke {
+    #[command(flatten)]
+    folder: Folder,
+
+    /// The user whose certificates are revoked
+    #[arg(long, requires = "instance", required_unless_present = "sha256", conflicts_with = "sha256")]
+    user: Option<UserName>,
+
+    /// The user's instance whose certificates are revoked
+    #[arg(long, requires = "user", conflicts_with = "sha256")]
+    instance: Option<InstanceId>,
+
+    /// SHA-256 of one certificate, as `cert list` shows it
+    #[arg(long, value_name = "HEX")]
+    sha256: Option<String>,
+
+    /// Why: it stands in the ledger
+    #[arg(long, value_name = "TEXT")]
+    reason: String,
+}
+
+impl Cert {
+    pub(super) fn run(self) -> Result<()> {
+        match self {
+            Self::Issue(command) => command.run(),
+            Self::Revoke(command) => command.run(),
+            Self::List(command) => command.run(),
+            Self::Csr(command) => command.run(),
+            Self::Import(command) => command.run(),
+        }
+    }
+}
+
+impl Issue {
+    #[expect(clippy::print_stdout, reason = "the command's answer")]
+    fn run(self) -> Result<()> {
+        let config = self.folder.config()?;
+        if config.directory.user(self.user.as_str()).is_none() {
+            let known: Vec<&str> = config.directory.users().map(|user| user.name.as_str()).collect();
+            bail!("the config has no user {:?}; it has {}: add the user first", self.user, known.join(", "));
+        }
+        let out = self.out.as_ref().unwrap_or(&self.folder.folder);
+        let name = file_name(&self.user, &self.instance);
+        let (certificate, key) = (out.join(format!("{name}.pem")), out.join(format!("{name}.key")));
+        let existing = if self.force { Existing::Replace } else { Existing::Keep };
+        // Before anything is in the ledger.
+        for path in [&certificate, &key] {
+            if existing == Existing::Keep && path.symlink_metadata().is_ok() {
+                return Err(TrustError::Exists { path: path.clone() }).context("use --force to replace it");
+            }
+        }
+        let ca = Ca::load(&self.folder.join(CA_CERTIFICATE), &self.folder.join(CA_KEY))?;
+        let ledger = Ledger::open(&config.tls.ledger)?;
+        let now = OffsetDateTime::now_utc();
+        make_folder(out)?;
+        let issued = ca.issue_app(&self.user, &self.instance, Validity::days(now, self.days)?, now, &ledger)?;
+        write_private(&key, issued.key_pem.as_bytes(), existing)?;
+        write_public(&certificate, issued.certificate_pem.as_bytes(), existing)?;
+        println!("issued to {}/{} until {}", self.user, self.instance, issued.validity.not_after.date());
+        println!("sha256 {}", hex(&issued.sha256));
+        println!("wrote {}", certificate.display());
+        println!("wrote {} (0600, the only copy)", key.display());
+        let ca_copy = out.join(CA_CERTIFICATE);
+        if ca_copy.symlink_metadata().is_err() {
+            write_public(&ca_copy, ca.certificate_pem().as_bytes(), Existing::Keep)?;
+            println!("wrote {} (the app checks the gateway by it)", ca_copy.display());
+        }
+        Ok(())
+    }
+}
+
+impl Revoke {
+    #[expect(clippy::print_stdout, reason = "the command's answer")]
+    fn run(self) -> Result<()> {
+        let ledger = Ledger::open(self.folder.config()?.tls.ledger)?;
+        let records = ledger.records()?;
+        let is_meant = |record: &&Record| match (&self.sha256, &self.user, &self.instance) {
+            (Some(sha256), ..) => record.sha256.eq_ignore_ascii_case(sha256),
+            (None, Some(user), Some(instance)) => record.user == user.as_str() && record.instance == instance.as_str(),
+            _ => false,
+        };
+        let is_revoked = |record: &&Record| {
+            records.iter().any(|other| other.op == Operation::Revoked && other.sha256 == record.sha256)
+        };
+        let meant: Vec<&Record> =
+            records.iter().filter(|record| record.op == Operation::Issued).filter(is_meant).collect();
+        let live: Vec<&Record> = meant.iter().copied().filter(|record| !is_revoked(record)).collect();
+        match (meant.is_empty(), live.is_empty()) {
+            (true, _) => bail!("the ledger has no such certificate: see `callgate cert list`"),
+            (false, true) => bail!("it is revoked already"),
+            _ => {}
+        }
+        for record in live {
+            ledger.append(&Record::revocation(record, OffsetDateTime::now_utc(), &self.reason))?;
+            println!("revoked {} of {}/{}", record.sha256, record.user, record.instance);
+        }
+        Ok(())
+    }
+}
+
+impl Folder {
+    /// The folder's config.
+    fn config(&self) -> Result<Config> {
+        Ok(Config::load(self.join(CONFIG))?)
+    }
+
+    fn join(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+}
+
+fn make_folder(folder: &std::path::Path) -> Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+        .with_context(|| format!("{}: can't be made", folder.display()))
+}
+
+/// A user name may hold what makes a poor file name.
+fn file_name(user: &UserName, instance: &InstanceId) -> String {
+    let user: String =
+        user.as_str().chars().map(|c| if c.is_alphanumeric() || "-_@.".contains(c) { c } else { '_' }).collect();
+    format!("{user}-{instance}")
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,92 @@
+//! `callgate cert csr` and `callgate cert import`: a gateway's certificate from another CA.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use callgate::trust::{Existing, check_gateway, request_gateway, write_private, write_public};
+use rustls::pki_types::UnixTime;
+
+use super::make_folder;
+
+/// The private key that a request was made with.
+const KEY: &str = "gateway.key";
+/// The request.
+const REQUEST: &str = "gateway.csr";
+/// The certificate that came for it.
+const CERTIFICATE: &str = "gateway.pem";
+
+const CSR_EXAMPLES: &str = "\
+Example:
+  callgate cert csr --out other-ca --name gateway.example.org
+  # send other-ca/gateway.csr to the CA, and when its answer is there:
+  callgate cert import --out other-ca --certificate answer.pem --ca other-ca.pem";
+
+const IMPORT_EXAMPLES: &str = "\
+Example:
+  callgate cert import --out other-ca --certificate answer.pem --ca other-ca.pem
+
+Nothing that a running gateway uses is touched: the command prints what to write into the config.";
+
+/// Ask another CA for the gateway's certificate: make a key and a request
+#[derive(clap::Args)]
+#[command(after_help = CSR_EXAMPLES)]
+pub(in crate::cli) struct Csr {
+    /// Where gateway.key (0600) and gateway.csr go; a folder that has none yet
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+
+    /// A DNS name or IP address that apps reach the gateway by; localhost, 127.0.0.1 and ::1 are always among them
+    #[arg(long = "name", value_name = "NAME")]
+    names: Vec<String>,
+}
+
+/// Take the certificate that came for a request of `cert csr`
+///
+/// It must belong to that request's key, be valid now and for TLS servers, and come from the CA if one is given.
+#[derive(clap::Args)]
+#[command(after_help = IMPORT_EXAMPLES)]
+pub(in crate::cli) struct Import {
+    /// The folder that was given to `cert csr`; gateway.pem goes there
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+
+    /// The certificate, followed by those between it and its CA (PEM)
+    #[arg(long, value_name = "FILE")]
+    certificate: PathBuf,
+
+    /// The CA's certificate (PEM); without it the chain is not checked
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
+}
+
+impl Csr {
+    #[expect(clippy::print_stdout, reason = "the command's answer")]
+    pub(super) fn run(self) -> Result<()> {
+        let request = request_gateway(&self.names)?;
+        make_folder(&self.out)?;
+        let (key, csr) = (self.out.join(KEY), self.out.join(REQUEST));
+        write_private(&key, request.key_pem.as_bytes(), Existing::Keep)?;
+        write_public(&csr, request.request_pem.as_bytes(), Existing::Keep)?;
+        println!("wrote {} (0600, the only copy)", key.display());
+        println!("wrote {}: send it to the CA", csr.display());
+        Ok(())
+    }
+}
+
+impl Import {
+    #[expect(clippy::print_stdout, reason = "the command's answer")]
+    pub(super) fn run(self) -> Result<()> {
+        let (key, target) = (self.out.join(KEY), self.out.join(CERTIFICATE));
+        let chain = check_gateway(&self.certificate, &key, self.ca.as_deref(), UnixTime::now())?;
+        write_public(&target, chain.as_bytes(), Existing::Keep)?;
+        println!("wrote {}", target.display());
+        if self.ca.is_none() {
+            println!("The chain was not checked: give --ca to do so.");
+        }
+        println!("Write into the config, and restart the gateway:");
+        println!("[tls]");
+        println!("certificate = {:?}", std::path::absolute(&target)?.display().to_string());
+        println!("key = {:?}", std::path::absolute(&key)?.display().to_string());
+        Ok(())
+    }
+}

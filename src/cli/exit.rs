@@ -1,0 +1,39 @@
+//! Exit codes, and how an error is told.
+
+use std::process::ExitCode;
+
+use callgate::{
+    config::ConfigError,
+    trust::{LedgerError, TrustError},
+};
+
+/// Done.
+const DONE: u8 = 0;
+/// The command could not do it.
+const FAILED: u8 = 1;
+/// Wrong arguments (by clap, too), or input that can't be used: mend it and try again.
+const UNUSABLE: u8 = 2;
+
+/// Input that can't be used, where no error type of the library says so.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct Unusable(pub(super) String);
+
+/// Tells the error, if there is one, and turns the outcome into the exit code.
+#[expect(clippy::print_stderr, reason = "the command's own words; the log may be off or JSON")]
+pub(super) fn code(outcome: anyhow::Result<()>) -> ExitCode {
+    let Err(error) = outcome else {
+        return ExitCode::from(DONE);
+    };
+    eprintln!("callgate: {error:#}");
+    ExitCode::from(if is_input(&error) { UNUSABLE } else { FAILED })
+}
+
+fn is_input(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        cause.is::<ConfigError>()
+            || cause.is::<Unusable>()
+            || cause.downcast_ref::<TrustError>().is_some_and(TrustError::is_input)
+            || cause.downcast_ref::<LedgerError>().is_some_and(|error| !matches!(error, LedgerError::Unwritable { .. }))
+    })
+}

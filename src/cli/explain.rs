@@ -1,0 +1,49 @@
+//! `callgate explain`
+
+use anyhow::{Result, bail};
+use callgate_wire::{ErrorInfo, TABLE, lookup_name};
+
+const EXAMPLES: &str = "\
+Examples:
+  callgate explain CONNECTION_ON_INVALID_PORT
+  callgate explain 202";
+
+/// How many names are offered for one that nobody knows.
+const OFFERED: usize = 3;
+
+/// Say what an error code means, which rule is behind it, and what to change
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Explain {
+    /// The code's name or number, as it stands on the wire and in logs
+    code: String,
+}
+
+impl Explain {
+    #[expect(clippy::print_stdout, reason = "the command's answer")]
+    pub(super) fn run(self) -> Result<()> {
+        let Some(info) = lookup_name(self.code.trim()) else {
+            bail!("no code is called {:?}; the nearest are {}", self.code, nearest(&self.code).join(", "));
+        };
+        println!("{} ({}), rule {}", info.name(), info.number(), info.rule);
+        println!("What: {}", info.text);
+        println!("Mend: {}", info.mend);
+        Ok(())
+    }
+}
+
+fn nearest(code: &str) -> Vec<String> {
+    let folded = code.to_uppercase();
+    let mut infos: Vec<(f64, &ErrorInfo)> = TABLE.iter().map(|info| (likeness(&folded, info), info)).collect();
+    infos.sort_by(|a, b| b.0.total_cmp(&a.0));
+    infos.iter().take(OFFERED).map(|(_, info)| format!("{} ({})", info.name(), info.number())).collect()
+}
+
+/// Numbers are near by their difference, names by their letters.
+fn likeness(code: &str, info: &ErrorInfo) -> f64 {
+    match code.parse::<i32>() {
+        Ok(number) => -f64::from(number.abs_diff(info.number())),
+        Err(_) if info.name().contains(code) => 2.0,
+        Err(_) => strsim::jaro_winkler(code, info.name()),
+    }
+}

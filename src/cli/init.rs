@@ -1,0 +1,57 @@
+//! `callgate init`
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use callgate::trust::{self, InitOptions};
+use time::OffsetDateTime;
+
+use super::FOLDER;
+
+const EXAMPLES: &str = "\
+Examples:
+  callgate init
+  callgate init /etc/callgate --name gateway.example.org --name 192.0.2.10
+
+Then:
+  callgate cert issue --folder DIR --user recorder --instance 1
+  callgate serve --config DIR/callgate.toml --check";
+
+/// Make a CA, the gateway's certificate and a first config in a folder
+///
+/// The folder is made with mode 0700, and private keys, ledger and config with 0600. Nothing that is there is
+/// overwritten.
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Init {
+    /// The folder to set up
+    #[arg(default_value = FOLDER)]
+    folder: PathBuf,
+
+    /// A DNS name or IP address that apps reach the gateway by; localhost, 127.0.0.1 and ::1 are always among them
+    #[arg(long = "name", value_name = "NAME")]
+    names: Vec<String>,
+
+    /// How many days the CA lives
+    #[arg(long, value_name = "N", default_value_t = 3650)]
+    ca_days: u32,
+
+    /// How many days the gateway's certificate lives
+    #[arg(long, value_name = "N", default_value_t = 825)]
+    gateway_days: u32,
+}
+
+impl Init {
+    #[expect(clippy::print_stdout, reason = "the command's answer")]
+    pub(super) fn run(self) -> Result<()> {
+        let options = InitOptions { names: self.names, ca_days: self.ca_days, gateway_days: self.gateway_days };
+        let written = trust::init(&self.folder, &options, OffsetDateTime::now_utc())?;
+        for path in written {
+            println!("wrote {}", path.display());
+        }
+        let folder = self.folder.display();
+        println!("Keep ca.key safe: whoever has it can make certificates, though none that the ledger knows.");
+        println!("Next: callgate cert issue --folder {folder} --user recorder --instance 1");
+        Ok(())
+    }
+}

@@ -1,0 +1,80 @@
+//! Commands: each reads its arguments, calls the library, and says in plain words what it did.
+
+mod cert;
+mod exit;
+mod explain;
+mod init;
+mod logs;
+mod passwd;
+mod serve;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+/// The folder that `init` makes and the other commands work in, unless they are told.
+const FOLDER: &str = "callgate";
+
+const EXAMPLES: &str = "\
+A first start:
+  callgate init                                        # a CA, the gateway's certificate and a first config
+  callgate cert issue --user recorder --instance 1     # an app's certificate
+  callgate serve --config callgate/callgate.toml --check
+
+Exit codes: 0 done, 1 failed, 2 wrong arguments or input that can't be used.";
+
+/// An open CTI gateway: call events and SRTP keys for exactly the applications that may have them.
+#[derive(Parser)]
+#[command(name = "callgate", version, after_help = EXAMPLES, disable_help_subcommand = true)]
+struct Arguments {
+    /// What is logged on standard error: error, warn, info, debug, trace, or a filter such as
+    /// `info,callgate::cti=debug` [default: info, or the variable CALLGATE_LOG]
+    #[arg(long, global = true, value_name = "FILTER")]
+    log_level: Option<String>,
+
+    /// Log one JSON object per line
+    #[arg(long, global = true)]
+    log_json: bool,
+
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Init(init::Init),
+    Serve(serve::Serve),
+    Passwd(passwd::Passwd),
+    #[command(subcommand)]
+    Cert(cert::Cert),
+    Explain(explain::Explain),
+}
+
+/// Runs the command that the arguments name.
+pub(crate) fn run() -> ExitCode {
+    let arguments = Arguments::parse();
+    let Some(command) = arguments.command else {
+        return exit::code(help());
+    };
+    let done = logs::start(arguments.log_level.as_deref(), arguments.log_json).and_then(|()| match command {
+        Command::Init(command) => command.run(),
+        Command::Serve(command) => command.run(),
+        Command::Passwd(command) => command.run(),
+        Command::Cert(command) => command.run(),
+        Command::Explain(command) => command.run(),
+    });
+    exit::code(done)
+}
+
+fn help() -> anyhow::Result<()> {
+    Arguments::command().print_help()?;
+    Ok(())
+}
+
+/// The folder with the files that `init` makes.
+#[derive(clap::Args)]
+struct Folder {
+    /// The folder that `callgate init` made
+    #[arg(long, value_name = "DIR", default_value = FOLDER)]
+    folder: PathBuf,
+}
