@@ -1,1 +1,3 @@
 //! The commands that are clients.
+
+pub mod media;

@@ -16,7 +16,7 @@ use super::{
     Command, CommandError, Running, Switch, SwitchError, SwitchIo,
     capture::{CaptureError, Packet},
 };
-use crate::model::{DeviceName, SwitchEvent, SwitchName, Timestamp};
+use crate::model::{CallId, DeviceName, SwitchEvent, SwitchName, Timestamp};
 
 /// What makes events of HEP datagrams. Pure: bytes and time in, events out.
 pub trait Feed: Send {
@@ -79,6 +79,21 @@ pub struct MediaPacket {
     pub payload: Bytes,
 }
 
+/// What the capture shows of media, and of the time of events.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Heard {
+    /// A packet.
+    Packet(MediaPacket),
+    /// An event of this call was made of what was captured at this moment. The event itself says when the switch
+    /// said so, and the switch's clock need not be the capture's.
+    Event {
+        /// The call.
+        call: CallId,
+        /// By the capture's clock, as the packets' times are.
+        at: Timestamp,
+    },
+}
+
 /// What was played.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ReplayCounts {
@@ -139,7 +154,7 @@ pub struct Replay {
     packets: Box<dyn Iterator<Item = Result<Packet, CaptureError>> + Send>,
     feed: Box<dyn Feed>,
     speed: Speed,
-    media: Option<mpsc::Sender<MediaPacket>>,
+    media: Option<mpsc::Sender<Heard>>,
     counts: Option<oneshot::Sender<ReplayCounts>>,
 }
 
@@ -156,10 +171,10 @@ impl Replay {
         Self { name, packets: Box::new(packets), feed: Box::new(feed), speed, media: None, counts: None }
     }
 
-    /// Offers RTP packets, in the order of the capture. When the channel is full, everything waits; when its receiver
-    /// is dropped, packets are only counted.
+    /// Offers RTP packets and the moments of events, in the order of the capture. When the channel is full, everything
+    /// waits; when its receiver is dropped, packets are only counted.
     #[must_use]
-    pub fn with_media(self, media: mpsc::Sender<MediaPacket>) -> Self {
+    pub fn with_media(self, media: mpsc::Sender<Heard>) -> Self {
         Self { media: Some(media), ..self }
     }
 
@@ -174,7 +189,7 @@ impl Replay {
         let mut desk = Desk { name: self.name, commands: io.commands, stop: io.stop };
         let mut player = Player::new(self.packets, self.feed, self.speed, start.into_std());
         let result = loop {
-            let Step { due, events, media } = match player.step() {
+            let Step { due, at, events, media } = match player.step() {
                 Ok(Some(step)) => step,
                 Ok(None) => break Ok(()),
                 Err(error) => break Err(error.into()),
@@ -182,6 +197,9 @@ impl Replay {
             if !due.is_zero() && desk.while_waiting(tokio::time::sleep_until(start + due)).await.is_none() {
                 break Ok(());
             }
+            let mut heard: Vec<_> = events.iter().map(|event| Heard::Event { call: event.call.id, at }).collect();
+            heard.dedup();
+            heard.extend(media.map(Heard::Packet));
             if !events.is_empty() {
                 match desk.while_waiting(io.events.send(events)).await {
                     None => break Ok(()),
@@ -189,12 +207,8 @@ impl Replay {
                     Some(Ok(())) => {}
                 }
             }
-            if let (Some(packet), Some(channel)) = (media, &self.media) {
-                match desk.while_waiting(channel.send(packet)).await {
-                    None => break Ok(()),
-                    Some(Err(_)) => self.media = None,
-                    Some(Ok(())) => {}
-                }
+            if desk.while_waiting(offer(&mut self.media, heard)).await.is_none() {
+                break Ok(());
             }
         };
         desk.refuse_waiting();
@@ -272,6 +286,16 @@ impl Desk {
     fn refuse_waiting(&mut self) {
         while let Ok(command) = self.commands.try_recv() {
             refuse(&self.name, command);
+        }
+    }
+}
+
+/// Offers to who listens; forgets who doesn't any more.
+async fn offer(media: &mut Option<mpsc::Sender<Heard>>, heard: Vec<Heard>) {
+    for heard in heard {
+        let Some(channel) = media else { return };
+        if channel.send(heard).await.is_err() {
+            *media = None;
         }
     }
 }

@@ -28,6 +28,8 @@ pub(super) struct Player<P, F> {
 pub(super) struct Step {
     /// When, from the start of playing.
     pub(super) due: Duration,
+    /// When, by the capture's clock.
+    pub(super) at: Timestamp,
     /// What happened on the devices.
     pub(super) events: Vec<SwitchEvent>,
     /// A packet of media.
@@ -98,12 +100,13 @@ impl<P: Iterator<Item = Result<Packet, CaptureError>>, F: Feed> Player<P, F> {
         self.clock.timed = Some(now);
         let mut events = Vec::new();
         self.feed.on_time(now, &mut events);
-        let due = self.clock.due(now.saturating_duration_since(self.clock.start));
-        Some(Step { due, events, media: None })
+        let offset = now.saturating_duration_since(self.clock.start);
+        Some(Step { due: self.clock.due(offset), at: self.clock.timestamp(offset), events, media: None })
     }
 
     fn on_packet(&mut self, packet: Packet, arrival: Duration) -> Step {
         self.clock.now = arrival;
+        let at = packet.at;
         self.counts.cut += u64::from(packet.cut);
         let (mut events, mut media) = (Vec::new(), None);
         match packet.kind() {
@@ -125,7 +128,7 @@ impl<P: Iterator<Item = Result<Packet, CaptureError>>, F: Feed> Player<P, F> {
             PacketKind::Rtcp => self.counts.rtcp += 1,
             PacketKind::Other => self.counts.other += 1,
         }
-        Step { due: self.clock.due(arrival), events, media }
+        Step { due: self.clock.due(arrival), at, events, media }
     }
 
     fn result(&self) -> Result<(), ReplayError> {
@@ -161,6 +164,12 @@ impl CaptureClock {
     fn instant(&self, offset: Duration) -> Instant {
         // Only a damaged capture is longer than a clock can count: then the feed's clock stands still.
         self.start.checked_add(offset).unwrap_or(self.start)
+    }
+
+    /// The same moment, as the capture sees it.
+    fn timestamp(&self, offset: Duration) -> Timestamp {
+        let micros = i64::try_from(offset.as_micros()).unwrap_or(i64::MAX);
+        Timestamp(self.first.unwrap_or_default().0.saturating_add(micros))
     }
 
     /// When it is played, from the start.

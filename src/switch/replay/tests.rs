@@ -96,7 +96,7 @@ where
     let mut steps = vec![];
     loop {
         match player.step() {
-            Ok(Some(Step { due, events, media })) => {
+            Ok(Some(Step { due, events, media, .. })) => {
                 let devices = events.iter().map(|event| event.device.to_string()).collect();
                 steps.push((due, devices, media.is_some()));
             }
@@ -256,11 +256,14 @@ async fn a_capture_is_played_in_its_own_time_and_to_its_end() {
 
     assert_eq!(ends.events.recv().await.unwrap()[0].at, Timestamp(5 * SECOND));
     assert_eq!(begin.elapsed(), Duration::ZERO);
-    assert_eq!(media_out.recv().await.unwrap().at, Timestamp(6 * SECOND));
+    assert_eq!(media_out.recv().await, Some(Heard::Event { call: CallId(1), at: Timestamp(5 * SECOND) }));
+    let Some(Heard::Packet(heard)) = media_out.recv().await else { panic!("no packet") };
+    assert_eq!(heard.at, Timestamp(6 * SECOND));
     assert_eq!(begin.elapsed(), Duration::from_millis(500));
     assert_eq!(ends.events.recv().await.unwrap()[0].at, Timestamp(65 * SECOND));
     assert_eq!(begin.elapsed(), Duration::from_secs(30));
     assert_eq!(running.await.unwrap(), Ok(()));
+    assert_eq!(media_out.recv().await, Some(Heard::Event { call: CallId(1), at: Timestamp(65 * SECOND) }));
     assert_eq!((counts_out.await.unwrap().hep, media_out.recv().await), (2, None));
 }
 
@@ -338,7 +341,8 @@ async fn the_recorded_call_is_played_at_once() {
     let events = async { while ends.events.recv().await.is_some() {} };
     let media = async {
         let mut count = 0;
-        while let Some(MediaPacket { at, source, destination, payload }) = media_out.recv().await {
+        while let Some(heard) = media_out.recv().await {
+            let Heard::Packet(MediaPacket { at, source, destination, payload }) = heard else { continue };
             let packet = Packet { at, source, destination, payload: payload.to_vec(), cut: false };
             assert_eq!(packet.kind(), PacketKind::Rtp);
             count += 1;
