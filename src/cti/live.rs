@@ -54,6 +54,11 @@ impl Live {
         Ok(Self { socket: self.socket.adopt()?, ..self })
     }
 
+    /// Gives up the session's place in the registry, so that its instance can open again. What is left is the socket.
+    pub(super) fn leave(self) -> Socket {
+        self.socket
+    }
+
     /// Its name in logs and records.
     pub(super) fn name(&self) -> &Arc<str> {
         &self.lease.session

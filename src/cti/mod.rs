@@ -50,3 +50,5 @@ pub struct Settings {
 
 /// How long the end of a connection waits until the app has read the last message.
 const FAREWELL: Duration = Duration::from_secs(1);
+/// The same for an app that reads too slowly: what it has not read yet comes before the news (R41).
+const SLOW_FAREWELL: Duration = Duration::from_secs(10);

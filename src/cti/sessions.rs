@@ -15,7 +15,7 @@ use metrics::counter;
 use tokio::{io::Ready, task::spawn_local, time::timeout};
 
 use super::{
-    FAREWELL,
+    FAREWELL, SLOW_FAREWELL,
     audit::{self, Fingerprint},
     encode,
     live::{Live, Outlook},
@@ -181,7 +181,7 @@ impl Sessions {
         let Some(place) = self.places.get_mut(key.place as usize).filter(|place| place.turn == key.turn) else {
             return;
         };
-        let Some(mut live) = place.live.take() else { return };
+        let Some(live) = place.live.take() else { return };
         place.turn = place.turn.wrapping_add(1);
         self.free.push(key.place);
         self.load.fetch_sub(1, Ordering::Relaxed);
@@ -194,17 +194,19 @@ impl Sessions {
         if code == ErrorCode::ConnectionLost {
             return;
         }
+        let mut socket = live.leave();
         // What waits for a slow consumer would only delay the news that it was one.
-        live.socket.forget_waiting();
+        socket.forget_waiting();
         let leaving = Rc::clone(&self.leaving);
         leaving.set(leaving.get() + 1);
         spawn_local(async move {
             let farewell = async {
-                if live.socket.send_all(encode::close(code)).await.is_ok() {
-                    live.socket.end().await;
+                if socket.send_all(encode::close(code)).await.is_ok() {
+                    socket.end().await;
                 }
             };
-            let _ = timeout(FAREWELL, farewell).await;
+            let patience = if code == ErrorCode::SlowConsumer { SLOW_FAREWELL } else { FAREWELL };
+            let _ = timeout(patience, farewell).await;
             leaving.set(leaving.get() - 1);
         });
     }

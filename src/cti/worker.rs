@@ -67,7 +67,7 @@ impl WorkerHandle {
 }
 
 /// A worker's handle, its mailbox for the hub, and its thread, which ends after `stop`.
-pub type Spawned = (WorkerHandle, mpsc::Sender<ToWorker>, thread::JoinHandle<()>);
+pub(crate) type Spawned = (WorkerHandle, mpsc::Sender<ToWorker>, thread::JoinHandle<()>);
 
 /// Starts a worker on a thread of its own.
 ///

@@ -1,0 +1,168 @@
+//! A gateway to test against, with its CA, its apps' certificates, and a switch that says what the test wants.
+//!
+//! Whatever a gateway sends by the clear door, and whatever anything logs at trace level, is kept and searched for keys
+//! when the gateway goes: see [`leaks`].
+
+#![allow(dead_code, reason = "each test binary uses a part")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    unreachable_pub,
+    missing_docs,
+    reason = "a test"
+)]
+
+pub mod leaks;
+pub mod raw;
+pub mod scripted;
+pub mod tap;
+
+use std::{fmt::Write as _, fs, net::SocketAddr, sync::Arc};
+
+use callgate::{
+    config::Config,
+    directory::ScramVerifier,
+    gateway::Gateway,
+    model::Group,
+    switch::Switch,
+    trust::{Ca, Issued, Ledger, Validity, init},
+};
+use rustls::{
+    ClientConfig, RootCertStore,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+};
+use tempfile::TempDir;
+use time::OffsetDateTime;
+
+use scripted::Script;
+use tap::Tap;
+
+/// The three groups that keys need.
+pub const ALL_THREE: &[Group] = &[Group::CtiEnabled, Group::SecureConnection, Group::SrtpKeyMaterial];
+/// What the TLS door needs.
+pub const SECURE: &[Group] = &[Group::CtiEnabled, Group::SecureConnection];
+/// What the clear door needs.
+pub const CLEAR: &[Group] = &[Group::CtiEnabled];
+
+/// The password of every user of the clear door.
+pub const PASSWORD: &str = "correct horse battery staple";
+
+/// A user of the test gateway.
+pub struct TestUser {
+    pub name: &'static str,
+    pub groups: &'static [Group],
+    pub devices: &'static [&'static str],
+}
+
+/// The users that most tests need: `recorder` gets keys, `viewer` may use the TLS door, `dashboard` the clear one.
+pub const USERS: &[TestUser] = &[
+    TestUser { name: "recorder", groups: ALL_THREE, devices: &["1001", "1002"] },
+    TestUser { name: "viewer", groups: SECURE, devices: &["1001", "1002"] },
+    TestUser { name: "dashboard", groups: CLEAR, devices: &["1001", "1002"] },
+];
+
+/// A running gateway.
+pub struct TestGateway {
+    pub gateway: Gateway,
+    pub folder: TempDir,
+    pub script: Script,
+    /// The clear door, behind the tap that keeps what it sends.
+    clear: Tap,
+    tls: SocketAddr,
+}
+
+impl TestGateway {
+    /// A gateway with [`USERS`], devices 1001 and 1002, and a scripted switch.
+    pub async fn start() -> Self {
+        Self::start_with(USERS, "").await
+    }
+
+    /// The same with other users and more lines of config in front.
+    pub async fn start_with(users: &[TestUser], head: &str) -> Self {
+        leaks::watch_logs();
+        let folder = tempfile::tempdir().unwrap();
+        init(folder.path(), &Default::default(), OffsetDateTime::now_utc()).unwrap();
+        let config = config_text(users, head);
+        let config = Config::parse(&config, "test.toml", folder.path(), std::iter::empty()).unwrap();
+        let mut gateway = Gateway::start(config).await.unwrap();
+        let (switch, script) = scripted::switch();
+        gateway.attach(switch);
+        let clear = Tap::before(gateway.clear_address().unwrap()).await;
+        let tls = gateway.tls_address().unwrap_or(clear.address());
+        Self { gateway, folder, script, clear, tls }
+    }
+
+    pub fn attach(&mut self, switch: Box<dyn Switch>) {
+        self.gateway.attach(switch);
+    }
+
+    pub fn clear(&self) -> SocketAddr {
+        self.clear.address()
+    }
+
+    pub fn tls(&self) -> SocketAddr {
+        self.tls
+    }
+
+    pub fn ca_pem(&self) -> String {
+        fs::read_to_string(self.folder.path().join("ca.pem")).unwrap()
+    }
+
+    pub fn ledger(&self) -> Ledger {
+        Ledger::open(self.folder.path().join("ledger.jsonl")).unwrap()
+    }
+
+    /// Issues an app's certificate.
+    pub fn issue(&self, user: &str, instance: &str) -> Issued {
+        let ca = Ca::load(&self.folder.path().join("ca.pem"), &self.folder.path().join("ca.key")).unwrap();
+        let now = OffsetDateTime::now_utc();
+        let validity = Validity::days(now, 30).unwrap();
+        ca.issue_app(&user.parse().unwrap(), &instance.parse().unwrap(), validity, now, &self.ledger()).unwrap()
+    }
+
+    /// TLS settings of an app with a certificate of its own.
+    pub fn tls_client(&self, user: &str, instance: &str) -> Arc<ClientConfig> {
+        let issued = self.issue(user, instance);
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_slice(self.ca_pem().as_bytes()).unwrap()).unwrap();
+        let chain = vec![CertificateDer::from_pem_slice(issued.certificate_pem.as_bytes()).unwrap()];
+        let key = PrivateKeyDer::from_pem_slice(issued.key_pem.as_bytes()).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_client_auth_cert(chain, key)
+            .unwrap();
+        Arc::new(config)
+    }
+
+    /// Stops the gateway and searches what the clear door sent and all logs for keys.
+    pub async fn finish(self) {
+        self.gateway.stop().await;
+        let sent = self.clear.finish().await;
+        leaks::assert_no_key("what the clear door sent", &sent);
+        leaks::assert_no_key_in_logs();
+    }
+}
+
+/// The config of a test gateway, on free ports of the loopback.
+pub fn config_text(users: &[TestUser], head: &str) -> String {
+    // Four rounds of what a real verifier has sixteen of.
+    let verifier = ScramVerifier::generate(PASSWORD, 4096).unwrap().to_line();
+    let mut config = head.to_owned();
+    if !head.contains("[doors]") {
+        config.push_str("\n[doors]\nclear = \"127.0.0.1:0\"\ntls = \"127.0.0.1:0\"\n");
+    }
+    for user in users {
+        let groups: Vec<_> = user.groups.iter().map(|group| group.name()).collect();
+        writeln!(config, "[[user]]\nname = {:?}\nkind = \"application\"", user.name).unwrap();
+        writeln!(config, "groups = {groups:?}\ndevices = {:?}\npassword = {:?}", user.devices, &*verifier).unwrap();
+    }
+    for (device, port) in [("1001", 16010), ("1002", 16020), ("1003", 16030)] {
+        writeln!(config, "[[device]]\nname = \"{device}\"\naddresses = [\"udp:127.0.0.1:{port}\"]").unwrap();
+    }
+    config
+}

@@ -1,0 +1,195 @@
+//! A client of raw frames, which can also do what no client should.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use callgate_wire::{
+    FrameDecoder, encode_frame,
+    v1::{
+        self, ErrorCode, ToApp, ToGateway, event, open_request::Authentication, open_result, to_app,
+        to_gateway::Message,
+    },
+};
+use rsasl::{config::SASLConfig, mechname::Mechname, prelude::SASLClient};
+use rustls::{ClientConfig, pki_types::ServerName};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    net::TcpStream,
+    time::timeout,
+};
+use tokio_rustls::TlsConnector;
+
+/// No answer takes as long as this.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+
+pub struct RawClient {
+    stream: Box<dyn Stream>,
+    decoder: FrameDecoder,
+    next_request: u64,
+    /// All bytes that came, for tests that search them.
+    pub received: Vec<u8>,
+}
+
+impl RawClient {
+    pub async fn clear(address: SocketAddr) -> Self {
+        Self::new(Box::new(TcpStream::connect(address).await.unwrap()))
+    }
+
+    pub async fn tls(address: SocketAddr, config: Arc<ClientConfig>) -> Self {
+        let tcp = TcpStream::connect(address).await.unwrap();
+        let name = ServerName::try_from("localhost").unwrap();
+        Self::new(Box::new(TlsConnector::from(config).connect(name, tcp).await.unwrap()))
+    }
+
+    fn new(stream: Box<dyn Stream>) -> Self {
+        Self { stream, decoder: FrameDecoder::new(64 * 1024), next_request: 1, received: Vec::new() }
+    }
+
+    pub async fn send_bytes(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).await.unwrap();
+        self.stream.flush().await.unwrap();
+    }
+
+    pub async fn try_send_bytes(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        self.stream.write_all(bytes).await?;
+        self.stream.flush().await
+    }
+
+    /// Sends a request and returns its number.
+    pub async fn send(&mut self, message: Message) -> u64 {
+        let request_id = self.next_request;
+        self.next_request += 1;
+        self.send_bytes(&frame(request_id, message)).await;
+        request_id
+    }
+
+    /// The next message; `None` when the connection has ended.
+    pub async fn next(&mut self) -> Option<ToApp> {
+        loop {
+            if let Some(message) = self.decoder.next::<ToApp>().unwrap() {
+                return Some(message);
+            }
+            let mut buffer = [0; 4096];
+            match timeout(PATIENCE, self.stream.read(&mut buffer)).await.expect("no answer") {
+                Ok(0) | Err(_) => return None,
+                Ok(n) => {
+                    self.received.extend_from_slice(&buffer[..n]);
+                    self.decoder.extend(&buffer[..n]);
+                }
+            }
+        }
+    }
+
+    /// The next message of which `pick` makes something; heartbeats and events may come before it.
+    pub async fn wait_for<T>(&mut self, mut pick: impl FnMut(to_app::Message) -> Option<T>) -> T {
+        loop {
+            let message = self.next().await.expect("the connection ended").message.unwrap();
+            let shown = format!("{message:?}");
+            if let Some(picked) = pick(message) {
+                return picked;
+            }
+            assert!(!shown.starts_with("Close") && !shown.starts_with("Refusal"), "{shown}");
+        }
+    }
+
+    pub async fn next_event(&mut self) -> v1::Event {
+        self.wait_for(|message| match message {
+            to_app::Message::Event(event) => Some(event),
+            _ => None,
+        })
+        .await
+    }
+
+    pub async fn next_media_opened(&mut self) -> v1::MediaOpened {
+        loop {
+            if let Some(event::Body::MediaOpened(opened)) = self.next_event().await.body {
+                return opened;
+            }
+        }
+    }
+
+    /// Reads to the end of the connection; the code of the `Close` before it, if there was one.
+    pub async fn closed(&mut self) -> Option<ErrorCode> {
+        let mut code = None;
+        while let Some(message) = self.next().await {
+            if let Some(to_app::Message::Close(close)) = message.message {
+                code = Some(close.reason.unwrap().code());
+            }
+        }
+        code
+    }
+
+    pub async fn hello(&mut self) {
+        let versions = vec![v1::Version { major: 1, minor: 0 }];
+        self.send(Message::Hello(v1::Hello { versions, ..Default::default() })).await;
+        assert!(matches!(self.next().await.unwrap().message, Some(to_app::Message::Welcome(_))));
+    }
+
+    /// Hello and open by certificate.
+    pub async fn open(&mut self, user: &str, instance: &str) -> Result<v1::Opened, ErrorCode> {
+        self.hello().await;
+        self.send(open(user, instance, Authentication::Certificate(v1::CertificateAuth {}))).await;
+        self.result().await
+    }
+
+    /// Hello and open by password.
+    pub async fn open_scram(&mut self, user: &str, instance: &str, password: &str) -> Result<v1::Opened, ErrorCode> {
+        self.hello().await;
+        let config = SASLConfig::with_credentials(None, user.into(), password.into()).unwrap();
+        let mechanism = Mechname::parse(b"SCRAM-SHA-256").unwrap();
+        let mut client = SASLClient::new(config).start_suggested([&mechanism]).unwrap();
+        let mut first = Vec::new();
+        client.step(None, &mut first).unwrap();
+        let scram = v1::ScramAuth { mechanism: "SCRAM-SHA-256".into(), initial_response: first.into() };
+        self.send(open(user, instance, Authentication::Scram(scram))).await;
+        let challenge = match self.next().await.unwrap().message.unwrap() {
+            to_app::Message::AuthChallenge(challenge) => challenge.data,
+            to_app::Message::OpenResult(result) => return outcome(result),
+            other => panic!("{other:?}"),
+        };
+        let mut proof = Vec::new();
+        client.step(Some(&challenge), &mut proof).unwrap();
+        self.send(Message::AuthResponse(v1::AuthResponse { data: proof.into() })).await;
+        self.result().await
+    }
+
+    pub async fn monitor(&mut self, device: &str) -> v1::Monitored {
+        self.send(Message::Monitor(v1::MonitorDevice { device: device.into(), classes: vec![] })).await;
+        self.wait_for(|message| match message {
+            to_app::Message::Monitored(monitored) => Some(monitored),
+            _ => None,
+        })
+        .await
+    }
+
+    async fn result(&mut self) -> Result<v1::Opened, ErrorCode> {
+        match self.next().await.unwrap().message.unwrap() {
+            to_app::Message::OpenResult(result) => outcome(result),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+pub fn frame(request_id: u64, message: Message) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    encode_frame(&ToGateway { request_id, message: Some(message) }, &mut bytes);
+    bytes
+}
+
+pub fn open(user: &str, instance: &str, authentication: Authentication) -> Message {
+    Message::Open(v1::OpenRequest {
+        user: user.into(),
+        instance: instance.into(),
+        heartbeat_seconds: 0,
+        authentication: Some(authentication),
+    })
+}
+
+fn outcome(result: v1::OpenResult) -> Result<v1::Opened, ErrorCode> {
+    match result.result.unwrap() {
+        open_result::Result::Opened(opened) => Ok(opened),
+        open_result::Result::Refused(error) => Err(error.code()),
+    }
+}

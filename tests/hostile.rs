@@ -1,0 +1,180 @@
+//! Apps that don't keep to the protocol: handled, or closed with a code, and nobody else suffers.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test")]
+
+mod common;
+
+use std::time::Duration;
+
+use callgate::model::CallState;
+use callgate_wire::v1::{self, ErrorCode, to_app, to_gateway::Message};
+use common::{
+    PASSWORD, TestGateway, USERS,
+    raw::{RawClient, frame},
+    scripted::call,
+};
+
+async fn dashboard(gateway: &TestGateway, instance: &str) -> RawClient {
+    let mut client = RawClient::clear(gateway.clear()).await;
+    client.open_scram("dashboard", instance, PASSWORD).await.unwrap();
+    client
+}
+
+async fn assert_alive(gateway: &TestGateway) {
+    let mut client = dashboard(gateway, "witness").await;
+    client.monitor("1001").await;
+    client.send(Message::Close(v1::Close { reason: None })).await;
+    client.closed().await;
+}
+
+fn list(request_id: u64) -> Vec<u8> {
+    frame(request_id, Message::ListDevices(v1::ListDevices::default()))
+}
+
+#[tokio::test]
+async fn r41a_a_frame_that_lies_about_its_length_closes_with_a_code() {
+    let gateway = TestGateway::start().await;
+    for length in [5 * 1024u32, 64 * 1024, u32::MAX] {
+        let mut client = RawClient::clear(gateway.clear()).await;
+        client.send_bytes(&length.to_be_bytes()).await;
+        assert_eq!(client.closed().await, Some(ErrorCode::FrameTooLarge), "{length} before open");
+    }
+    let mut client = dashboard(&gateway, "1").await;
+    client.send_bytes(&(64 * 1024 + 1u32).to_be_bytes()).await;
+    assert_eq!(client.closed().await, Some(ErrorCode::FrameTooLarge));
+    assert_alive(&gateway).await;
+    gateway.finish().await;
+}
+
+#[tokio::test]
+async fn r41a_five_kibibytes_before_open_are_too_many_even_in_a_good_message() {
+    let gateway = TestGateway::start().await;
+    let mut client = RawClient::clear(gateway.clear()).await;
+    let hello = v1::Hello { software: "x".repeat(5 * 1024), ..Default::default() };
+    let _ = client.try_send_bytes(&frame(1, Message::Hello(hello))).await;
+    assert_eq!(client.closed().await, Some(ErrorCode::FrameTooLarge));
+    gateway.finish().await;
+}
+
+#[tokio::test]
+async fn bytes_that_are_no_message_close_with_a_code() {
+    let gateway = TestGateway::start().await;
+    let deep = [&8000u32.to_be_bytes()[..], &[0xa3, 0x06].repeat(4000)].concat();
+    let cut_short = {
+        let mut bytes = list(1);
+        bytes[3] -= 1;
+        bytes
+    };
+    for bytes in [deep, cut_short, vec![0, 0, 0, 2, 0xff, 0xff]] {
+        let mut client = dashboard(&gateway, "1").await;
+        client.send_bytes(&bytes).await;
+        assert_eq!(client.closed().await, Some(ErrorCode::FrameMalformed));
+    }
+    let mut not_even_close = RawClient::clear(gateway.clear()).await;
+    let _ = not_even_close.try_send_bytes(b"GET / HTTP/1.1\r\n\r\n").await;
+    assert_eq!(not_even_close.closed().await, Some(ErrorCode::FrameTooLarge));
+    gateway.finish().await;
+}
+
+#[tokio::test]
+async fn two_requests_in_one_packet_and_one_byte_by_byte_are_answered() {
+    let gateway = TestGateway::start().await;
+    let mut client = dashboard(&gateway, "1").await;
+    client.send_bytes(&[list(100), list(101)].concat()).await;
+    for byte in list(102) {
+        client.send_bytes(&[byte]).await;
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    for request in 100..=102 {
+        let answer = client.next().await.unwrap();
+        assert_eq!(answer.reply_to, request);
+        assert!(matches!(answer.message, Some(to_app::Message::DeviceList(_))));
+    }
+    gateway.finish().await;
+}
+
+#[tokio::test]
+async fn requests_that_come_in_one_piece_with_the_open_are_answered() {
+    let gateway = TestGateway::start().await;
+    let mut client = RawClient::tls(gateway.tls(), gateway.tls_client("recorder", "1")).await;
+    let hello = v1::Hello { versions: vec![v1::Version { major: 1, minor: 0 }], ..Default::default() };
+    let authentication = v1::open_request::Authentication::Certificate(v1::CertificateAuth {});
+    let open = common::raw::open("recorder", "1", authentication);
+    client.send_bytes(&[frame(1, Message::Hello(hello)), frame(2, open), list(3), list(4)].concat()).await;
+    let mut replies = Vec::new();
+    for _ in 0..4 {
+        replies.push(client.next().await.unwrap().reply_to);
+    }
+    assert_eq!(replies, [1, 2, 3, 4]);
+    gateway.finish().await;
+}
+
+#[tokio::test]
+async fn r41a_who_doesn_t_open_in_time_is_closed() {
+    let gateway = TestGateway::start_with(USERS, "[limits]\nopen_seconds = 1\n").await;
+    let mut silent = RawClient::clear(gateway.clear()).await;
+    assert_eq!(silent.closed().await, Some(ErrorCode::OpenTimeout));
+    let mut half = RawClient::clear(gateway.clear()).await;
+    half.hello().await;
+    assert_eq!(half.closed().await, Some(ErrorCode::OpenTimeout));
+    // Stuck in the TLS handshake: nothing can be said, the connection just ends.
+    let mut stuck = RawClient::clear(gateway.tls()).await;
+    assert_eq!(stuck.closed().await, None);
+    assert_alive(&gateway).await;
+    gateway.finish().await;
+}
+
+#[tokio::test]
+async fn r41a_connections_that_aren_t_open_are_bounded() {
+    let gateway = TestGateway::start_with(USERS, "[limits]\nopening_connections = 3\n").await;
+    let mut waiting = Vec::new();
+    for _ in 0..3 {
+        let mut client = RawClient::clear(gateway.clear()).await;
+        client.hello().await;
+        waiting.push(client);
+    }
+    let mut refused = RawClient::clear(gateway.clear()).await;
+    assert_eq!(refused.closed().await, Some(ErrorCode::TooManyConnections));
+    waiting.clear();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_alive(&gateway).await;
+    gateway.finish().await;
+}
+
+#[tokio::test]
+async fn r41a_failed_tries_of_a_source_are_bounded() {
+    let gateway = TestGateway::start_with(USERS, "[limits]\ntries_per_source_per_minute = 3\n").await;
+    for _ in 0..3 {
+        let mut client = RawClient::clear(gateway.clear()).await;
+        let failed = client.open_scram("dashboard", "1", "wrong").await.err();
+        assert_eq!(failed, Some(ErrorCode::AuthenticationFailed));
+    }
+    let mut refused = RawClient::clear(gateway.clear()).await;
+    assert_eq!(refused.closed().await, Some(ErrorCode::TooManyTries));
+    gateway.finish().await;
+}
+
+#[tokio::test]
+async fn r41_who_reads_too_slowly_is_told_and_closed_and_nobody_waits_for_it() {
+    let gateway = TestGateway::start_with(USERS, "[limits]\nqueued_bytes_per_session = 65536\n").await;
+    // Past the tap, which would read for it.
+    let mut slow = RawClient::clear(gateway.gateway.clear_address().unwrap()).await;
+    slow.open_scram("dashboard", "slow", PASSWORD).await.unwrap();
+    slow.monitor("1001").await;
+    let mut quick = dashboard(&gateway, "quick").await;
+    quick.monitor("1001").await;
+
+    let call = call("1001", 1);
+    let batch: Vec<_> = (0..100).map(|_| call.state(CallState::Connected)).collect();
+    for _ in 0..600 {
+        if common::leaks::logs().contains("SLOW_CONSUMER") {
+            break;
+        }
+        gateway.script.say(batch.clone()).await;
+        for _ in 0..batch.len() {
+            quick.next_event().await;
+        }
+    }
+    assert_eq!(slow.closed().await, Some(ErrorCode::SlowConsumer));
+    gateway.finish().await;
+}
