@@ -1,1 +1,9 @@
 //! Southbound: what a PBX says becomes events.
+
+pub mod feed;
+pub mod hep;
+pub mod scan;
+pub mod sdes;
+pub mod sdp;
+pub mod sip;
+pub mod tracker;
