@@ -61,11 +61,13 @@ pub struct MediaLine {
 /// How the media of a line are carried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MediaTransport {
+    /// RTP/AVP or RTP/AVPF with a fingerprint: secure, keyed by DTLS, if both ends have one.
+    Opportunistic,
     /// Not RTP at all.
     Other,
     /// RTP/AVP and RTP/AVPF: secure only if offer and answer have crypto lines (RFC 8643).
     Plain,
-    /// RTP/SAVP and RTP/SAVPF, or a profile that keys by DTLS: never clear.
+    /// RTP/SAVP and RTP/SAVPF, by whatever they are keyed: never clear.
     Secure,
 }
 
@@ -138,8 +140,7 @@ impl MediaTransport {
         match proto.rsplit('/').next() {
             _ if !proto.split('/').any(|part| part == "RTP") => Self::Other,
             Some("SAVP" | "SAVPF") => Self::Secure,
-            // Opportunistic DTLS: whether it came to be is not in the SDP.
-            Some("AVP" | "AVPF") if fingerprint => Self::Secure,
+            Some("AVP" | "AVPF") if fingerprint => Self::Opportunistic,
             Some("AVP" | "AVPF") => Self::Plain,
             _ => Self::Other,
         }
@@ -287,7 +288,7 @@ mod tests {
         assert_eq!(of("UDP/TLS/RTP/SAVPF"), MediaTransport::Secure);
         assert_eq!(of("TCP/MSRP"), MediaTransport::Other);
         let dtls = parse("a=fingerprint:sha-256 AA\nm=audio 1 RTP/AVP 0\n");
-        assert_eq!(dtls.lines[0].transport, MediaTransport::Secure);
+        assert_eq!(dtls.lines[0].transport, MediaTransport::Opportunistic);
     }
 
     #[test]
