@@ -206,7 +206,8 @@ fn redact_key_fields(line: &mut [u8], from: usize) -> usize {
     while line.get(at) == Some(&b'|') {
         let end = at + 1 + span(line, at + 1, |byte| !is_delimiter(byte));
         // A lifetime has at most 15 digits, and so many digits can't be a key: those would have to be 40.
-        let harmless = |field: &[u8]| field.len() <= 24 && field.iter().all(|b| b.is_ascii_digit() || b"^:".contains(b));
+        let harmless =
+            |field: &[u8]| field.len() <= 24 && field.iter().all(|b| b.is_ascii_digit() || b"^:".contains(b));
         if !line.get(at + 1..end).is_some_and(harmless) {
             wipe(line, at + 1..end);
         }
@@ -342,9 +343,11 @@ mod tests {
 
     #[test]
     fn r20_digest_headers_are_wiped_with_their_continuations() {
-        for name in ["Authorization", "proxy-AUTHORIZATION", "WWW-Authenticate ", "Proxy-Authenticate\t", "Authentication-Info"]
+        for name in
+            ["Authorization", "proxy-AUTHORIZATION", "WWW-Authenticate ", "Proxy-Authenticate\t", "Authentication-Info"]
         {
-            let (text, _) = redacted(&format!("{name}: Digest\r\n response=\"c0ffee\"\r\n\tx=c0ffee\r\nTo: c0ffee\r\n"));
+            let (text, _) =
+                redacted(&format!("{name}: Digest\r\n response=\"c0ffee\"\r\n\tx=c0ffee\r\nTo: c0ffee\r\n"));
             assert!(text.ends_with("\r\nTo: c0ffee\r\n"), "{text:?}");
             assert_eq!(text.matches("c0ffee").count(), 1, "{text:?}");
         }

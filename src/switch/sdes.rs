@@ -156,7 +156,8 @@ mod tests {
 
     #[test]
     fn r18_several_keys_with_mkis_are_read() {
-        let value = format!("3 AES_CM_128_HMAC_SHA1_32 inline:{KEY}|1066:4;inline:{OTHER}|1048576|1067:4 KDR=2 WSH=1024");
+        let value =
+            format!("3 AES_CM_128_HMAC_SHA1_32 inline:{KEY}|1066:4;inline:{OTHER}|1048576|1067:4 KDR=2 WSH=1024");
         let known = known(&value).unwrap();
         let mkis: Vec<_> = known.keys().iter().map(|key| key.mki.as_ref().unwrap().as_bytes().to_vec()).collect();
         assert_eq!(mkis, [[0, 0, 4, 42], [0, 0, 4, 43]]);

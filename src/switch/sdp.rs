@@ -4,15 +4,9 @@
 //! that nobody here reads (a session version of 65 bits, a second `k=`), so only the lines that are read go in. Crypto
 //! lines are read by [`super::sdes`]: sdp-types refuses legal ones (a window size above 255, an MKI above 32 bits).
 
-use std::{
-    net::SocketAddr,
-    sync::Arc,
-};
+use std::{net::SocketAddr, sync::Arc};
 
-use super::{
-    scan::Keys,
-    sdes::CryptoLine,
-};
+use super::{scan::Keys, sdes::CryptoLine};
 use crate::model::Codec;
 
 /// More media lines than this are not read: the description counts as unreadable.

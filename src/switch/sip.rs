@@ -139,7 +139,8 @@ impl Message {
         let headers = Headers(&read);
 
         let cseq = headers.first("CSeq").ok_or(SipError::Header("CSeq"))?;
-        let (number, cseq_method) = cseq.split_once(|c: char| c.is_ascii_whitespace()).ok_or(SipError::Header("CSeq"))?;
+        let (number, cseq_method) =
+            cseq.split_once(|c: char| c.is_ascii_whitespace()).ok_or(SipError::Header("CSeq"))?;
         let cseq = number.parse().map_err(|_| SipError::Header("CSeq"))?;
         let (kind, method) = match &read {
             SipMessage::Request(request) => (Kind::Request, Method::of(&request.method.to_string())),
@@ -160,7 +161,8 @@ impl Message {
             return Err(SipError::Header("From tag"));
         }
         let to = End::parse(headers.first("To").ok_or(SipError::Header("To"))?, "To")?;
-        let branch = headers.first("Via").and_then(|via| parameter(via.split(',').next()?, "branch")).unwrap_or_default();
+        let branch =
+            headers.first("Via").and_then(|via| parameter(via.split(',').next()?, "branch")).unwrap_or_default();
 
         Ok(Self {
             kind,
@@ -442,7 +444,8 @@ mod tests {
 
     #[test]
     fn odd_uris_and_bytes_outside_utf8_don_t_hide_a_message() {
-        let text = HEAD.replace("sip:1002@192.0.2.2 SIP", "urn:service:sos SIP").replace("Call-ID", "X: \u{1}\r\nCall-ID");
+        let text =
+            HEAD.replace("sip:1002@192.0.2.2 SIP", "urn:service:sos SIP").replace("Call-ID", "X: \u{1}\r\nCall-ID");
         let mut bytes = format!("\r\n\r\n{text}\r\n").into_bytes();
         let odd = bytes.iter().position(|byte| *byte == 1).unwrap();
         bytes[odd] = 0xff;

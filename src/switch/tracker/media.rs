@@ -222,6 +222,11 @@ impl Stream {
     fn stop(&mut self, cause: StopCause, out: &mut Vec<EventBody>) {
         self.flows = false;
         let generation = self.last.as_ref().map_or(self.generation(), |last| last.generation);
-        out.push(EventBody::MediaStopped(MediaStopped { stream: self.id, direction: self.direction, generation, cause }));
+        out.push(EventBody::MediaStopped(MediaStopped {
+            stream: self.id,
+            direction: self.direction,
+            generation,
+            cause,
+        }));
     }
 }

@@ -29,9 +29,7 @@ use super::{
     sdp::Sdp,
     sip::{Kind, Message, Method},
 };
-use crate::model::{
-    Address, CallDirection, CallId, CallRef, DeviceName, EndCause, SwitchEvent, SwitchName, Timestamp,
-};
+use crate::model::{Address, CallDirection, CallId, CallRef, DeviceName, EndCause, SwitchEvent, SwitchName, Timestamp};
 
 /// How much is kept, and for how long (R41a, R42b).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -290,7 +288,8 @@ impl Tracker {
         let known = tags.into_iter().find_map(|tag| self.by_key.get(&key(tag)).copied());
         if let Some(number) = known {
             // The same names again, after all is over: another call (a phone that tries once more).
-            let again = inviting && message.to.tag.is_empty() && self.calls.get(&number).is_some_and(|c| c.is_over(message));
+            let again =
+                inviting && message.to.tag.is_empty() && self.calls.get(&number).is_some_and(|c| c.is_over(message));
             if !again {
                 return Some(number);
             }

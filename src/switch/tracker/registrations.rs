@@ -82,14 +82,7 @@ impl Registrations {
         Some(source)
     }
 
-    fn note(
-        &mut self,
-        key: Key,
-        hop: (Address, Address),
-        message: &Message,
-        now: Instant,
-        limits: &TrackerLimits,
-    ) {
+    fn note(&mut self, key: Key, hop: (Address, Address), message: &Message, now: Instant, limits: &TrackerLimits) {
         if let Some(waiting) = self.waiting.get_mut(&key) {
             if !waiting.hops.contains(&hop) && waiting.hops.len() < limits.max_hops {
                 waiting.hops.push(hop);

@@ -273,7 +273,8 @@ mod tests {
     fn an_address_is_judged_in_the_fixed_order() {
         let now = Instant::now();
         let name: DeviceName = "desk".parse().unwrap();
-        let mut roles = Roles::new(vec![at("10.0.0.1:1")], vec![(at("10.0.0.1:1"), name.clone()), (at("10.0.0.2:1"), name)], 9);
+        let mut roles =
+            Roles::new(vec![at("10.0.0.1:1")], vec![(at("10.0.0.1:1"), name.clone()), (at("10.0.0.2:1"), name)], 9);
         assert_eq!(device(&roles, "10.0.0.1:1", now), None);
         roles.note_pbx(at("10.0.0.2:1"), now);
         assert_eq!(device(&roles, "10.0.0.2:1", now).as_deref(), Some("desk"));

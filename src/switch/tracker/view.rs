@@ -91,7 +91,13 @@ pub(super) enum Taken {
 
 impl View {
     /// The device sent or received an INVITE of a call that it had no part in so far.
-    pub(super) fn new(device: Address, name: DeviceName, call: CallRef, moment: Moment, out: &mut Vec<SwitchEvent>) -> Self {
+    pub(super) fn new(
+        device: Address,
+        name: DeviceName,
+        call: CallRef,
+        moment: Moment,
+        out: &mut Vec<SwitchEvent>,
+    ) -> Self {
         let state = match call.direction {
             CallDirection::Outgoing => Some(CallState::Dialing),
             CallDirection::Incoming => Some(CallState::Offered),
@@ -139,13 +145,7 @@ impl View {
         waits.chain(doom).fold(self.touched + silence, Instant::min)
     }
 
-    pub(super) fn on_time(
-        &mut self,
-        now: Instant,
-        limits: &TrackerLimits,
-        ids: &mut Ids,
-        out: &mut Vec<SwitchEvent>,
-    ) {
+    pub(super) fn on_time(&mut self, now: Instant, limits: &TrackerLimits, ids: &mut Ids, out: &mut Vec<SwitchEvent>) {
         let moment = Moment { now, at: self.wall_clock(now) };
         for i in 0..self.exchanges.len() {
             let Some(exchange) = self.exchanges.get_mut(i) else { break };
@@ -276,7 +276,9 @@ impl View {
         out: &mut Vec<SwitchEvent>,
     ) -> Taken {
         let (message, by_device) = (passing.message, !passing.sent);
-        let Some(i) = self.find(by_device, message.cseq, message.method) else { return self.unmatched(by_device, message) };
+        let Some(i) = self.find(by_device, message.cseq, message.method) else {
+            return self.unmatched(by_device, message);
+        };
         let Some(exchange) = self.exchanges.get_mut(i) else { return Taken::Done };
         let dialogs_first = exchange.initial && exchange.method == Method::Invite;
         let tag = &message.to.tag;
@@ -291,13 +293,18 @@ impl View {
                 }
             }
             200..=299 => {
-                let another = dialogs_first && self.phase == Phase::Answered && self.called_tag.as_ref().is_some_and(|t| t != tag);
+                let another = dialogs_first
+                    && self.phase == Phase::Answered
+                    && self.called_tag.as_ref().is_some_and(|t| t != tag);
                 if another || (exchange.accepted && exchange.answered) {
                     return Taken::Done;
                 }
                 exchange.accepted = true;
                 let offers_late = exchange.offer.as_ref().is_none_or(|offer| offer.by_device != by_device);
-                if !exchange.answered && (passing.sdp.is_none() || offers_late) && exchange.offers(passing.sdp.is_some()) {
+                if !exchange.answered
+                    && (passing.sdp.is_none() || offers_late)
+                    && exchange.offers(passing.sdp.is_some())
+                {
                     let patience = if offers_late { limits.transaction } else { limits.reorder };
                     exchange.wait = Some(moment.now + patience);
                 }
@@ -383,14 +390,7 @@ impl View {
     }
 
     /// A session description that came after the request: the answer, or the offer if the request had none.
-    fn on_answer(
-        &mut self,
-        i: usize,
-        passing: Passing<'_>,
-        moment: Moment,
-        ids: &mut Ids,
-        out: &mut Vec<SwitchEvent>,
-    ) {
+    fn on_answer(&mut self, i: usize, passing: Passing<'_>, moment: Moment, ids: &mut Ids, out: &mut Vec<SwitchEvent>) {
         let Some(exchange) = self.exchanges.get_mut(i) else { return };
         let Some(sdp) = passing.sdp else { return };
         let Some(offer) = exchange.offer.as_ref().filter(|offer| offer.by_device != passing.sent) else {
@@ -497,7 +497,12 @@ impl View {
         }
     }
 
-    fn with_media(&mut self, at: Timestamp, out: &mut Vec<SwitchEvent>, act: impl FnOnce(&mut Media, &mut Vec<EventBody>)) {
+    fn with_media(
+        &mut self,
+        at: Timestamp,
+        out: &mut Vec<SwitchEvent>,
+        act: impl FnOnce(&mut Media, &mut Vec<EventBody>),
+    ) {
         let mut bodies = Vec::new();
         act(&mut self.media, &mut bodies);
         out.extend(bodies.into_iter().map(|body| self.event(body, at)));
