@@ -1,0 +1,146 @@
+//! Which end of a dialog is a device: proxies, registrations, PBXes that nobody configured.
+#![allow(missing_docs, clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "test code")]
+
+#[path = "common/sip.rs"]
+mod sip;
+
+use std::time::Duration;
+
+use sip::{Dialog, Lab, Sdp, dialog};
+
+const PROXY: &str = "10.0.0.1:5060";
+const ANN: &str = "10.0.0.2:5060";
+const BOB: &str = "10.0.0.3:5060";
+const D: Dialog = Dialog { call_id: "one", b: "b" };
+
+fn ann() -> Sdp {
+    Sdp::secure("10.0.0.2:4000", 'A')
+}
+
+fn bob() -> Sdp {
+    Sdp::secure("10.0.0.3:5000", 'B')
+}
+
+/// Passes a message over the proxy: it is seen on both sides.
+fn pass(lab: &mut Lab, from: &str, to: &str, text: &str) {
+    lab.send(from, PROXY, text);
+    lab.send(PROXY, to, text);
+}
+
+fn call_over_proxy(lab: &mut Lab) {
+    pass(lab, ANN, BOB, &D.invite(1, Some(&ann())));
+    pass(lab, BOB, ANN, &D.response(180, "INVITE", true, 1, None));
+    pass(lab, BOB, ANN, &D.ok(1, Some(&bob())));
+    pass(lab, ANN, BOB, &D.request("ACK", true, 1, None));
+    pass(lab, BOB, ANN, &D.request("BYE", false, 1, None));
+    pass(lab, ANN, BOB, &D.response(200, "BYE", false, 1, None));
+}
+
+const OVER_PROXY: [&str; 16] = [
+    "ann Dialing",
+    "bob Offered",
+    "bob Alerting",
+    "ann Alerting",
+    "bob Connected",
+    "bob s1 sent open 10.0.0.2:4000 g1 B",
+    "bob s2 received open 10.0.0.3:5000 g1 A",
+    "ann Connected",
+    "ann s3 sent open 10.0.0.3:5000 g1 A",
+    "ann s4 received open 10.0.0.2:4000 g1 B",
+    "bob s1 sent stop Ended g1",
+    "bob s2 received stop Ended g1",
+    "bob Ended(Hangup)",
+    "ann s3 sent stop Ended g1",
+    "ann s4 received stop Ended g1",
+    "ann Ended(Hangup)",
+];
+
+#[test]
+fn a_call_over_a_proxy_is_one_call_and_both_devices_see_it() {
+    let mut lab = Lab::new(&[PROXY], &["ann=10.0.0.2:5060", "bob=10.0.0.3:5060"]);
+    call_over_proxy(&mut lab);
+    assert_eq!(lab.said(), OVER_PROXY);
+    assert_eq!(lab.calls().len(), 1);
+}
+
+#[test]
+fn a_proxy_that_nobody_configured_is_found_by_what_it_passes_on() {
+    let mut lab = Lab::new(&[], &["ann=10.0.0.2:5060", "bob=10.0.0.3:5060"]);
+    call_over_proxy(&mut lab);
+    let said = lab.said();
+    let (of_proxy, of_phones): (Vec<_>, Vec<_>) = said.iter().partition(|line| line.starts_with(PROXY));
+    assert_eq!(of_proxy, ["10.0.0.1:5060 Offered", "10.0.0.1:5060 Ended(NotADevice)"]);
+    assert_eq!(of_phones, OVER_PROXY.iter().collect::<Vec<_>>());
+    assert_eq!(lab.feed.pbxes(), [PROXY.parse().unwrap()]);
+    let mut devices: Vec<_> = lab.feed.devices().map(|(_, name)| name.to_string()).collect();
+    devices.sort();
+    assert_eq!(devices, ["ann", "bob"]);
+}
+
+#[test]
+fn a_proxy_in_record_route_is_no_device_from_the_start() {
+    let mut lab = Lab::new(&[], &[]);
+    let routed = D.invite(1, Some(&ann())).replace("Call-ID", "Record-Route: <sip:10.0.0.1;lr>\r\nCall-ID");
+    lab.send(PROXY, BOB, &routed);
+    assert_eq!(lab.said(), ["10.0.0.3:5060 Offered"]);
+}
+
+#[test]
+fn a_device_with_a_second_address_of_its_pbx_stays_a_device() {
+    let mut lab = Lab::new(&[], &[]);
+    lab.send(ANN, PROXY, &D.invite(1, Some(&ann())));
+    lab.send("10.0.0.9:5060", ANN, &D.request("INVITE", false, 1, Some(&bob())));
+    assert_eq!(lab.feed.pbxes(), []);
+}
+
+fn register(contact: &str, expires: u32) -> String {
+    D.invite(1, None)
+        .replace("INVITE sip:bob@example.com", "REGISTER sip:example.com")
+        .replace("1 INVITE", "1 REGISTER")
+        .replace("Content-Length", &format!("Contact: <sip:ann@{contact}>\r\nExpires: {expires}\r\nContent-Length"))
+}
+
+fn registered(contact: &str, expires: u32) -> String {
+    register(contact, expires).replace("REGISTER sip:example.com SIP/2.0", "SIP/2.0 200 OK")
+}
+
+#[test]
+fn a_registered_device_is_one_by_contact_and_by_source_until_it_expires() {
+    let nat = "198.51.100.7:40000";
+    let mut lab = Lab::new(&[], &["desk=192.168.1.7:5060"]);
+    lab.send(nat, PROXY, &register("192.168.1.7:5060", 600));
+    lab.send(PROXY, nat, &registered("192.168.1.7:5060", 600));
+    assert_eq!(lab.feed.pbxes(), [PROXY.parse().unwrap()]);
+    lab.send(PROXY, nat, &dialog("in").invite(1, Some(&bob())));
+    lab.send("192.168.1.7:5060", PROXY, &dialog("in").response(180, "INVITE", true, 1, None));
+    assert_eq!(lab.said(), ["desk Offered", "desk Alerting"]);
+    lab.wait(Duration::from_secs(601));
+    lab.said();
+    lab.send(PROXY, nat, &dialog("later").invite(1, Some(&bob())));
+    assert_eq!(lab.said(), ["198.51.100.7:40000 Offered"]);
+}
+
+#[test]
+fn a_proxy_that_forwards_registrations_is_no_device() {
+    let registrar = "10.0.0.5:5060";
+    let mut lab = Lab::new(&[], &[]);
+    pass_register(&mut lab, registrar);
+    lab.send(PROXY, ANN, &dialog("in").invite(1, Some(&bob())));
+    assert_eq!(lab.said(), ["10.0.0.2:5060 Offered"]);
+    assert_eq!(lab.feed.pbxes(), [PROXY.parse().unwrap(), registrar.parse().unwrap()]);
+}
+
+fn pass_register(lab: &mut Lab, registrar: &str) {
+    lab.send(ANN, PROXY, &register(ANN, 600));
+    lab.send(PROXY, registrar, &register(ANN, 600));
+    lab.send(registrar, PROXY, &registered(ANN, 600));
+    lab.send(PROXY, ANN, &registered(ANN, 600));
+}
+
+#[test]
+fn r42b_an_answer_to_no_registration_registers_nobody() {
+    let mut lab = Lab::new(&[], &[]);
+    lab.send(PROXY, ANN, &registered(ANN, 600));
+    assert_eq!(lab.feed.pbxes(), []);
+    assert_eq!(lab.feed.devices().count(), 0);
+}
