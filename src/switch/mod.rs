@@ -4,7 +4,14 @@
 //! connector is the thin shell around it.
 
 pub mod capture;
+pub mod feed;
+pub mod hep;
 pub mod replay;
+pub mod scan;
+pub mod sdes;
+pub mod sdp;
+pub mod sip;
+pub mod tracker;
 
 mod connector;
 

@@ -10,7 +10,7 @@
 
 mod stream;
 
-use std::{collections::HashMap, net::SocketAddr};
+use std::{collections::HashMap, net::SocketAddr, ops::RangeInclusive};
 
 use callgate_sdk::SrtpKeys;
 
@@ -20,7 +20,7 @@ use super::{
     wav::VoicePacket,
 };
 use crate::{
-    model::{CallDirection, Codec, StreamDirection, Timestamp},
+    model::{CallDirection, Codec, EndCause, StreamDirection, Timestamp},
     switch::replay::{Heard, MediaPacket},
 };
 
@@ -50,8 +50,8 @@ pub enum AppEventBody {
     Call {
         /// Who began it.
         direction: CallDirection,
-        /// Whether this was its end.
-        ended: bool,
+        /// Why it ended, if this was its end. The streams of what isn't a device are not listed.
+        end: Option<EndCause>,
     },
     /// Media flow, or flow again.
     MediaOpened(AppMedia),
@@ -96,7 +96,10 @@ pub struct Stream {
 /// Collects events and packets of a capture.
 #[derive(Default)]
 pub struct Assembler {
-    calls: HashMap<String, Call>,
+    /// By device and Callgate's id of the call: the ends of a call can see it end for different reasons.
+    calls: HashMap<(String, String), Call>,
+    /// When events of each call were captured.
+    heard: HashMap<String, Span>,
     /// In the order in which they were opened.
     lines: Vec<Line>,
     /// The keys of each stream of each device: a stream that moves takes them along.
@@ -107,11 +110,9 @@ pub struct Assembler {
 /// When a call was in force.
 #[derive(Default)]
 struct Call {
-    /// By its own events.
+    /// By the times in its events.
     told: Span,
-    /// By the capture, if it is known.
-    heard: Span,
-    ended: bool,
+    end: Option<EndCause>,
     /// The feed began in the middle of it.
     met_midway: bool,
 }
@@ -141,7 +142,7 @@ impl Assembler {
     pub fn on_heard(&mut self, heard: Heard) {
         match heard {
             Heard::Packet(packet) => self.on_packet(packet),
-            Heard::Event { call, at } => self.calls.entry(call.to_string()).or_default().heard.extend(at),
+            Heard::Event { call, at } => self.heard.entry(call.to_string()).or_default().extend(at),
         }
     }
 
@@ -153,12 +154,12 @@ impl Assembler {
     /// Takes an event. Events of a call come in their order.
     pub fn on_event(&mut self, event: AppEvent) {
         let AppEvent { at, device, call, sip_call_id, body } = event;
-        let times = self.calls.entry(call.clone()).or_default();
-        times.told.extend(at);
+        let known = self.calls.entry((device.clone(), call.clone())).or_default();
+        known.told.extend(at);
         match body {
-            AppEventBody::Call { direction, ended } => {
-                times.ended |= ended;
-                times.met_midway |= direction == CallDirection::Unknown;
+            AppEventBody::Call { direction, end } => {
+                known.end = known.end.or(end);
+                known.met_midway |= direction == CallDirection::Unknown;
             }
             AppEventBody::MediaOpened(media) => self.open(device, call, sip_call_id, media),
             AppEventBody::MediaStopped => {}
@@ -167,7 +168,9 @@ impl Assembler {
 
     /// Decrypts, counts, and gives the streams back in the order in which they were opened.
     pub fn finish(self) -> Vec<Stream> {
-        let Self { calls, lines, generations, mut packets } = self;
+        let Self { calls, heard, mut lines, generations, mut packets } = self;
+        let call_of = |line: &Line| calls.get(&(line.device.clone(), line.call.clone()));
+        lines.retain(|line| call_of(line).is_none_or(|call| call.end != Some(EndCause::NotADevice)));
         let mut by_destination: HashMap<SocketAddr, Vec<usize>> = HashMap::new();
         for (i, line) in lines.iter().enumerate() {
             by_destination.entry(line.destination).or_default().push(i);
@@ -175,10 +178,10 @@ impl Assembler {
         let mut takes: Vec<Take<'_>> = lines
             .iter()
             .map(|line| {
-                let (begin, end) = calls.get(&line.call).map_or((i64::MAX, i64::MIN), Call::in_force);
+                let in_force = call_of(line).and_then(|call| call.in_force(heard.get(&line.call)));
                 let keys = line.streams.iter().filter_map(|id| generations.get(&(line.device.clone(), id.clone())));
                 let plain = line.latest.0 == Indicator::NotEncrypted;
-                Take::new(&line.sip_call_id, begin..=end, plain, keys)
+                Take::new(&line.sip_call_id, in_force, plain, keys)
             })
             .collect();
         for (destination, users) in by_destination {
@@ -225,11 +228,11 @@ impl Assembler {
 }
 
 impl Call {
-    /// From when to when, in microseconds, both included.
-    fn in_force(&self) -> (i64, i64) {
-        let Some((begin, end)) = self.heard.0.or(self.told.0) else { return (i64::MAX, i64::MIN) };
+    /// From when to when, in microseconds. The capture's clock goes before the switch's.
+    fn in_force(&self, heard: Option<&Span>) -> Option<RangeInclusive<i64>> {
+        let (begin, end) = heard.unwrap_or(&self.told).0?;
         let begin = if self.met_midway { i64::MIN } else { begin.0 };
-        (begin, if self.ended { end.0.saturating_add(GRACE_MICROS) } else { i64::MAX })
+        Some(begin..=self.end.map_or(i64::MAX, |_| end.0.saturating_add(GRACE_MICROS)))
     }
 }
 

@@ -21,7 +21,7 @@ pub(super) struct Generations(Vec<(u32, String, SrtpKeys)>);
 pub(super) struct Take<'a> {
     sip_call_id: &'a str,
     /// When its call is in force, in microseconds.
-    in_force: RangeInclusive<i64>,
+    in_force: Option<RangeInclusive<i64>>,
     /// It isn't SRTP.
     plain: bool,
     /// One for each generation, the one that opened the last packet first, then the newest.
@@ -55,10 +55,11 @@ pub(super) fn hand_out(takes: &mut [Take<'_>], users: &[usize], packet: &MediaPa
     let header = header.as_ref();
     let mut candidates = Vec::new();
     for user in users {
-        let Some(take) = takes.get_mut(*user).filter(|take| take.in_force.contains(&packet.at.0)) else { continue };
+        let Some(take) = takes.get_mut(*user).filter(|take| take.is_in_force(packet)) else { continue };
         candidates.push((*user, take.open(packet, header)));
     }
-    let of = |user: usize| takes.get(user).map(|take| (*take.in_force.start(), take.sip_call_id));
+    let of =
+        |user: usize| takes.get(user).map(|take| (take.in_force.as_ref().map(|span| *span.start()), take.sip_call_id));
     let opened = candidates.iter().find(|(_, opened)| matches!(opened, Opened::Authentic(_)));
     let owner = match opened {
         Some((user, _)) => of(*user),
@@ -92,7 +93,7 @@ impl Generations {
 impl<'a> Take<'a> {
     pub(super) fn new<'g>(
         sip_call_id: &'a str,
-        in_force: RangeInclusive<i64>,
+        in_force: Option<RangeInclusive<i64>>,
         plain: bool,
         keys: impl Iterator<Item = &'g Generations>,
     ) -> Self {
@@ -112,6 +113,10 @@ impl<'a> Take<'a> {
 
     pub(super) fn finish(self) -> Counted {
         Counted { keyed: self.keyed, ..self.counted }
+    }
+
+    fn is_in_force(&self, packet: &MediaPacket) -> bool {
+        self.in_force.as_ref().is_some_and(|span| span.contains(&packet.at.0))
     }
 
     fn open(&mut self, packet: &MediaPacket, header: Option<&RtpHeader>) -> Opened {

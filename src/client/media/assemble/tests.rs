@@ -1,12 +1,24 @@
-use std::{collections::BTreeMap, io::Cursor};
+use std::{cell::RefCell, collections::BTreeMap, io::Cursor, time::Instant};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::Bytes;
 use callgate_sdk::SrtpKey;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 use webrtc_srtp::{context::Context, protection_profile::ProtectionProfile};
 
 use super::*;
-use crate::{client::media::wav::write_voice, model::CallId, switch::capture::Capture};
+use crate::{
+    client::media::{report::Report, wav::write_voice},
+    model::{CallId, CallState, DeviceName, EventBody, MasterKey, Protection, SwitchEvent},
+    switch::{
+        Switch, SwitchIo,
+        capture::Capture,
+        feed::{FeedConfig, HepFeed},
+        replay::{Replay, Speed, survey},
+        tracker::TrackerLimits,
+    },
+};
 
 const SUITE: &str = "AES_CM_128_HMAC_SHA1_80";
 const SECOND: i64 = 1_000_000;
@@ -55,7 +67,7 @@ fn event(at: i64, call: &str, body: AppEventBody) -> AppEvent {
 }
 
 fn state(at: i64, call: &str, ended: bool) -> AppEvent {
-    event(at, call, AppEventBody::Call { direction: CallDirection::Outgoing, ended })
+    event(at, call, AppEventBody::Call { direction: CallDirection::Outgoing, end: ended.then_some(EndCause::Hangup) })
 }
 
 fn media(stream: &str, generation: u32, destination: &str, key: Option<u8>) -> AppMedia {
@@ -113,7 +125,7 @@ fn packets_outside_the_call_don_t_count_but_for_the_grace() {
     let times = [-1, 0, 10 * SECOND, 10 * SECOND + GRACE_MICROS, 10 * SECOND + GRACE_MICROS + 1, 60 * SECOND];
     let packets: Vec<_> = times.map(|at| sender.packet(at, A)).to_vec();
     let events = |direction| {
-        let begin = event(0, "c1", AppEventBody::Call { direction, ended: false });
+        let begin = event(0, "c1", AppEventBody::Call { direction, end: None });
         vec![begin, opened(SECOND, "c1", media("m1", 1, A, Some(1))), state(10 * SECOND, "c1", true)]
     };
     assert_eq!(counts(&finish(events(CallDirection::Incoming), packets.clone())), [("c1@sip", 3, 3)]);
@@ -258,6 +270,20 @@ fn a_stream_without_packets_is_listed_and_keys_that_can_t_be_used_are_named() {
     );
 }
 
+#[test]
+fn what_turns_out_to_be_no_device_is_not_listed() {
+    let end = AppEventBody::Call { direction: CallDirection::Incoming, end: Some(EndCause::NotADevice) };
+    let pbx = |event: AppEvent| AppEvent { device: "pbx".into(), ..event };
+    let events = vec![
+        opened(0, "c1", media("m1", 1, A, Some(1))),
+        pbx(opened(0, "c1", media("m2", 1, A, Some(1)))),
+        pbx(event(SECOND, "c1", end)),
+    ];
+    let streams = finish(events, vec![Sender::new(1, 1).packet(5 * SECOND, A)]);
+    assert_eq!(counts(&streams), [("c1@sip", 1, 1)]);
+    assert_eq!(streams[0].report.device, "1001");
+}
+
 /// One party's SDP: Call-ID, port, key.
 fn sdp(message: &str) -> Option<(String, u16, Vec<u8>)> {
     let after = |mark: &str| Some(message.split_once(mark)?.1.split(['\r', ' ', '|']).next()?.to_string());
@@ -331,5 +357,102 @@ fn the_recorded_calls_authenticate_whole() {
         let mut packets: Vec<_> = streams.iter().map(|stream| stream.report.packets).collect();
         packets.sort_unstable();
         assert_eq!(packets, expected);
+    }
+}
+
+/// An event as an app with every right has it.
+fn app_event(event: SwitchEvent) -> AppEvent {
+    let body = match event.body {
+        EventBody::Call(state) => {
+            let end = if let CallState::Ended(cause) = state { Some(cause) } else { None };
+            AppEventBody::Call { direction: event.call.direction, end }
+        }
+        EventBody::MediaKeyed { .. } | EventBody::MediaStopped(_) => AppEventBody::MediaStopped,
+        EventBody::MediaOpened(media) => {
+            let (generation, material) = match media.protection {
+                Protection::Clear => (0, None),
+                Protection::Unknown { generation, .. } => (generation.0, None),
+                Protection::Keyed { generation, keys, .. } => (generation.0, Some(keys)),
+            };
+            let key = |key: &MasterKey| SrtpKey::new(key.key.expose().to_vec(), key.salt.expose().to_vec());
+            AppEventBody::MediaOpened(AppMedia {
+                stream: media.stream.to_string(),
+                direction: media.direction,
+                generation,
+                destination: media.destination,
+                codecs: media.codecs.to_vec(),
+                indicator: if material.is_some() { Indicator::KeysAvailable } else { Indicator::KeysUnavailable },
+                suite: material.as_ref().map(|material| material.suite().to_string()),
+                keys: material.map(|material| SrtpKeys::new(material.keys().iter().map(key).collect())),
+            })
+        }
+    };
+    AppEvent {
+        at: event.at,
+        device: event.device.to_string(),
+        call: event.call.id.to_string(),
+        sip_call_id: event.call.sip_call_id.clone(),
+        body,
+    }
+}
+
+#[tokio::test]
+async fn the_recorded_calls_authenticate_whole_through_the_feed() {
+    let files: [(&'static [u8], [u64; 4]); 2] = [
+        (include_bytes!("../../../../tests/data/asterisk22-basic/call.pcap"), [452, 453, 453, 452]),
+        (include_bytes!("../../../../tests/data/asterisk22-hold/call.pcap"), [405, 404, 557, 558]),
+    ];
+    for (file, mut expected) in files {
+        let config = |pbxes| FeedConfig {
+            name: "replay".parse().unwrap(),
+            pbxes,
+            devices: vec![],
+            password: None,
+            first_id: 1,
+            limits: TrackerLimits::default(),
+        };
+        let capture = || Capture::from_reader(file).unwrap();
+        let found = survey(capture(), config(vec![]), Instant::now());
+        assert_eq!((found.error, found.counts.refused.len()), (None, 0));
+        let devices: Vec<_> = found.devices.iter().map(DeviceName::as_str).collect();
+        assert_eq!(devices, ["127.0.0.1:16010", "127.0.0.1:16020"]);
+
+        assert_eq!(found.pbxes, ["127.0.0.1:15060".parse().unwrap()]);
+
+        let (events, mut events_out) = mpsc::channel(16);
+        let (heard, mut heard_out) = mpsc::channel(16);
+        let (_commands, commands) = mpsc::channel(1);
+        let io = SwitchIo { events, commands, stop: CancellationToken::new() };
+        let replay =
+            Replay::new("replay".parse().unwrap(), capture(), HepFeed::new(config(found.pbxes)), Speed::AtOnce);
+        let running = tokio::spawn(Box::new(replay.with_media(heard)).run(io));
+        let assembler = RefCell::new(Assembler::new());
+        tokio::join!(
+            async {
+                while let Some(events) = events_out.recv().await {
+                    events.into_iter().for_each(|event| assembler.borrow_mut().on_event(app_event(event)));
+                }
+            },
+            async {
+                while let Some(heard) = heard_out.recv().await {
+                    assembler.borrow_mut().on_heard(heard);
+                }
+            }
+        );
+        running.await.unwrap().unwrap();
+
+        let streams = assembler.into_inner().finish();
+        let mut packets: Vec<_> = streams.iter().map(|stream| stream.report.packets).collect();
+        packets.sort_unstable();
+        expected.sort_unstable();
+        assert_eq!(packets, expected);
+        let report = Report { streams: streams.into_iter().map(|stream| stream.report).collect() };
+        assert!(report.all_authentic(), "{report}");
+        let ends: Vec<_> = report.streams.iter().map(|stream| (stream.device.as_str(), stream.direction)).collect();
+        for device in devices {
+            assert!(
+                ends.contains(&(device, StreamDirection::Sent)) && ends.contains(&(device, StreamDirection::Received))
+            );
+        }
     }
 }

@@ -1,0 +1,108 @@
+//! A feed of HEPv3 datagrams: the way from bytes to events.
+//!
+//! The feed owns the order of the steps: the packet is cut, secrets are moved out and overwritten in the datagram
+//! itself, and only then a parser sees the text. It never waits, and no datagram can stop it: an error is counted by
+//! the caller, and the next datagram is taken as if it hadn't been.
+
+use std::time::Instant;
+
+use super::{
+    hep::{self, HepError},
+    scan,
+    sip::{Message, SipError},
+    tracker::{Captured, Moment, Tracker, TrackerLimits},
+};
+use crate::model::{Address, DeviceName, Secret, SwitchEvent, SwitchName, Timestamp};
+
+/// What a feed knows before its first datagram.
+pub struct FeedConfig {
+    /// The switch connector's name.
+    pub name: SwitchName,
+    /// Addresses that are a PBX, whatever they do.
+    pub pbxes: Vec<Address>,
+    /// Addresses that are devices, and their names.
+    pub devices: Vec<(Address, DeviceName)>,
+    /// The auth key that every datagram must carry; compared in constant time.
+    pub password: Option<Secret>,
+    /// Ids of calls and streams count up from here.
+    pub first_id: u64,
+    /// What is kept, and for how long.
+    pub limits: TrackerLimits,
+}
+
+/// Why a datagram was not used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum FeedError {
+    /// The packet around the message.
+    #[error("HEP: {0}")]
+    Hep(#[from] HepError),
+    /// The message.
+    #[error("SIP: {0}")]
+    Sip(#[from] SipError),
+}
+
+/// Makes events of datagrams.
+pub struct HepFeed {
+    password: Option<Secret>,
+    tracker: Tracker,
+}
+
+impl HepFeed {
+    /// A feed that has seen nothing yet.
+    pub fn new(config: FeedConfig) -> Self {
+        let FeedConfig { name, pbxes, devices, password, first_id, limits } = config;
+        Self { password, tracker: Tracker::new(name, pbxes, devices, first_id, limits) }
+    }
+
+    /// Takes one datagram, which arrived at `arrived` by the wall clock; the packet's own time counts if it has one.
+    /// Secrets in the datagram are overwritten in place, also if it is refused.
+    ///
+    /// # Errors
+    /// [`FeedError`]: it was of no use. The feed goes on.
+    pub fn on_datagram(
+        &mut self,
+        datagram: &mut [u8],
+        arrived: Timestamp,
+        now: Instant,
+        out: &mut Vec<SwitchEvent>,
+    ) -> Result<(), FeedError> {
+        let packet = hep::parse(datagram, self.password.as_ref())?;
+        let Some(payload) = datagram.get_mut(packet.payload.clone()) else { return Ok(()) };
+        let keys = scan::redact(payload);
+        // Payloads of blanks keep a connection open (RFC 5626).
+        if packet.protocol != hep::SIP || payload.trim_ascii().is_empty() {
+            return Ok(());
+        }
+        let message = Message::parse(payload, &keys)?;
+        let captured = Captured {
+            source: packet.source,
+            destination: packet.destination,
+            switch_call: packet.correlation,
+            message,
+        };
+        let at = packet.captured.unwrap_or(arrived);
+        self.tracker.on_message(captured, Moment { now, at }, out);
+        Ok(())
+    }
+
+    /// Does what is due at `now`.
+    pub fn on_time(&mut self, now: Instant, out: &mut Vec<SwitchEvent>) {
+        self.tracker.on_time(now, out);
+    }
+
+    /// When [`Self::on_time`] has something to do, if ever.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.tracker.deadline()
+    }
+
+    /// Every device that is configured, registered, or ever had a call and is still remembered.
+    pub fn devices(&self) -> impl Iterator<Item = (Address, DeviceName)> {
+        self.tracker.devices()
+    }
+
+    /// Every address that counts as a PBX, configured or found.
+    pub fn pbxes(&self) -> Vec<Address> {
+        self.tracker.pbxes()
+    }
+}

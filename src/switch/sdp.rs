@@ -1,0 +1,295 @@
+//! The syntax of a session description: media lines, addresses, directions, payload formats, crypto lines.
+//!
+//! Lines are read by sdp-types, behind [`Sdp`]. Its parser (0.3.1) refuses a whole description for a fault in a line
+//! that nobody here reads (a session version of 65 bits, a second `k=`), so only the lines that are read go in. Crypto
+//! lines are read by [`super::sdes`]: sdp-types refuses legal ones (a window size above 255, an MKI above 32 bits).
+
+use std::{net::SocketAddr, sync::Arc};
+
+use super::{scan::Keys, sdes::CryptoLine};
+use crate::model::Codec;
+
+/// More media lines than this are not read: the description counts as unreadable.
+pub const MAX_LINES: usize = 32;
+/// More payload formats, or crypto lines, of one media line are ignored.
+pub const MAX_PER_LINE: usize = 64;
+
+/// Why a session description can't be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SdpError {
+    /// It breaks the syntax of RFC 8866.
+    #[error("the session description is malformed")]
+    Syntax,
+    /// It has more media lines than [`MAX_LINES`].
+    #[error("{0} media lines")]
+    TooMany(usize),
+}
+
+/// A session description.
+#[derive(Debug, Clone)]
+pub struct Sdp {
+    /// The media lines, in their order: their index ties an answer's line to its offer's (RFC 3264, 6).
+    pub lines: Vec<MediaLine>,
+}
+
+/// One media line.
+#[derive(Debug, Clone)]
+pub struct MediaLine {
+    /// "audio", "video" ...
+    pub media: Arc<str>,
+    /// Where its owner receives. `None` if the line is rejected (port 0), or names its host by a name.
+    pub address: Option<SocketAddr>,
+    /// Whether the line is rejected or ended (port 0).
+    pub rejected: bool,
+    /// How it is carried.
+    pub transport: MediaTransport,
+    /// What its owner is willing to do.
+    pub direction: Direction,
+    /// The payload formats, in order of preference.
+    pub codecs: Arc<[Codec]>,
+    /// The crypto lines (RFC 4568).
+    pub crypto: Vec<CryptoLine>,
+}
+
+/// How the media of a line are carried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MediaTransport {
+    /// RTP/AVP or RTP/AVPF with a fingerprint: secure, keyed by DTLS, if both ends have one.
+    Opportunistic,
+    /// Not RTP at all.
+    Other,
+    /// RTP/AVP and RTP/AVPF: secure only if offer and answer have crypto lines (RFC 8643).
+    Plain,
+    /// RTP/SAVP and RTP/SAVPF, by whatever they are keyed: never clear.
+    Secure,
+}
+
+/// What an end is willing to do on a line (RFC 8866, 6.7).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Direction {
+    /// It sends.
+    pub send: bool,
+    /// It receives.
+    pub receive: bool,
+}
+
+impl Sdp {
+    /// Reads a redacted description; `keys` are those that were cut out of the message.
+    ///
+    /// # Errors
+    /// [`SdpError`]: it is malformed where it matters.
+    pub fn parse(text: &[u8], keys: &Keys) -> Result<Self, SdpError> {
+        let session = sdp_types::Session::parse(plain(text).as_bytes()).map_err(|_| SdpError::Syntax)?;
+        if session.medias.len() > MAX_LINES {
+            return Err(SdpError::TooMany(session.medias.len()));
+        }
+        let direction = direction(&session.attributes).unwrap_or(Direction::BOTH);
+        let fingerprint = has(&session.attributes, "fingerprint");
+        let line = |media: &sdp_types::Media| {
+            let connection = media.connections.first().or(session.connection.as_ref());
+            let ip = connection.and_then(|connection| connection.try_address().ok()).map(|address| address.ip);
+            MediaLine {
+                media: media.media.chars().take(32).collect::<String>().into(),
+                address: ip.filter(|_| media.port != 0).map(|ip| SocketAddr::new(ip.to_canonical(), media.port)),
+                rejected: media.port == 0,
+                transport: MediaTransport::of(&media.proto, fingerprint || has(&media.attributes, "fingerprint")),
+                direction: self::direction(&media.attributes).unwrap_or(direction),
+                codecs: codecs(media),
+                crypto: values(&media.attributes, "crypto")
+                    .take(MAX_PER_LINE)
+                    .map(|value| CryptoLine::parse(value, keys))
+                    .collect(),
+            }
+        };
+        Ok(Self { lines: session.medias.iter().map(line).collect() })
+    }
+}
+
+impl MediaLine {
+    /// Whether its owner put the other end on hold by this line: it won't receive (RFC 3264, 8.4), or says so by an
+    /// address of zeros (RFC 2543).
+    pub fn holds(&self) -> bool {
+        !self.direction.receive || self.address.is_some_and(|address| address.ip().is_unspecified())
+    }
+
+    /// The crypto line that an answer accepts: its only one.
+    pub fn accepted(&self) -> Option<&CryptoLine> {
+        match self.crypto.as_slice() {
+            [only] => Some(only),
+            _ => None,
+        }
+    }
+
+    /// The crypto line with this tag, if exactly one has it.
+    pub fn tagged(&self, tag: u32) -> Option<&CryptoLine> {
+        let mut found = self.crypto.iter().filter(|line| line.tag == Some(tag));
+        found.next().filter(|_| found.next().is_none())
+    }
+}
+
+impl MediaTransport {
+    fn of(proto: &str, fingerprint: bool) -> Self {
+        let proto = proto.to_ascii_uppercase();
+        match proto.rsplit('/').next() {
+            _ if !proto.split('/').any(|part| part == "RTP") => Self::Other,
+            Some("SAVP" | "SAVPF") => Self::Secure,
+            Some("AVP" | "AVPF") if fingerprint => Self::Opportunistic,
+            Some("AVP" | "AVPF") => Self::Plain,
+            _ => Self::Other,
+        }
+    }
+}
+
+impl Direction {
+    /// `sendrecv`, which is the default.
+    pub const BOTH: Self = Self { send: true, receive: true };
+}
+
+/// The lines that are read, blanks and line ends as sdp-types wants them.
+fn plain(text: &[u8]) -> String {
+    let text = String::from_utf8_lossy(text);
+    let mut plain = String::from("v=0\r\n");
+    let mut connected = false;
+    for line in text.lines().map(str::trim_end) {
+        let Some((key, value)) = line.split_once('=') else { continue };
+        match key {
+            "m" => connected = false,
+            // The first connection line of a section counts; sdp-types refuses a second one of the session.
+            "c" if !connected => connected = true,
+            "a" => {}
+            _ => continue,
+        }
+        let value = match key {
+            "m" => value.split_ascii_whitespace().collect::<Vec<_>>().join(" "),
+            _ => value.replace(['\0', '\r'], " "),
+        };
+        plain.push_str(key);
+        plain.push('=');
+        plain.push_str(value.trim());
+        plain.push_str("\r\n");
+    }
+    plain
+}
+
+fn values<'a>(attributes: &'a [sdp_types::Attribute], name: &'static str) -> impl Iterator<Item = &'a str> {
+    attributes
+        .iter()
+        .filter(move |attribute| attribute.attribute.trim().eq_ignore_ascii_case(name))
+        .map(|attribute| attribute.value.as_deref().unwrap_or_default())
+}
+
+fn has(attributes: &[sdp_types::Attribute], name: &'static str) -> bool {
+    values(attributes, name).next().is_some()
+}
+
+fn direction(attributes: &[sdp_types::Attribute]) -> Option<Direction> {
+    attributes.iter().find_map(|attribute| {
+        let (send, receive) = match attribute.attribute.trim().to_ascii_lowercase().as_str() {
+            "sendrecv" => (true, true),
+            "sendonly" => (true, false),
+            "recvonly" => (false, true),
+            "inactive" => (false, false),
+            _ => return None,
+        };
+        Some(Direction { send, receive })
+    })
+}
+
+/// Payload formats of the media line, named by `a=rtpmap` or by RFC 3551, 6.
+fn codecs(media: &sdp_types::Media) -> Arc<[Codec]> {
+    let named: Vec<sdp_types::RtpMap> = media.attributes_typed().filter_map(Result::ok).collect();
+    let formats = media.fmt.split_ascii_whitespace().filter_map(|format| format.parse::<u8>().ok());
+    let codec = |payload_type| {
+        if let Some(map) = named.iter().find(|map| map.payload_type == payload_type) {
+            let name = map.encoding_name.chars().filter(|c| !c.is_control()).take(64).collect();
+            return Some(Codec { payload_type, name, clock_rate: map.clock_rate });
+        }
+        let (_, name, clock_rate) = STATIC.iter().find(|(number, ..)| *number == payload_type)?;
+        Some(Codec { payload_type, name: (*name).to_owned(), clock_rate: *clock_rate })
+    };
+    formats.filter(|format| *format <= 127).take(MAX_PER_LINE).filter_map(codec).collect()
+}
+
+/// Static payload types (RFC 3551, 6): number, encoding name, clock rate in Hz.
+const STATIC: [(u8, &str, u32); 24] = [
+    (0, "PCMU", 8000),
+    (3, "GSM", 8000),
+    (4, "G723", 8000),
+    (5, "DVI4", 8000),
+    (6, "DVI4", 16000),
+    (7, "LPC", 8000),
+    (8, "PCMA", 8000),
+    (9, "G722", 8000),
+    (10, "L16", 44100),
+    (11, "L16", 44100),
+    (12, "QCELP", 8000),
+    (13, "CN", 8000),
+    (14, "MPA", 90000),
+    (15, "G728", 8000),
+    (16, "DVI4", 11025),
+    (17, "DVI4", 22050),
+    (18, "G729", 8000),
+    (25, "CelB", 90000),
+    (26, "JPEG", 90000),
+    (28, "nv", 90000),
+    (31, "H261", 90000),
+    (32, "MPV", 90000),
+    (33, "MP2T", 90000),
+    (34, "H263", 90000),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Sdp {
+        Sdp::parse(text.as_bytes(), &Keys::default()).unwrap()
+    }
+
+    #[test]
+    fn lines_addresses_and_directions_are_read() {
+        let sdp = parse(
+            "v=0\r\no=- 99999999999999999999999 1 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nb=broken\r\nt=0 0\r\n\
+             a=sendonly\r\nm=audio 4000 RTP/AVP 0 101 96\r\na=rtpmap:101 telephone-event/8000\r\n\
+             m=video  0 RTP/SAVPF 97\r\nm=audio 4002/2 RTP/SAVP 8\r\nc=IN IP6 2001:db8::1\r\na=inactive\r\n\
+             m=image 4004 udptl t38\r\n",
+        );
+        let [audio, video, six, image] = sdp.lines.as_slice() else { panic!("{sdp:?}") };
+        assert_eq!(audio.address, Some("192.0.2.1:4000".parse().unwrap()));
+        assert_eq!(audio.direction, Direction { send: true, receive: false });
+        assert!(audio.holds());
+        let names: Vec<_> = audio.codecs.iter().map(|c| (c.payload_type, c.name.as_str(), c.clock_rate)).collect();
+        assert_eq!(names, [(0, "PCMU", 8000), (101, "telephone-event", 8000)]);
+        assert_eq!((video.rejected, video.address, video.transport), (true, None, MediaTransport::Secure));
+        assert_eq!(six.address, Some("[2001:db8::1]:4002".parse().unwrap()));
+        assert_eq!(six.direction, Direction::default());
+        assert_eq!(image.transport, MediaTransport::Other);
+    }
+
+    #[test]
+    fn hold_by_zeros_is_hold() {
+        let line = &parse("c=IN IP4 0.0.0.0\nm=audio 4000 RTP/AVP 0\n").lines[0];
+        assert!(line.holds() && line.direction == Direction::BOTH);
+        assert!(!parse("c=IN IP4 192.0.2.1\nm=audio 4000 RTP/AVP 0\n").lines[0].holds());
+    }
+
+    #[test]
+    fn profiles_say_what_is_secure() {
+        let of = |proto: &str| parse(&format!("m=audio 1 {proto} 0\n")).lines[0].transport;
+        assert_eq!(of("rtp/avp"), MediaTransport::Plain);
+        assert_eq!(of("RTP/SAVPF"), MediaTransport::Secure);
+        assert_eq!(of("UDP/TLS/RTP/SAVPF"), MediaTransport::Secure);
+        assert_eq!(of("TCP/MSRP"), MediaTransport::Other);
+        let dtls = parse("a=fingerprint:sha-256 AA\nm=audio 1 RTP/AVP 0\n");
+        assert_eq!(dtls.lines[0].transport, MediaTransport::Opportunistic);
+    }
+
+    #[test]
+    fn what_can_t_be_read_is_refused() {
+        let refused = |text: &str| Sdp::parse(text.as_bytes(), &Keys::default()).err();
+        assert_eq!(refused("m=audio\n"), Some(SdpError::Syntax));
+        assert_eq!(refused("m=audio 70000 RTP/AVP 0\n"), Some(SdpError::Syntax));
+        assert_eq!(refused(&"m=audio 1 RTP/AVP 0\n".repeat(33)), Some(SdpError::TooMany(33)));
+    }
+}

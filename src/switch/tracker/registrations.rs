@@ -1,0 +1,109 @@
+//! REGISTER requests that wait for their answer.
+//!
+//! Only an answered REGISTER says who is a device and who a registrar. What waits is bounded and short-lived.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    time::{Duration, Instant},
+};
+
+use super::{Moment, TrackerLimits, roles::Roles};
+use crate::{
+    model::Address,
+    switch::sip::{Contact, Kind, Message},
+};
+
+/// RFC 3261, 10.2.1.1 leaves it to the registrar; an hour is what it proposes.
+const DEFAULT_EXPIRES: u32 = 3600;
+
+#[derive(Debug, Default)]
+pub(super) struct Registrations {
+    waiting: HashMap<Key, Waiting>,
+    order: VecDeque<(Instant, Key)>,
+}
+
+/// Call-ID and CSeq.
+type Key = (String, u32);
+
+#[derive(Debug)]
+struct Waiting {
+    /// From whom to whom it went: several times, if a proxy forwards it.
+    hops: Vec<(Address, Address)>,
+    contacts: Vec<Contact>,
+    expires: Option<u32>,
+}
+
+impl Registrations {
+    /// Takes a REGISTER or an answer to one. Returns the address that proved to be a registrar, and so a PBX.
+    pub(super) fn on_message(
+        &mut self,
+        (source, destination): (Address, Address),
+        message: &Message,
+        moment: Moment,
+        limits: &TrackerLimits,
+        roles: &mut Roles,
+    ) -> Option<Address> {
+        self.forget(moment.now, limits);
+        let key = (message.call_id.clone(), message.cseq);
+        let code = match message.kind {
+            Kind::Request => {
+                self.note(key, (source, destination), message, moment.now, limits);
+                return None;
+            }
+            Kind::Response(code) => code,
+        };
+        let waiting = self.waiting.get(&key)?;
+        if !waiting.hops.contains(&(destination, source)) {
+            return None;
+        }
+        // A challenge comes from a registrar too; other refusals come from anyone.
+        if !matches!(code, 200..=299 | 401 | 407 | 423) {
+            return None;
+        }
+        roles.note_pbx(source, moment.now);
+        let forwards = waiting.hops.iter().any(|(_, to)| *to == destination);
+        if (200..300).contains(&code) && !forwards {
+            let address = |contact: &Contact| {
+                let (transport, ip, port) = contact.at?;
+                Some(Address::new(transport.unwrap_or(destination.transport), ip, port))
+            };
+            let contact = waiting.contacts.first();
+            let bound = contact.and_then(address);
+            // The answer lists every binding of the name; the one that was asked for counts.
+            let granted = message.contacts.iter().find(|answered| bound.is_some() && address(answered) == bound);
+            let expires = granted
+                .and_then(|granted| granted.expires)
+                .or(message.expires)
+                .or(contact.and_then(|contact| contact.expires))
+                .or(waiting.expires)
+                .unwrap_or(DEFAULT_EXPIRES);
+            roles.note_registered(destination, bound, Duration::from_secs(expires.into()), moment.now);
+        }
+        Some(source)
+    }
+
+    fn note(&mut self, key: Key, hop: (Address, Address), message: &Message, now: Instant, limits: &TrackerLimits) {
+        if let Some(waiting) = self.waiting.get_mut(&key) {
+            if !waiting.hops.contains(&hop) && waiting.hops.len() < limits.max_hops {
+                waiting.hops.push(hop);
+            }
+            return;
+        }
+        if self.waiting.len() >= limits.max_registrations {
+            if let Some((_, oldest)) = self.order.pop_front() {
+                self.waiting.remove(&oldest);
+            }
+        }
+        self.order.push_back((now, key.clone()));
+        let waiting = Waiting { hops: vec![hop], contacts: message.contacts.clone(), expires: message.expires };
+        self.waiting.insert(key, waiting);
+    }
+
+    fn forget(&mut self, now: Instant, limits: &TrackerLimits) {
+        while self.order.front().is_some_and(|(since, _)| now.saturating_duration_since(*since) > limits.transaction) {
+            if let Some((_, key)) = self.order.pop_front() {
+                self.waiting.remove(&key);
+            }
+        }
+    }
+}
