@@ -3,6 +3,7 @@ use std::{cell::RefCell, collections::BTreeMap, io::Cursor, time::Instant};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::Bytes;
 use callgate_sdk::SrtpKey;
+use proptest::prelude::*;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use webrtc_srtp::{context::Context, protection_profile::ProtectionProfile};
@@ -10,10 +11,10 @@ use webrtc_srtp::{context::Context, protection_profile::ProtectionProfile};
 use super::*;
 use crate::{
     client::media::{report::Report, wav::write_voice},
-    model::{CallId, CallState, DeviceName, EventBody, MasterKey, Protection, SwitchEvent},
+    model::{Address, CallId, CallState, DeviceName, EventBody, MasterKey, Protection, SwitchEvent},
     switch::{
         Switch, SwitchIo,
-        capture::Capture,
+        capture::{Capture, PacketKind},
         feed::{FeedConfig, HepFeed},
         replay::{Replay, Speed, survey},
         tracker::TrackerLimits,
@@ -396,6 +397,11 @@ fn app_event(event: SwitchEvent) -> AppEvent {
     }
 }
 
+fn feed_config(pbxes: Vec<Address>) -> FeedConfig {
+    let (devices, limits) = (vec![], TrackerLimits::default());
+    FeedConfig { name: "replay".parse().unwrap(), pbxes, devices, password: None, first_id: 1, limits }
+}
+
 #[tokio::test]
 async fn the_recorded_calls_authenticate_whole_through_the_feed() {
     let files: [(&'static [u8], [u64; 4]); 2] = [
@@ -403,16 +409,8 @@ async fn the_recorded_calls_authenticate_whole_through_the_feed() {
         (include_bytes!("../../../../tests/data/asterisk22-hold/call.pcap"), [405, 404, 557, 558]),
     ];
     for (file, mut expected) in files {
-        let config = |pbxes| FeedConfig {
-            name: "replay".parse().unwrap(),
-            pbxes,
-            devices: vec![],
-            password: None,
-            first_id: 1,
-            limits: TrackerLimits::default(),
-        };
         let capture = || Capture::from_reader(file).unwrap();
-        let found = survey(capture(), config(vec![]), Instant::now());
+        let found = survey(capture(), feed_config(vec![]), Instant::now());
         assert_eq!((found.error, found.counts.refused.len()), (None, 0));
         let devices: Vec<_> = found.devices.iter().map(DeviceName::as_str).collect();
         assert_eq!(devices, ["127.0.0.1:16010", "127.0.0.1:16020"]);
@@ -424,7 +422,7 @@ async fn the_recorded_calls_authenticate_whole_through_the_feed() {
         let (_commands, commands) = mpsc::channel(1);
         let io = SwitchIo { events, commands, stop: CancellationToken::new() };
         let replay =
-            Replay::new("replay".parse().unwrap(), capture(), HepFeed::new(config(found.pbxes)), Speed::AtOnce);
+            Replay::new("replay".parse().unwrap(), capture(), HepFeed::new(feed_config(found.pbxes)), Speed::AtOnce);
         let running = tokio::spawn(Box::new(replay.with_media(heard)).run(io));
         let assembler = RefCell::new(Assembler::new());
         tokio::join!(
@@ -453,6 +451,38 @@ async fn the_recorded_calls_authenticate_whole_through_the_feed() {
             assert!(
                 ends.contains(&(device, StreamDirection::Sent)) && ends.contains(&(device, StreamDirection::Received))
             );
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn r42b_a_mutated_capture_is_played_and_put_together_without_a_panic(
+        changes in prop::collection::vec((0..20_000usize, any::<u8>()), 1..30),
+    ) {
+        let mut file = include_bytes!("../../../../tests/data/asterisk22-basic/call.pcap")[..40_000].to_vec();
+        for (place, byte) in changes {
+            file[place] = byte;
+        }
+        let Ok(capture) = Capture::from_reader(Cursor::new(file)) else { return Ok(()) };
+        let mut feed = HepFeed::new(feed_config(vec![]));
+        let (mut assembler, mut events) = (Assembler::new(), vec![]);
+        for packet in capture.map_while(Result::ok) {
+            match packet.kind() {
+                PacketKind::Hep => drop(feed.on_datagram(&mut packet.payload.clone(), packet.at, Instant::now(), &mut events)),
+                _ => assembler.on_packet(MediaPacket {
+                    at: packet.at,
+                    source: packet.source,
+                    destination: packet.destination,
+                    payload: packet.payload.into(),
+                }),
+            }
+        }
+        events.into_iter().for_each(|event| assembler.on_event(app_event(event)));
+        for stream in assembler.finish() {
+            drop(write_voice(&stream.voice, &stream.codecs, Cursor::new(vec![])));
         }
     }
 }
