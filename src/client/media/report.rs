@@ -84,6 +84,16 @@ impl Report {
     }
 }
 
+impl StreamReport {
+    /// A name for the stream's WAV file, where `number` counts the streams from 1. Only letters, digits, `.`, `-` and `_`
+    /// of the device's name are kept: it comes from the network.
+    pub fn file_name(&self, number: usize) -> String {
+        let safe = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '.' | '-') { c } else { '_' };
+        let device: String = self.device.chars().take(64).map(safe).collect();
+        format!("{number:02}-{device}-{}.wav", stream_direction(self.direction))
+    }
+}
+
 /// A table: names of what was seen on the network are shown without control characters.
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -206,6 +216,14 @@ mod tests {
         assert!(report.all_authentic());
         report.streams[0].authentic -= 1;
         assert!(!report.all_authentic());
+    }
+
+    #[test]
+    fn r42b_a_file_name_can_t_leave_its_folder() {
+        let named = |device: &str| StreamReport { device: device.into(), ..stream() }.file_name(3);
+        assert_eq!(named("127.0.0.1:16010"), "03-127.0.0.1_16010-sent.wav");
+        assert_eq!(named("../../etc/\0passwd"), "03-.._.._etc__passwd-sent.wav");
+        assert!(named(&"é".repeat(128)).len() < 100);
     }
 
     #[test]

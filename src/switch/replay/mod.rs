@@ -4,6 +4,7 @@
 //! them. The feed's clock is the capture's, so that it forgets as it would have done then. Commands are refused.
 
 mod player;
+mod survey;
 
 use std::{collections::BTreeMap, fmt, net::SocketAddr, time::Instant};
 
@@ -11,12 +12,16 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+pub use survey::{Survey, survey};
+
 use self::player::{Player, Step};
 use super::{
     Command, CommandError, Running, Switch, SwitchError, SwitchIo,
     capture::{CaptureError, Packet},
+    feed::{FeedError, HepFeed},
+    hep::HepError,
 };
-use crate::model::{CallId, DeviceName, SwitchEvent, SwitchName, Timestamp};
+use crate::model::{CallId, SwitchEvent, SwitchName, Timestamp};
 
 /// What makes events of HEP datagrams. Pure: bytes and time in, events out.
 pub trait Feed: Send {
@@ -187,7 +192,7 @@ impl Replay {
     async fn play(mut self, io: SwitchIo) -> Result<(), SwitchError> {
         let start = tokio::time::Instant::now();
         let mut desk = Desk { name: self.name, commands: io.commands, stop: io.stop };
-        let mut player = Player::new(self.packets, self.feed, self.speed, start.into_std());
+        let mut player = Player::new(self.packets, &mut *self.feed, self.speed, start.into_std());
         let result = loop {
             let Step { due, at, events, media } = match player.step() {
                 Ok(Some(step)) => step,
@@ -228,38 +233,6 @@ impl Switch for Replay {
     fn run(self: Box<Self>, io: SwitchIo) -> Running {
         Box::pin(self.play(io))
     }
-}
-
-/// What a capture has in it, found by playing it to nobody.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Survey {
-    /// What was read.
-    pub counts: ReplayCounts,
-    /// Every device that something happened on, in the order of appearance.
-    pub devices: Vec<DeviceName>,
-    /// Why it can't be read to its end.
-    pub error: Option<ReplayError>,
-}
-
-/// Finds the devices of a capture before it is played.
-///
-/// `now` is any moment: only its distance to later ones counts.
-pub fn survey(packets: impl Iterator<Item = Result<Packet, CaptureError>>, feed: impl Feed, now: Instant) -> Survey {
-    let mut player = Player::new(packets, feed, Speed::AtOnce, now);
-    let mut devices: Vec<DeviceName> = Vec::new();
-    let mut seen = std::collections::HashSet::new();
-    let error = loop {
-        match player.step() {
-            Ok(Some(step)) => {
-                devices.extend(
-                    step.events.into_iter().map(|event| event.device).filter(|device| seen.insert(device.clone())),
-                );
-            }
-            Ok(None) => break None,
-            Err(error) => break Some(error),
-        }
-    };
-    Survey { counts: player.counts().clone(), devices, error }
 }
 
 /// Where commands are answered, whatever else is waited for.
@@ -306,7 +279,32 @@ fn refuse(switch: &SwitchName, command: Command) {
     let _ = command.answer.send(Err(refusal));
 }
 
-impl<F: Feed + ?Sized> Feed for Box<F> {
+impl Feed for HepFeed {
+    fn on_datagram(
+        &mut self,
+        datagram: &mut [u8],
+        arrived: Timestamp,
+        now: Instant,
+        out: &mut Vec<SwitchEvent>,
+    ) -> Result<(), &'static str> {
+        Self::on_datagram(self, datagram, arrived, now, out).map_err(|error| match error {
+            FeedError::Hep(HepError::Compressed) => "compressed HEP",
+            FeedError::Hep(HepError::Password) => "wrong HEP password",
+            FeedError::Hep(_) => "malformed HEP",
+            FeedError::Sip(_) => "malformed SIP",
+        })
+    }
+
+    fn on_time(&mut self, now: Instant, out: &mut Vec<SwitchEvent>) {
+        Self::on_time(self, now, out);
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        Self::deadline(self)
+    }
+}
+
+impl<F: Feed + ?Sized> Feed for &mut F {
     fn on_datagram(
         &mut self,
         datagram: &mut [u8],

@@ -10,8 +10,9 @@ use crate::{
     switch::capture::{CaptureError, Packet, PacketKind},
 };
 
-/// After the last packet the feed gets this much of the capture's time to bring out what it holds back.
-const SETTLE: Duration = Duration::from_secs(1);
+/// After the last packet the feed gets this much of the capture's time to bring out what it holds back: a tracker
+/// waits a second for what was overtaken.
+const SETTLE: Duration = Duration::from_secs(2);
 
 /// Goes through a capture step by step.
 pub(super) struct Player<P, F> {

@@ -51,7 +51,7 @@ impl Feed for Fake {
     }
 }
 
-fn event(device: &str, at: Timestamp) -> SwitchEvent {
+pub(super) fn event(device: &str, at: Timestamp) -> SwitchEvent {
     let call = Arc::new(CallRef {
         id: CallId(1),
         switch: "replay".parse().unwrap(),
@@ -208,14 +208,6 @@ fn a_capture_without_hep_and_a_truncated_one_are_named_after_they_were_played() 
     let (steps_, result) = steps(&mut player(packets, Fake::default(), Speed::AtOnce, Instant::now()));
     assert_eq!(steps_.len(), 1);
     assert_eq!(result, Err(ReplayError::Capture { error, counts: ReplayCounts { hep: 1, ..Default::default() } }));
-}
-
-#[test]
-fn a_survey_finds_each_device_once() {
-    let packets = vec![packet(0, b"HEP3"), rtp(1), packet(2, b"HEP3")];
-    let found = survey(packets.into_iter(), Fake::default(), Instant::now());
-    assert_eq!((found.devices, found.error), (vec!["phone".parse().unwrap()], None));
-    assert_eq!((found.counts.hep, found.counts.rtp), (2, 1));
 }
 
 #[test]

@@ -1,0 +1,163 @@
+//! Packets to one destination: whose they are, and what they say.
+
+use std::{collections::HashSet, net::SocketAddr, ops::RangeInclusive};
+
+use bytes::Bytes;
+use callgate_sdk::{
+    SrtpKeys,
+    media::{StreamDecryptor, rtp::RtpHeader},
+};
+
+use crate::{client::media::wav::VoicePacket, switch::replay::MediaPacket};
+
+/// How many roll-over counters are tried where a capture begins midway: two days of 20 ms packets.
+const ROLLOVER_SEARCH: u32 = 128;
+
+/// The sets of key material of a stream, in the order in which they came.
+#[derive(Default)]
+pub(super) struct Generations(Vec<(u32, String, SrtpKeys)>);
+
+/// A stream that takes packets.
+pub(super) struct Take<'a> {
+    sip_call_id: &'a str,
+    /// When its call is in force, in microseconds.
+    in_force: Option<RangeInclusive<i64>>,
+    /// It isn't SRTP.
+    plain: bool,
+    /// One for each generation, the one that opened the last packet first, then the newest.
+    ///
+    /// An app with live media has one decryptor for all of them, and forgets the old generation with the first packet
+    /// of the new one. Here packets that were overtaken by it are still to be opened.
+    decryptors: Vec<StreamDecryptor>,
+    keyed: bool,
+    counted: Counted,
+    seen: HashSet<u32>,
+}
+
+/// What was counted.
+#[derive(Default)]
+pub(super) struct Counted {
+    pub(super) packets: u64,
+    pub(super) authentic: u64,
+    pub(super) keyed: bool,
+    /// In the order of appearance.
+    pub(super) ssrcs: Vec<u32>,
+    /// Of the first authentic packet, or of the first one.
+    pub(super) source: Option<SocketAddr>,
+    pub(super) voice: Vec<VoicePacket>,
+    pub(super) troubles: Vec<String>,
+}
+
+/// Gives a packet to those of `users` whose calls are in force, all going to its destination.
+pub(super) fn hand_out(takes: &mut [Take<'_>], users: &[usize], packet: &MediaPacket) {
+    // What has RTP's first bytes but is shorter than its own header counts, and authenticates nowhere.
+    let header = RtpHeader::parse(&packet.payload).ok();
+    let header = header.as_ref();
+    let mut candidates = Vec::new();
+    for user in users {
+        let Some(take) = takes.get_mut(*user).filter(|take| take.is_in_force(packet)) else { continue };
+        candidates.push((*user, take.open(packet, header)));
+    }
+    let of =
+        |user: usize| takes.get(user).map(|take| (take.in_force.as_ref().map(|span| *span.start()), take.sip_call_id));
+    let opened = candidates.iter().find(|(_, opened)| matches!(opened, Opened::Authentic(_)));
+    let owner = match opened {
+        Some((user, _)) => of(*user),
+        None => candidates.iter().filter_map(|(user, _)| of(*user)).max_by_key(|(begin, _)| *begin),
+    };
+    let Some((_, owner)) = owner else { return };
+    for (user, opened) in candidates {
+        if let Some(take) = takes.get_mut(user).filter(|take| take.sip_call_id == owner) {
+            take.count(packet, header, opened);
+        }
+    }
+}
+
+enum Opened {
+    /// The packet in the clear, and its payload.
+    Authentic(Bytes),
+    /// The stream isn't encrypted: the payload as it is.
+    Plain(Bytes),
+    No,
+}
+
+impl Generations {
+    /// A generation that is there already stays as it is (R22).
+    pub(super) fn add(&mut self, generation: u32, suite: &str, keys: SrtpKeys) {
+        if !self.0.iter().any(|(known, _, known_keys)| *known == generation && *known_keys == keys) {
+            self.0.push((generation, suite.into(), keys));
+        }
+    }
+}
+
+impl<'a> Take<'a> {
+    pub(super) fn new<'g>(
+        sip_call_id: &'a str,
+        in_force: Option<RangeInclusive<i64>>,
+        plain: bool,
+        keys: impl Iterator<Item = &'g Generations>,
+    ) -> Self {
+        let (mut decryptors, mut counted, mut keyed) = (Vec::new(), Counted::default(), false);
+        for (number, suite, keys) in keys.flat_map(|generations| &generations.0) {
+            keyed = true;
+            // A capture may hold a packet twice, and in any order: that is no attack.
+            let mut decryptor =
+                StreamDecryptor::new().without_replay_protection().with_rollover_search(ROLLOVER_SEARCH);
+            match decryptor.add_generation(*number, suite, keys) {
+                Ok(()) => decryptors.insert(0, decryptor),
+                Err(error) => counted.troubles.push(format!("generation {number} can't be used: {error}")),
+            }
+        }
+        Self { sip_call_id, in_force, plain, decryptors, keyed, counted, seen: HashSet::new() }
+    }
+
+    pub(super) fn finish(self) -> Counted {
+        Counted { keyed: self.keyed, ..self.counted }
+    }
+
+    fn is_in_force(&self, packet: &MediaPacket) -> bool {
+        self.in_force.as_ref().is_some_and(|span| span.contains(&packet.at.0))
+    }
+
+    fn open(&mut self, packet: &MediaPacket, header: Option<&RtpHeader>) -> Opened {
+        let Some(header) = header else { return Opened::No };
+        for i in 0..self.decryptors.len() {
+            let opened = self.decryptors.get_mut(i).and_then(|decryptor| decryptor.decrypt(&packet.payload).ok());
+            if let Some(decrypted) = opened {
+                if let Some(used) = self.decryptors.get_mut(..=i) {
+                    used.rotate_right(1);
+                }
+                return Opened::Authentic(decrypted.payload().unwrap_or_default());
+            }
+        }
+        let payload = header.payload(&packet.payload).ok().filter(|_| self.plain && !self.keyed);
+        payload.map_or(Opened::No, |payload| Opened::Plain(packet.payload.slice(payload)))
+    }
+
+    fn count(&mut self, packet: &MediaPacket, header: Option<&RtpHeader>, opened: Opened) {
+        let counted = &mut self.counted;
+        counted.packets += 1;
+        if counted.source.is_none() || (counted.authentic == 0 && matches!(opened, Opened::Authentic(_))) {
+            counted.source = Some(packet.source);
+        }
+        let Some(header) = header else { return };
+        if self.seen.insert(header.ssrc) {
+            counted.ssrcs.push(header.ssrc);
+        }
+        let payload = match opened {
+            Opened::Authentic(payload) => {
+                counted.authentic += 1;
+                payload
+            }
+            Opened::Plain(payload) => payload,
+            Opened::No => return,
+        };
+        counted.voice.push(VoicePacket {
+            at: packet.at,
+            ssrc: header.ssrc,
+            timestamp: header.timestamp,
+            payload_type: header.payload_type,
+            payload,
+        });
+    }
+}
