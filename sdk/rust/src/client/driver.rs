@@ -255,3 +255,101 @@ async fn write_all<W: AsyncWrite + Unpin>(writer: &mut W, unsent: &mut BytesMut)
     }
     writer.flush().await
 }
+
+#[cfg(test)]
+mod tests {
+    use callgate_wire::{FrameDecoder, MAX_FRAME_OPEN, encode_frame, v1::ToGateway};
+    use tokio::io::{AsyncReadExt, DuplexStream};
+
+    use super::*;
+    use crate::client::frames::FrameReader;
+
+    /// A session whose heartbeat is 10 s, and the gateway's end of its connection.
+    fn session() -> (Session, Events, DuplexStream) {
+        let (app, gateway) = tokio::io::duplex(1 << 16);
+        let (reader, writer) = tokio::io::split(app);
+        let said = v1::Opened { heartbeat_seconds: 10, ..Default::default() };
+        let (session, events) = start(Opened { reader: FrameReader::new(reader), writer, said }, 2);
+        (session, events, gateway)
+    }
+
+    async fn beat(gateway: &mut DuplexStream) {
+        let mut frame = Vec::new();
+        encode_frame(&ToApp { reply_to: 0, message: Some(to_app::Message::Heartbeat(v1::Heartbeat {})) }, &mut frame);
+        gateway.write_all(&frame).await.unwrap();
+    }
+
+    async fn heard(gateway: &mut DuplexStream, decoder: &mut FrameDecoder) -> Option<to_gateway::Message> {
+        loop {
+            if let Some(message) = decoder.next::<ToGateway>().unwrap() {
+                return message.message;
+            }
+            let mut buffer = [0; 512];
+            match gateway.read(&mut buffer).await.unwrap() {
+                0 => return None,
+                n => decoder.extend(&buffer[..n]),
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn r39_the_app_beats_once_in_each_interval() {
+        let (_session, _events, mut gateway) = session();
+        let mut decoder = FrameDecoder::new(MAX_FRAME_OPEN);
+        let begin = Instant::now();
+        for beats in 1..=20 {
+            let message = heard(&mut gateway, &mut decoder).await;
+            assert!(matches!(message, Some(to_gateway::Message::Heartbeat(_))), "{message:?}");
+            assert_eq!(begin.elapsed().as_secs(), beats * 10);
+            beat(&mut gateway).await;
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn r39_two_intervals_of_silence_end_the_session_with_the_reason() {
+        let (session, mut events, mut gateway) = session();
+        let begin = Instant::now();
+        beat(&mut gateway).await;
+        assert_eq!(events.next().await, None);
+        assert_eq!(events.closed(), Some(&Closed::HeartbeatTimeout));
+        assert_eq!(session.closed(), events.closed());
+        assert_eq!(begin.elapsed().as_secs(), 20);
+        let mut decoder = FrameDecoder::new(MAX_FRAME_OPEN);
+        let reason = loop {
+            match heard(&mut gateway, &mut decoder).await {
+                Some(to_gateway::Message::Close(close)) => break close.reason.unwrap().code(),
+                Some(_) => {}
+                None => panic!("no Close"),
+            }
+        };
+        assert_eq!(reason, ErrorCode::HeartbeatTimeout);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn r39_the_silence_of_an_app_that_does_not_read_is_not_the_gateways() {
+        let (_session, mut events, mut gateway) = session();
+        for _ in 0..5 {
+            let event = to_app::Message::Event(v1::Event::default());
+            let mut frame = Vec::new();
+            encode_frame(&ToApp { reply_to: 0, message: Some(event) }, &mut frame);
+            gateway.write_all(&frame).await.unwrap();
+        }
+        tokio::time::sleep(Duration::from_secs(300)).await;
+        for _ in 0..5 {
+            assert!(matches!(events.next().await, Some(Event::Unknown(_))));
+        }
+        assert_eq!(events.closed(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_gateway_that_takes_nothing_ends_by_its_silence_and_not_never() {
+        let (app, gateway) = tokio::io::duplex(1);
+        let (reader, writer) = tokio::io::split(app);
+        let said = v1::Opened { heartbeat_seconds: 10, ..Default::default() };
+        let (session, mut events) = start(Opened { reader: FrameReader::new(reader), writer, said }, 2);
+        assert_eq!(events.next().await, None);
+        assert_eq!(session.closed(), Some(&Closed::HeartbeatTimeout));
+        session.close().await;
+        drop(gateway);
+    }
+}

@@ -65,10 +65,10 @@ impl Scram {
 
     /// The client-final-message for a server-first-message. It takes as long as the iteration count says.
     pub(super) fn answer(mut self, server_first: &[u8]) -> Result<(Self, Vec<u8>), OpenError> {
-        let iterations = iterations(server_first);
+        let iterations = is_well_formed(server_first).then(|| iterations(server_first)).flatten();
         if !iterations.is_some_and(|iterations| (MIN_ITERATIONS..=MAX_ITERATIONS).contains(&iterations)) {
             return Err(OpenError::Scram(format!(
-                "the gateway asks for an iteration count outside {MIN_ITERATIONS} to {MAX_ITERATIONS}"
+                "the gateway names no iteration count from {MIN_ITERATIONS} to {MAX_ITERATIONS}"
             )));
         }
         let mut last = Vec::new();
@@ -78,11 +78,19 @@ impl Scram {
 
     /// Checks the server-final-message: only who knows the password's verifier can have made it.
     pub(super) fn verify(mut self, server_final: &[u8]) -> Result<(), OpenError> {
+        if !is_well_formed(server_final) {
+            return Err(OpenError::GatewayNotAuthentic);
+        }
         match self.0.step(Some(server_final), &mut Vec::new()) {
             Ok(State::Finished(_)) => Ok(()),
             Ok(State::Running) | Err(_) => Err(OpenError::GatewayNotAuthentic),
         }
     }
+}
+
+/// Whether a message is attributes with values (RFC 5802, section 7). The library panics on shorter ones.
+fn is_well_formed(message: &[u8]) -> bool {
+    message.split(|byte| *byte == b',').all(|attribute| attribute.get(1) == Some(&b'='))
 }
 
 /// The iteration count of a server-first-message: `r=...,s=...,i=4096`.
@@ -101,10 +109,31 @@ mod tests {
 
     #[test]
     fn iteration_counts_out_of_bounds_are_refused_before_any_work() {
-        for server_first in ["r=x,s=c2FsdA==,i=4095", "r=x,s=c2FsdA==,i=4294967295", "r=x,s=c2FsdA==", "i=", ""] {
+        for server_first in [
+            "r=x,s=c2FsdA==,i=4095",
+            "r=x,s=c2FsdA==,i=4294967295",
+            "r=x,s=c2FsdA==",
+            "i=",
+            "",
+            "r=x,,i=4096",
+            "r=x,s,i=4096",
+        ] {
             let (exchange, _) = Scram::begin(Credentials::new("u", "p").unwrap()).unwrap();
             let refused = exchange.answer(server_first.as_bytes());
             assert!(matches!(refused, Err(OpenError::Scram(text)) if text.contains("iteration")), "{server_first}");
+        }
+    }
+
+    #[test]
+    fn a_server_final_of_any_shape_is_no_panic() {
+        let server_first = |first: &[u8]| {
+            let nonce = str::from_utf8(first).unwrap().split_once(",r=").unwrap().1;
+            format!("r={nonce}more,s=c2FsdA==,i=4096").into_bytes()
+        };
+        for server_final in ["", "v", ",", "v=", "v=AA==", "e=unknown-user", "v=!,x", "=,="] {
+            let (exchange, first) = Scram::begin(Credentials::new("u", "p").unwrap()).unwrap();
+            let (exchange, _) = exchange.answer(&server_first(&first)).unwrap();
+            assert_eq!(exchange.verify(server_final.as_bytes()), Err(OpenError::GatewayNotAuthentic), "{server_final}");
         }
     }
 
