@@ -26,7 +26,9 @@ async fn a_session_opens_by_scram() {
     })
     .await;
     let connector = Connector::clear(address, USER, PASSWORD);
-    let (session, events) = connector.open(USER, "desk1").await.unwrap();
+    // Opening may be a task of its own.
+    let opening = tokio::spawn(async move { connector.open(USER, "desk1").await });
+    let (session, events) = opening.await.unwrap().unwrap();
     assert_eq!((session.name(), session.device_count(), session.heartbeat().as_secs()), ("s-1", 3, 30));
     assert_eq!(session.closed(), None);
     drop((session, events));

@@ -8,7 +8,7 @@ use std::io;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use callgate_wire::v1::{self, ErrorCode, ToApp, to_app, to_gateway};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{
@@ -39,7 +39,9 @@ where
     S: AsyncRead + AsyncWrite + Send + 'static,
 {
     let interval = Duration::from_secs(opened.said.heartbeat_seconds.into());
-    let shared = Arc::new(Shared { said: opened.said.clone(), closed: OnceLock::new() });
+    // Nobody needs the proof any more.
+    let said = v1::Opened { scram_server_final: Bytes::new(), ..opened.said.clone() };
+    let shared = Arc::new(Shared { said, closed: OnceLock::new() });
     let (commands, from_handles) = mpsc::channel(16);
     let (to_events, events) = mpsc::channel(event_queue);
     let driver = Driver {

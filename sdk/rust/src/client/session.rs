@@ -18,7 +18,8 @@ use super::{
 /// gateway or the network ends it.
 ///
 /// Requests may be made while events wait to be read: some thousands of them are kept aside meanwhile. Past that a
-/// request fails with [`RequestError::EventsNotRead`], instead of waiting for what can't come.
+/// request fails with [`RequestError::EventsNotRead`], instead of waiting for what can't come. A request has no time
+/// limit of its own but the session's heartbeat; one that is dropped half way harms nothing.
 #[derive(Clone)]
 pub struct Session {
     commands: mpsc::Sender<Command>,
