@@ -1,7 +1,9 @@
 //! Decrypts the SRTP packets of a stream with the keys that its events bring.
 //!
 //! Owns the contexts of all generations and sources of a stream. It does no IO, reads no clock, panics on no input, and
-//! never shows a key. **A packet that does not authenticate changes nothing.** RTCP is not decrypted.
+//! never shows a key. **A packet that does not authenticate changes nothing.** RTCP is not decrypted. A source of which
+//! more than 32,767 packets in a row are lost is lost until its stream's next generation: its roll-over counter is only
+//! searched for as long as it has never authenticated, since a search later would let old packets in again.
 //!
 //! The keys that [`StreamDecryptor`] holds are wiped when they are dropped. What the SRTP library derives from them is
 //! freed, but not wiped: it has no way to do so.
@@ -24,7 +26,7 @@ use self::{
 };
 use crate::keys::SrtpKeys;
 
-/// How many roll-over counters are tried by default: 16 rounds of 65,536 packets are 5 hours of 20 ms packets.
+/// How many roll-over counters are tried by default: 16 rounds of 65,536 packets are almost 6 hours of 20 ms packets.
 pub const DEFAULT_ROLLOVER_SEARCH: u32 = 16;
 /// The most roll-over counters that can be tried.
 pub const MAX_ROLLOVER_SEARCH: u32 = 1024;
