@@ -186,6 +186,20 @@ fn wrong_values_name_what_is_allowed() {
 }
 
 #[test]
+fn a_file_cut_anywhere_is_read_or_refused_with_a_place() {
+    let text = "[doors]\nclear = \"closed\"\n[[user]]\nname = \"m\u{fc}ller\"\ndevices = [\"1001\"]\n\
+                [[device]]\r\nname = \"1001\"\n\tdescription = '''\u{20ac}\n'''\n";
+    let mut refused = 0;
+    for (at, _) in text.char_indices() {
+        if let Err(error) = parse(&text[..at], &[]) {
+            assert!(error.to_string().starts_with("callgate.toml:"), "{error}");
+            refused += 1;
+        }
+    }
+    assert!(refused > 50 && parse(text, &[]).is_ok());
+}
+
+#[test]
 fn r6_user_names_are_checked_and_unique_across_both_kinds() {
     assert_eq!(
         error("[[user]]\nname = \"a/b\""),
@@ -247,9 +261,13 @@ fn r14_a_plaintext_password_is_refused_and_not_shown() {
         "callgate.toml:3:12: password of the user \"a\": it is not a SCRAM line: plaintext passwords are not accepted; \
          run `callgate passwd` and paste what it prints"
     );
-    for text in
-        [text, "[[user]]\nname = \"a\"\npassword = 1234567", "[[user]]\npassword = \"pencil", "password = pencil"]
-    {
+    for text in [
+        text,
+        "[[user]]\nname = \"a\"\npassword = 1234567",
+        "[[user]]\npasword = \"pencil\"",
+        "[[user]]\npassword = \"pencil",
+        "password = pencil",
+    ] {
         let error = parse(text, &[]).unwrap_err();
         let shown = format!("{error} {error:?}");
         assert!(!shown.contains("pencil") && !shown.contains("1234567"), "{shown}");

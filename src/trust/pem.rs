@@ -68,7 +68,7 @@ pub(super) fn encode(certificates: &[CertificateDer<'_>]) -> String {
 
 /// It may hold a key, so it is wiped.
 fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, TrustError> {
-    fs::read(path).map(Zeroizing::new).map_err(|source| TrustError::Unreadable { path: path.into(), source })
+    fs::read(path).map(Zeroizing::new).map_err(|cause| TrustError::Unreadable { path: path.into(), cause })
 }
 
 #[cfg(test)]

@@ -59,7 +59,7 @@ pub fn init(folder: &Path, options: &InitOptions, now: OffsetDateTime) -> Result
         .recursive(true)
         .mode(0o700)
         .create(folder)
-        .map_err(|source| TrustError::Unwritable { path: folder.into(), source })?;
+        .map_err(|cause| TrustError::Unwritable { path: folder.into(), cause })?;
     let mut written = Vec::new();
     let mut private = |name: &str, text: &str| {
         written.push(folder.join(name));
