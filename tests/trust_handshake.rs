@@ -267,7 +267,7 @@ impl Lab {
         })
     }
 
-    /// A client that holds a session of a server with our certificate that does resume, and would use it here.
+    /// A client that was here before, and holds sessions of a server with our certificate that does resume.
     fn client_with_a_session(&self, version: &'static SupportedProtocolVersion, app: &App) -> Arc<ClientConfig> {
         let mut careless = ServerConfig::clone(&self.server);
         careless.session_storage = ServerSessionMemoryCache::new(32);
@@ -276,6 +276,8 @@ impl Lab {
         let client = self.client(version, Some(app));
         assert_eq!(handshake(&careless, &client).kind, Some(HandshakeKind::Full));
         assert_eq!(handshake(&careless, &client).kind, Some(HandshakeKind::Resumed), "the client offers its session");
+        // If this server gave sessions, too, they would be the newest ones.
+        assert_eq!(handshake(&self.server, &client).refused, None);
         client
     }
 
