@@ -50,7 +50,7 @@ impl Init {
             println!("wrote {}", path.display());
         }
         let folder = self.folder.display();
-        println!("Keep ca.key safe: whoever has it can make certificates, though none that the ledger knows.");
+        println!("Keep ca.key safe: whoever has it can pass for the gateway to its apps.");
         println!("Next: callgate cert issue --folder {folder} --user recorder --instance 1");
         Ok(())
     }

@@ -4,7 +4,7 @@ use std::{collections::HashSet, net::SocketAddr, path::Path, str::FromStr};
 
 use super::{
     Config, Doors, Heartbeat, Limits, SwitchConfig, SwitchKind, TlsFiles,
-    error::{Problem, list, nearest},
+    error::{Origin, Problem, list, nearest},
     raw::{self, Raw, Setting},
 };
 use crate::{
@@ -42,9 +42,12 @@ fn doors(raw: &raw::Doors, mode: Mode) -> Result<Doors, Problem> {
         (None, None) if mode == Mode::NonSecure => {
             Err(Problem::new(&raw.clear.origin, "no door is open: non-secure mode has only the clear one (R2)"))
         }
-        (None, None) => Err(Problem::new(&raw.clear.origin, "no door is open: open `doors.clear` or `doors.tls`")),
+        (None, None) => Err(Problem::new(
+            written(&[&raw.clear.origin, &raw.tls.origin]),
+            "no door is open: open `doors.clear` or `doors.tls`",
+        )),
         (Some(clear), Some(tls)) if clear == tls && clear.port() != 0 => {
-            Err(Problem::new(&raw.tls.origin, format!("both doors can't be at {tls}")))
+            Err(Problem::new(written(&[&raw.tls.origin, &raw.clear.origin]), format!("both doors can't be at {tls}")))
         }
         _ => Ok(Doors { clear, tls }),
     }
@@ -69,14 +72,15 @@ fn heartbeat(raw: &raw::Heartbeat) -> Result<Heartbeat, Problem> {
     let Heartbeat { default_seconds, min_seconds, max_seconds } = heartbeat;
     if min_seconds > max_seconds {
         let message = format!("heartbeat.min_seconds is {min_seconds}, more than heartbeat.max_seconds, {max_seconds}");
-        return Err(Problem::new(&raw.min_seconds.origin, message));
+        return Err(Problem::new(written(&[&raw.min_seconds.origin, &raw.max_seconds.origin]), message));
     }
     if !(min_seconds..=max_seconds).contains(&default_seconds) {
         let message = format!(
             "heartbeat.default_seconds is {default_seconds}, not between heartbeat.min_seconds, {min_seconds}, and \
              heartbeat.max_seconds, {max_seconds}"
         );
-        return Err(Problem::new(&raw.default_seconds.origin, message));
+        let origins = [&raw.default_seconds.origin, &raw.min_seconds.origin, &raw.max_seconds.origin];
+        return Err(Problem::new(written(&origins), message));
     }
     Ok(heartbeat)
 }
@@ -221,7 +225,13 @@ fn locate(error: &DirectoryError, users: &[raw::User], devices: &[raw::Device]) 
             .and_then(|user| user.groups.iter().find(|raw| raw.value == Group::SrtpKeyMaterial.name()))
             .map(|raw| &raw.origin),
     };
-    Problem::new(origin.unwrap_or(&super::error::Origin::Default), message)
+    Problem::new(origin.unwrap_or(&Origin::Default), message)
+}
+
+/// Of the places of values that don't fit together, the first that somebody wrote.
+fn written<'a>(origins: &[&'a Origin]) -> &'a Origin {
+    let written = origins.iter().find(|origin| !matches!(origin, Origin::Default));
+    written.copied().unwrap_or(&Origin::Default)
 }
 
 fn parsed<T: FromStr<Err: std::fmt::Display>>(raw: &Setting<String>) -> Result<T, Problem> {

@@ -7,12 +7,12 @@ use std::{fmt, io, ops::Range, path::PathBuf};
 #[non_exhaustive]
 pub enum ConfigError {
     /// The file can't be read.
-    #[error("{}: can't be read: {source}", path.display())]
+    #[error("{}: can't be read: {cause}", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,
         /// Why.
-        source: io::Error,
+        cause: io::Error,
     },
     /// Something in it is wrong.
     #[error(transparent)]
@@ -164,10 +164,24 @@ fn redacted(earlier: &str, line: &str) -> String {
     if inside_long_string {
         return "...".into();
     }
-    match line.find("password") {
-        Some(at) => format!("{} ...", line.get(..at.saturating_add("password".len())).unwrap_or_default()),
+    match end_of_password_word(line) {
+        Some(end) => format!("{} ...", line.get(..end).unwrap_or_default()),
         None => line.into(),
     }
+}
+
+/// Where the first word ends that is `password`, or was perhaps meant to be.
+fn end_of_password_word(line: &str) -> Option<usize> {
+    let mut end = 0_usize;
+    for part in line.split_inclusive(|c: char| !c.is_alphanumeric()) {
+        let word = part.trim_end_matches(|c: char| !c.is_alphanumeric());
+        let folded = word.to_lowercase();
+        if folded.contains("pass") || folded.contains("pw") || strsim::jaro_winkler(&folded, "password") >= 0.85 {
+            return Some(end.saturating_add(word.len()));
+        }
+        end = end.saturating_add(part.len());
+    }
+    None
 }
 
 #[cfg(test)]

@@ -130,7 +130,7 @@ impl Config {
     /// The file can't be read, or something in it or in a variable is wrong.
     pub fn load(path: impl AsRef<Path>) -> Result<Self, ConfigError> {
         let path = path.as_ref();
-        let unreadable = |source| ConfigError::Unreadable { path: path.into(), source };
+        let unreadable = |cause| ConfigError::Unreadable { path: path.into(), cause };
         let text = fs::read_to_string(path).map_err(unreadable)?;
         let folder = match path.parent() {
             Some(folder) if !folder.as_os_str().is_empty() => folder,

@@ -99,7 +99,7 @@ impl Ca {
     pub fn load(certificate: &Path, key: &Path) -> Result<Self, TrustError> {
         let damaged = |path: &Path, reason: String| TrustError::Damaged { path: path.into(), reason };
         let der = first(pem::certificates(certificate)?, certificate)?;
-        let key_pair = KeyPair::try_from(&pem::private_key(key)?).map_err(|error| damaged(key, error.to_string()))?;
+        let key_pair = KeyPair::try_from(&*pem::private_key(key)?).map_err(|error| damaged(key, error.to_string()))?;
         let (_, parsed) = X509Certificate::from_der(&der).map_err(|error| damaged(certificate, error.to_string()))?;
         if !parsed.is_ca() {
             return Err(TrustError::NotCa { path: certificate.into() });

@@ -7,20 +7,20 @@ use std::{io, path::PathBuf};
 #[non_exhaustive]
 pub enum TrustError {
     /// A file can't be read.
-    #[error("{}: can't be read: {source}", path.display())]
+    #[error("{}: can't be read: {cause}", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,
         /// Why.
-        source: io::Error,
+        cause: io::Error,
     },
     /// A file can't be written.
-    #[error("{}: can't be written: {source}", path.display())]
+    #[error("{}: can't be written: {cause}", path.display())]
     Unwritable {
         /// The file.
         path: PathBuf,
         /// Why.
-        source: io::Error,
+        cause: io::Error,
     },
     /// Something is there that must not be overwritten.
     #[error("{}: is there already, and nothing is overwritten", path.display())]
@@ -153,20 +153,20 @@ impl TrustError {
 #[non_exhaustive]
 pub enum LedgerError {
     /// It can't be read.
-    #[error("{}: the ledger can't be read: {source}", path.display())]
+    #[error("{}: the ledger can't be read: {cause}", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,
         /// Why.
-        source: io::Error,
+        cause: io::Error,
     },
     /// It can't be written.
-    #[error("{}: the ledger can't be written: {source}", path.display())]
+    #[error("{}: the ledger can't be written: {cause}", path.display())]
     Unwritable {
         /// The file.
         path: PathBuf,
         /// Why.
-        source: io::Error,
+        cause: io::Error,
     },
     /// A line of it can't be understood.
     #[error("{}:{line}: this line of the ledger can't be understood: {reason}", path.display())]

@@ -38,7 +38,7 @@ pub fn write_private(path: &Path, bytes: &[u8], existing: Existing) -> Result<()
 }
 
 fn write(path: &Path, bytes: &[u8], mode: u32, existing: Existing) -> Result<(), TrustError> {
-    let unwritable = |source| TrustError::Unwritable { path: path.into(), source };
+    let unwritable = |cause| TrustError::Unwritable { path: path.into(), cause };
     let temporary = beside(path)?;
     let written = write_new(&temporary, bytes, mode).and_then(|()| match existing {
         Existing::Replace => fs::rename(&temporary, path),

@@ -1,13 +1,13 @@
 //! The gateway's own certificate: checked when it is loaded, or asked for from another CA.
 
-use std::{os::unix::fs::PermissionsExt, path::Path, sync::Arc};
+use std::{os::unix::fs::PermissionsExt, path::Path};
 
 use rcgen::KeyPair;
 use rustls::{
     Error, InconsistentKeys, RootCertStore,
     client::verify_server_cert_signed_by_trust_anchor,
     crypto::aws_lc_rs,
-    pki_types::{CertificateDer, PrivateKeyDer, UnixTime},
+    pki_types::{CertificateDer, UnixTime},
     server::ParsedCertificate,
     sign::CertifiedKey,
 };
@@ -46,7 +46,7 @@ pub fn request_gateway(names: &[String]) -> Result<GatewayRequest, TrustError> {
 /// # Errors
 /// It isn't so, or a file can't be read.
 pub fn check_gateway(certificate: &Path, key: &Path, ca: Option<&Path>, now: UnixTime) -> Result<String, TrustError> {
-    let (chain, _) = load(certificate, key, now)?;
+    let chain = load(certificate, key, now)?.cert;
     let Some(ca) = ca else {
         return Ok(pem::encode(&chain));
     };
@@ -65,26 +65,24 @@ pub fn check_gateway(certificate: &Path, key: &Path, ca: Option<&Path>, now: Uni
 }
 
 /// The gateway's chain and key, checked: a pair, valid now, for servers.
-pub(super) fn load(
-    certificate: &Path,
-    key: &Path,
-    now: UnixTime,
-) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), TrustError> {
+pub(super) fn load(certificate: &Path, key: &Path, now: UnixTime) -> Result<CertifiedKey, TrustError> {
     let chain = pem::certificates(certificate)?;
     let private_key = pem::private_key(key)?;
     warn_if_shared(key);
-    let provider = Arc::new(aws_lc_rs::default_provider());
-    match CertifiedKey::from_der(chain.clone(), private_key.clone_key(), &provider) {
+    // By reference: what takes the key as a value would leave a copy of it behind.
+    let signing_key = aws_lc_rs::sign::any_supported_type(&private_key).map_err(|error| damaged(key, &error))?;
+    let pair = CertifiedKey::new(chain, signing_key);
+    match pair.keys_match() {
         Err(Error::InconsistentKeys(InconsistentKeys::KeyMismatch)) => {
             return Err(TrustError::Mismatch { certificate: certificate.into(), key: key.into() });
         }
-        Err(Error::InvalidCertificate(error)) => return Err(damaged(certificate, &error)),
-        Err(error) => return Err(damaged(key, &error)),
-        Ok(_) => {}
+        // A kind of key that can't tell its public half.
+        Ok(()) | Err(Error::InconsistentKeys(_)) => {}
+        Err(error) => return Err(damaged(certificate, &error)),
     }
-    let end_entity = chain.first().ok_or_else(|| TrustError::NoCertificate { path: certificate.into() })?;
+    let end_entity = pair.end_entity_cert().map_err(|error| damaged(certificate, &error))?;
     check_end_entity(end_entity, certificate, now)?;
-    Ok((chain, private_key))
+    Ok(pair)
 }
 
 fn check_end_entity(der: &CertificateDer<'_>, path: &Path, now: UnixTime) -> Result<(), TrustError> {

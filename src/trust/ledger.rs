@@ -155,9 +155,9 @@ impl Ledger {
     /// Appends a line with one write, and returns when it is on disk.
     ///
     /// # Errors
-    /// It can't be written; then nothing was appended.
+    /// It can't be written: then the line may be lost, and what it was for must not be handed over.
     pub fn append(&self, record: &Record) -> Result<(), LedgerError> {
-        let unwritable = |source| LedgerError::Unwritable { path: self.path.clone(), source };
+        let unwritable = |cause| LedgerError::Unwritable { path: self.path.clone(), cause };
         let mut line = serde_json::to_string(record).map_err(|error| unwritable(error.into()))?;
         line.push('\n');
         self.append_line(line.as_bytes()).map_err(unwritable)
@@ -236,7 +236,7 @@ pub(super) fn rfc3339(at: OffsetDateTime) -> String {
 }
 
 fn read(path: &Path) -> Result<(Stamp, Vec<Record>), LedgerError> {
-    let unreadable = |source| LedgerError::Unreadable { path: path.into(), source };
+    let unreadable = |cause| LedgerError::Unreadable { path: path.into(), cause };
     let mut file = File::open(path).map_err(unreadable)?;
     // Taken before reading: what is appended meanwhile makes the next stamp differ.
     let stamp = Stamp::of(&file.metadata().map_err(unreadable)?);
@@ -403,6 +403,20 @@ mod tests {
         ledger.append(&record(Operation::Issued, 3)).unwrap();
         assert!(matches!(ledger.current().lookup(&[1; 32]).unwrap().status, Status::Revoked { .. }));
         assert_eq!(ledger.records().unwrap().len(), 4);
+    }
+
+    #[test]
+    fn cut_anywhere_it_is_what_its_whole_lines_say() {
+        let (_folder, path) = ledger("");
+        let written = Ledger::open(&path).unwrap();
+        written.append(&record(Operation::Issued, 1)).unwrap();
+        written.append(&record(Operation::Revoked, 2)).unwrap();
+        let whole = fs::read(&path).unwrap();
+        for len in 0..=whole.len() {
+            fs::write(&path, whole.get(..len).unwrap()).unwrap();
+            let lines = whole.get(..len).unwrap().iter().filter(|byte| **byte == b'\n').count();
+            assert_eq!(Ledger::open(&path).unwrap().current().entries().count(), lines, "cut at {len}");
+        }
     }
 
     #[test]

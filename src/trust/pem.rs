@@ -29,14 +29,14 @@ pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TrustEr
     })
 }
 
-/// The first private key of the file (PKCS#8, PKCS#1 or SEC1).
+/// The first private key of the file (PKCS#8, PKCS#1 or SEC1); wiped when it is dropped.
 ///
 /// # Errors
 /// The file can't be read, is damaged, has no key, or has a certificate instead.
-pub fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TrustError> {
+pub fn private_key(path: &Path) -> Result<Zeroizing<PrivateKeyDer<'static>>, TrustError> {
     let text = read(path)?;
     match PrivateKeyDer::from_pem_slice(&text) {
-        Ok(key) => Ok(key),
+        Ok(key) => Ok(Zeroizing::new(key)),
         Err(pem::Error::NoItemsFound) => Err(match CertificateDer::from_pem_slice(&text) {
             Ok(_) => TrustError::CertificateForKey { path: path.into() },
             Err(_) => TrustError::NoKey { path: path.into() },
@@ -66,9 +66,9 @@ pub(super) fn encode(certificates: &[CertificateDer<'_>]) -> String {
     text
 }
 
-/// It may hold a key, so it is wiped. A file has one read's room from the start, lest growing leaves copies behind.
+/// It may hold a key, so it is wiped.
 fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, TrustError> {
-    fs::read(path).map(Zeroizing::new).map_err(|source| TrustError::Unreadable { path: path.into(), source })
+    fs::read(path).map(Zeroizing::new).map_err(|cause| TrustError::Unreadable { path: path.into(), cause })
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use aws_lc_rs::rand;
 use time::OffsetDateTime;
 
 use super::{Ca, Existing, TrustError, Validity, write_private, write_public};
@@ -51,14 +52,14 @@ pub fn init(folder: &Path, options: &InitOptions, now: OffsetDateTime) -> Result
     if !names.is_empty() {
         return Err(TrustError::SetUp { folder: folder.into(), names });
     }
-    let ca = Ca::make("Callgate CA", Validity::days(now, options.ca_days)?)?;
+    let ca = Ca::make(&ca_name()?, Validity::days(now, options.ca_days)?)?;
     let gateway = ca.issue_gateway(&options.names, Validity::days(now, options.gateway_days)?)?;
 
     DirBuilder::new()
         .recursive(true)
         .mode(0o700)
         .create(folder)
-        .map_err(|source| TrustError::Unwritable { path: folder.into(), source })?;
+        .map_err(|cause| TrustError::Unwritable { path: folder.into(), cause })?;
     let mut written = Vec::new();
     let mut private = |name: &str, text: &str| {
         written.push(folder.join(name));
@@ -74,6 +75,13 @@ pub fn init(folder: &Path, options: &InitOptions, now: OffsetDateTime) -> Result
     }
     written.sort();
     Ok(written)
+}
+
+/// Two CAs of one name look like one with a wrong signature: an app at another gateway would be told the wrong thing.
+fn ca_name() -> Result<String, TrustError> {
+    let mut random = [0; 4];
+    rand::fill(&mut random).map_err(|_| TrustError::Randomness)?;
+    Ok(format!("Callgate CA {:08x}", u32::from_be_bytes(random)))
 }
 
 const FIRST_CONFIG: &str = include_str!("first.toml");

@@ -9,6 +9,7 @@ use rustls::{
     CertificateError, Error, RootCertStore, ServerConfig, ServerConnection,
     crypto::aws_lc_rs,
     server::{NoServerSessionStorage, ProducesTickets, WebPkiClientVerifier},
+    sign::SingleCertAndKey,
     time_provider::{DefaultTimeProvider, TimeProvider},
     version,
 };
@@ -53,7 +54,7 @@ pub fn server_config_at(
 ) -> Result<Arc<ServerConfig>, TrustError> {
     let tls = |error: &dyn std::error::Error| TrustError::Tls(error.to_string());
     let now = clock.current_time().ok_or_else(|| TrustError::Tls("there is no clock".into()))?;
-    let (chain, key) = gateway::load(&files.certificate, &files.key, now)?;
+    let pair = gateway::load(&files.certificate, &files.key, now)?;
     let mut roots = RootCertStore::empty();
     for ca in pem::certificates(&files.client_ca)? {
         roots
@@ -69,8 +70,7 @@ pub fn server_config_at(
         .with_protocol_versions(&[&version::TLS13, &version::TLS12])
         .map_err(|error| tls(&error))?
         .with_client_cert_verifier(Arc::new(LedgerVerifier::new(chain_verifier, ledger)))
-        .with_single_cert(chain, key)
-        .map_err(|error| tls(&error))?;
+        .with_cert_resolver(Arc::new(SingleCertAndKey::from(pair)));
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.ticketer = Arc::new(NoTickets);
     config.send_tls13_tickets = 0;

@@ -1,0 +1,370 @@
+//! The real binary, as an operator uses it: what it writes, what it says, how it ends.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that can't go on has failed"
+)]
+
+use std::{
+    fs,
+    io::Write,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    sync::Arc,
+};
+
+use callgate::{
+    directory::ScramVerifier,
+    trust::{Ca, Ledger, Status, Validity},
+};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateSigningRequestParams, ExtendedKeyUsagePurpose, IsCa, Issuer,
+    KeyPair,
+};
+use time::{Duration, OffsetDateTime};
+
+/// A folder to work in, and the binary.
+struct Shell(tempfile::TempDir);
+
+struct Answer {
+    code: i32,
+    out: String,
+    err: String,
+}
+
+impl Shell {
+    fn new() -> Self {
+        Self(tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap())
+    }
+
+    /// One in which `callgate init` was run.
+    fn set_up() -> Self {
+        let shell = Self::new();
+        shell.ok("init");
+        shell
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn run(&self, arguments: &str) -> Answer {
+        self.run_with(&arguments.split(' ').collect::<Vec<_>>(), "", &[])
+    }
+
+    fn run_with(&self, arguments: &[&str], input: &str, variables: &[(&str, &str)]) -> Answer {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_callgate"))
+            .args(arguments.iter().filter(|argument| !argument.is_empty()))
+            .current_dir(self.0.path())
+            .env_clear()
+            .envs(variables.iter().copied())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        let output = child.wait_with_output().unwrap();
+        Answer {
+            code: output.status.code().unwrap(),
+            out: String::from_utf8(output.stdout).unwrap(),
+            err: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+
+    fn ok(&self, arguments: &str) -> String {
+        let answer = self.run(arguments);
+        assert_eq!(answer.code, 0, "{}", answer.err);
+        answer.out
+    }
+
+    /// How it fails: the exit code and the one line that it says.
+    fn fails(&self, arguments: &str) -> (i32, String) {
+        let answer = self.run(arguments);
+        assert_eq!(answer.out, "");
+        (answer.code, answer.err.strip_prefix("callgate: ").unwrap_or(&answer.err).trim_end().into())
+    }
+
+    fn check(&self) -> (i32, String) {
+        self.fails("serve --config callgate/callgate.toml --check")
+    }
+
+    fn mode(&self, name: &str) -> u32 {
+        fs::metadata(self.path(name)).unwrap().permissions().mode() & 0o7777
+    }
+}
+
+const CHECK: &str = "serve --config callgate/callgate.toml --check";
+const ISSUE: &str = "cert issue --user recorder --instance 1";
+
+#[test]
+fn alone_it_prints_help_and_wrong_arguments_end_with_2() {
+    let shell = Shell::new();
+    let help = shell.ok("");
+    for word in ["Usage: callgate", "init", "serve", "passwd", "cert", "explain", "Exit codes"] {
+        assert!(help.contains(word), "{word}");
+    }
+    assert_eq!(shell.run("no-such-command").code, 2);
+    assert_eq!(shell.run("cert issue --user a/b --instance 1").code, 2);
+    let answer = shell.run("--log-level x=nonsense init");
+    assert_eq!(answer.code, 2);
+    assert!(answer.err.contains("--log-level"), "{}", answer.err);
+}
+
+#[test]
+fn init_makes_what_serve_check_takes_and_private_files_private() {
+    let shell = Shell::set_up();
+    assert_eq!(shell.mode("callgate"), 0o700);
+    for name in ["ca.key", "gateway.key", "ledger.jsonl", "callgate.toml"] {
+        assert_eq!(shell.mode(&format!("callgate/{name}")), 0o600, "{name}");
+    }
+    assert!(shell.ok(CHECK).starts_with("ok callgate/callgate.toml: 1 users, 0 devices, 0 switches;"));
+}
+
+#[test]
+fn init_overwrites_nothing_and_names_what_is_there() {
+    let shell = Shell::new();
+    fs::create_dir(shell.path("callgate")).unwrap();
+    fs::write(shell.path("callgate/ca.key"), "precious").unwrap();
+    fs::write(shell.path("callgate/ledger.jsonl"), "precious").unwrap();
+    let expected = "callgate: is set up already: ca.key, ledger.jsonl are there, and nothing is overwritten";
+    assert_eq!(shell.fails("init"), (2, expected.into()));
+    assert_eq!(fs::read(shell.path("callgate/ca.key")).unwrap(), b"precious");
+    assert_eq!(fs::read_dir(shell.path("callgate")).unwrap().count(), 2, "nothing is added either");
+}
+
+#[test]
+fn r14_passwd_prints_a_line_for_the_config_and_never_the_password() {
+    let shell = Shell::set_up();
+    let answer = shell.run_with(&["passwd"], "pencil\n", &[("CALLGATE_LOG", "trace")]);
+    assert_eq!(answer.code, 0);
+    assert!(!answer.out.contains("pencil") && !answer.err.contains("pencil"));
+    let line = answer.out.trim_end();
+    let verifier: ScramVerifier = line.parse().unwrap();
+    assert_eq!(verifier.iterations(), 65_536);
+    let again = ScramVerifier::from_password("pencil", verifier.salt(), verifier.iterations()).unwrap();
+    assert!(again.stored_key().same_as(verifier.stored_key()));
+
+    let config = shell.path("callgate/callgate.toml");
+    let text = fs::read_to_string(&config).unwrap();
+    fs::write(&config, format!("{text}\n[[user]]\nname = \"wallboard\"\npassword = \"{line}\"\n")).unwrap();
+    assert!(shell.ok(CHECK).contains("2 users"));
+    fs::write(&config, format!("{text}\n[[user]]\nname = \"wallboard\"\npassword = \"pencil\"\n")).unwrap();
+    let (code, error) = shell.check();
+    assert_eq!(code, 2);
+    assert!(error.contains("run `callgate passwd`") && !error.contains("pencil"), "{error}");
+
+    assert_eq!(shell.run_with(&["passwd"], "\n", &[]).code, 2);
+    assert_eq!(shell.run_with(&["passwd", "--iterations", "1"], "pencil\n", &[]).code, 2);
+}
+
+#[test]
+fn r3_certificates_are_issued_listed_and_revoked() {
+    let shell = Shell::set_up();
+    shell.ok(&format!("{ISSUE} --out app --days 30"));
+    assert_eq!((shell.mode("app"), shell.mode("app/recorder-1.key")), (0o700, 0o600));
+    assert_eq!(fs::read(shell.path("app/ca.pem")).unwrap(), fs::read(shell.path("callgate/ca.pem")).unwrap());
+    assert!(!fs::read_to_string(shell.path("app/recorder-1.pem")).unwrap().contains("PRIVATE"));
+
+    let listed = shell.ok("cert list --json");
+    let rows: serde_json::Value = serde_json::from_str(&listed).unwrap();
+    assert_eq!(
+        (&rows[0]["user"], &rows[0]["instance"], &rows[0]["status"]),
+        (&"recorder".into(), &"1".into(), &"issued".into())
+    );
+    assert!(shell.ok("cert list").contains(rows[0]["sha256"].as_str().unwrap()));
+
+    // A running gateway sees the revocation.
+    let ledger = Arc::new(Ledger::open(shell.path("callgate/ledger.jsonl")).unwrap());
+    assert_eq!(ledger.current().entries().next().unwrap().status, Status::Issued);
+    shell.run_with(&["cert", "revoke", "--user", "recorder", "--instance", "1", "--reason", "laptop lost"], "", &[]);
+    let status = ledger.current().entries().next().unwrap().status.clone();
+    assert!(matches!(status, Status::Revoked { reason, .. } if reason == "laptop lost"));
+    assert!(shell.ok("cert list").contains("laptop lost"));
+
+    let again = shell.fails("cert revoke --user recorder --instance 1 --reason x");
+    assert_eq!(again, (1, "it is revoked already".into()));
+    let unknown = shell.fails(&format!("cert revoke --sha256 {} --reason x", "0".repeat(64)));
+    assert_eq!(unknown, (1, "the ledger has no such certificate: see `callgate cert list`".into()));
+    assert_eq!(shell.run("cert revoke --reason x").code, 2);
+}
+
+#[test]
+fn cert_issue_knows_its_users_and_overwrites_only_by_force() {
+    let shell = Shell::set_up();
+    let unknown = shell.fails("cert issue --user nobody --instance 1");
+    assert_eq!(unknown, (1, "the config has no user \"nobody\"; it has recorder: add the user first".into()));
+    shell.ok(ISSUE);
+    let there = "use --force to replace it: callgate/recorder-1.pem: is there already, and nothing is overwritten";
+    assert_eq!(shell.fails(ISSUE), (2, there.into()));
+    assert_eq!(Ledger::open(shell.path("callgate/ledger.jsonl")).unwrap().records().unwrap().len(), 1);
+    shell.ok(&format!("{ISSUE} --force"));
+    assert_eq!(shell.mode("callgate/recorder-1.key"), 0o600);
+    let (code, error) = shell.fails("cert issue --user recorder --instance 2 --days 36500");
+    assert_eq!(code, 2);
+    assert!(error.contains("would outlive the CA"), "{error}");
+    assert_eq!(shell.run("cert issue --user recorder --instance 2 --days 0").code, 2);
+}
+
+#[test]
+fn swapped_unreadable_and_foreign_certificate_files_are_named() {
+    let shell = Shell::set_up();
+    let config = shell.path("callgate/callgate.toml");
+    let text = fs::read_to_string(&config).unwrap();
+    let swapped = text
+        .replace("certificate = \"gateway.pem\"", "certificate = \"x\"")
+        .replace("key = \"gateway.key\"", "key = \"gateway.pem\"")
+        .replace("certificate = \"x\"", "certificate = \"gateway.key\"");
+    fs::write(&config, swapped).unwrap();
+    let expected =
+        "callgate/gateway.key: a private key is in it where a certificate belongs: the two files look swapped";
+    assert_eq!(shell.check(), (2, expected.into()));
+
+    for (from, to, expected) in [
+        ("key = \"gateway.key\"", "key = \"none.key\"", "callgate/none.key: can't be read: "),
+        (
+            "key = \"gateway.key\"",
+            "key = \"gateway.pem\"",
+            "callgate/gateway.pem: a certificate is in it where a private key",
+        ),
+        ("key = \"gateway.key\"", "key = \"ca.key\"", "callgate/gateway.pem and callgate/ca.key don't belong together"),
+        (
+            "client_ca = \"ca.pem\"",
+            "client_ca = \"ledger.jsonl\"",
+            "callgate/ledger.jsonl: there is no certificate in it",
+        ),
+        ("ledger = \"ledger.jsonl\"", "ledger = \"none\"", "callgate/none: the ledger can't be read: "),
+        (
+            "ledger = \"ledger.jsonl\"",
+            "ledger = \"ca.pem\"",
+            "callgate/ca.pem:1: this line of the ledger can't be understood",
+        ),
+        ("certificate = \"gateway.pem\"", "certificate = \".\"", "callgate/.: can't be read: "),
+    ] {
+        fs::write(&config, text.replace(from, to)).unwrap();
+        let (code, error) = shell.check();
+        assert_eq!(code, 2, "{error}");
+        assert!(error.starts_with(expected), "{error}");
+    }
+}
+
+#[test]
+fn an_expired_gateway_certificate_is_named_with_its_date() {
+    let shell = Shell::set_up();
+    let ca = Ca::load(&shell.path("callgate/ca.pem"), &shell.path("callgate/ca.key")).unwrap();
+    let past = Validity::days(OffsetDateTime::now_utc() - Duration::days(10), 3).unwrap();
+    let gateway = ca.issue_gateway(&[], past).unwrap();
+    fs::write(shell.path("callgate/gateway.pem"), &gateway.certificate_pem).unwrap();
+    fs::write(shell.path("callgate/gateway.key"), &*gateway.key_pem).unwrap();
+    let (code, error) = shell.check();
+    let date = past.not_after.date();
+    assert_eq!(code, 2);
+    assert!(error.starts_with(&format!("callgate/gateway.pem: the certificate expired on {date}T")), "{error}");
+}
+
+#[test]
+fn serve_check_finds_captures_and_names_variables() {
+    let shell = Shell::set_up();
+    let config = shell.path("callgate/callgate.toml");
+    let text = fs::read_to_string(&config).unwrap();
+    let switch = "\n[[switch]]\nname = \"pbx1\"\nkind = \"replay\"\ncapture = \"call.pcap\"\n";
+    fs::write(&config, format!("{text}{switch}")).unwrap();
+    let (code, error) = shell.check();
+    assert_eq!(code, 2);
+    assert!(error.starts_with("switch pbx1: callgate/call.pcap: can't be read: "), "{error}");
+    fs::write(shell.path("callgate/call.pcap"), "").unwrap();
+    assert!(shell.ok(CHECK).contains("1 switches"));
+
+    let check: Vec<&str> = CHECK.split(' ').collect();
+    let answer = shell.run_with(&check, "", &[("CALLGATE_MODE", "non-secure")]);
+    assert!(answer.out.ends_with("TLS door closed\n"), "{}", answer.out);
+    let answer = shell.run_with(&check, "", &[("CALLGATE_MODE", "open")]);
+    assert_eq!(answer.code, 2);
+    assert!(answer.err.contains("environment variable CALLGATE_MODE: unknown mode `open`"), "{}", answer.err);
+    assert_eq!(shell.run("serve --config none.toml --check").code, 2);
+}
+
+#[test]
+fn r43_explain_knows_names_and_numbers_and_offers_the_nearest() {
+    let shell = Shell::new();
+    let expected = "CONNECTION_ON_INVALID_PORT (202), rule R10\n";
+    for code in ["CONNECTION_ON_INVALID_PORT", "connection_on_invalid_port", "202"] {
+        assert!(shell.ok(&format!("explain {code}")).starts_with(expected));
+    }
+    for (code, near) in
+        [("CONECTION_ON_INVALID_PORT", "CONNECTION_ON_INVALID_PORT (202)"), ("revoked", "CERTIFICATE_REVOKED (504)")]
+    {
+        let (exit, error) = shell.fails(&format!("explain {code}"));
+        assert_eq!(exit, 1);
+        assert!(error.contains(&format!("the nearest are {near}")), "{error}");
+    }
+}
+
+#[test]
+fn a_gateway_certificate_from_another_ca_is_taken_only_if_all_of_it_is_right() {
+    let shell = Shell::set_up();
+    shell.ok("cert csr --out other --name gw.example.org");
+    assert_eq!(shell.mode("other/gateway.key"), 0o600);
+    let (code, error) = shell.fails("cert csr --out other");
+    assert_eq!(code, 2, "{error}");
+
+    let other = OtherCa::new(&shell.path("other-ca.pem"));
+    let request = fs::read_to_string(shell.path("other/gateway.csr")).unwrap();
+    other.answer(&request, ExtendedKeyUsagePurpose::ClientAuth, &shell.path("client.pem"));
+    other.answer(&request, ExtendedKeyUsagePurpose::ServerAuth, &shell.path("answer.pem"));
+    for (certificate, ca, expected) in [
+        ("client.pem", "other-ca.pem", "client.pem: the certificate is not for TLS servers"),
+        ("callgate/gateway.pem", "other-ca.pem", "callgate/gateway.pem and other/gateway.key don't belong together"),
+        ("answer.pem", "callgate/ca.pem", "answer.pem: the certificate does not come from the CA in callgate/ca.pem"),
+        ("other/gateway.key", "other-ca.pem", "other/gateway.key: a private key is in it where a certificate belongs"),
+    ] {
+        let (code, error) = shell.fails(&format!("cert import --out other --certificate {certificate} --ca {ca}"));
+        assert_eq!(code, 2);
+        assert!(error.starts_with(expected), "{error}");
+    }
+
+    let said = shell.ok("cert import --out other --certificate answer.pem --ca other-ca.pem");
+    let settings = said.split_once("[tls]\n").unwrap().1;
+    let config = shell.path("callgate/callgate.toml");
+    let text = fs::read_to_string(&config).unwrap();
+    let text = text.replace("certificate = \"gateway.pem\"\nkey = \"gateway.key\"\n", settings);
+    fs::write(&config, text).unwrap();
+    assert!(shell.ok(CHECK).starts_with("ok"));
+}
+
+#[test]
+fn logs_go_to_standard_error_and_can_be_json() {
+    let shell = Shell::set_up();
+    fs::set_permissions(shell.path("callgate/gateway.key"), fs::Permissions::from_mode(0o644)).unwrap();
+    let arguments: Vec<&str> = CHECK.split(' ').chain(["--log-json"]).collect();
+    let answer = shell.run_with(&arguments, "", &[]);
+    let logged: serde_json::Value = serde_json::from_str(answer.err.lines().next().unwrap()).unwrap();
+    assert_eq!(logged["level"], "WARN");
+    assert!(logged["fields"]["message"].as_str().unwrap().contains("others than its owner may read the private key"));
+    let quiet = shell.run_with(&arguments, "", &[("CALLGATE_LOG", "error")]);
+    assert_eq!(quiet.err, "");
+    let plain = shell.run(CHECK);
+    assert!(!plain.err.contains('\u{1b}'), "no colours but on a terminal");
+}
+
+/// A CA that isn't Callgate's.
+struct OtherCa(Issuer<'static, KeyPair>);
+
+impl OtherCa {
+    fn new(path: &Path) -> Self {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().unwrap();
+        fs::write(path, params.self_signed(&key).unwrap().pem()).unwrap();
+        Self(Issuer::new(params, key))
+    }
+
+    fn answer(&self, request: &str, usage: ExtendedKeyUsagePurpose, path: &Path) {
+        let mut request = CertificateSigningRequestParams::from_pem(request).unwrap();
+        request.params.extended_key_usages = vec![usage];
+        fs::write(path, request.signed_by(&self.0).unwrap().pem()).unwrap();
+    }
+}

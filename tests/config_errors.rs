@@ -1,0 +1,319 @@
+//! Each wrong setting has an error that says where it is and what to write instead.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that can't go on has failed"
+)]
+
+use std::path::{Path, PathBuf};
+
+use callgate::{
+    config::{Config, ConfigError, Limits, SwitchKind},
+    directory::{ScramVerifier, UserKind},
+    model::{Group, Mode},
+};
+
+fn parse(text: &str, variables: &[(&str, &str)]) -> Result<Config, ConfigError> {
+    let variables = variables.iter().map(|(name, value)| ((*name).into(), (*value).into()));
+    Config::parse(text, "callgate.toml", Path::new("/etc/callgate"), variables)
+}
+
+/// The error's first line, without the file's name.
+fn error(text: &str) -> String {
+    let error = parse(text, &[]).unwrap_err().to_string();
+    let first = error.lines().next().unwrap();
+    first.strip_prefix("callgate.toml:").unwrap_or_else(|| panic!("{first}")).into()
+}
+
+fn variable_error(name: &str, value: &str) -> String {
+    parse("", &[(name, value)]).unwrap_err().to_string()
+}
+
+#[test]
+fn every_key_has_a_default() {
+    let config = parse("", &[]).unwrap();
+    assert_eq!(config.mode, Mode::Mixed);
+    assert_eq!(config.doors.clear.unwrap().to_string(), "127.0.0.1:2748");
+    assert_eq!(config.doors.tls.unwrap().to_string(), "127.0.0.1:2749");
+    assert_eq!(config.tls.ledger, PathBuf::from("/etc/callgate/ledger.jsonl"));
+    assert_eq!(config.heartbeat, callgate::config::Heartbeat::default());
+    assert_eq!(config.limits, Limits::default());
+}
+
+#[test]
+fn everything_that_is_written_is_read() {
+    let scram = ScramVerifier::generate("pencil", 4096).unwrap().to_line();
+    let text = format!(
+        r#"
+        mode = "mixed"
+        lenient_doors = true
+        [doors]
+        clear = "closed"
+        tls = "[::]:2749"
+        [limits]
+        sessions = 5
+        [tls]
+        key = "/secret/gateway.key"
+        [[switch]]
+        name = "pbx1"
+        kind = "replay"
+        capture = "call.pcap"
+        speed = 0
+        pbx = ["udp:127.0.0.1:15060"]
+        [[user]]
+        name = "recorder"
+        kind = "end-user"
+        groups = ["Standard CTI Enabled"]
+        devices = ["1001"]
+        password = "{}"
+        [[device]]
+        name = "1001"
+        addresses = ["udp:127.0.0.1:16010", "tcp:[::1]:5060"]
+        [[device.line]]
+        number = 2
+        label = "private"
+        restricted = true
+        [[device]]
+        name = "1002"
+        restricted = true
+        "#,
+        *scram
+    );
+    let config = parse(&text, &[]).unwrap();
+    assert!(config.lenient_doors && config.doors.clear.is_none());
+    assert_eq!(config.limits.sessions, 5);
+    assert_eq!(config.tls.key, PathBuf::from("/secret/gateway.key"));
+    let SwitchKind::Replay { capture, speed } = &config.switches[0].kind else { panic!() };
+    assert_eq!((capture.as_path(), *speed), (Path::new("/etc/callgate/call.pcap"), 0.0));
+    let user = config.directory.user("recorder").unwrap();
+    assert_eq!(user.kind, UserKind::EndUser);
+    assert!(user.groups.contains(Group::CtiEnabled));
+    assert_eq!(user.password.as_ref().unwrap().to_line(), scram);
+    assert_eq!(config.directory.devices_of(user).count(), 1);
+    let device = config.directory.device("1001").unwrap();
+    assert_eq!((device.lines[0].number.0, device.visible_lines().count()), (2, 0));
+    assert_eq!(config.directory.device("1002").unwrap().lines[0].number.0, 1, "a device without lines has line 1");
+}
+
+#[test]
+fn r2_non_secure_mode_closes_the_tls_door_whatever_the_config_says() {
+    let config = parse("mode = \"non-secure\"\n[doors]\ntls = \"127.0.0.1:2749\"", &[]).unwrap();
+    assert_eq!((config.mode, config.doors.tls), (Mode::NonSecure, None));
+    assert_eq!(
+        error("mode = \"non-secure\"\n[doors]\nclear = \"closed\""),
+        "3:9: no door is open: non-secure mode has only the clear one (R2)"
+    );
+}
+
+#[test]
+fn the_whole_error_shows_the_line_and_marks_the_place() {
+    let error = parse("mode = \"mixed\"\n\n[doors]\nclaer = \"closed\"\n", &[]).unwrap_err();
+    let expected = "\
+callgate.toml:4:1: unknown field `claer`: did you mean `clear`?
+  |
+4 | claer = \"closed\"
+  | ^^^^^";
+    assert_eq!(error.to_string(), expected);
+}
+
+#[test]
+fn wrong_keys_and_words_offer_the_nearest() {
+    for (text, expected) in [
+        ("mod = \"mixed\"", "1:1: unknown field `mod`: did you mean `mode`?"),
+        ("[limit]\nsessions = 1", "1:2: unknown field `limit`: did you mean `limits`?"),
+        ("[limits]\nsession = 1", "2:1: unknown field `session`: did you mean `sessions`?"),
+        ("[[user]]\nname = \"a\"\ngruops = []", "3:1: unknown field `gruops`: did you mean `groups`?"),
+        ("[[device]]\nname = \"a\"\n[[device.line]]\nnumer = 1", "4:1: unknown field `numer`: did you mean `number`?"),
+        ("mode = \"mixd\"", "1:8: unknown mode `mixd`: did you mean `mixed`?"),
+        ("mode = \"0\"", "1:8: unknown mode `0`: known are `mixed`, `non-secure`"),
+        ("[[user]]\nname = \"a\"\nkind = \"enduser\"", "3:8: unknown kind of user `enduser`: did you mean `end-user`?"),
+        (
+            "[[user]]\nname = \"a\"\ngroups = [\"Standard CTI Enabeld\"]",
+            "3:11: unknown group `Standard CTI Enabeld`: did you mean `Standard CTI Enabled`?",
+        ),
+        ("[[switch]]\nname = \"a\"\nkind = \"repaly\"", "3:8: unknown kind of switch `repaly`: did you mean `replay`?"),
+    ] {
+        assert_eq!(error(text), expected);
+    }
+}
+
+#[test]
+fn wrong_values_name_what_is_allowed() {
+    for (text, expected) in [
+        (
+            "[doors]\ntls = \"localhost:2749\"",
+            "2:7: \"localhost:2749\" is no door: write an IP address and a port from 0 to 65535, such as \
+             \"127.0.0.1:2749\" or \"[::]:2749\", or \"closed\"",
+        ),
+        (
+            "[doors]\nclear = \"127.0.0.1:70000\"",
+            "2:9: \"127.0.0.1:70000\" is no door: write an IP address and a port from 0 to 65535, such as \
+             \"127.0.0.1:2749\" or \"[::]:2749\", or \"closed\"",
+        ),
+        ("[doors]\nclear = \"127.0.0.1:2749\"", "2:9: both doors can't be at 127.0.0.1:2749"),
+        ("[doors]\nclear = 2748", "2:9: invalid type: integer `2748`, expected a string"),
+        ("[limits]\nsessions = 0", "2:12: limits.sessions is 0: from 1 to 1000000 are allowed"),
+        ("[limits]\nopen_seconds = 301", "2:16: limits.open_seconds is 301: from 1 to 300 are allowed"),
+        (
+            "[limits]\nqueued_bytes_per_session = -1",
+            "2:28: limits.queued_bytes_per_session is -1: from 65536 to 1073741824 are allowed",
+        ),
+        (
+            "[heartbeat]\nmin_seconds = 40",
+            "2:15: heartbeat.default_seconds is 30, not between heartbeat.min_seconds, 40, and heartbeat.max_seconds, 300",
+        ),
+        (
+            "[heartbeat]\nmin_seconds = 40\nmax_seconds = 39",
+            "2:15: heartbeat.min_seconds is 40, more than heartbeat.max_seconds, 39",
+        ),
+        (
+            "[[device]]\nname = \"a\"\naddresses = [\"1001\"]",
+            "3:14: \"1001\" is no address: write transport, IP address and port, such as \"udp:192.0.2.1:5060\" or \
+             \"tcp:[2001:db8::1]:5061\"",
+        ),
+        ("[[switch]]\nname = \"a\"\nkind = \"replay\"", "3:8: a replay needs `capture`, the file to play"),
+        (
+            "[[switch]]\nname = \"a\"\nkind = \"replay\"\ncapture = \"c\"\nspeed = -1",
+            "5:9: speed is -1: from 0 (at once) to 1000; 1 is as it was recorded",
+        ),
+        ("[[user]]\nkind = \"end-user\"", "1:1: missing field `name`"),
+        ("mode = ", "1:8: string values must be quoted, expected literal string"),
+    ] {
+        assert_eq!(error(text), expected, "{text}");
+    }
+}
+
+#[test]
+fn a_file_cut_anywhere_is_read_or_refused_with_a_place() {
+    let text = "[doors]\nclear = \"closed\"\n[[user]]\nname = \"m\u{fc}ller\"\ndevices = [\"1001\"]\n\
+                [[device]]\r\nname = \"1001\"\n\tdescription = '''\u{20ac}\n'''\n";
+    let mut refused = 0;
+    for (at, _) in text.char_indices() {
+        if let Err(error) = parse(&text[..at], &[]) {
+            assert!(error.to_string().starts_with("callgate.toml:"), "{error}");
+            refused += 1;
+        }
+    }
+    assert!(refused > 50 && parse(text, &[]).is_ok());
+}
+
+#[test]
+fn r6_user_names_are_checked_and_unique_across_both_kinds() {
+    assert_eq!(
+        error("[[user]]\nname = \"a/b\""),
+        "2:8: a user name must not contain '/': printable characters other than / and :"
+    );
+    assert_eq!(
+        error("[[user]]\nname = \"a\"\n[[user]]\nname = \"a\"\nkind = \"end-user\""),
+        "4:8: there are two users called \"a\", and names are unique across both kinds of users (R6)"
+    );
+}
+
+#[test]
+fn r8_the_srtp_group_needs_the_other_two() {
+    assert_eq!(
+        error(
+            "[[user]]\nname = \"a\"\ngroups = [\n  \"Standard CTI Enabled\",\n  \
+             \"Standard CTI Allow Reception of SRTP Key Material\",\n]"
+        ),
+        "5:3: the user \"a\" is in \"Standard CTI Allow Reception of SRTP Key Material\" and not in \
+         \"Standard CTI Secure Connection\": a user enters that group only when already in the other two (R8)"
+    );
+}
+
+#[test]
+fn r13_associations_are_with_devices_that_are_there() {
+    assert_eq!(
+        error(
+            "[[user]]\nname = \"a\"\ndevices = [\"1001\", \"1102\"]\n[[device]]\nname = \"1001\"\n[[device]]\nname = \"1002\""
+        ),
+        "3:20: the user \"a\" is associated with \"1102\", and there is no such device: did you mean `1002`?"
+    );
+}
+
+#[test]
+fn devices_lines_addresses_and_switches_are_unique() {
+    for (text, expected) in [
+        ("[[device]]\nname = \"a\"\n[[device]]\nname = \"a\"", "4:8: there are two devices called \"a\""),
+        (
+            "[[device]]\nname = \"a\"\naddresses = [\"udp:192.0.2.1:5060\"]\n[[device]]\nname = \"b\"\n\
+             addresses = [\"192.0.2.1:5060\"]",
+            "6:14: the address 192.0.2.1:5060 belongs to the device \"a\" already",
+        ),
+        ("[[device]]\nname = \"a\"\nline = [{ number = 1 }, { number = 1 }]", "3:36: the device \"a\" has two lines 1"),
+        (
+            "[[switch]]\nname=\"a\"\nkind=\"replay\"\ncapture=\"c\"\n[[switch]]\nname=\"a\"\nkind=\"replay\"\ncapture=\"c\"",
+            "6:6: there are two switches called \"a\"",
+        ),
+    ] {
+        assert_eq!(error(text), expected);
+    }
+}
+
+#[test]
+fn r14_a_plaintext_password_is_refused_and_not_shown() {
+    let text = "[[user]]\nname = \"a\"\npassword = \"pencil\"";
+    let error = parse(text, &[]).unwrap_err().to_string();
+    assert_eq!(
+        error.lines().next().unwrap(),
+        "callgate.toml:3:12: password of the user \"a\": it is not a SCRAM line: plaintext passwords are not accepted; \
+         run `callgate passwd` and paste what it prints"
+    );
+    for text in [
+        text,
+        "[[user]]\nname = \"a\"\npassword = 1234567",
+        "[[user]]\npasword = \"pencil\"",
+        "[[user]]\npassword = \"pencil",
+        "password = pencil",
+    ] {
+        let error = parse(text, &[]).unwrap_err();
+        let shown = format!("{error} {error:?}");
+        assert!(!shown.contains("pencil") && !shown.contains("1234567"), "{shown}");
+    }
+}
+
+#[test]
+fn variables_override_before_the_check() {
+    let text = "[doors]\nclear = \"nonsense\"";
+    let variables =
+        [("CALLGATE_MODE", "non-secure"), ("CALLGATE_DOORS__CLEAR", "127.0.0.1:0"), ("CALLGATE_LIMITS__SESSIONS", "7")];
+    let config = parse(text, &variables).unwrap();
+    assert_eq!(config.mode, Mode::NonSecure);
+    assert_eq!(config.doors.clear.unwrap().port(), 0);
+    assert_eq!(config.limits.sessions, 7);
+    assert!(parse("", &[("CALLGATE_LENIENT_DOORS", "true")]).unwrap().lenient_doors);
+}
+
+#[test]
+fn a_wrong_variable_is_named() {
+    for (name, value, expected) in [
+        ("CALLGATE_MODE", "open", "unknown mode `open`: known are `mixed`, `non-secure`"),
+        ("CALLGATE_LENIENT_DOORS", "yes", "\"yes\" is not `true` or `false`"),
+        ("CALLGATE_LIMITS__SESSIONS", "many", "\"many\" is not a whole number"),
+        ("CALLGATE_LIMITS__SESSIONS", "0", "limits.sessions is 0: from 1 to 1000000 are allowed"),
+        ("CALLGATE_LIMITS__SESSION", "1", "no setting is called so: did you mean `CALLGATE_LIMITS__SESSIONS`?"),
+        ("CALLGATE_MOED", "mixed", "no setting is called so: did you mean `CALLGATE_MODE`?"),
+    ] {
+        assert_eq!(variable_error(name, value), format!("environment variable {name}: {expected}"));
+    }
+    assert!(variable_error("CALLGATE_USERS__X", "1").contains("no setting is called so"));
+}
+
+#[test]
+fn variables_of_others_are_left_alone() {
+    let others = [
+        ("CALLGATE_LOG", "debug"),
+        ("CALLGATE_SERVICE_HOST", "10.0.0.1"),
+        ("CALLGATE_PORT_2749_TCP", "tcp://10.0.0.1:2749"),
+        ("HOME", "/"),
+    ];
+    assert!(parse("", &others).is_ok());
+}
+
+#[test]
+fn a_file_that_is_not_there_is_named() {
+    let error = Config::load("/nonexistent/callgate.toml").unwrap_err().to_string();
+    assert!(error.starts_with("/nonexistent/callgate.toml: can't be read: "), "{error}");
+}
