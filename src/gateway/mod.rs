@@ -1,8 +1,8 @@
 //! Composition: builds every part from the settings, starts them in order, and stops them in the reverse order.
 
-//mod switches;
+mod switches;
 
-//pub use switches::connector;
+pub use switches::connector;
 
 use std::{
     io,

@@ -6,9 +6,11 @@ use super::{StartError, epoch_micros};
 use crate::{
     config::{Config, SwitchConfig, SwitchKind},
     switch::{
-        FeedConfig, HepFeed, Switch, TrackerLimits,
+        Switch,
         capture::Capture,
+        feed::{FeedConfig, HepFeed},
         replay::{Replay, Speed},
+        tracker::TrackerLimits,
     },
 };
 
