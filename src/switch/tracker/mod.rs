@@ -248,22 +248,26 @@ impl Tracker {
 
         let mut taken = Taken::Done;
         for (address, sent) in [(*source, true), (*destination, false)] {
-            let Some(Role::Device(device, name)) = self.roles.of(address, moment.now) else { continue };
             let Some(call) = self.calls.get_mut(&number) else { break };
-            let known = call.views.iter().position(|view| view.device == device || view.device == address);
+            // An address that has a part keeps it, also when its registration expires in mid-call.
+            let mut known = call.views.iter().position(|view| view.is_at(address));
             if known.is_none() {
-                if !inviting || call.views.len() >= self.limits.max_views {
-                    if may_be_early(parsed) {
-                        taken = Taken::TooEarly;
-                    }
-                    continue;
+                let Some(Role::Device(device, name)) = self.roles.of(address, moment.now) else { continue };
+                known = call.views.iter().position(|view| view.device == device);
+                if known.is_none() && inviting && call.views.len() < self.limits.max_views {
+                    let call_ref = call_ref(call.id, &self.switch, &parsed.captured, sent);
+                    self.roles.note_device(device, moment.now);
+                    known = Some(call.views.len());
+                    call.views.push(View::new(device, name, call_ref, moment, out));
                 }
-                let call_ref = call_ref(call.id, &self.switch, &parsed.captured, sent);
-                self.roles.note_device(device, moment.now);
-                call.views.push(View::new(device, name, call_ref, moment, out));
             }
-            let at = known.unwrap_or(call.views.len() - 1);
-            let Some(view) = call.views.get_mut(at) else { break };
+            let Some(view) = known.and_then(|known| call.views.get_mut(known)) else {
+                if may_be_early(parsed) {
+                    taken = Taken::TooEarly;
+                }
+                continue;
+            };
+            view.note_address(address);
             let passing = Passing { message, sdp: parsed.sdp.as_ref().map(Option::as_ref), sent };
             if view.on_message(passing, moment, &self.limits, &mut self.ids, out) == Taken::TooEarly {
                 taken = Taken::TooEarly;

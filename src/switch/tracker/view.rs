@@ -21,9 +21,14 @@ use crate::{
     },
 };
 
+/// More addresses than this a device doesn't have in one call.
+const MAX_ADDRESSES: usize = 4;
+
 #[derive(Debug)]
 pub(super) struct View {
     pub(super) device: Address,
+    /// Where its messages went from and to: its registered Contact may differ from its source.
+    addresses: Vec<Address>,
     name: DeviceName,
     call: Arc<CallRef>,
     phase: Phase,
@@ -86,6 +91,7 @@ impl View {
         };
         let mut view = Self {
             device,
+            addresses: vec![device],
             name,
             call: call.into(),
             phase: if state.is_some() { Phase::Unanswered } else { Phase::Untold },
@@ -103,6 +109,17 @@ impl View {
             view.tell(state, moment.at, out);
         }
         view
+    }
+
+    /// Whether the device was met at `address` in this call.
+    pub(super) fn is_at(&self, address: Address) -> bool {
+        self.addresses.contains(&address)
+    }
+
+    pub(super) fn note_address(&mut self, address: Address) {
+        if self.addresses.len() < MAX_ADDRESSES && !self.is_at(address) {
+            self.addresses.push(address);
+        }
     }
 
     pub(super) fn ended(&self) -> bool {
