@@ -6,4 +6,5 @@ pub mod scan;
 pub mod sdes;
 pub mod sdp;
 pub mod sip;
+mod syntax;
 pub mod tracker;

@@ -102,18 +102,6 @@ impl Roles {
         }
     }
 
-    /// Whether `address` had a call as a device.
-    pub(super) fn was_device(&self, address: Address) -> bool {
-        self.seen.get(&address).is_some_and(|seen| seen.was_device)
-    }
-
-    /// `address` was no device, after all.
-    pub(super) fn forget_device(&mut self, address: Address) {
-        if let Some(seen) = self.seen.get_mut(&address) {
-            seen.was_device = false;
-        }
-    }
-
     /// `address` proved to be a PBX.
     pub(super) fn note_pbx(&mut self, address: Address, now: Instant) {
         self.touch(address, now).pbx = true;
