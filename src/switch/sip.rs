@@ -210,9 +210,9 @@ impl End {
     fn parse(value: &str, what: &'static str) -> Result<Self, SipError> {
         let (name, uri, parameters) = name_address(value).ok_or(SipError::Header(what))?;
         let tag = parameter(parameters, "tag").unwrap_or_default();
-        let uri = uri.split([';', '?']).next().unwrap_or_default();
+        let uri = without_password(uri.split([';', '?']).next().unwrap_or_default());
         let shown = |text: &str| text.chars().filter(|c| !c.is_control()).take(MAX_ID_LEN).collect();
-        Ok(Self { party: Party { uri: shown(uri), name: shown(&name) }, tag: bounded(tag, what)?.to_owned() })
+        Ok(Self { party: Party { uri: shown(&uri), name: shown(&name) }, tag: bounded(tag, what)?.to_owned() })
     }
 }
 
@@ -287,6 +287,16 @@ fn session_description<'a>(headers: &Headers<'_>, body: &'a [u8]) -> Result<Opti
     }))
 }
 
+/// A URI may carry a password (RFC 3261, 19.1.1): nobody needs to see it.
+fn without_password(uri: &str) -> String {
+    let Some((user, host)) = uri.rsplit_once('@') else { return uri.to_owned() };
+    let mut parts = user.splitn(3, ':');
+    match (parts.next(), parts.next(), parts.next()) {
+        (Some(scheme), Some(name), Some(_)) => format!("{scheme}:{name}@{host}"),
+        _ => uri.to_owned(),
+    }
+}
+
 fn contact(entry: &str) -> Option<Contact> {
     let (_, uri, parameters) = name_address(entry)?;
     let expires = parameter(parameters, "expires").and_then(|text| text.parse().ok());
@@ -332,6 +342,12 @@ mod tests {
         let ip = "192.0.2.1".parse().unwrap();
         assert_eq!(message.contacts, [Contact { at: Some((Some(Transport::Tcp), ip, 5062)), expires: Some(60) }]);
         assert!(message.sdp.is_none());
+    }
+
+    #[test]
+    fn r20_a_password_in_a_uri_is_not_shown() {
+        let text = HEAD.replace("sip:1001@example.com", "sip:1001:hush@example.com");
+        assert_eq!(parse(&text).unwrap().from.party.uri, "sip:1001@example.com");
     }
 
     #[test]

@@ -4,6 +4,8 @@
 //! configured; a device if it is the Contact or the source of a REGISTER seen answered 2xx, until that expires; a PBX
 //! if it answered a REGISTER, stands in Record-Route, or takes part in dialogs with two or more other addresses;
 //! otherwise a device named by its address. From, To and P-Asserted-Identity never decide.
+//! A proxy that forwards the REGISTERs of others is their source too, but no device: it received them, or it registers
+//! several contacts.
 //!
 //! Memory is bounded: addresses of which nothing but a dialog is known are forgotten first, the oldest first.
 
