@@ -259,6 +259,27 @@ fn r23_keys_of_a_branch_that_loses_are_withdrawn() {
 }
 
 #[test]
+fn r23_an_update_in_a_branch_that_doesn_t_count_changes_nothing() {
+    let mut lab = lab();
+    let other = Dialog { b: "c", ..D };
+    lab.send(ANN, PBX, &D.invite(1, Some(&ann())));
+    lab.send(PBX, ANN, &D.response(183, "INVITE", true, 1, Some(&pbx())));
+    lab.said();
+    lab.send(PBX, ANN, &other.request("UPDATE", false, 1, Some(&Sdp::secure("10.0.0.8:6000", 'Q'))));
+    lab.send(ANN, PBX, &other.response(200, "UPDATE", false, 1, Some(&ann())));
+    lab.wait(Duration::from_secs(2));
+    assert_eq!(lab.said(), [""; 0]);
+}
+
+#[test]
+fn a_hold_that_is_answered_inactive_is_the_offerers_hold() {
+    let mut lab = connected();
+    lab.send(PBX, ANN, &D.request("INVITE", false, 1, Some(&pbx().with("sendonly"))));
+    lab.send(ANN, PBX, &D.response(200, "INVITE", false, 1, Some(&ann().with("inactive"))));
+    assert_eq!(lab.said(), ["ann HeldByRemote", "ann s1 sent stop Hold g1", "ann s2 received stop Hold g1"]);
+}
+
+#[test]
 fn r42b_a_lost_answer_leaves_the_key_unknown() {
     let mut lab = lab();
     lab.send(ANN, PBX, &D.invite(1, Some(&ann())));

@@ -118,10 +118,10 @@ fn whole_value(line: &[u8]) -> Option<usize> {
         if DIGEST_HEADERS.iter().any(|header| name.eq_ignore_ascii_case(header)) {
             return Some(colon + 1);
         }
-        if let Some(attribute) = after_key(name, b'a') {
-            if SECRET_ATTRIBUTES.iter().any(|secret| attribute.eq_ignore_ascii_case(secret)) {
-                return Some(colon + 1);
-            }
+        if let Some(attribute) = after_key(name, b'a')
+            && SECRET_ATTRIBUTES.iter().any(|secret| attribute.eq_ignore_ascii_case(secret))
+        {
+            return Some(colon + 1);
         }
     }
     let key = line.get(begin..).and_then(|rest| after_key(rest, b'k'))?;
@@ -159,24 +159,27 @@ fn skip_blanks(line: &[u8], at: usize) -> usize {
 /// The next `inline:`, in any case and with blanks before its colon.
 fn find_inline(line: &[u8], from: usize) -> Option<Range<usize>> {
     const WORD: &[u8] = b"inline";
-    let rest = line.get(from..)?;
-    for (i, window) in rest.windows(WORD.len()).enumerate() {
-        if window.eq_ignore_ascii_case(WORD) {
-            let start = from + i;
-            let colon = skip_blanks(line, start + WORD.len());
-            if line.get(colon) == Some(&b':') {
-                return Some(start..colon + 1);
-            }
+    let mut at = from;
+    loop {
+        let colon = at + line.get(at..)?.iter().position(|byte| *byte == b':')?;
+        let before = line.get(from..colon)?.trim_ascii_end();
+        let start = before.len().checked_sub(WORD.len());
+        if let Some(start) = start.filter(|start| before.get(*start..).is_some_and(|w| w.eq_ignore_ascii_case(WORD))) {
+            return Some(from + start..colon + 1);
         }
+        at = colon + 1;
     }
-    None
 }
 
-/// Wipes from `from` to the end of the line all that is not known to be harmless.
+/// Wipes from `from` to the end of the line all that is not known to be harmless. Takes time in proportion to the line.
 fn redact_parameters(line: &mut [u8], from: usize, keys: &mut Keys) {
     let mut at = from;
+    let mut inline = find_inline(line, at);
     while at < line.len() {
-        if let Some(found) = find_inline(line, at).filter(|found| found.start == at) {
+        if inline.as_ref().is_some_and(|found| found.start < at) {
+            inline = find_inline(line, at);
+        }
+        if let Some(found) = inline.clone().filter(|found| found.start == at) {
             let start = skip_blanks(line, found.end);
             let end = start + span(line, start, |byte| !is_delimiter(byte));
             take_key(line, start..end, keys);
@@ -189,8 +192,8 @@ fn redact_parameters(line: &mut [u8], from: usize, keys: &mut Keys) {
             continue;
         }
         // One word: a session parameter, or something unknown. An `inline:` inside it (FEC_KEY=inline:…) ends it.
-        let inline = find_inline(line, at).map_or(line.len(), |found| found.start);
-        let end = (at + span(line, at, |byte| byte != b';' && !byte.is_ascii_whitespace())).min(inline);
+        let next = inline.as_ref().map_or(line.len(), |found| found.start);
+        let end = (at + span(line, at, |byte| byte != b';' && !byte.is_ascii_whitespace())).min(next);
         if !line.get(at..end).is_some_and(is_session_parameter) {
             // The leading "-" of an optional parameter (RFC 4568, 6.3.7) is kept: it says that it may be ignored.
             let optional = usize::from(byte == b'-');

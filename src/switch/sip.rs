@@ -235,13 +235,15 @@ impl<'a> Headers<'a> {
 /// Cuts the message at the first empty line, whatever its line ends are.
 fn split(text: &[u8]) -> (&[u8], &[u8]) {
     let mut start = 0;
+    let mut begun = false;
     while let Some(feed) = text.get(start..).and_then(|rest| rest.iter().position(|byte| *byte == b'\n')) {
         let end = start + feed + 1;
+        let empty = text.get(start..end).unwrap_or_default().trim_ascii().is_empty();
         // Empty lines before the start line are allowed (RFC 3261, 7.5).
-        let line = text.get(start..end).unwrap_or_default();
-        if line.trim_ascii().is_empty() && !text.get(..start).unwrap_or_default().trim_ascii().is_empty() {
+        if empty && begun {
             return (text.get(..start).unwrap_or_default(), text.get(end..).unwrap_or_default());
         }
+        begun |= !empty;
         start = end;
     }
     (text, &[])

@@ -9,6 +9,7 @@
 //! Everything in it is bounded (R41a), and nothing is guessed (R42b).
 
 mod agree;
+mod exchange;
 mod media;
 mod registrations;
 mod roles;

@@ -83,7 +83,7 @@ impl Roles {
         // The configured name wins, whichever of the two addresses has it.
         let named = [own, address]
             .into_iter()
-            .chain(self.seen.get(&own).and_then(|seen| seen.contact))
+            .chain(self.seen.get(&own).filter(|_| registered).and_then(|seen| seen.contact))
             .find_map(|address| self.devices.get(&address).map(|name| (address, name.clone())));
         match named {
             Some((address, name)) => Some(Role::Device(address, name)),
@@ -146,13 +146,14 @@ impl Roles {
     ) {
         let until = Some(now + expires.min(MAX_EXPIRES)).filter(|_| !expires.is_zero());
         let known = self.touch(source, now);
-        if let (Some(before), Some(contact)) = (known.contact, contact) {
-            if before != contact && known.registered.is_some_and(|until| now < until) {
-                // Several contacts from one source: an edge that forwards for phones, and no phone itself.
-                (known.registered, known.pbx) = (None, true);
-                self.disown(before);
-                self.promote(source);
-            }
+        if let (Some(before), Some(contact)) = (known.contact, contact)
+            && before != contact
+            && known.registered.is_some_and(|until| now < until)
+        {
+            // Several contacts from one source: an edge that forwards for phones, and no phone itself.
+            (known.registered, known.pbx) = (None, true);
+            self.disown(before);
+            self.promote(source);
         }
         let edge = self.touch(source, now).pbx;
         if !edge {
@@ -220,10 +221,11 @@ impl Roles {
     fn touch(&mut self, address: Address, now: Instant) -> &mut Seen {
         self.clock += 1;
         self.latest = Some(now);
-        if !self.seen.contains_key(&address) && self.seen.len() >= self.max {
-            if let Some((_, oldest)) = self.order.pop_first() {
-                self.seen.remove(&oldest);
-            }
+        if !self.seen.contains_key(&address)
+            && self.seen.len() >= self.max
+            && let Some((_, oldest)) = self.order.pop_first()
+        {
+            self.seen.remove(&oldest);
         }
         let place = (Standing::Plain, self.clock);
         let seen = self.seen.entry(address).or_insert_with(|| Seen {

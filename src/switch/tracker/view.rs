@@ -5,7 +5,12 @@
 
 use std::{sync::Arc, time::Instant};
 
-use super::{Ids, Moment, TrackerLimits, agree::agree, media::Media};
+use super::{
+    Ids, Moment, TrackerLimits,
+    agree::agree,
+    exchange::{Exchange, Offer, is_challenge},
+    media::Media,
+};
 use crate::{
     model::{
         Address, CallDirection, CallRef, CallState, DeviceName, EndCause, EventBody, LineNumber, SwitchEvent, Timestamp,
@@ -45,30 +50,6 @@ enum Phase {
     Unanswered,
     Answered,
     Ended,
-}
-
-/// A request that may carry an offer, and what became of it.
-#[derive(Debug)]
-struct Exchange {
-    method: Method,
-    by_device: bool,
-    initial: bool,
-    cseq: u32,
-    branch: String,
-    offer: Option<Offer>,
-    /// An ACK's SDP that came before the offer that it answers.
-    early_answer: Option<Arc<Sdp>>,
-    answered: bool,
-    accepted: bool,
-    given_up: bool,
-    /// When an answer that wasn't seen is given up.
-    wait: Option<Instant>,
-}
-
-#[derive(Debug)]
-struct Offer {
-    by_device: bool,
-    sdp: Option<Arc<Sdp>>,
 }
 
 /// A message as one of its ends sees it.
@@ -184,16 +165,12 @@ impl View {
                 }
             }
             (Kind::Request, Method::Ack) => return self.on_ack(passing, moment, limits, ids, out),
-            (Kind::Request, Method::Cancel) => {
-                if self.phase == Phase::Unanswered {
-                    self.doom = Some((moment.now + limits.transaction, EndCause::Cancelled));
-                }
+            (Kind::Request, Method::Cancel) if self.phase == Phase::Unanswered => {
+                self.doom = Some((moment.now + limits.transaction, EndCause::Cancelled));
             }
             (Kind::Request, Method::Bye) => self.on_bye(message, moment.at, out),
-            (Kind::Response(code), Method::Bye) => {
-                if code >= 200 && !is_challenge(code) {
-                    self.on_bye(message, moment.at, out);
-                }
+            (Kind::Response(code), Method::Bye) if code >= 200 && !is_challenge(code) => {
+                self.on_bye(message, moment.at, out);
             }
             (Kind::Response(code), Method::Invite | Method::Update | Method::Prack) => {
                 return self.on_response(code, passing, moment, limits, ids, out);
@@ -208,7 +185,7 @@ impl View {
         if self.ended() {
             return;
         }
-        self.with_media(at, out, |media, events| media.end(events));
+        self.with_media(at, out, Media::end);
         if self.state.is_some() {
             self.tell(CallState::Ended(cause), at, out);
         }
@@ -230,6 +207,10 @@ impl View {
         let outgoing = self.call.direction == CallDirection::Outgoing;
         // An INVITE that comes back to its sender, or a late one, is no part of this dialog.
         if initial && (by_device != outgoing || self.phase != Phase::Unanswered) {
+            return;
+        }
+        // The early dialog of another branch of a fork (R23).
+        if !initial && !self.of_this_branch(message) {
             return;
         }
         let [of_device, of_other] = &mut self.last_cseq;
@@ -343,7 +324,7 @@ impl View {
     /// The branch of a fork that counts from here on. What another one had agreed is over (R23).
     fn choose(&mut self, tag: &str, at: Timestamp, out: &mut Vec<SwitchEvent>) {
         if self.called_tag.as_deref().is_some_and(|before| before != tag) {
-            self.with_media(at, out, |media, events| media.end(events));
+            self.with_media(at, out, Media::end);
         }
         if self.called_tag.as_deref() != Some(tag) {
             self.called_tag = Some(tag.to_owned());
@@ -380,8 +361,7 @@ impl View {
 
     fn on_bye(&mut self, message: &Message, at: Timestamp, out: &mut Vec<SwitchEvent>) {
         // The branch of a fork that lost may be hung up on its own.
-        let tags = [message.from.tag.as_str(), message.to.tag.as_str()];
-        if self.phase == Phase::Answered && self.called_tag.as_deref().is_some_and(|tag| !tags.contains(&tag)) {
+        if self.phase == Phase::Answered && !self.of_this_branch(message) {
             return;
         }
         let acknowledged = self.exchanges.iter().any(|exchange| exchange.wait.is_some());
@@ -469,9 +449,11 @@ impl View {
         let [device, other] = &mut self.holds;
         let (offerer, answerer) = if device_offered { (device, other) } else { (other, device) };
         *offerer = offer.holds();
-        // An answer to an offer that sends nothing can't tell whether it holds (RFC 3264, 6.1).
-        if offer.direction.send {
+        // To an offer that holds only an answer that receives tells something: that the answerer doesn't (RFC 3264, 6.1).
+        if !offer.holds() && offer.direction.send {
             *answerer = answer.holds();
+        } else if answer.direction.receive {
+            *answerer = false;
         }
     }
 
@@ -512,6 +494,11 @@ impl View {
         SwitchEvent { at, device: self.name.clone(), line: LineNumber::FIRST, call: self.call.clone(), body }
     }
 
+    /// Whether a request within a dialog belongs to the branch that counts, as far as that is known.
+    fn of_this_branch(&self, message: &Message) -> bool {
+        self.called_tag.as_ref().is_none_or(|tag| *tag == message.from.tag || *tag == message.to.tag)
+    }
+
     fn find(&self, by_device: bool, cseq: u32, method: Method) -> Option<usize> {
         self.exchanges.iter().position(|e| e.by_device == by_device && e.cseq == cseq && e.method == method)
     }
@@ -521,21 +508,4 @@ impl View {
         let known = if by_device { of_device } else { of_other };
         if known.is_some_and(|last| last >= message.cseq) { Taken::Done } else { Taken::TooEarly }
     }
-}
-
-impl Exchange {
-    /// Whether the other end offered, so that `device` (or not) is to answer.
-    fn awaits_answer_of(&self, device: bool) -> bool {
-        !self.answered && self.offer.as_ref().is_some_and(|offer| offer.by_device != device && self.by_device == device)
-    }
-
-    /// Whether there is an offer, now that a response with or without SDP came.
-    fn offers(&self, with_sdp: bool) -> bool {
-        self.offer.is_some() || with_sdp
-    }
-}
-
-/// The request is sent again with what was missing: credentials, or a longer session interval.
-fn is_challenge(code: u16) -> bool {
-    matches!(code, 401 | 407 | 422)
 }
