@@ -18,12 +18,12 @@ const FLOORS: &[&[&str]] = &[
     &["directory", "config", "trust"],
     &["hub"],
     &["cti"],
-    &["client", "gateway"],
+    &["gateway", "client"],
     &["cli"],
 ];
 
 /// Who may use whom on the same floor. The user stands behind the used one in [`FLOORS`], so there is no circle.
-const NEIGHBOURS: &[(&str, &str)] = &[("config", "directory"), ("trust", "config")];
+const NEIGHBOURS: &[(&str, &str)] = &[("config", "directory"), ("trust", "config"), ("client", "gateway")];
 
 /// Files and folders that take their input and the time as arguments, and return what to do.
 const PURE: &[&str] = &[
