@@ -225,7 +225,9 @@ impl Visit {
         let mut scratch = vec![0; MAX_FRAME_BEFORE_OPEN];
         socket.receive_early(decoder, &mut scratch).map_err(|_| None)?;
         loop {
-            while let Some(message) = decoder.next::<v1::ToGateway>().map_err(|error| Some(bad_frame(&error)))? {
+            while let Some(message) =
+                decoder.next_message::<v1::ToGateway>().map_err(|error| Some(bad_frame(&error)))?
+            {
                 let reply_to = message.request_id;
                 match opening.on_message(message) {
                     Next::Reply(reply) => {

@@ -45,6 +45,7 @@ struct Asked {
 }
 
 /// What to do next.
+#[expect(clippy::large_enum_variant, reason = "made and taken apart at once, a few times a connection")]
 pub(super) enum Next {
     /// Answer, and wait for the next message.
     Reply(to_app::Message),
@@ -94,13 +95,14 @@ impl Opening {
             (State::AwaitHello, Some(Message::Hello(hello))) => self.on_hello(&hello),
             (State::AwaitOpen, Some(Message::Open(open))) => self.on_open(open),
             (State::AwaitProof { exchange, asked }, Some(Message::AuthResponse(response))) => {
-                self.on_proof(exchange, asked, &response.data)
+                self.on_proof(*exchange, asked, &response.data)
             }
             (_, Some(Message::Close(_))) => refuse(ErrorCode::ClosedByApp, "closed by the app", None),
             _ => refuse(ErrorCode::OutOfOrder, "a message that is not allowed before the session is open", None),
         }
     }
 
+    #[expect(clippy::unnecessary_min_or_max, reason = "this gateway's minor version is 0 only for now")]
     fn on_hello(&mut self, hello: &v1::Hello) -> Next {
         let Some(offered) = hello.versions.iter().find(|version| version.major == VERSION.major) else {
             return refuse(ErrorCode::VersionUnsupported, "no version in common", None);
@@ -154,7 +156,7 @@ impl Opening {
         }
     }
 
-    fn on_proof(&self, mut exchange: Box<Exchange>, asked: Asked, proof: &[u8]) -> Next {
+    fn on_proof(&self, mut exchange: Exchange, asked: Asked, proof: &[u8]) -> Next {
         match exchange.step(proof) {
             Step::Proven(server_final) => self.admit(asked, Entrance::Clear, None, server_final),
             Step::Challenge(_) | Step::Failed => {

@@ -118,10 +118,10 @@ fn whole_value(line: &[u8]) -> Option<usize> {
         if DIGEST_HEADERS.iter().any(|header| name.eq_ignore_ascii_case(header)) {
             return Some(colon + 1);
         }
-        if let Some(attribute) = after_key(name, b'a') {
-            if SECRET_ATTRIBUTES.iter().any(|secret| attribute.eq_ignore_ascii_case(secret)) {
-                return Some(colon + 1);
-            }
+        if let Some(attribute) = after_key(name, b'a')
+            && SECRET_ATTRIBUTES.iter().any(|secret| attribute.eq_ignore_ascii_case(secret))
+        {
+            return Some(colon + 1);
         }
     }
     let key = line.get(begin..).and_then(|rest| after_key(rest, b'k'))?;

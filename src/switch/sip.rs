@@ -6,7 +6,7 @@
 //! - it demands CRLF twice after the head: bare LF becomes CRLF;
 //! - it fails on request URIs of schemes that it doesn't know; the URI tells us nothing, so a stand-in goes in;
 //! - it takes a body of no Content-Length as empty, and a cut one as whole: the body is taken by ourselves;
-//! - its address headers break at `<` in a quoted name: they are read by [`name_address`].
+//! - its address headers break at `<` in a quoted name: they are read by `name_address`.
 //!
 //! The text must have gone through [`super::scan::redact`] before. Nothing here panics on any input.
 

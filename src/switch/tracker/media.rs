@@ -71,10 +71,10 @@ impl Media {
         }
         for (place, agreed) in self.lines.iter_mut().zip(agreed) {
             // A line may be used again for another medium (RFC 3264, 8.2): the old streams are over.
-            if place.as_ref().is_some_and(|line| agreed.as_ref().is_none_or(|new| new.media != line.media)) {
-                if let Some(old) = place.take() {
-                    old.end(out);
-                }
+            if place.as_ref().is_some_and(|line| agreed.as_ref().is_none_or(|new| new.media != line.media))
+                && let Some(old) = place.take()
+            {
+                old.end(out);
             }
             let Some(agreed) = agreed else { continue };
             let line = place.get_or_insert_with(|| Line::new(agreed.media.clone(), ids));

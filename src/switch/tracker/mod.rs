@@ -1,6 +1,6 @@
 //! Makes calls and media streams of SIP messages.
 //!
-//! The tracker owns every call, in one [`View`] per device that has a part in it: the messages that the device sent or
+//! The tracker owns every call, in one `View` per device that has a part in it: the messages that the device sent or
 //! received. A message that a proxy passes on is seen on both its sides and falls apart into one view a side; an end
 //! that is a PBX has no view. Messages are ordered by their arrival. What answers something that wasn't seen yet waits
 //! a moment for it; a message of an unknown dialog makes nothing.

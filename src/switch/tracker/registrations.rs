@@ -89,10 +89,10 @@ impl Registrations {
             }
             return;
         }
-        if self.waiting.len() >= limits.max_registrations {
-            if let Some((_, oldest)) = self.order.pop_front() {
-                self.waiting.remove(&oldest);
-            }
+        if self.waiting.len() >= limits.max_registrations
+            && let Some((_, oldest)) = self.order.pop_front()
+        {
+            self.waiting.remove(&oldest);
         }
         self.order.push_back((now, key.clone()));
         let waiting = Waiting { hops: vec![hop], contacts: message.contacts.clone(), expires: message.expires };

@@ -146,13 +146,14 @@ impl Roles {
     ) {
         let until = Some(now + expires.min(MAX_EXPIRES)).filter(|_| !expires.is_zero());
         let known = self.touch(source, now);
-        if let (Some(before), Some(contact)) = (known.contact, contact) {
-            if before != contact && known.registered.is_some_and(|until| now < until) {
-                // Several contacts from one source: an edge that forwards for phones, and no phone itself.
-                (known.registered, known.pbx) = (None, true);
-                self.disown(before);
-                self.promote(source);
-            }
+        if let (Some(before), Some(contact)) = (known.contact, contact)
+            && before != contact
+            && known.registered.is_some_and(|until| now < until)
+        {
+            // Several contacts from one source: an edge that forwards for phones, and no phone itself.
+            (known.registered, known.pbx) = (None, true);
+            self.disown(before);
+            self.promote(source);
         }
         let edge = self.touch(source, now).pbx;
         if !edge {
@@ -220,10 +221,11 @@ impl Roles {
     fn touch(&mut self, address: Address, now: Instant) -> &mut Seen {
         self.clock += 1;
         self.latest = Some(now);
-        if !self.seen.contains_key(&address) && self.seen.len() >= self.max {
-            if let Some((_, oldest)) = self.order.pop_first() {
-                self.seen.remove(&oldest);
-            }
+        if !self.seen.contains_key(&address)
+            && self.seen.len() >= self.max
+            && let Some((_, oldest)) = self.order.pop_first()
+        {
+            self.seen.remove(&oldest);
         }
         let place = (Standing::Plain, self.clock);
         let seen = self.seen.entry(address).or_insert_with(|| Seen {

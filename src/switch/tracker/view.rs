@@ -184,16 +184,12 @@ impl View {
                 }
             }
             (Kind::Request, Method::Ack) => return self.on_ack(passing, moment, limits, ids, out),
-            (Kind::Request, Method::Cancel) => {
-                if self.phase == Phase::Unanswered {
-                    self.doom = Some((moment.now + limits.transaction, EndCause::Cancelled));
-                }
+            (Kind::Request, Method::Cancel) if self.phase == Phase::Unanswered => {
+                self.doom = Some((moment.now + limits.transaction, EndCause::Cancelled));
             }
             (Kind::Request, Method::Bye) => self.on_bye(message, moment.at, out),
-            (Kind::Response(code), Method::Bye) => {
-                if code >= 200 && !is_challenge(code) {
-                    self.on_bye(message, moment.at, out);
-                }
+            (Kind::Response(code), Method::Bye) if code >= 200 && !is_challenge(code) => {
+                self.on_bye(message, moment.at, out);
             }
             (Kind::Response(code), Method::Invite | Method::Update | Method::Prack) => {
                 return self.on_response(code, passing, moment, limits, ids, out);
@@ -208,7 +204,7 @@ impl View {
         if self.ended() {
             return;
         }
-        self.with_media(at, out, |media, events| media.end(events));
+        self.with_media(at, out, Media::end);
         if self.state.is_some() {
             self.tell(CallState::Ended(cause), at, out);
         }
@@ -343,7 +339,7 @@ impl View {
     /// The branch of a fork that counts from here on. What another one had agreed is over (R23).
     fn choose(&mut self, tag: &str, at: Timestamp, out: &mut Vec<SwitchEvent>) {
         if self.called_tag.as_deref().is_some_and(|before| before != tag) {
-            self.with_media(at, out, |media, events| media.end(events));
+            self.with_media(at, out, Media::end);
         }
         if self.called_tag.as_deref() != Some(tag) {
             self.called_tag = Some(tag.to_owned());
