@@ -80,6 +80,8 @@ pub(super) struct Refused {
     pub(super) user: Option<String>,
     /// Whether it answers an `OpenRequest`.
     pub(super) as_result: bool,
+    /// The number of the request that it answers; 0 if it answers none.
+    pub(super) reply_to: u64,
 }
 
 impl Opening {
@@ -91,7 +93,8 @@ impl Opening {
     /// Takes a message of the app.
     pub(super) fn on_message(&mut self, message: ToGateway) -> Next {
         use to_gateway::Message;
-        match (std::mem::replace(&mut self.state, State::Done), message.message) {
+        let reply_to = message.request_id;
+        let next = match (std::mem::replace(&mut self.state, State::Done), message.message) {
             (State::AwaitHello, Some(Message::Hello(hello))) => self.on_hello(&hello),
             (State::AwaitOpen, Some(Message::Open(open))) => self.on_open(open),
             (State::AwaitProof { exchange, asked }, Some(Message::AuthResponse(response))) => {
@@ -99,6 +102,10 @@ impl Opening {
             }
             (_, Some(Message::Close(_))) => refuse(ErrorCode::ClosedByApp, "closed by the app", None),
             _ => refuse(ErrorCode::OutOfOrder, "a message that is not allowed before the session is open", None),
+        };
+        match next {
+            Next::Refuse(refused) => Next::Refuse(Refused { reply_to, ..refused }),
+            next => next,
         }
     }
 
@@ -188,7 +195,7 @@ impl Opening {
         match (admit(&admission), user) {
             (Verdict::Refuse(code, rule), _) => {
                 let cause = if user.is_none() { "the user is not in the directory" } else { "refused by policy" };
-                Next::Refuse(Refused { code, rule, cause, user: Some(asked.user), as_result: true })
+                Next::Refuse(Refused { code, rule, cause, user: Some(asked.user), as_result: true, reply_to: 0 })
             }
             (Verdict::Admit(_), None) => {
                 refuse_open(ErrorCode::AuthenticationFailed, "the user is not in the directory", asked.user)
@@ -216,7 +223,7 @@ fn agreed_heartbeat(range: Heartbeat, wish: u32) -> u32 {
 
 fn refuse(code: ErrorCode, cause: &'static str, user: Option<String>) -> Next {
     let rule = Rule(callgate_wire::lookup(code).rule);
-    Next::Refuse(Refused { code, rule, cause, as_result: user.is_some(), user })
+    Next::Refuse(Refused { code, rule, cause, as_result: user.is_some(), user, reply_to: 0 })
 }
 
 fn refuse_open(code: ErrorCode, cause: &'static str, user: String) -> Next {
