@@ -5,7 +5,7 @@
 mod common;
 
 use callgate::model::{CallState, StopCause};
-use callgate_wire::v1::{self, ErrorCode, Indicator, UnavailableReason, event, to_app, to_gateway::Message};
+use callgate_wire::v1::{self, ErrorCode, Indicator, UnavailableReason, to_app, to_gateway::Message};
 use common::{
     ALL_THREE, PASSWORD, TestGateway, TestUser,
     leaks::{self, find_key},

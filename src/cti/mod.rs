@@ -1,6 +1,6 @@
 //! Northbound: the doors that apps come in by, and the workers that their sessions live on.
 //!
-//! A door accepts, shakes hands and runs [`opening`](mod@opening) on the runtime's threads. An open session moves to a
+//! A door accepts, shakes hands and runs `opening` on the runtime's threads. An open session moves to a
 //! worker: one thread that owns the sockets of its sessions, judges each event by [`crate::policy`], writes the record
 //! and sends. The state machines of opening and of an open session are pure; the shells around them own the sockets.
 

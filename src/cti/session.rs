@@ -46,6 +46,7 @@ pub(super) struct Classes(u8);
 
 /// What the worker is to do.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "made and taken apart at once, and not for events")]
 pub(super) enum Action {
     /// Send this; the number is that of the request that it answers.
     Send(u64, to_app::Message),

@@ -154,7 +154,7 @@ impl Sessions {
     /// Takes the requests that have arrived whole.
     pub(super) fn on_buffered(&mut self, key: SessionKey) {
         while let Some(live) = self.live(key) {
-            match live.decoder.next::<v1::ToGateway>() {
+            match live.decoder.next_message::<v1::ToGateway>() {
                 Ok(None) => return,
                 Ok(Some(message)) => {
                     if let Some(action) = live.session.on_message(message) {
