@@ -103,7 +103,7 @@ impl Gateway {
             lenient_doors: config.lenient_doors,
             heartbeat: config.heartbeat,
             limits: config.limits,
-            directory: Arc::new(config.directory),
+            directory: config.directory,
         });
         let devices = settings.directory.devices().map(|device| device.name.clone());
         let hub = Hub::new(devices, MAX_DISCOVERED);
