@@ -114,8 +114,12 @@ fn a_registered_device_is_one_by_contact_and_by_source_until_it_expires() {
     lab.send(PROXY, nat, &dialog("in").invite(1, Some(&bob())));
     lab.send("192.168.1.7:5060", PROXY, &dialog("in").response(180, "INVITE", true, 1, None));
     assert_eq!(lab.said(), ["desk Offered", "desk Alerting"]);
+    lab.send("192.168.1.7:5060", PROXY, &dialog("in").ok(1, Some(&ann())));
     lab.wait(Duration::from_secs(601));
     lab.said();
+    // Its calls go on; the next one is of a device that nothing is known of.
+    lab.send("192.168.1.7:5060", PROXY, &dialog("in").request("BYE", false, 1, None));
+    assert_eq!(lab.said().last().unwrap(), "desk Ended(Hangup)");
     lab.send(PROXY, nat, &dialog("later").invite(1, Some(&bob())));
     assert_eq!(lab.said(), ["198.51.100.7:40000 Offered"]);
 }
@@ -143,4 +147,52 @@ fn r42b_an_answer_to_no_registration_registers_nobody() {
     lab.send(PROXY, ANN, &registered(ANN, 600));
     assert_eq!(lab.feed.pbxes(), []);
     assert_eq!(lab.feed.devices().count(), 0);
+}
+
+#[test]
+fn messages_over_a_proxy_may_change_places_and_come_twice() {
+    let call = [
+        (ANN, PROXY, D.invite(1, None)),
+        (PROXY, BOB, D.invite(1, None)),
+        (BOB, PROXY, D.response(180, "INVITE", true, 1, None)),
+        (PROXY, ANN, D.response(180, "INVITE", true, 1, None)),
+        (BOB, PROXY, D.ok(1, Some(&bob()))),
+        (PROXY, ANN, D.ok(1, Some(&bob()))),
+        (ANN, PROXY, D.request("ACK", true, 1, Some(&ann()))),
+        (PROXY, BOB, D.request("ACK", true, 1, Some(&ann()))),
+        (BOB, PROXY, D.request("INVITE", false, 1, Some(&bob().with("sendonly")))),
+        (PROXY, ANN, D.request("INVITE", false, 1, Some(&bob().with("sendonly")))),
+        (ANN, PROXY, D.response(200, "INVITE", false, 1, Some(&ann().with("recvonly")))),
+        (PROXY, BOB, D.response(200, "INVITE", false, 1, Some(&ann().with("recvonly")))),
+        (BOB, PROXY, D.request("BYE", false, 2, None)),
+        (PROXY, ANN, D.request("BYE", false, 2, None)),
+    ];
+    let run = |order: &[usize]| {
+        let mut lab = Lab::new(&[PROXY], &["ann=10.0.0.2:5060", "bob=10.0.0.3:5060"]);
+        for i in order {
+            let (from, to, text) = &call[*i];
+            lab.send(from, to, text);
+        }
+        lab.wait(Duration::from_secs(2));
+        let mut said: Vec<_> = lab.said().iter().map(|line| without_stream(line)).collect();
+        // Each device's own order counts.
+        said.sort_by_key(|line| line.starts_with("bob"));
+        said
+    };
+    let straight: Vec<usize> = (0..call.len()).collect();
+    let expected = run(&straight);
+    assert_eq!(expected.len(), 20, "{expected:#?}");
+    assert!(expected.contains(&"ann HeldByRemote".to_owned()) && expected.contains(&"bob Held".to_owned()));
+    let twice: Vec<usize> = straight.iter().flat_map(|i| [*i, *i]).collect();
+    assert_eq!(run(&twice), expected);
+    // Who hangs up before an answer comes is not told of it.
+    for i in (1..call.len()).filter(|i| *i != 12) {
+        let mut swapped = straight.clone();
+        swapped.swap(i - 1, i);
+        assert_eq!(run(&swapped), expected, "{} and {i} swapped", i - 1);
+    }
+}
+
+fn without_stream(line: &str) -> String {
+    line.split(' ').filter(|word| !(word.len() == 2 && word.starts_with('s'))).collect::<Vec<_>>().join(" ")
 }

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use callgate::{
+    client::ClientError,
     config::ConfigError,
     trust::{LedgerError, TrustError},
 };
@@ -33,6 +34,7 @@ fn is_input(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {
         cause.is::<ConfigError>()
             || cause.is::<Unusable>()
+            || cause.downcast_ref::<ClientError>().is_some_and(ClientError::is_input)
             || cause.downcast_ref::<TrustError>().is_some_and(TrustError::is_input)
             || cause.downcast_ref::<LedgerError>().is_some_and(|error| !matches!(error, LedgerError::Unwritable { .. }))
     })

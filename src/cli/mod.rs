@@ -1,6 +1,8 @@
 //! Commands: each reads its arguments, calls the library, and says in plain words what it did.
 
 mod cert;
+mod decrypt;
+mod demo;
 mod exit;
 mod explain;
 mod init;
@@ -11,15 +13,19 @@ mod serve;
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::{CommandFactory, Parser, Subcommand};
+use tokio::runtime::{Builder, Runtime};
 
 /// The folder that `init` makes and the other commands work in, unless they are told.
 const FOLDER: &str = "callgate";
 
 const EXAMPLES: &str = "\
+See it work:
+  callgate demo                                        # a recorded real call, from signalling to decrypted voices
+
 A first start:
   callgate init                                        # a CA, the gateway's certificate and a first config
   callgate cert issue --user recorder --instance 1     # an app's certificate
-  callgate serve --config callgate/callgate.toml --check
+  callgate serve --config callgate/callgate.toml
 
 Exit codes: 0 done, 1 failed, 2 wrong arguments or input that can't be used.";
 
@@ -28,7 +34,7 @@ Exit codes: 0 done, 1 failed, 2 wrong arguments or input that can't be used.";
 #[command(name = "callgate", version, after_help = EXAMPLES, disable_help_subcommand = true)]
 struct Arguments {
     /// What is logged on standard error: error, warn, info, debug, trace, or a filter such as
-    /// `info,callgate::cti=debug` [default: info, or the variable CALLGATE_LOG]
+    /// `info,callgate::cti=debug` [default: the variable CALLGATE_LOG, or info for serve and warn for the others]
     #[arg(long, global = true, value_name = "FILTER")]
     log_level: Option<String>,
 
@@ -42,6 +48,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    Demo(demo::Demo),
+    Decrypt(decrypt::Decrypt),
     Init(init::Init),
     Serve(serve::Serve),
     Passwd(passwd::Passwd),
@@ -56,7 +64,10 @@ pub(crate) fn run() -> ExitCode {
     let Some(command) = arguments.command else {
         return exit::code(help());
     };
-    let done = logs::start(arguments.log_level.as_deref(), arguments.log_json).and_then(|()| match command {
+    let default = command.log_level();
+    let done = logs::start(arguments.log_level.as_deref(), default, arguments.log_json).and_then(|()| match command {
+        Command::Demo(command) => command.run(),
+        Command::Decrypt(command) => command.run(),
         Command::Init(command) => command.run(),
         Command::Serve(command) => command.run(),
         Command::Passwd(command) => command.run(),
@@ -64,6 +75,22 @@ pub(crate) fn run() -> ExitCode {
         Command::Explain(command) => command.run(),
     });
     exit::code(done)
+}
+
+impl Command {
+    /// What is logged unless somebody says otherwise: all that an operator needs of a gateway that runs, and only what
+    /// went wrong where a person reads the command's own words.
+    fn log_level(&self) -> &'static str {
+        match self {
+            Self::Serve(_) => "info",
+            _ => "warn",
+        }
+    }
+}
+
+/// The threads that doors, hub and clients run on.
+fn runtime() -> anyhow::Result<Runtime> {
+    Ok(Builder::new_multi_thread().enable_all().build()?)
 }
 
 fn help() -> anyhow::Result<()> {

@@ -5,13 +5,18 @@ use std::{fs::File, path::PathBuf, sync::Arc};
 use anyhow::{Context, Result};
 use callgate::{
     config::{Config, SwitchKind},
+    gateway::{Gateway, connector},
     trust::{Ledger, server_config},
 };
 
-use super::exit::Unusable;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::{error, info};
+
+use super::{exit::Unusable, runtime};
 
 const EXAMPLES: &str = "\
 Examples:
+  callgate serve --config callgate/callgate.toml
   callgate serve --config callgate/callgate.toml --check
   CALLGATE_DOORS__CLEAR=closed callgate serve --config callgate/callgate.toml --check
 
@@ -26,17 +31,39 @@ pub(super) struct Serve {
     config: PathBuf,
 
     /// Check the config and all files that it names, and open no door
-    #[arg(long, required = true)]
+    #[arg(long)]
     check: bool,
 }
 
 impl Serve {
     pub(super) fn run(self) -> Result<()> {
         let config = Config::load(&self.config)?;
-        // MERGE: without `--check` (then no longer `required`) this calls `callgate::gateway::serve(config)`.
-        debug_assert!(self.check, "clap requires it");
-        check(&config, &self.config)
+        if self.check { check(&config, &self.config) } else { runtime()?.block_on(serve(config)) }
     }
+}
+
+/// Runs until the process is told to stop.
+async fn serve(config: Config) -> Result<()> {
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let switches = config.switches.iter().map(|switch| connector(switch, &config)).collect::<Result<Vec<_>, _>>()?;
+    let mut gateway = Gateway::start(config).await?;
+    for switch in switches {
+        gateway.attach(switch);
+    }
+    loop {
+        tokio::select! {
+            _ = interrupt.recv() => break,
+            _ = terminate.recv() => break,
+            // A switch that has come to its end leaves the others, and the sessions, as they are.
+            Some((switch, ended)) = gateway.switch_ended() => match ended {
+                Ok(()) => info!(%switch, "the switch has nothing more to report"),
+                Err(error) => error!(%switch, %error, "the switch can't go on"),
+            },
+        }
+    }
+    info!("stopping");
+    gateway.stop().await;
+    Ok(())
 }
 
 #[expect(clippy::print_stdout, reason = "the command's answer")]

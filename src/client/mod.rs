@@ -1,3 +1,13 @@
-//! The commands that are clients.
+//! The commands that are clients: they use a gateway as third parties would, through the SDK.
+//!
+//! Nothing here prints: what a person or a script is shown is the command line's matter.
 
+mod app;
+pub mod decrypt;
+pub mod demo;
+mod error;
 pub mod media;
+mod rig;
+mod voices;
+
+pub use error::ClientError;

@@ -80,6 +80,9 @@ impl Exchange {
 
     /// Takes a message of the app.
     pub(super) fn step(&mut self, message: &[u8]) -> Step {
+        if !is_well_formed(message) {
+            return Step::Failed;
+        }
         let mut reply = Vec::new();
         match self.0.step(Some(message), &mut reply) {
             Err(_) => Step::Failed,
@@ -137,7 +140,56 @@ impl SessionCallback for Lookup {
     }
 }
 
+/// Whether a message is attributes with values (RFC 5802, section 7), after a GS2 header if it is the first. The library
+/// panics on attributes that are shorter.
+fn is_well_formed(message: &[u8]) -> bool {
+    let is_attribute = |part: &&[u8]| part.get(1) == Some(&b'=');
+    let mut parts = message.split(|byte| *byte == b',').peekable();
+    if parts.next_if(|first| matches!(*first, b"n" | b"y")).is_some() {
+        // The identity to act as may be left out.
+        let _ = parts.next_if(|identity| identity.is_empty());
+    }
+    let mut parts = parts.peekable();
+    parts.peek().is_some() && parts.all(|part| is_attribute(&part))
+}
+
 /// A user name as SCRAM writes it (RFC 5802, 5.1), as it is.
 fn unescaped(name: &str) -> String {
     name.replace("=2C", ",").replace("=3D", "=")
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn exchange() -> Exchange {
+        let directory = Arc::new(Directory::default());
+        let decoy = Decoy::new(&directory).unwrap();
+        Exchange::new(directory, decoy, "user").unwrap()
+    }
+
+    #[test]
+    fn messages_that_the_library_panics_on_are_refused() {
+        for first in ["", ",", "n", "n,", "n,,", "n,,n", "n,x,n=user,r=abc", "n,,n=user,r", "y,,,", "p=", "n,,n=user"] {
+            assert!(matches!(exchange().step(first.as_bytes()), Step::Failed), "{first}");
+        }
+        for last in ["", "c", "c=biws,r", "c=biws,,p=", "c=biws,r=abc,p", "p=", "c=!,r=!,p=!"] {
+            let mut exchange = exchange();
+            assert!(matches!(exchange.step(b"n,,n=user,r=abc"), Step::Challenge(_)));
+            assert!(matches!(exchange.step(last.as_bytes()), Step::Failed), "{last}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_message_is_a_panic_or_a_proof(first in "[nyp=,acmrv!A-z]{0,40}", last in "[cnrpv=,A-z]{0,60}") {
+            let mut fresh = exchange();
+            prop_assert!(!matches!(fresh.step(first.as_bytes()), Step::Proven(_)));
+            let mut begun = exchange();
+            begun.step(b"n,,n=user,r=abc");
+            prop_assert!(matches!(begun.step(last.as_bytes()), Step::Failed));
+        }
+    }
 }

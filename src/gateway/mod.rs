@@ -191,6 +191,13 @@ impl Gateway {
         }
     }
 
+    /// Waits until the hub has taken every event that the switches have reported. A request that a session makes after it
+    /// is answered behind them.
+    pub async fn flush(&self) {
+        // All places of the queue are free at once only when it is empty; it is closed only when the hub is gone.
+        let _ = self.events.reserve_many(EVENT_QUEUE).await;
+    }
+
     /// Stops: no new connection, then every session is told and closed, then the rest.
     pub async fn stop(mut self) {
         self.stop.cancel();

@@ -85,11 +85,8 @@ pub struct Packet {
 pub fn parse(datagram: &mut [u8], password: Option<&Secret>) -> Result<Packet, HepError> {
     let packet = read(datagram, password);
     let keep = packet.as_ref().map_or(0..0, |packet| packet.payload.clone());
-    for (i, byte) in datagram.iter_mut().enumerate() {
-        if !keep.contains(&i) {
-            *byte = 0;
-        }
-    }
+    datagram.get_mut(..keep.start).unwrap_or_default().fill(0);
+    datagram.get_mut(keep.end..).unwrap_or_default().fill(0);
     packet
 }
 

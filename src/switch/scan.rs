@@ -74,10 +74,16 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 pub fn redact(message: &mut [u8]) -> Keys {
     let mut keys = Keys::default();
     let mut start = 0;
+    let mut after_key = false;
     while start < message.len() {
         let end = logical_line_end(message, start);
         if let Some(line) = message.get_mut(start..end) {
-            redact_line(line, &mut keys);
+            // The rest of a key that a line end cut in two.
+            if after_key && is_rest_of_key(line) {
+                wipe(line, 0..line.len());
+            } else {
+                after_key = redact_line(line, &mut keys);
+            }
         }
         start = end;
     }
@@ -97,16 +103,28 @@ fn logical_line_end(message: &[u8], start: usize) -> usize {
     }
 }
 
-fn redact_line(line: &mut [u8], keys: &mut Keys) {
+/// Returns whether the line held a key.
+fn redact_line(line: &mut [u8], keys: &mut Keys) -> bool {
     if let Some(from) = whole_value(line) {
         wipe(line, from..line.len());
-        return;
+        return false;
     }
     // A crypto line is judged from its key parameters on, so that a key behind a misspelt `inline:` is wiped too.
     let from = crypto_parameters(line).or_else(|| find_inline(line, 0).map(|found| found.start));
     if let Some(from) = from {
         redact_parameters(line, from, keys);
     }
+    from.is_some()
+}
+
+/// Whether a line is base64 up to its end, its blank or its `|`, and no line of SDP.
+fn is_rest_of_key(line: &[u8]) -> bool {
+    let line = line.trim_ascii();
+    let word =
+        line.split(|byte| *byte == b'|' || *byte == b';' || byte.is_ascii_whitespace()).next().unwrap_or_default();
+    line.get(1) != Some(&b'=')
+        && !word.is_empty()
+        && word.iter().all(|byte| byte.is_ascii_alphanumeric() || b"+/=".contains(byte))
 }
 
 /// Where the value begins that must be wiped as a whole, if the line is of that kind.
@@ -159,24 +177,27 @@ fn skip_blanks(line: &[u8], at: usize) -> usize {
 /// The next `inline:`, in any case and with blanks before its colon.
 fn find_inline(line: &[u8], from: usize) -> Option<Range<usize>> {
     const WORD: &[u8] = b"inline";
-    let rest = line.get(from..)?;
-    for (i, window) in rest.windows(WORD.len()).enumerate() {
-        if window.eq_ignore_ascii_case(WORD) {
-            let start = from + i;
-            let colon = skip_blanks(line, start + WORD.len());
-            if line.get(colon) == Some(&b':') {
-                return Some(start..colon + 1);
-            }
+    let mut at = from;
+    loop {
+        let colon = at + line.get(at..)?.iter().position(|byte| *byte == b':')?;
+        let before = line.get(from..colon)?.trim_ascii_end();
+        let start = before.len().checked_sub(WORD.len());
+        if let Some(start) = start.filter(|start| before.get(*start..).is_some_and(|w| w.eq_ignore_ascii_case(WORD))) {
+            return Some(from + start..colon + 1);
         }
+        at = colon + 1;
     }
-    None
 }
 
-/// Wipes from `from` to the end of the line all that is not known to be harmless.
+/// Wipes from `from` to the end of the line all that is not known to be harmless. Takes time in proportion to the line.
 fn redact_parameters(line: &mut [u8], from: usize, keys: &mut Keys) {
     let mut at = from;
+    let mut inline = find_inline(line, at);
     while at < line.len() {
-        if let Some(found) = find_inline(line, at).filter(|found| found.start == at) {
+        if inline.as_ref().is_some_and(|found| found.start < at) {
+            inline = find_inline(line, at);
+        }
+        if let Some(found) = inline.clone().filter(|found| found.start == at) {
             let start = skip_blanks(line, found.end);
             let end = start + span(line, start, |byte| !is_delimiter(byte));
             take_key(line, start..end, keys);
@@ -189,8 +210,8 @@ fn redact_parameters(line: &mut [u8], from: usize, keys: &mut Keys) {
             continue;
         }
         // One word: a session parameter, or something unknown. An `inline:` inside it (FEC_KEY=inline:…) ends it.
-        let inline = find_inline(line, at).map_or(line.len(), |found| found.start);
-        let end = (at + span(line, at, |byte| byte != b';' && !byte.is_ascii_whitespace())).min(inline);
+        let next = inline.as_ref().map_or(line.len(), |found| found.start);
+        let end = (at + span(line, at, |byte| byte != b';' && !byte.is_ascii_whitespace())).min(next);
         if !line.get(at..end).is_some_and(is_session_parameter) {
             // The leading "-" of an optional parameter (RFC 4568, 6.3.7) is kept: it says that it may be ignored.
             let optional = usize::from(byte == b'-');
@@ -325,6 +346,8 @@ mod tests {
             format!("a=crypto:1 S inline:\r\n {KEY}\r\n"),
             format!("a=crypto:1 S inline:AAAA {KEY}\n"),
             format!("a=crypto:1 S inline:AAAA\r\n\t{KEY}\r\n"),
+            format!("a=crypto:1 S inline:AAAA\r\n{KEY}|2^20\r\n"),
+            format!("a=crypto:1 S inline:AAAA\nBBBB\n{KEY}\n"),
             format!("a=crypto:1 S inline:AAAA|{KEY}\n"),
             format!("a=crypto:1 S inlin:{KEY}\n"),
             format!("A = Crypto : 1 S {KEY}\n"),

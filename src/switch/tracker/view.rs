@@ -5,7 +5,12 @@
 
 use std::{sync::Arc, time::Instant};
 
-use super::{Ids, Moment, TrackerLimits, agree::agree, media::Media};
+use super::{
+    Ids, Moment, TrackerLimits,
+    agree::agree,
+    exchange::{Exchange, Offer, is_challenge},
+    media::Media,
+};
 use crate::{
     model::{
         Address, CallDirection, CallRef, CallState, DeviceName, EndCause, EventBody, LineNumber, SwitchEvent, Timestamp,
@@ -16,9 +21,14 @@ use crate::{
     },
 };
 
+/// More addresses than this a device doesn't have in one call.
+const MAX_ADDRESSES: usize = 4;
+
 #[derive(Debug)]
 pub(super) struct View {
     pub(super) device: Address,
+    /// Where its messages went from and to: its registered Contact may differ from its source.
+    addresses: Vec<Address>,
     name: DeviceName,
     call: Arc<CallRef>,
     phase: Phase,
@@ -45,30 +55,6 @@ enum Phase {
     Unanswered,
     Answered,
     Ended,
-}
-
-/// A request that may carry an offer, and what became of it.
-#[derive(Debug)]
-struct Exchange {
-    method: Method,
-    by_device: bool,
-    initial: bool,
-    cseq: u32,
-    branch: String,
-    offer: Option<Offer>,
-    /// An ACK's SDP that came before the offer that it answers.
-    early_answer: Option<Arc<Sdp>>,
-    answered: bool,
-    accepted: bool,
-    given_up: bool,
-    /// When an answer that wasn't seen is given up.
-    wait: Option<Instant>,
-}
-
-#[derive(Debug)]
-struct Offer {
-    by_device: bool,
-    sdp: Option<Arc<Sdp>>,
 }
 
 /// A message as one of its ends sees it.
@@ -105,6 +91,7 @@ impl View {
         };
         let mut view = Self {
             device,
+            addresses: vec![device],
             name,
             call: call.into(),
             phase: if state.is_some() { Phase::Unanswered } else { Phase::Untold },
@@ -122,6 +109,17 @@ impl View {
             view.tell(state, moment.at, out);
         }
         view
+    }
+
+    /// Whether the device was met at `address` in this call.
+    pub(super) fn is_at(&self, address: Address) -> bool {
+        self.addresses.contains(&address)
+    }
+
+    pub(super) fn note_address(&mut self, address: Address) {
+        if self.addresses.len() < MAX_ADDRESSES && !self.is_at(address) {
+            self.addresses.push(address);
+        }
     }
 
     pub(super) fn ended(&self) -> bool {
@@ -228,6 +226,10 @@ impl View {
         if initial && (by_device != outgoing || self.phase != Phase::Unanswered) {
             return;
         }
+        // The early dialog of another branch of a fork (R23).
+        if !initial && !self.of_this_branch(message) {
+            return;
+        }
         let [of_device, of_other] = &mut self.last_cseq;
         let last = if by_device { of_device } else { of_other };
         if last.is_some_and(|last| last >= message.cseq) {
@@ -236,6 +238,8 @@ impl View {
         *last = Some(message.cseq);
         if initial {
             self.doom = None;
+            // A challenged INVITE is replaced by the one that answers the challenge.
+            self.exchanges.retain(|exchange| !exchange.initial);
         } else if message.method == Method::Invite {
             // Only an answered call is invited again (RFC 3261, 14.1): an answer before this wasn't seen.
             self.exchanges.retain(|exchange| !exchange.given_up);
@@ -253,7 +257,7 @@ impl View {
             initial,
             cseq: message.cseq,
             branch: message.branch.clone(),
-            offer: passing.sdp.map(|sdp| Offer { by_device, sdp: sdp.cloned() }),
+            offer: passing.sdp.map(|sdp| Offer { by_device, tag: message.to.tag.clone(), sdp: sdp.cloned() }),
             early_answer: None,
             answered: false,
             accepted: false,
@@ -278,8 +282,11 @@ impl View {
         let Some(exchange) = self.exchanges.get_mut(i) else { return Taken::Done };
         let dialogs_first = exchange.initial && exchange.method == Method::Invite;
         let tag = &message.to.tag;
+        let another = self.phase == Phase::Answered && self.called_tag.as_ref().is_some_and(|called| called != tag);
         match code {
             ..=100 => return Taken::Done,
+            // A branch of a fork that answers after another one counts no more (R23).
+            ..=299 if dialogs_first && another => return Taken::Done,
             101..=199 => {
                 if exchange.accepted && exchange.answered {
                     return Taken::Done;
@@ -289,10 +296,7 @@ impl View {
                 }
             }
             200..=299 => {
-                let another = dialogs_first
-                    && self.phase == Phase::Answered
-                    && self.called_tag.as_ref().is_some_and(|t| t != tag);
-                if another || (exchange.accepted && exchange.answered) {
+                if exchange.accepted && exchange.answered {
                     return Taken::Done;
                 }
                 exchange.accepted = true;
@@ -367,7 +371,7 @@ impl View {
         let of_failure = !exchange.branch.is_empty() && exchange.branch == message.branch;
         if !exchange.accepted && !exchange.answered && !of_failure {
             if exchange.offer.is_none() {
-                exchange.early_answer = passing.sdp.flatten().cloned();
+                exchange.early_answer = passing.sdp.flatten().map(|sdp| (message.to.tag.clone(), sdp.clone()));
             }
             exchange.wait.get_or_insert(moment.now + limits.reorder);
         }
@@ -376,8 +380,7 @@ impl View {
 
     fn on_bye(&mut self, message: &Message, at: Timestamp, out: &mut Vec<SwitchEvent>) {
         // The branch of a fork that lost may be hung up on its own.
-        let tags = [message.from.tag.as_str(), message.to.tag.as_str()];
-        if self.phase == Phase::Answered && self.called_tag.as_deref().is_some_and(|tag| !tags.contains(&tag)) {
+        if self.phase == Phase::Answered && !self.of_this_branch(message) {
             return;
         }
         let acknowledged = self.exchanges.iter().any(|exchange| exchange.wait.is_some());
@@ -391,13 +394,18 @@ impl View {
         let Some(sdp) = passing.sdp else { return };
         let Some(offer) = exchange.offer.as_ref().filter(|offer| offer.by_device != passing.sent) else {
             if !exchange.answered {
-                exchange.offer = Some(Offer { by_device: passing.sent, sdp: sdp.cloned() });
-                if let Some(answer) = exchange.early_answer.take() {
+                let tag = &passing.message.to.tag;
+                exchange.offer = Some(Offer { by_device: passing.sent, tag: tag.clone(), sdp: sdp.cloned() });
+                if let Some((_, answer)) = exchange.early_answer.take_if(|(to, _)| to == tag) {
                     self.settle(i, Some(&answer), None, moment, ids, out);
                 }
             }
             return;
         };
+        // ACK and PRACK answer the branch that they are sent to.
+        if passing.message.kind == Kind::Request && offer.tag != passing.message.to.tag {
+            return;
+        }
         if sdp.is_none() && offer.sdp.is_none() {
             return;
         }
@@ -411,7 +419,7 @@ impl View {
     fn give_up_answer(&mut self, i: usize, moment: Moment, ids: &mut Ids, out: &mut Vec<SwitchEvent>) {
         let Some(exchange) = self.exchanges.get_mut(i) else { return };
         let invited = exchange.method == Method::Invite;
-        let early_answer = exchange.early_answer.take();
+        let early_answer = exchange.early_answer.take().map(|(_, answer)| answer);
         if invited {
             self.phase = Phase::Answered;
             self.doom = None;
@@ -465,9 +473,11 @@ impl View {
         let [device, other] = &mut self.holds;
         let (offerer, answerer) = if device_offered { (device, other) } else { (other, device) };
         *offerer = offer.holds();
-        // An answer to an offer that sends nothing can't tell whether it holds (RFC 3264, 6.1).
-        if offer.direction.send {
+        // To an offer that holds only an answer that receives tells something: that the answerer doesn't (RFC 3264, 6.1).
+        if !offer.holds() && offer.direction.send {
             *answerer = answer.holds();
+        } else if answer.direction.receive {
+            *answerer = false;
         }
     }
 
@@ -508,6 +518,11 @@ impl View {
         SwitchEvent { at, device: self.name.clone(), line: LineNumber::FIRST, call: self.call.clone(), body }
     }
 
+    /// Whether a request within a dialog belongs to the branch that counts, as far as that is known.
+    fn of_this_branch(&self, message: &Message) -> bool {
+        self.called_tag.as_ref().is_none_or(|tag| *tag == message.from.tag || *tag == message.to.tag)
+    }
+
     fn find(&self, by_device: bool, cseq: u32, method: Method) -> Option<usize> {
         self.exchanges.iter().position(|e| e.by_device == by_device && e.cseq == cseq && e.method == method)
     }
@@ -517,21 +532,4 @@ impl View {
         let known = if by_device { of_device } else { of_other };
         if known.is_some_and(|last| last >= message.cseq) { Taken::Done } else { Taken::TooEarly }
     }
-}
-
-impl Exchange {
-    /// Whether the other end offered, so that `device` (or not) is to answer.
-    fn awaits_answer_of(&self, device: bool) -> bool {
-        !self.answered && self.offer.as_ref().is_some_and(|offer| offer.by_device != device && self.by_device == device)
-    }
-
-    /// Whether there is an offer, now that a response with or without SDP came.
-    fn offers(&self, with_sdp: bool) -> bool {
-        self.offer.is_some() || with_sdp
-    }
-}
-
-/// The request is sent again with what was missing: credentials, or a longer session interval.
-fn is_challenge(code: u16) -> bool {
-    matches!(code, 401 | 407 | 422)
 }

@@ -1,0 +1,85 @@
+//! Why a client's command could not do its work.
+
+use std::{io, path::PathBuf};
+
+use callgate_sdk::client::{Closed, OpenError, PemError, RequestError};
+
+use crate::{
+    directory::{DirectoryError, ScramError},
+    gateway::StartError,
+    model::NameError,
+    switch::{SwitchError, capture::CaptureError, replay::ReplayError},
+    trust::{LedgerError, TrustError},
+};
+
+/// Why a client's command could not do its work.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ClientError {
+    /// The capture can't be read.
+    #[error(transparent)]
+    Capture(#[from] CaptureError),
+    /// The app's session ended before its work was done.
+    #[error("the session ended: {0}")]
+    Closed(String),
+    /// The gateway in this process can't be set up.
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+    /// A folder or a file can't be written.
+    #[error("{path}: can't be written: {source}")]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The gateway in this process has no ledger.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// A name is not one.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// The session doesn't open.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The app's own certificate or key is not good.
+    #[error(transparent)]
+    Pem(#[from] PemError),
+    /// The capture can't be played, or not to its end.
+    #[error(transparent)]
+    Replay(#[from] ReplayError),
+    /// A request was refused.
+    #[error(transparent)]
+    Request(#[from] RequestError),
+    /// A password's verifier can't be made.
+    #[error(transparent)]
+    Scram(#[from] ScramError),
+    /// The gateway in this process doesn't start.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// Certificates can't be made.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
+}
+
+impl ClientError {
+    /// Whether the input can't be used: unreadable, or without signalling.
+    pub fn is_input(&self) -> bool {
+        matches!(self, Self::Capture(_) | Self::Replay(_))
+    }
+
+    /// The session ended, for this reason if one is known.
+    pub(super) fn closed(closed: Option<&Closed>) -> Self {
+        Self::Closed(closed.map_or_else(|| "without a reason".into(), ToString::to_string))
+    }
+}
+
+impl From<SwitchError> for ClientError {
+    fn from(error: SwitchError) -> Self {
+        match error {
+            SwitchError::Replay(error) => Self::Replay(error),
+            other => Self::Closed(other.to_string()),
+        }
+    }
+}

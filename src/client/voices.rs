@@ -1,0 +1,135 @@
+//! A capture played through a gateway, and the voices of its streams as WAV files.
+
+use std::{
+    fs::{self, File},
+    io::BufWriter,
+    path::{Path, PathBuf},
+};
+
+use tokio::sync::mpsc;
+
+use super::{
+    ClientError,
+    app::{App, app_event},
+    media::{
+        assemble::{Assembler, Stream},
+        report::Report,
+        wav::{WavError, write_voice},
+    },
+    rig::Rig,
+};
+use crate::{
+    model::SwitchName,
+    switch::{
+        capture::{CaptureError, Packet},
+        feed::{FeedConfig, HepFeed},
+        replay::{self, Replay, Speed},
+        tracker::TrackerLimits,
+    },
+};
+
+/// How many packets may wait for the one who collects them.
+const MEDIA_QUEUE: usize = 1024;
+
+/// What became of a stream's voice.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Voice {
+    /// It stands in this file, for so many seconds.
+    Written {
+        /// The file.
+        path: PathBuf,
+        /// Its length in seconds, rounded down.
+        seconds: u64,
+    },
+    /// There is none, and this is why.
+    None(String),
+}
+
+/// A capture that was played through a gateway, as its app heard it.
+#[derive(Debug)]
+pub struct Heard {
+    /// The account of its streams.
+    pub report: Report,
+    /// What became of their voices, in the same order.
+    pub voices: Vec<Voice>,
+    /// What went wrong with the keys of a stream, each with the stream's place in the report.
+    pub troubles: Vec<(usize, String)>,
+}
+
+/// A feed's settings for a capture.
+pub(super) fn feed_config(name: &SwitchName) -> FeedConfig {
+    FeedConfig {
+        name: name.clone(),
+        pbxes: Vec::new(),
+        devices: Vec::new(),
+        password: None,
+        first_id: crate::gateway::epoch_micros(),
+        limits: TrackerLimits::default(),
+    }
+}
+
+/// Plays packets through the rig's gateway, and puts the streams together that `app` has heard of.
+///
+/// What can be read of the capture is played; the error tells why it was not all.
+pub(super) async fn play(
+    rig: &mut Rig,
+    app: App,
+    packets: impl Iterator<Item = Result<Packet, CaptureError>> + Send + 'static,
+    feed: FeedConfig,
+    speed: Speed,
+) -> Result<(Vec<Stream>, Option<ClientError>), ClientError> {
+    let (media, mut offered) = mpsc::channel(MEDIA_QUEUE);
+    let collector = tokio::spawn(async move {
+        let mut heard: Vec<replay::Heard> = Vec::new();
+        while let Some(one) = offered.recv().await {
+            heard.push(one);
+        }
+        heard
+    });
+    let name = feed.name.clone();
+    let replay = Replay::new(name, packets, HepFeed::new(feed), speed).with_media(media);
+    let played = rig.play(Box::new(replay)).await;
+    let heard = collector.await.map_err(|error| ClientError::Closed(error.to_string()))?;
+    let events = app.finish().await?;
+
+    let assemble = move || {
+        let mut assembler = Assembler::new();
+        events.iter().filter_map(app_event).for_each(|event| assembler.on_event(event));
+        heard.into_iter().for_each(|one| assembler.on_heard(one));
+        assembler.finish()
+    };
+    let streams =
+        tokio::task::spawn_blocking(assemble).await.map_err(|error| ClientError::Closed(error.to_string()))?;
+    Ok((streams, played.err().map(Into::into)))
+}
+
+/// Writes a WAV file for each stream that has a voice. The folder is made when the first one needs it.
+pub(super) fn write(streams: Vec<Stream>, folder: &Path) -> Result<Heard, ClientError> {
+    let (mut reports, mut voices, mut troubles) = (Vec::new(), Vec::new(), Vec::new());
+    for (i, stream) in streams.into_iter().enumerate() {
+        voices.push(write_one(&stream, &folder.join(stream.report.file_name(i + 1)))?);
+        troubles.extend(stream.troubles.into_iter().map(|trouble| (i, trouble)));
+        reports.push(stream.report);
+    }
+    Ok(Heard { report: Report { streams: reports }, voices, troubles })
+}
+
+fn write_one(stream: &Stream, path: &Path) -> Result<Voice, ClientError> {
+    if stream.voice.is_empty() {
+        return Ok(Voice::None("no packet of it could be read".into()));
+    }
+    let failed = |source| ClientError::File { path: path.into(), source };
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder).map_err(failed)?;
+    }
+    let file = File::create(path).map_err(failed)?;
+    match write_voice(&stream.voice, &stream.codecs, BufWriter::new(file)) {
+        Ok(written) => Ok(Voice::Written { path: path.into(), seconds: written.samples / 8000 }),
+        Err(error @ (WavError::NotDecodable { .. } | WavError::Silent | WavError::TooLong)) => {
+            // Nothing of worth is in the file.
+            let _ = fs::remove_file(path);
+            Ok(Voice::None(error.to_string()))
+        }
+        Err(error) => Err(failed(std::io::Error::other(error.to_string()))),
+    }
+}
