@@ -82,7 +82,7 @@ fn frames(c: &mut Criterion) {
         let mut decoder = FrameDecoder::new(MAX_FRAME_OPEN);
         b.iter(|| {
             decoder.extend(black_box(&encoded));
-            decoder.next::<v1::ToApp>().unwrap().unwrap()
+            decoder.next_message::<v1::ToApp>().unwrap().unwrap()
         });
     });
     group.finish();
@@ -91,7 +91,7 @@ fn frames(c: &mut Criterion) {
 fn datagrams(recording: &str) -> Vec<Vec<u8>> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(recording).join("call.pcap");
     let packets = Capture::open(&path).unwrap().map(Result::unwrap);
-    packets.filter(|packet| packet.is_hep()).map(|packet| packet.payload.clone()).collect()
+    packets.filter(callgate::switch::capture::Packet::is_hep).map(|packet| packet.payload).collect()
 }
 
 fn feed() -> HepFeed {

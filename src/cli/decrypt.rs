@@ -42,9 +42,9 @@ impl Decrypt {
             runtime()?.block_on(decrypt(&self.capture, &folder, |step| tell(json, step)))?;
         let authentic = heard.report.all_authentic();
         if json {
-            print_json(&heard)?
+            print_json(&heard)?;
         } else {
-            print(&heard)
+            print(&heard);
         }
         if let Some(error) = error {
             return Err(error.into());
