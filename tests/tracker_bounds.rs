@@ -14,7 +14,7 @@ use callgate::{
     switch::{
         feed::{FeedConfig, FeedError, HepFeed},
         hep::HepError,
-        scan::Keys,
+        scan::{Keys, redact},
         sip::Message,
         tracker::{Captured, Moment, Tracker, TrackerLimits},
     },
@@ -190,6 +190,27 @@ proptest! {
         let mut lab = Lab::new(&[], &[]);
         take(&mut lab, datagram.clone());
         take(&mut lab, hep(ANN.parse().unwrap(), PBX.parse().unwrap(), 0, &datagram));
+    }
+
+    #[test]
+    fn r20_a_key_after_inline_is_wiped_whatever_is_around_it(
+        before in prop::collection::vec(any::<u8>(), 0..60),
+        word in "[iI][nN][lL][iI][nN][eE][ \t]{0,2}:([ \t]|\r\n |\n\t){0,3}",
+        after in prop::collection::vec(any::<u8>(), 0..60),
+    ) {
+        let key = sip::key('K');
+        let text = [&before[..], word.as_bytes(), key.as_bytes(), &after].concat();
+        let mut redacted = text.clone();
+        let keys = redact(&mut redacted);
+        prop_assert_eq!(redacted.len(), text.len());
+        prop_assert!(!redacted.windows(8).any(|window| window == &key.as_bytes()[..8]));
+        prop_assert!(keys.len() <= 2 + text.len() / 7);
+        // Once is enough: a second time changes no byte that isn't filler.
+        let once = redacted.clone();
+        redact(&mut redacted);
+        let lines = |text: &[u8]| text.iter().filter(|byte| **byte == b'\n').count();
+        prop_assert_eq!(lines(&once), lines(&text));
+        prop_assert_eq!(lines(&redacted), lines(&text));
     }
 
     #[test]

@@ -280,6 +280,35 @@ fn a_hold_that_is_answered_inactive_is_the_offerers_hold() {
 }
 
 #[test]
+fn r23_a_late_offer_is_answered_only_by_what_goes_to_its_branch() {
+    let mut lab = lab();
+    let other = Dialog { b: "c", ..D };
+    lab.send(ANN, PBX, &D.invite(1, None));
+    lab.send(PBX, ANN, &D.response(183, "INVITE", true, 1, Some(&pbx())));
+    lab.send(PBX, ANN, &other.response(183, "INVITE", true, 1, Some(&Sdp::secure("10.0.0.8:6000", 'Q'))));
+    lab.send(ANN, PBX, &D.request("PRACK", true, 2, Some(&ann())));
+    assert_eq!(lab.said(), ["ann Dialing"]);
+    lab.send(ANN, PBX, &other.request("PRACK", true, 3, Some(&ann())));
+    assert_eq!(lab.said(), ["ann s1 sent open 10.0.0.8:6000 g1 A", "ann s2 received open 10.0.0.2:4000 g1 Q"]);
+}
+
+#[test]
+fn r22_a_challenge_that_was_lost_leaves_nothing_behind() {
+    let mut lab = lab();
+    lab.send(ANN, PBX, &D.invite(1, Some(&ann())));
+    lab.send(ANN, PBX, &D.invite(2, Some(&ann())));
+    // Overtaken by the INVITE that answers it.
+    lab.send(PBX, ANN, &D.response(401, "INVITE", true, 1, None));
+    lab.wait(Duration::from_secs(60));
+    lab.send(PBX, ANN, &D.ok(2, Some(&pbx())));
+    assert_eq!(lab.said().len(), 4);
+    lab.send(ANN, PBX, &D.request("INVITE", true, 3, Some(&ann().with("sendonly"))));
+    lab.send(PBX, ANN, &D.response(500, "INVITE", true, 3, None));
+    lab.wait(Duration::from_secs(60));
+    assert_eq!(lab.said(), [""; 0]);
+}
+
+#[test]
 fn r42b_a_lost_answer_leaves_the_key_unknown() {
     let mut lab = lab();
     lab.send(ANN, PBX, &D.invite(1, Some(&ann())));

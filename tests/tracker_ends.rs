@@ -114,8 +114,12 @@ fn a_registered_device_is_one_by_contact_and_by_source_until_it_expires() {
     lab.send(PROXY, nat, &dialog("in").invite(1, Some(&bob())));
     lab.send("192.168.1.7:5060", PROXY, &dialog("in").response(180, "INVITE", true, 1, None));
     assert_eq!(lab.said(), ["desk Offered", "desk Alerting"]);
+    lab.send("192.168.1.7:5060", PROXY, &dialog("in").ok(1, Some(&ann())));
     lab.wait(Duration::from_secs(601));
     lab.said();
+    // Its calls go on; the next one is of a device that nothing is known of.
+    lab.send("192.168.1.7:5060", PROXY, &dialog("in").request("BYE", false, 1, None));
+    assert_eq!(lab.said().last().unwrap(), "desk Ended(Hangup)");
     lab.send(PROXY, nat, &dialog("later").invite(1, Some(&bob())));
     assert_eq!(lab.said(), ["198.51.100.7:40000 Offered"]);
 }

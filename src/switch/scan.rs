@@ -74,10 +74,16 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 pub fn redact(message: &mut [u8]) -> Keys {
     let mut keys = Keys::default();
     let mut start = 0;
+    let mut after_key = false;
     while start < message.len() {
         let end = logical_line_end(message, start);
         if let Some(line) = message.get_mut(start..end) {
-            redact_line(line, &mut keys);
+            // The rest of a key that a line end cut in two.
+            if after_key && is_rest_of_key(line) {
+                wipe(line, 0..line.len());
+            } else {
+                after_key = redact_line(line, &mut keys);
+            }
         }
         start = end;
     }
@@ -97,16 +103,28 @@ fn logical_line_end(message: &[u8], start: usize) -> usize {
     }
 }
 
-fn redact_line(line: &mut [u8], keys: &mut Keys) {
+/// Returns whether the line held a key.
+fn redact_line(line: &mut [u8], keys: &mut Keys) -> bool {
     if let Some(from) = whole_value(line) {
         wipe(line, from..line.len());
-        return;
+        return false;
     }
     // A crypto line is judged from its key parameters on, so that a key behind a misspelt `inline:` is wiped too.
     let from = crypto_parameters(line).or_else(|| find_inline(line, 0).map(|found| found.start));
     if let Some(from) = from {
         redact_parameters(line, from, keys);
     }
+    from.is_some()
+}
+
+/// Whether a line is base64 up to its end, its blank or its `|`, and no line of SDP.
+fn is_rest_of_key(line: &[u8]) -> bool {
+    let line = line.trim_ascii();
+    let word =
+        line.split(|byte| *byte == b'|' || *byte == b';' || byte.is_ascii_whitespace()).next().unwrap_or_default();
+    line.get(1) != Some(&b'=')
+        && !word.is_empty()
+        && word.iter().all(|byte| byte.is_ascii_alphanumeric() || b"+/=".contains(byte))
 }
 
 /// Where the value begins that must be wiped as a whole, if the line is of that kind.
@@ -328,6 +346,8 @@ mod tests {
             format!("a=crypto:1 S inline:\r\n {KEY}\r\n"),
             format!("a=crypto:1 S inline:AAAA {KEY}\n"),
             format!("a=crypto:1 S inline:AAAA\r\n\t{KEY}\r\n"),
+            format!("a=crypto:1 S inline:AAAA\r\n{KEY}|2^20\r\n"),
+            format!("a=crypto:1 S inline:AAAA\nBBBB\n{KEY}\n"),
             format!("a=crypto:1 S inline:AAAA|{KEY}\n"),
             format!("a=crypto:1 S inlin:{KEY}\n"),
             format!("A = Crypto : 1 S {KEY}\n"),

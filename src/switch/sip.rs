@@ -6,7 +6,7 @@
 //! - it demands CRLF twice after the head: bare LF becomes CRLF;
 //! - it fails on request URIs of schemes that it doesn't know; the URI tells us nothing, so a stand-in goes in;
 //! - it takes a body of no Content-Length as empty, and a cut one as whole: the body is taken by ourselves;
-//! - its address headers break at `<` in a quoted name: they are read by [`name_address`].
+//! - its address headers break at `<` in a quoted name: they are read by our own `name_address`.
 //!
 //! The text must have gone through [`super::scan::redact`] before. Nothing here panics on any input.
 
@@ -17,6 +17,7 @@ use rsipstack::sip::{HasHeaders, Header, SipMessage, parse_uri, uri::Host};
 use super::{
     scan::Keys,
     sdp::{Sdp, SdpError},
+    syntax::{list, name_address, parameter, parts, split},
 };
 use crate::model::{Party, Transport};
 
@@ -209,9 +210,9 @@ impl End {
     fn parse(value: &str, what: &'static str) -> Result<Self, SipError> {
         let (name, uri, parameters) = name_address(value).ok_or(SipError::Header(what))?;
         let tag = parameter(parameters, "tag").unwrap_or_default();
-        let uri = uri.split([';', '?']).next().unwrap_or_default();
+        let uri = without_password(uri.split([';', '?']).next().unwrap_or_default());
         let shown = |text: &str| text.chars().filter(|c| !c.is_control()).take(MAX_ID_LEN).collect();
-        Ok(Self { party: Party { uri: shown(uri), name: shown(&name) }, tag: bounded(tag, what)?.to_owned() })
+        Ok(Self { party: Party { uri: shown(&uri), name: shown(&name) }, tag: bounded(tag, what)?.to_owned() })
     }
 }
 
@@ -230,23 +231,6 @@ impl<'a> Headers<'a> {
     fn contacts(&self, name: &'static str) -> Vec<Contact> {
         self.all(name).flat_map(list).filter_map(|entry| contact(&entry)).take(16).collect()
     }
-}
-
-/// Cuts the message at the first empty line, whatever its line ends are.
-fn split(text: &[u8]) -> (&[u8], &[u8]) {
-    let mut start = 0;
-    let mut begun = false;
-    while let Some(feed) = text.get(start..).and_then(|rest| rest.iter().position(|byte| *byte == b'\n')) {
-        let end = start + feed + 1;
-        let empty = text.get(start..end).unwrap_or_default().trim_ascii().is_empty();
-        // Empty lines before the start line are allowed (RFC 3261, 7.5).
-        if empty && begun {
-            return (text.get(..start).unwrap_or_default(), text.get(end..).unwrap_or_default());
-        }
-        begun |= !empty;
-        start = end;
-    }
-    (text, &[])
 }
 
 /// The head as rsipstack reads it safely: UTF-8, CRLF, no empty line, a request URI that means nothing.
@@ -303,85 +287,14 @@ fn session_description<'a>(headers: &Headers<'_>, body: &'a [u8]) -> Result<Opti
     }))
 }
 
-/// The parts between the lines `--<boundary>` (RFC 2046, 5.1).
-fn parts<'a>(body: &'a [u8], boundary: &[u8]) -> Vec<&'a [u8]> {
-    let mut parts = Vec::new();
-    let (mut begun, mut at) = (None, 0);
-    for line in body.split_inclusive(|byte| *byte == b'\n') {
-        if line.strip_prefix(b"--").is_some_and(|rest| rest.starts_with(boundary)) {
-            parts.extend(begun.and_then(|begun| body.get(begun..at)));
-            begun = Some(at + line.len());
-        }
-        at += line.len();
+/// A URI may carry a password (RFC 3261, 19.1.1): nobody needs to see it.
+fn without_password(uri: &str) -> String {
+    let Some((user, host)) = uri.rsplit_once('@') else { return uri.to_owned() };
+    let mut parts = user.splitn(3, ':');
+    match (parts.next(), parts.next(), parts.next()) {
+        (Some(scheme), Some(name), Some(_)) => format!("{scheme}:{name}@{host}"),
+        _ => uri.to_owned(),
     }
-    parts
-}
-
-/// Cuts `"name" <uri>;parameters` or `uri;parameters` (RFC 3261, 20.10) into name, URI and parameters.
-fn name_address(value: &str) -> Option<(String, &str, &str)> {
-    let value = value.trim();
-    let mut quoted = false;
-    let mut escaped = false;
-    let open = value.find(|c: char| {
-        match c {
-            _ if escaped => escaped = false,
-            '\\' if quoted => escaped = true,
-            '"' => quoted = !quoted,
-            _ => {}
-        }
-        c == '<' && !quoted
-    });
-    let Some(open) = open else {
-        // Without brackets the parameters belong to the header.
-        let (uri, parameters) = value.split_once(';').unwrap_or((value, ""));
-        return (!uri.trim().is_empty()).then(|| (String::new(), uri.trim(), parameters));
-    };
-    let (name, rest) = (value.get(..open)?.trim(), value.get(open + 1..)?);
-    let (uri, parameters) = rest.split_once('>')?;
-    let name = match name.strip_prefix('"').and_then(|name| name.strip_suffix('"')) {
-        Some(quoted) => unescape(quoted),
-        None => name.to_owned(),
-    };
-    Some((name, uri.trim(), parameters))
-}
-
-fn unescape(quoted: &str) -> String {
-    let mut plain = String::with_capacity(quoted.len());
-    let mut chars = quoted.chars();
-    while let Some(c) = chars.next() {
-        plain.extend(if c == '\\' { chars.next() } else { Some(c) });
-    }
-    plain
-}
-
-/// The value of a `;name=value`, without quotes.
-fn parameter<'a>(parameters: &'a str, name: &str) -> Option<&'a str> {
-    parameters.split(';').find_map(|parameter| {
-        let (key, value) = parameter.split_once('=')?;
-        key.trim().eq_ignore_ascii_case(name).then(|| value.trim().trim_matches('"'))
-    })
-}
-
-/// The entries of a comma-separated header; commas in quotes and brackets don't count.
-fn list(value: &str) -> Vec<String> {
-    let mut entries = vec![String::new()];
-    let (mut quoted, mut bracketed) = (false, false);
-    for c in value.chars() {
-        match c {
-            '"' => quoted = !quoted,
-            '<' if !quoted => bracketed = true,
-            '>' if !quoted => bracketed = false,
-            ',' if !quoted && !bracketed => {
-                entries.push(String::new());
-                continue;
-            }
-            _ => {}
-        }
-        if let Some(entry) = entries.last_mut() {
-            entry.push(c);
-        }
-    }
-    entries
 }
 
 fn contact(entry: &str) -> Option<Contact> {
@@ -429,6 +342,12 @@ mod tests {
         let ip = "192.0.2.1".parse().unwrap();
         assert_eq!(message.contacts, [Contact { at: Some((Some(Transport::Tcp), ip, 5062)), expires: Some(60) }]);
         assert!(message.sdp.is_none());
+    }
+
+    #[test]
+    fn r20_a_password_in_a_uri_is_not_shown() {
+        let text = HEAD.replace("sip:1001@example.com", "sip:1001:hush@example.com");
+        assert_eq!(parse(&text).unwrap().from.party.uri, "sip:1001@example.com");
     }
 
     #[test]

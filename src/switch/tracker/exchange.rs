@@ -13,8 +13,8 @@ pub(super) struct Exchange {
     pub(super) cseq: u32,
     pub(super) branch: String,
     pub(super) offer: Option<Offer>,
-    /// An ACK's SDP that came before the offer that it answers.
-    pub(super) early_answer: Option<Arc<Sdp>>,
+    /// An ACK's SDP that came before the offer that it answers, and the tag of the branch that it goes to.
+    pub(super) early_answer: Option<(String, Arc<Sdp>)>,
     pub(super) answered: bool,
     pub(super) accepted: bool,
     pub(super) given_up: bool,
@@ -25,6 +25,9 @@ pub(super) struct Exchange {
 #[derive(Debug)]
 pub(super) struct Offer {
     pub(super) by_device: bool,
+    /// The tag of the called end, in the message that carried the offer. Of a fork only that branch is answered.
+    pub(super) tag: String,
+    /// `None` if it can't be read.
     pub(super) sdp: Option<Arc<Sdp>>,
 }
 

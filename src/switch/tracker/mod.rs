@@ -1,6 +1,6 @@
 //! Makes calls and media streams of SIP messages.
 //!
-//! The tracker owns every call, in one [`View`] per device that has a part in it: the messages that the device sent or
+//! The tracker owns every call, in one view per device that has a part in it: the messages that the device sent or
 //! received. A message that a proxy passes on is seen on both its sides and falls apart into one view a side; an end
 //! that is a PBX has no view. Messages are ordered by their arrival. What answers something that wasn't seen yet waits
 //! a moment for it; a message of an unknown dialog makes nothing.
@@ -180,10 +180,10 @@ impl Tracker {
     pub fn on_message(&mut self, mut captured: Captured, moment: Moment, out: &mut Vec<SwitchEvent>) {
         let ends = (captured.source, captured.destination);
         if captured.message.method == Method::Register {
-            let registrar =
-                self.registrations.on_message(ends, &captured.message, moment, &self.limits, &mut self.roles);
-            if let Some(registrar) = registrar {
-                self.end_views_of_pbx(registrar, moment, out);
+            let known = self.roles.is_pbx(captured.source, moment.now);
+            self.registrations.on_message(ends, &captured.message, moment, &self.limits, &mut self.roles);
+            if !known {
+                self.end_views_of_pbx(captured.source, moment, out);
             }
             return;
         }
@@ -248,22 +248,26 @@ impl Tracker {
 
         let mut taken = Taken::Done;
         for (address, sent) in [(*source, true), (*destination, false)] {
-            let Some(Role::Device(device, name)) = self.roles.of(address, moment.now) else { continue };
             let Some(call) = self.calls.get_mut(&number) else { break };
-            let known = call.views.iter().position(|view| view.device == device || view.device == address);
+            // An address that has a part keeps it, also when its registration expires in mid-call.
+            let mut known = call.views.iter().position(|view| view.is_at(address));
             if known.is_none() {
-                if !inviting || call.views.len() >= self.limits.max_views {
-                    if may_be_early(parsed) {
-                        taken = Taken::TooEarly;
-                    }
-                    continue;
+                let Some(Role::Device(device, name)) = self.roles.of(address, moment.now) else { continue };
+                known = call.views.iter().position(|view| view.device == device);
+                if known.is_none() && inviting && call.views.len() < self.limits.max_views {
+                    let call_ref = call_ref(call.id, &self.switch, &parsed.captured, sent);
+                    self.roles.note_device(device, moment.now);
+                    known = Some(call.views.len());
+                    call.views.push(View::new(device, name, call_ref, moment, out));
                 }
-                let call_ref = call_ref(call.id, &self.switch, &parsed.captured, sent);
-                self.roles.note_device(device, moment.now);
-                call.views.push(View::new(device, name, call_ref, moment, out));
             }
-            let at = known.unwrap_or(call.views.len() - 1);
-            let Some(view) = call.views.get_mut(at) else { break };
+            let Some(view) = known.and_then(|known| call.views.get_mut(known)) else {
+                if may_be_early(parsed) {
+                    taken = Taken::TooEarly;
+                }
+                continue;
+            };
+            view.note_address(address);
             let passing = Passing { message, sdp: parsed.sdp.as_ref().map(Option::as_ref), sent };
             if view.on_message(passing, moment, &self.limits, &mut self.ids, out) == Taken::TooEarly {
                 taken = Taken::TooEarly;
@@ -347,24 +351,24 @@ impl Tracker {
                 call.hops.push_back(hop);
             }
         }
+        let ends = [*source, *destination];
+        let known: Vec<bool> = found.iter().chain(&ends).map(|address| self.roles.is_pbx(*address, now)).collect();
         for address in &found {
             self.roles.note_pbx(*address, now);
         }
         self.roles.note_dialog(*source, *destination, number, now);
         self.roles.note_dialog(*destination, *source, number, now);
-        found.extend([*source, *destination]);
-        for address in found {
+        for (address, _) in found.into_iter().chain(ends).zip(known).filter(|(_, known)| !known) {
             self.end_views_of_pbx(address, moment, out);
         }
     }
 
-    /// An address that was taken for a device proved to be a PBX: its calls as a device are over.
+    /// If an address that was taken for a device proved to be a PBX, its calls as a device are over.
     fn end_views_of_pbx(&mut self, address: Address, moment: Moment, out: &mut Vec<SwitchEvent>) {
-        if !self.roles.was_device(address) || !self.roles.is_pbx(address, moment.now) {
+        if !self.roles.is_pbx(address, moment.now) {
             return;
         }
-        // A walk over all calls; it happens once in the life of a PBX.
-        self.roles.forget_device(address);
+        // A walk over all calls; it happens once, when the PBX is found.
         let concerned = |call: &Call| call.views.iter().any(|view| view.device == address && !view.ended());
         let numbers: Vec<u64> =
             self.calls.iter().filter(|(_, call)| concerned(call)).map(|(number, _)| *number).collect();

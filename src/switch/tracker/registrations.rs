@@ -34,7 +34,7 @@ struct Waiting {
 }
 
 impl Registrations {
-    /// Takes a REGISTER or an answer to one. Returns the address that proved to be a registrar, and so a PBX.
+    /// Takes a REGISTER or an answer to one, and notes who is a device and who a registrar.
     pub(super) fn on_message(
         &mut self,
         (source, destination): (Address, Address),
@@ -42,23 +42,23 @@ impl Registrations {
         moment: Moment,
         limits: &TrackerLimits,
         roles: &mut Roles,
-    ) -> Option<Address> {
+    ) {
         self.forget(moment.now, limits);
         let key = (message.call_id.clone(), message.cseq);
         let code = match message.kind {
             Kind::Request => {
                 self.note(key, (source, destination), message, moment.now, limits);
-                return None;
+                return;
             }
             Kind::Response(code) => code,
         };
-        let waiting = self.waiting.get(&key)?;
+        let Some(waiting) = self.waiting.get(&key) else { return };
         if !waiting.hops.contains(&(destination, source)) {
-            return None;
+            return;
         }
         // A challenge comes from a registrar too; other refusals come from anyone.
         if !matches!(code, 200..=299 | 401 | 407 | 423) {
-            return None;
+            return;
         }
         roles.note_pbx(source, moment.now);
         let forwards = waiting.hops.iter().any(|(_, to)| *to == destination);
@@ -79,7 +79,6 @@ impl Registrations {
                 .unwrap_or(DEFAULT_EXPIRES);
             roles.note_registered(destination, bound, Duration::from_secs(expires.into()), moment.now);
         }
-        Some(source)
     }
 
     fn note(&mut self, key: Key, hop: (Address, Address), message: &Message, now: Instant, limits: &TrackerLimits) {

@@ -4,6 +4,8 @@
 //! configured; a device if it is the Contact or the source of a REGISTER seen answered 2xx, until that expires; a PBX
 //! if it answered a REGISTER, stands in Record-Route, or takes part in dialogs with two or more other addresses;
 //! otherwise a device named by its address. From, To and P-Asserted-Identity never decide.
+//! A proxy that forwards the REGISTERs of others is their source too, but no device: it received them, or it registers
+//! several contacts.
 //!
 //! Memory is bounded: addresses of which nothing but a dialog is known are forgotten first, the oldest first.
 
@@ -99,18 +101,6 @@ impl Roles {
     pub(super) fn note_device(&mut self, address: Address, now: Instant) {
         if !self.devices.contains_key(&address) {
             self.touch(address, now).was_device = true;
-        }
-    }
-
-    /// Whether `address` had a call as a device.
-    pub(super) fn was_device(&self, address: Address) -> bool {
-        self.seen.get(&address).is_some_and(|seen| seen.was_device)
-    }
-
-    /// `address` was no device, after all.
-    pub(super) fn forget_device(&mut self, address: Address) {
-        if let Some(seen) = self.seen.get_mut(&address) {
-            seen.was_device = false;
         }
     }
 

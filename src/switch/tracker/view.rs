@@ -21,9 +21,14 @@ use crate::{
     },
 };
 
+/// More addresses than this a device doesn't have in one call.
+const MAX_ADDRESSES: usize = 4;
+
 #[derive(Debug)]
 pub(super) struct View {
     pub(super) device: Address,
+    /// Where its messages went from and to: its registered Contact may differ from its source.
+    addresses: Vec<Address>,
     name: DeviceName,
     call: Arc<CallRef>,
     phase: Phase,
@@ -86,6 +91,7 @@ impl View {
         };
         let mut view = Self {
             device,
+            addresses: vec![device],
             name,
             call: call.into(),
             phase: if state.is_some() { Phase::Unanswered } else { Phase::Untold },
@@ -103,6 +109,17 @@ impl View {
             view.tell(state, moment.at, out);
         }
         view
+    }
+
+    /// Whether the device was met at `address` in this call.
+    pub(super) fn is_at(&self, address: Address) -> bool {
+        self.addresses.contains(&address)
+    }
+
+    pub(super) fn note_address(&mut self, address: Address) {
+        if self.addresses.len() < MAX_ADDRESSES && !self.is_at(address) {
+            self.addresses.push(address);
+        }
     }
 
     pub(super) fn ended(&self) -> bool {
@@ -221,6 +238,8 @@ impl View {
         *last = Some(message.cseq);
         if initial {
             self.doom = None;
+            // A challenged INVITE is replaced by the one that answers the challenge.
+            self.exchanges.retain(|exchange| !exchange.initial);
         } else if message.method == Method::Invite {
             // Only an answered call is invited again (RFC 3261, 14.1): an answer before this wasn't seen.
             self.exchanges.retain(|exchange| !exchange.given_up);
@@ -238,7 +257,7 @@ impl View {
             initial,
             cseq: message.cseq,
             branch: message.branch.clone(),
-            offer: passing.sdp.map(|sdp| Offer { by_device, sdp: sdp.cloned() }),
+            offer: passing.sdp.map(|sdp| Offer { by_device, tag: message.to.tag.clone(), sdp: sdp.cloned() }),
             early_answer: None,
             answered: false,
             accepted: false,
@@ -263,8 +282,11 @@ impl View {
         let Some(exchange) = self.exchanges.get_mut(i) else { return Taken::Done };
         let dialogs_first = exchange.initial && exchange.method == Method::Invite;
         let tag = &message.to.tag;
+        let another = self.phase == Phase::Answered && self.called_tag.as_ref().is_some_and(|called| called != tag);
         match code {
             ..=100 => return Taken::Done,
+            // A branch of a fork that answers after another one counts no more (R23).
+            ..=299 if dialogs_first && another => return Taken::Done,
             101..=199 => {
                 if exchange.accepted && exchange.answered {
                     return Taken::Done;
@@ -274,10 +296,7 @@ impl View {
                 }
             }
             200..=299 => {
-                let another = dialogs_first
-                    && self.phase == Phase::Answered
-                    && self.called_tag.as_ref().is_some_and(|t| t != tag);
-                if another || (exchange.accepted && exchange.answered) {
+                if exchange.accepted && exchange.answered {
                     return Taken::Done;
                 }
                 exchange.accepted = true;
@@ -352,7 +371,7 @@ impl View {
         let of_failure = !exchange.branch.is_empty() && exchange.branch == message.branch;
         if !exchange.accepted && !exchange.answered && !of_failure {
             if exchange.offer.is_none() {
-                exchange.early_answer = passing.sdp.flatten().cloned();
+                exchange.early_answer = passing.sdp.flatten().map(|sdp| (message.to.tag.clone(), sdp.clone()));
             }
             exchange.wait.get_or_insert(moment.now + limits.reorder);
         }
@@ -375,13 +394,18 @@ impl View {
         let Some(sdp) = passing.sdp else { return };
         let Some(offer) = exchange.offer.as_ref().filter(|offer| offer.by_device != passing.sent) else {
             if !exchange.answered {
-                exchange.offer = Some(Offer { by_device: passing.sent, sdp: sdp.cloned() });
-                if let Some(answer) = exchange.early_answer.take() {
+                let tag = &passing.message.to.tag;
+                exchange.offer = Some(Offer { by_device: passing.sent, tag: tag.clone(), sdp: sdp.cloned() });
+                if let Some((_, answer)) = exchange.early_answer.take_if(|(to, _)| to == tag) {
                     self.settle(i, Some(&answer), None, moment, ids, out);
                 }
             }
             return;
         };
+        // ACK and PRACK answer the branch that they are sent to.
+        if passing.message.kind == Kind::Request && offer.tag != passing.message.to.tag {
+            return;
+        }
         if sdp.is_none() && offer.sdp.is_none() {
             return;
         }
@@ -395,7 +419,7 @@ impl View {
     fn give_up_answer(&mut self, i: usize, moment: Moment, ids: &mut Ids, out: &mut Vec<SwitchEvent>) {
         let Some(exchange) = self.exchanges.get_mut(i) else { return };
         let invited = exchange.method == Method::Invite;
-        let early_answer = exchange.early_answer.take();
+        let early_answer = exchange.early_answer.take().map(|(_, answer)| answer);
         if invited {
             self.phase = Phase::Answered;
             self.doom = None;
