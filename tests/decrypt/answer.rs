@@ -1,12 +1,10 @@
 //! What `callgate decrypt` says, checked and in short.
-#![allow(dead_code, unreachable_pub, reason = "each scenario file uses a part of it")]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test")]
 
 use std::{path::Path, process::Command};
 
 use serde_json::Value;
 
-use super::voice::{CM, short};
+use crate::voice::{CM, short};
 
 /// What the command said.
 #[derive(Debug)]

@@ -1,6 +1,4 @@
 //! Capture files in memory: frames of several link types, in pcap and pcapng, and the HEPv3 packets in them.
-#![allow(dead_code, unreachable_pub, reason = "each scenario file uses a part of it")]
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test")]
 
 use std::net::{IpAddr, SocketAddr};
 

@@ -2,18 +2,16 @@
 //!
 //! Phone A is at 10.0.0.11 and phone B at 10.0.0.12, the PBX P at 10.0.0.1; each signals on port 5060. A and B have
 //! their media on port 4000 (`a`, `b`), P on ports 6000 (`p`, towards A) and 6100 (`q`, towards B).
-#![allow(dead_code, unreachable_pub, reason = "each scenario file uses a part of it")]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test")]
 
 use std::{fs, net::SocketAddr};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 
-pub use super::{
+pub use crate::{
     answer::{Answer, decrypt},
     voice::*,
 };
-use super::{
+use crate::{
     capture::{self, File},
     leaks,
 };

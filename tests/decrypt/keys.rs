@@ -1,30 +1,16 @@
 //! Keys: every suite and parameter that SDES can name, from the signalling to authenticated packets.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test")]
-#![allow(unreachable_pub, reason = "shared by several tests")]
 
-#[path = "common/answer.rs"]
-mod answer;
-#[path = "common/capture.rs"]
-mod capture;
-#[path = "common/leaks.rs"]
-#[allow(dead_code, reason = "only the search for keys is used")]
-mod leaks;
-#[path = "common/scene.rs"]
-mod scene;
-#[path = "common/voice.rs"]
-mod voice;
-
-use scene::{By, CM, Key, Scene, Voice, avp, cm, dialog, key, savp, sdp};
+use crate::scene::{Answer, By, CM, Key, Scene, Voice, avp, cm, dialog, key, savp, sdp};
 
 /// A call of A over P with ten packets each way, and what is said of it.
-fn ten_each(offer: &str, answer: &str, a: &mut Voice, p: &mut Voice) -> scene::Answer {
+fn ten_each(offer: &str, answer: &str, a: &mut Voice, p: &mut Voice) -> Answer {
     let (mut scene, call) = (Scene::new(), dialog("c", "A P"));
     scene.call(&call, offer, answer).talk(&mut [a, p], 10).bye(&call, By::Caller);
     scene.decrypt()
 }
 
 /// The same under these keys, with one crypto line each.
-fn under(ours: &Key, theirs: &Key) -> scene::Answer {
+fn under(ours: &Key, theirs: &Key) -> Answer {
     let (mut a, mut p) = (Voice::secure("a", "p", 0xa, ours), Voice::secure("p", "a", 0xb, theirs));
     ten_each(&savp("a", ours), &savp("p", theirs), &mut a, &mut p)
 }

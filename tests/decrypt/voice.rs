@@ -1,6 +1,4 @@
 //! Addresses, keys, session descriptions, and voices under SRTP.
-#![allow(dead_code, unreachable_pub, reason = "each scenario file uses a part of it")]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test")]
 
 use std::net::SocketAddr;
 
