@@ -8,7 +8,8 @@ use callgate_sdk::{
     media::{StreamDecryptor, rtp::RtpHeader},
 };
 
-use crate::{client::media::wav::VoicePacket, switch::replay::MediaPacket};
+use super::GRACE_MICROS;
+use crate::{client::media::wav::VoicePacket, model::StreamDirection, switch::replay::MediaPacket};
 
 /// How many roll-over counters are tried where a capture begins midway: two days of 20 ms packets.
 const ROLLOVER_SEARCH: u32 = 128;
@@ -20,6 +21,7 @@ pub(super) struct Generations(Vec<(u32, String, SrtpKeys)>);
 /// A stream that takes packets.
 pub(super) struct Take<'a> {
     sip_call_id: &'a str,
+    direction: StreamDirection,
     /// When its call is in force, in microseconds.
     in_force: Option<RangeInclusive<i64>>,
     /// It isn't SRTP.
@@ -49,6 +51,9 @@ pub(super) struct Counted {
 }
 
 /// Gives a packet to those of `users` whose calls are in force, all going to its destination.
+///
+/// A packet has one call at its sender and one at its receiver. Mostly they are the same; where media go past a
+/// back-to-back PBX they are two. So each direction has its own owner.
 pub(super) fn hand_out(takes: &mut [Take<'_>], users: &[usize], packet: &MediaPacket) {
     // What has RTP's first bytes but is shorter than its own header counts, and authenticates nowhere.
     let header = RtpHeader::parse(&packet.payload).ok();
@@ -56,20 +61,46 @@ pub(super) fn hand_out(takes: &mut [Take<'_>], users: &[usize], packet: &MediaPa
     let mut candidates = Vec::new();
     for user in users {
         let Some(take) = takes.get_mut(*user).filter(|take| take.is_in_force(packet)) else { continue };
-        candidates.push((*user, take.open(packet, header)));
+        let opened = take.open(packet, header);
+        let claim = Claim {
+            authentic: matches!(opened, Opened::Authentic(_)),
+            running: take.is_running(packet),
+            begin: take.in_force.as_ref().map(|span| *span.start()),
+            sip_call_id: take.sip_call_id,
+            direction: take.direction,
+        };
+        candidates.push((*user, opened, claim));
     }
-    let of =
-        |user: usize| takes.get(user).map(|take| (take.in_force.as_ref().map(|span| *span.start()), take.sip_call_id));
-    let opened = candidates.iter().find(|(_, opened)| matches!(opened, Opened::Authentic(_)));
-    let owner = match opened {
-        Some((user, _)) => of(*user),
-        None => candidates.iter().filter_map(|(user, _)| of(*user)).max_by_key(|(begin, _)| *begin),
-    };
-    let Some((_, owner)) = owner else { return };
-    for (user, opened) in candidates {
-        if let Some(take) = takes.get_mut(user).filter(|take| take.sip_call_id == owner) {
+    let claims = || candidates.iter().map(|(.., claim)| *claim);
+    let Some(first) = claims().max_by_key(Claim::rank) else { return };
+    let other = claims().filter(|claim| claim.direction != first.direction).max_by_key(Claim::rank);
+    let other = other.filter(|claim| claim.authentic || (!first.authentic && claim.running));
+    for (user, opened, claim) in candidates {
+        let other_s = other.is_some_and(|other| claim.is_with(&other) && claim.direction == other.direction);
+        if let Some(take) = takes.get_mut(user).filter(|_| claim.is_with(&first) || other_s) {
             take.count(packet, header, opened);
         }
+    }
+}
+
+/// Why a packet could be a stream's.
+#[derive(Clone, Copy)]
+struct Claim<'a> {
+    authentic: bool,
+    running: bool,
+    begin: Option<i64>,
+    sip_call_id: &'a str,
+    direction: StreamDirection,
+}
+
+impl Claim<'_> {
+    /// The higher one has the packet: a key tells most, and then which call's ports they are now.
+    fn rank(&self) -> (bool, bool, Option<i64>) {
+        (self.authentic, self.running, self.begin)
+    }
+
+    fn is_with(&self, other: &Self) -> bool {
+        self.sip_call_id == other.sip_call_id
     }
 }
 
@@ -93,6 +124,7 @@ impl Generations {
 impl<'a> Take<'a> {
     pub(super) fn new<'g>(
         sip_call_id: &'a str,
+        direction: StreamDirection,
         in_force: Option<RangeInclusive<i64>>,
         plain: bool,
         keys: impl Iterator<Item = &'g Generations>,
@@ -108,7 +140,7 @@ impl<'a> Take<'a> {
                 Err(error) => counted.troubles.push(format!("generation {number} can't be used: {error}")),
             }
         }
-        Self { sip_call_id, in_force, plain, decryptors, keyed, counted, seen: HashSet::new() }
+        Self { sip_call_id, direction, in_force, plain, decryptors, keyed, counted, seen: HashSet::new() }
     }
 
     pub(super) fn finish(self) -> Counted {
@@ -117,6 +149,11 @@ impl<'a> Take<'a> {
 
     fn is_in_force(&self, packet: &MediaPacket) -> bool {
         self.in_force.as_ref().is_some_and(|span| span.contains(&packet.at.0))
+    }
+
+    /// Whether its call has not ended yet: after that only late packets are its own.
+    fn is_running(&self, packet: &MediaPacket) -> bool {
+        self.in_force.as_ref().is_some_and(|span| packet.at.0 <= span.end().saturating_sub(GRACE_MICROS))
     }
 
     fn open(&mut self, packet: &MediaPacket, header: Option<&RtpHeader>) -> Opened {
