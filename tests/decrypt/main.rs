@@ -4,6 +4,8 @@
 //! standard output or standard error.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test")]
 
+#![allow(unreachable_pub, reason = "modules of a test")]
+
 mod answer;
 mod calls;
 mod capture;
