@@ -296,3 +296,19 @@ async fn r21_each_release_and_each_refusal_is_on_record() {
     assert_eq!(fingerprint(&disclosed), fingerprint(&withheld), "one key, one fingerprint");
     gateway.finish().await;
 }
+
+#[tokio::test]
+async fn r41a_a_snapshot_of_many_calls_fits_into_a_frame_and_says_how_many_it_left_out() {
+    let gateway = TestGateway::start().await;
+    let mut witness = dashboard(&gateway, "1").await;
+    witness.monitor("1001").await;
+    for first in (0..2000).step_by(100) {
+        gateway.script.say((first..first + 100).map(|id| call("1001", id).state(CallState::Connected)).collect()).await;
+    }
+    while witness.next_event().await.number < 2000 {}
+    let snapshot = witness.monitor("1001").await.snapshot.unwrap();
+    assert_eq!((snapshot.number, snapshot.calls.len() + snapshot.calls_left_out as usize), (2000, 2000));
+    assert!(snapshot.calls_left_out > 0);
+    assert_eq!(snapshot.calls.last().unwrap().call.as_ref().unwrap().sip_call_id, "call-1999@test", "the newest stay");
+    gateway.finish().await;
+}

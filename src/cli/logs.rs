@@ -9,16 +9,30 @@ use super::exit::Unusable;
 
 const VARIABLE: &str = "CALLGATE_LOG";
 
+/// What is logged of a command.
+#[derive(Clone, Copy)]
+pub(super) struct Levels {
+    /// Unless somebody says otherwise.
+    pub(super) default: &'static str,
+    /// Whatever somebody says.
+    pub(super) always: Option<&'static str>,
+}
+
 /// Starts logging. The argument counts before the variable.
-pub(super) fn start(argument: Option<&str>, default: &str, json: bool) -> Result<()> {
+pub(super) fn start(argument: Option<&str>, levels: Levels, json: bool) -> Result<()> {
     let variable = std::env::var(VARIABLE).ok();
     let (source, filter) = match (argument, &variable) {
         (Some(filter), _) => ("--log-level", filter),
         (None, Some(filter)) => (VARIABLE, filter.as_str()),
-        (None, None) => ("", default),
+        (None, None) => ("", levels.default),
     };
-    let filter = EnvFilter::try_new(filter).map_err(|error| Unusable(format!("{source}: {filter:?}: {error}")))?;
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr).with_ansi(stderr().is_terminal());
+    let unusable = |filter: &str, error| Unusable(format!("{source}: {filter:?}: {error}"));
+    let mut directives = EnvFilter::try_new(filter).map_err(|error| unusable(filter, error))?;
+    if let Some(always) = levels.always {
+        directives = directives.add_directive(always.parse().map_err(|error| unusable(always, error))?);
+    }
+    let logs =
+        tracing_subscriber::fmt().with_env_filter(directives).with_writer(stderr).with_ansi(stderr().is_terminal());
     let started = if json { logs.json().try_init() } else { logs.try_init() };
     started.map_err(|error| anyhow::anyhow!("logging can't be started: {error}"))
 }

@@ -64,8 +64,8 @@ pub(crate) fn run() -> ExitCode {
     let Some(command) = arguments.command else {
         return exit::code(help());
     };
-    let default = command.log_level();
-    let done = logs::start(arguments.log_level.as_deref(), default, arguments.log_json).and_then(|()| match command {
+    let levels = command.levels();
+    let done = logs::start(arguments.log_level.as_deref(), levels, arguments.log_json).and_then(|()| match command {
         Command::Demo(command) => command.run(),
         Command::Decrypt(command) => command.run(),
         Command::Init(command) => command.run(),
@@ -78,12 +78,12 @@ pub(crate) fn run() -> ExitCode {
 }
 
 impl Command {
-    /// What is logged unless somebody says otherwise: all that an operator needs of a gateway that runs, and only what
-    /// went wrong where a person reads the command's own words.
-    fn log_level(&self) -> &'static str {
+    /// All that an operator needs of a gateway that runs, and its records whatever the filter is (R21); of the others only
+    /// what went wrong, since a person reads the command's own words.
+    fn levels(&self) -> logs::Levels {
         match self {
-            Self::Serve(_) => "info",
-            _ => "warn",
+            Self::Serve(_) => logs::Levels { default: "info", always: Some("audit=info") },
+            _ => logs::Levels { default: "warn", always: None },
         }
     }
 }

@@ -83,7 +83,7 @@ pub struct Heartbeat {
 pub struct Limits {
     /// Time to open a session, the TLS handshake included; seconds, 1 to 300.
     pub open_seconds: u32,
-    /// Connections whose session is not open yet, both doors together.
+    /// Connections of one door whose session is not open yet.
     pub opening_connections: usize,
     /// Open sessions in all.
     pub sessions: usize,

@@ -71,6 +71,24 @@ pub(super) fn disclosure(
         stream = %stream, generation = number(generation), suite, indicator, reason, rule, key = %fingerprint);
 }
 
+/// A disclosure that was recorded came to nothing, since its session could not take the frame.
+pub(super) fn dropped(
+    session: &str,
+    identity: &Identity,
+    published: &Published,
+    fingerprint: &Fingerprint,
+    indication: Indication,
+    code: ErrorCode,
+) {
+    let EventBody::MediaOpened(MediaOpened { stream, .. }) = &published.event.body else { return };
+    if indication != Indication::KeysAvailable {
+        return;
+    }
+    info!(target: "audit", record = "withheld", session, user = %identity.user.name, instance = %identity.instance,
+        door = identity.door.name(), device = %published.event.device, call = %published.event.call.id,
+        stream = %stream, code = code.as_str_name(), number = code as i32, key = %fingerprint);
+}
+
 /// What names a key in records: an HMAC under a key that lives as long as the process.
 pub(super) struct Fingerprint(Option<[u8; 8]>);
 

@@ -56,8 +56,6 @@ pub struct Entrance {
     pub workers: Vec<WorkerHandle>,
     /// Knows the number of devices.
     pub hub: HubHandle,
-    /// One permit for each connection that isn't open yet.
-    pub opening: Arc<Semaphore>,
 }
 
 /// The TLS side of the TLS door.
@@ -84,6 +82,9 @@ pub struct Door {
     entrance: Arc<Entrance>,
     /// `None` on the clear door.
     tls: Option<Arc<TlsSide>>,
+    /// One permit for each connection that isn't open yet. Each door has its own: strangers who block the clear one don't
+    /// block the other.
+    opening: Arc<Semaphore>,
 }
 
 impl Door {
@@ -94,7 +95,8 @@ impl Door {
     pub async fn open(address: SocketAddr, entrance: Arc<Entrance>, tls: Option<TlsSide>) -> Result<Self, DoorError> {
         let door = if tls.is_some() { model::Door::Tls } else { model::Door::Clear };
         let listener = TcpListener::bind(address).await.map_err(|source| DoorError { door, address, source })?;
-        Ok(Self { listener, entrance, tls: tls.map(Arc::new) })
+        let opening = Arc::new(Semaphore::new(entrance.settings.limits.opening_connections));
+        Ok(Self { listener, entrance, tls: tls.map(Arc::new), opening })
     }
 
     /// Where it listens.
@@ -142,7 +144,13 @@ impl Door {
     }
 
     fn visit(&self, peer: IpAddr) -> Visit {
-        Visit { entrance: Arc::clone(&self.entrance), tls: self.tls.clone(), door: self.kind(), peer }
+        Visit {
+            entrance: Arc::clone(&self.entrance),
+            tls: self.tls.clone(),
+            door: self.kind(),
+            peer,
+            opening: Arc::clone(&self.opening),
+        }
     }
 }
 
@@ -152,11 +160,12 @@ struct Visit {
     tls: Option<Arc<TlsSide>>,
     door: model::Door,
     peer: IpAddr,
+    opening: Arc<Semaphore>,
 }
 
 impl Visit {
     async fn receive(self, tcp: TcpStream) {
-        let Ok(_permit) = Arc::clone(&self.entrance.opening).try_acquire_owned() else {
+        let Ok(_permit) = Arc::clone(&self.opening).try_acquire_owned() else {
             return self.turn_away(tcp, ErrorCode::TooManyConnections).await;
         };
         if !self.entrance.registry.may_try(self.peer.to_canonical(), Instant::now()) {

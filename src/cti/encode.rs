@@ -5,16 +5,22 @@ use callgate_wire::{
     encode_frame, encoded_frame_len,
     v1::{self, ErrorCode, ToApp, event, to_app},
 };
+use prost::Message;
 use zeroize::Zeroizing;
 
 use crate::{
-    hub::{CallSecurity, Published, Snapshot},
+    hub::{CallPicture, CallSecurity, Published, Snapshot},
     model::{
         CallDirection, CallRef, CallState, EndCause, EventBody, EventClass, Generation, KeyMaterial, LineNumber,
         MasterKey, MediaOpened, MediaStopped, Party, Protection, Secret, StopCause, StreamDirection,
     },
     policy::{Indication, Reason, Rule},
 };
+
+/// The most bytes of a list in a message, so that the message fits into a frame with room to spare (R41a).
+pub(super) const MAX_LIST_BYTES: usize = 48 * 1024;
+/// The most bytes that an element of a list takes besides itself: its tag and its length.
+pub(super) const ELEMENT_OVERHEAD: usize = 6;
 
 /// A message as a frame, in memory of its own.
 pub(super) fn frame(reply_to: u64, message: to_app::Message) -> Bytes {
@@ -54,22 +60,23 @@ pub(super) fn event(published: &Published, indication: Indication, rule: Rule) -
 }
 
 /// A snapshot for one who must not see the lines that `restricted` names (R13, R19).
+///
+/// It fits into a frame (R41a): the oldest calls that don't are left out, and counted.
 pub(super) fn snapshot(snapshot: &Snapshot, restricted: impl Fn(LineNumber) -> bool) -> v1::DeviceSnapshot {
-    let calls = snapshot.calls.iter().filter(|call| !restricted(call.line)).map(|call| v1::CallSnapshot {
-        call: Some(call_ref(&call.call)),
-        line: call.line.0,
-        state: call_state(call.state).into(),
-        direction: call_direction(call.call.direction).into(),
-        calling: Some(party(&call.call.calling)),
-        called: Some(party(&call.call.called)),
-        security: match call.security {
-            CallSecurity::NoMedia => v1::CallSecurity::NoMedia,
-            CallSecurity::NotSecure => v1::CallSecurity::NotSecure,
-            CallSecurity::Secure => v1::CallSecurity::Secure,
+    let (mut calls, mut bytes, mut left_out) = (Vec::new(), 0, 0);
+    // The newest calls are those that an app has still to do with.
+    for picture in snapshot.calls.iter().rev().filter(|picture| !restricted(picture.line)) {
+        let call = call_snapshot(picture);
+        bytes += call.encoded_len() + ELEMENT_OVERHEAD;
+        if bytes > MAX_LIST_BYTES {
+            left_out += 1;
+        } else {
+            calls.push(call);
         }
-        .into(),
-    });
-    v1::DeviceSnapshot { device: snapshot.device.to_string(), number: snapshot.number, calls: calls.collect() }
+    }
+    calls.reverse();
+    let device = snapshot.device.to_string();
+    v1::DeviceSnapshot { device, number: snapshot.number, calls, calls_left_out: left_out }
 }
 
 /// The class on the wire.
@@ -85,6 +92,23 @@ fn sealed(message: &ToApp) -> Bytes {
     let mut buffer = Zeroizing::new(Vec::with_capacity(encoded_frame_len(message)));
     encode_frame(message, &mut buffer);
     Bytes::from_owner(buffer)
+}
+
+fn call_snapshot(picture: &CallPicture) -> v1::CallSnapshot {
+    v1::CallSnapshot {
+        call: Some(call_ref(&picture.call)),
+        line: picture.line.0,
+        state: call_state(picture.state).into(),
+        direction: call_direction(picture.call.direction).into(),
+        calling: Some(party(&picture.call.calling)),
+        called: Some(party(&picture.call.called)),
+        security: match picture.security {
+            CallSecurity::NoMedia => v1::CallSecurity::NoMedia,
+            CallSecurity::NotSecure => v1::CallSecurity::NotSecure,
+            CallSecurity::Secure => v1::CallSecurity::Secure,
+        }
+        .into(),
+    }
 }
 
 fn call_state_changed(state: CallState, call: &CallRef) -> v1::CallStateChanged {

@@ -19,8 +19,6 @@ use crate::{
 const MAX_PAGE: usize = 500;
 /// The devices on a page when the app doesn't say how many.
 const DEFAULT_PAGE: usize = 100;
-/// The most bytes of devices on a page, so that it fits into a frame with room to spare.
-const MAX_PAGE_BYTES: usize = 48 * 1024;
 
 /// Whose session it is, and how it came in.
 #[derive(Clone)]
@@ -340,11 +338,11 @@ impl Session {
         let (mut devices, mut bytes) = (Vec::new(), 0);
         let mut names = names.peekable();
         while devices.len() < limit
-            && bytes < MAX_PAGE_BYTES
+            && bytes < encode::MAX_LIST_BYTES
             && let Some(name) = names.next()
         {
             let device = self.device(&name);
-            bytes += prost::Message::encoded_len(&device);
+            bytes += prost::Message::encoded_len(&device) + encode::ELEMENT_OVERHEAD;
             devices.push(device);
         }
         let more = more_behind || names.peek().is_some();

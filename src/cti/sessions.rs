@@ -112,7 +112,11 @@ impl Sessions {
             audit::disclosure(live.name(), live.session.identity(), published, &fingerprint, indication, rule);
             match live.send(published.frame(indication, || encode::event(published, indication, rule))) {
                 Ok(()) => deliveries += 1,
-                Err(code) => failed.push((key, code)),
+                Err(code) => {
+                    // Recorded, and then not sent after all (R21).
+                    audit::dropped(live.name(), live.session.identity(), published, &fingerprint, indication, code);
+                    failed.push((key, code));
+                }
             }
         }
         counter!("callgate_deliveries_total").increment(deliveries);

@@ -13,7 +13,7 @@ use std::{
 };
 
 use tokio::{
-    sync::{Semaphore, mpsc},
+    sync::mpsc,
     task::{JoinHandle, JoinSet},
 };
 use tokio_util::sync::CancellationToken;
@@ -133,7 +133,6 @@ impl Gateway {
             decoy: Decoy::new(&settings.directory).map_err(|_| StartError::Randomness)?,
             workers: vec![worker],
             hub: hub_handle,
-            opening: Arc::new(Semaphore::new(settings.limits.opening_connections)),
             settings,
         });
         let mut gateway = Self {

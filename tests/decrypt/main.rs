@@ -3,7 +3,6 @@
 //! Every run is the real command at trace level. Of each the shape of the JSON object is checked, and that no key is on
 //! standard output or standard error.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test")]
-
 #![allow(unreachable_pub, reason = "modules of a test")]
 
 mod answer;

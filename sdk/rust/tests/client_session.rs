@@ -45,7 +45,7 @@ fn snapshot() -> v1::DeviceSnapshot {
         security: v1::CallSecurity::Secure.into(),
         ..Default::default()
     };
-    v1::DeviceSnapshot { device: "phone-1".into(), number: 9, calls: vec![call] }
+    v1::DeviceSnapshot { device: "phone-1".into(), number: 9, calls: vec![call], calls_left_out: 0 }
 }
 
 #[tokio::test]

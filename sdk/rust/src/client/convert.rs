@@ -139,7 +139,7 @@ impl From<v1::Codec> for Codec {
 impl From<v1::DeviceSnapshot> for Snapshot {
     fn from(wire: v1::DeviceSnapshot) -> Self {
         let calls = wire.calls.into_iter().map(CallSnapshot::from).collect();
-        Self { device: wire.device, number: wire.number, calls }
+        Self { device: wire.device, number: wire.number, calls, calls_left_out: wire.calls_left_out }
     }
 }
 

@@ -191,8 +191,10 @@ pub struct Snapshot {
     pub device: String,
     /// The number of the last event before this picture was taken; 0 if there was none.
     pub number: u64,
-    /// The calls in progress.
+    /// The calls in progress, oldest first.
     pub calls: Vec<CallSnapshot>,
+    /// How many older calls are left out because the answer has no room for them.
+    pub calls_left_out: u32,
 }
 
 /// A call in progress.

@@ -357,9 +357,12 @@ pub struct DeviceSnapshot {
     /// The number of the last event before this picture was taken; 0 if there was none.
     #[prost(uint64, tag = "2")]
     pub number: u64,
-    /// The calls that haven't ended, without those of restricted lines, in no order.
+    /// The calls that haven't ended, oldest first, without those of restricted lines.
     #[prost(message, repeated, tag = "3")]
     pub calls: ::prost::alloc::vec::Vec<CallSnapshot>,
+    /// How many calls in progress are left out because a frame has no room for them. Their events come all the same.
+    #[prost(uint32, tag = "4")]
+    pub calls_left_out: u32,
 }
 /// A call in progress.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -208,7 +208,7 @@ fn snapshot() -> DeviceSnapshot {
         called: Some(called()),
         security: CallSecurity::Secure.into(),
     };
-    DeviceSnapshot { device: "1001".into(), number: 40, calls: vec![call] }
+    DeviceSnapshot { device: "1001".into(), number: 40, calls: vec![call], calls_left_out: 2 }
 }
 
 fn call_ref() -> CallRef {
