@@ -181,7 +181,7 @@ impl Assembler {
                 let in_force = call_of(line).and_then(|call| call.in_force(heard.get(&line.call)));
                 let keys = line.streams.iter().filter_map(|id| generations.get(&(line.device.clone(), id.clone())));
                 let plain = line.latest.0 == Indicator::NotEncrypted;
-                Take::new(&line.sip_call_id, in_force, plain, keys)
+                Take::new(&line.sip_call_id, line.direction, in_force, plain, keys)
             })
             .collect();
         for (destination, users) in by_destination {

@@ -8,7 +8,7 @@ use callgate_sdk::{
     media::{StreamDecryptor, rtp::RtpHeader},
 };
 
-use crate::{client::media::wav::VoicePacket, switch::replay::MediaPacket};
+use crate::{client::media::wav::VoicePacket, model::StreamDirection, switch::replay::MediaPacket};
 
 /// How many roll-over counters are tried where a capture begins midway: two days of 20 ms packets.
 const ROLLOVER_SEARCH: u32 = 128;
@@ -20,6 +20,7 @@ pub(super) struct Generations(Vec<(u32, String, SrtpKeys)>);
 /// A stream that takes packets.
 pub(super) struct Take<'a> {
     sip_call_id: &'a str,
+    direction: StreamDirection,
     /// When its call is in force, in microseconds.
     in_force: Option<RangeInclusive<i64>>,
     /// It isn't SRTP.
@@ -49,6 +50,9 @@ pub(super) struct Counted {
 }
 
 /// Gives a packet to those of `users` whose calls are in force, all going to its destination.
+///
+/// Of several devices of one call that send there, as the branches of a forked call do with early media (R23), the one
+/// under whose key it authenticates sent it.
 pub(super) fn hand_out(takes: &mut [Take<'_>], users: &[usize], packet: &MediaPacket) {
     // What has RTP's first bytes but is shorter than its own header counts, and authenticates nowhere.
     let header = RtpHeader::parse(&packet.payload).ok();
@@ -66,8 +70,18 @@ pub(super) fn hand_out(takes: &mut [Take<'_>], users: &[usize], packet: &MediaPa
         None => candidates.iter().filter_map(|(user, _)| of(*user)).max_by_key(|(begin, _)| *begin),
     };
     let Some((_, owner)) = owner else { return };
+    let of_owner = |user: usize| takes.get(user).filter(|take| take.sip_call_id == owner);
+    let is_authentic = |opened: &Opened| matches!(opened, Opened::Authentic(_));
+    let openers: Vec<_> = candidates
+        .iter()
+        .filter(|(_, opened)| is_authentic(opened))
+        .filter_map(|(user, _)| of_owner(*user).map(|take| take.direction))
+        .collect();
+    candidates.retain(|(user, opened)| {
+        of_owner(*user).is_some_and(|take| is_authentic(opened) || !take.keyed || !openers.contains(&take.direction))
+    });
     for (user, opened) in candidates {
-        if let Some(take) = takes.get_mut(user).filter(|take| take.sip_call_id == owner) {
+        if let Some(take) = takes.get_mut(user) {
             take.count(packet, header, opened);
         }
     }
@@ -93,6 +107,7 @@ impl Generations {
 impl<'a> Take<'a> {
     pub(super) fn new<'g>(
         sip_call_id: &'a str,
+        direction: StreamDirection,
         in_force: Option<RangeInclusive<i64>>,
         plain: bool,
         keys: impl Iterator<Item = &'g Generations>,
@@ -108,7 +123,7 @@ impl<'a> Take<'a> {
                 Err(error) => counted.troubles.push(format!("generation {number} can't be used: {error}")),
             }
         }
-        Self { sip_call_id, in_force, plain, decryptors, keyed, counted, seen: HashSet::new() }
+        Self { sip_call_id, direction, in_force, plain, decryptors, keyed, counted, seen: HashSet::new() }
     }
 
     pub(super) fn finish(self) -> Counted {
