@@ -42,9 +42,10 @@ impl Decrypt {
             runtime()?.block_on(decrypt(&self.capture, &folder, |step| tell(json, step)))?;
         let authentic = heard.report.all_authentic();
         if json {
-            print_json(&heard)?
+            print_json(&heard)?;
+            tell_troubles(&heard);
         } else {
-            print(&heard)
+            print(&heard);
         }
         if let Some(error) = error {
             return Err(error.into());
@@ -65,6 +66,14 @@ fn voices_of(capture: &Path) -> PathBuf {
 fn tell(json: bool, step: &str) {
     if !json {
         eprintln!("{step}");
+    }
+}
+
+/// The JSON object has no place for why a key can't be used, and the exit code alone would leave one guessing.
+#[expect(clippy::print_stderr, reason = "the command's own words")]
+fn tell_troubles(heard: &callgate::client::decrypt::Heard) {
+    for (place, trouble) in &heard.troubles {
+        eprintln!("callgate: stream {}: {trouble}", place + 1);
     }
 }
 

@@ -23,13 +23,16 @@ mod tests;
 pub use door::{Door, DoorError, Entrance, TlsSide, announce};
 pub use registry::Registry;
 pub use scram::Decoy;
-pub use worker::{WorkerHandle, WorkerSettings, spawn_worker};
+pub use worker::{WorkerHandle, spawn_worker};
 
 use std::{sync::Arc, time::Duration};
+
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     config::{Heartbeat, Limits},
     directory::Directory,
+    hub::{HubHandle, WorkerId},
     model::Mode,
 };
 
@@ -46,6 +49,19 @@ pub struct Settings {
     pub limits: Limits,
     /// Users and devices.
     pub directory: Arc<Directory>,
+}
+
+/// What a worker is made of.
+#[derive(Clone)]
+pub struct WorkerSettings {
+    /// Its place among the workers.
+    pub id: WorkerId,
+    /// What sessions need to know.
+    pub settings: Arc<Settings>,
+    /// The way to the hub.
+    pub hub: HubHandle,
+    /// Ends the worker and its sessions.
+    pub stop: CancellationToken,
 }
 
 /// How long the end of a connection waits until the app has read the last message.

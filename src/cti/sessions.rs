@@ -15,13 +15,12 @@ use metrics::counter;
 use tokio::{io::Ready, task::spawn_local, time::timeout};
 
 use super::{
-    FAREWELL, SLOW_FAREWELL,
+    FAREWELL, SLOW_FAREWELL, WorkerSettings,
     audit::{self, Fingerprint},
     encode,
     live::{Live, Outlook},
     session::{Action, Classes},
     subscribers::{Subscriber, Subscribers},
-    worker::WorkerSettings,
 };
 use crate::{
     hub::{Answer, Ask, Published, Request, SessionKey},

@@ -3,7 +3,8 @@
 //! A packet belongs to a stream if it goes to the stream's destination while its call is in force: from the call's
 //! first event to its end and [`GRACE_MICROS`] more, or from the start of the capture if the call was met midway.
 //! Where the calls of two dialogs are in force at once, as when a port is used again at once, the packet is of the one
-//! under whose keys it authenticates, or else of the one that began later.
+//! under whose keys it authenticates, or else of the one that began later. Where one device sends it and another one
+//! receives it, it is of both: media can go past a back-to-back PBX.
 //!
 //! Decryption begins when everything was heard, so that a key may come after the packets that it opens. Nothing here
 //! reads a clock, and no key is ever shown.

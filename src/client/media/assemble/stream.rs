@@ -8,6 +8,7 @@ use callgate_sdk::{
     media::{StreamDecryptor, rtp::RtpHeader},
 };
 
+use super::GRACE_MICROS;
 use crate::{client::media::wav::VoicePacket, model::StreamDirection, switch::replay::MediaPacket};
 
 /// How many roll-over counters are tried where a capture begins midway: two days of 20 ms packets.
@@ -51,8 +52,9 @@ pub(super) struct Counted {
 
 /// Gives a packet to those of `users` whose calls are in force, all going to its destination.
 ///
-/// Of several devices of one call that send there, as the branches of a forked call do with early media (R23), the one
-/// under whose key it authenticates sent it.
+/// A packet has one call at its sender and one at its receiver. Mostly they are the same; where media go past a
+/// back-to-back PBX they are two. So each direction has its own owner. Of several devices of one call that send to the
+/// same place, as the branches of a forked call do with early media (R23), it is of the one whose key opens it.
 pub(super) fn hand_out(takes: &mut [Take<'_>], users: &[usize], packet: &MediaPacket) {
     // What has RTP's first bytes but is shorter than its own header counts, and authenticates nowhere.
     let header = RtpHeader::parse(&packet.payload).ok();
@@ -60,30 +62,54 @@ pub(super) fn hand_out(takes: &mut [Take<'_>], users: &[usize], packet: &MediaPa
     let mut candidates = Vec::new();
     for user in users {
         let Some(take) = takes.get_mut(*user).filter(|take| take.is_in_force(packet)) else { continue };
-        candidates.push((*user, take.open(packet, header)));
+        let opened = take.open(packet, header);
+        let claim = Claim {
+            authentic: matches!(opened, Opened::Authentic(_)),
+            running: take.is_running(packet),
+            begin: take.in_force.as_ref().map(|span| *span.start()),
+            sip_call_id: take.sip_call_id,
+            direction: take.direction,
+            keyed: take.keyed,
+        };
+        candidates.push((*user, opened, claim));
     }
-    let of =
-        |user: usize| takes.get(user).map(|take| (take.in_force.as_ref().map(|span| *span.start()), take.sip_call_id));
-    let opened = candidates.iter().find(|(_, opened)| matches!(opened, Opened::Authentic(_)));
-    let owner = match opened {
-        Some((user, _)) => of(*user),
-        None => candidates.iter().filter_map(|(user, _)| of(*user)).max_by_key(|(begin, _)| *begin),
-    };
-    let Some((_, owner)) = owner else { return };
-    let of_owner = |user: usize| takes.get(user).filter(|take| take.sip_call_id == owner);
-    let is_authentic = |opened: &Opened| matches!(opened, Opened::Authentic(_));
-    let openers: Vec<_> = candidates
-        .iter()
-        .filter(|(_, opened)| is_authentic(opened))
-        .filter_map(|(user, _)| of_owner(*user).map(|take| take.direction))
-        .collect();
-    candidates.retain(|(user, opened)| {
-        of_owner(*user).is_some_and(|take| is_authentic(opened) || !take.keyed || !openers.contains(&take.direction))
-    });
-    for (user, opened) in candidates {
-        if let Some(take) = takes.get_mut(user) {
+    let claims = || candidates.iter().map(|(.., claim)| *claim);
+    let Some(first) = claims().max_by_key(Claim::rank) else { return };
+    let other = claims().filter(|claim| claim.direction != first.direction).max_by_key(Claim::rank);
+    let other = other.filter(|claim| claim.authentic || (!first.authentic && claim.running));
+    let yielded: Vec<_> = claims().map(|claim| claims().any(|other| claim.yields_to(&other))).collect();
+    for ((user, opened, claim), yielded) in candidates.into_iter().zip(yielded) {
+        let other_s = other.is_some_and(|other| claim.is_with(&other) && claim.direction == other.direction);
+        if let Some(take) = takes.get_mut(user).filter(|_| !yielded && (claim.is_with(&first) || other_s)) {
             take.count(packet, header, opened);
         }
+    }
+}
+
+/// Why a packet could be a stream's.
+#[derive(Clone, Copy)]
+struct Claim<'a> {
+    authentic: bool,
+    running: bool,
+    begin: Option<i64>,
+    sip_call_id: &'a str,
+    direction: StreamDirection,
+    keyed: bool,
+}
+
+impl Claim<'_> {
+    /// The higher one has the packet: a key tells most, and then which call's ports they are now.
+    fn rank(&self) -> (bool, bool, Option<i64>) {
+        (self.authentic, self.running, self.begin)
+    }
+
+    /// Whether its own key is a wrong one where the other's is right, in the same place of the same call.
+    fn yields_to(&self, other: &Self) -> bool {
+        self.keyed && !self.authentic && other.authentic && self.is_with(other) && self.direction == other.direction
+    }
+
+    fn is_with(&self, other: &Self) -> bool {
+        self.sip_call_id == other.sip_call_id
     }
 }
 
@@ -132,6 +158,11 @@ impl<'a> Take<'a> {
 
     fn is_in_force(&self, packet: &MediaPacket) -> bool {
         self.in_force.as_ref().is_some_and(|span| span.contains(&packet.at.0))
+    }
+
+    /// Whether its call has not ended yet: after that only late packets are its own.
+    fn is_running(&self, packet: &MediaPacket) -> bool {
+        self.in_force.as_ref().is_some_and(|span| packet.at.0 <= span.end().saturating_sub(GRACE_MICROS))
     }
 
     fn open(&mut self, packet: &MediaPacket, header: Option<&RtpHeader>) -> Opened {
