@@ -46,7 +46,7 @@ pub async fn decrypt(capture: &Path, folder: &Path, mut progress: impl FnMut(&st
     let name: SwitchName = "capture".parse()?;
     progress("looking for devices");
     let looked = look(capture.into(), name.clone()).await?;
-    if let Some(error @ ReplayError::NoHep { .. }) = looked.error {
+    if let Some(error @ (ReplayError::NoHep { .. } | ReplayError::UnreadableHep { .. })) = looked.error {
         return Err(error.into());
     }
     progress(&format!("{}; {} devices, {} PBXs", looked.counts, looked.devices.len(), looked.pbxes.len()));

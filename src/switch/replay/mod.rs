@@ -116,6 +116,13 @@ pub struct ReplayCounts {
     pub cut: u64,
 }
 
+impl ReplayCounts {
+    /// Whether there was HEP, and all of it was refused.
+    fn refused_all(&self) -> bool {
+        self.hep > 0 && self.refused.values().sum::<u64>() == self.hep
+    }
+}
+
 impl fmt::Display for ReplayCounts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} HEP datagrams", self.hep)?;
@@ -148,6 +155,15 @@ pub enum ReplayError {
          sent to port 9060 by habit"
     )]
     NoHep {
+        /// What was played.
+        counts: ReplayCounts,
+    },
+    /// There is signalling in it, and none of it can be used.
+    #[error(
+        "none of the HEP in the capture can be read (played: {counts}): {}",
+        if counts.cut > 0 { "record whole packets, without a snap length" } else { "it must be HEPv3 with SIP in it" }
+    )]
+    UnreadableHep {
         /// What was played.
         counts: ReplayCounts,
     },

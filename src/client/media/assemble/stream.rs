@@ -53,7 +53,8 @@ pub(super) struct Counted {
 /// Gives a packet to those of `users` whose calls are in force, all going to its destination.
 ///
 /// A packet has one call at its sender and one at its receiver. Mostly they are the same; where media go past a
-/// back-to-back PBX they are two. So each direction has its own owner.
+/// back-to-back PBX they are two. So each direction has its own owner. Of several devices of one call that send to the
+/// same place, as the branches of a forked call do with early media (R23), it is of the one whose key opens it.
 pub(super) fn hand_out(takes: &mut [Take<'_>], users: &[usize], packet: &MediaPacket) {
     // What has RTP's first bytes but is shorter than its own header counts, and authenticates nowhere.
     let header = RtpHeader::parse(&packet.payload).ok();
@@ -68,6 +69,7 @@ pub(super) fn hand_out(takes: &mut [Take<'_>], users: &[usize], packet: &MediaPa
             begin: take.in_force.as_ref().map(|span| *span.start()),
             sip_call_id: take.sip_call_id,
             direction: take.direction,
+            keyed: take.keyed,
         };
         candidates.push((*user, opened, claim));
     }
@@ -75,9 +77,10 @@ pub(super) fn hand_out(takes: &mut [Take<'_>], users: &[usize], packet: &MediaPa
     let Some(first) = claims().max_by_key(Claim::rank) else { return };
     let other = claims().filter(|claim| claim.direction != first.direction).max_by_key(Claim::rank);
     let other = other.filter(|claim| claim.authentic || (!first.authentic && claim.running));
-    for (user, opened, claim) in candidates {
+    let yielded: Vec<_> = claims().map(|claim| claims().any(|other| claim.yields_to(&other))).collect();
+    for ((user, opened, claim), yielded) in candidates.into_iter().zip(yielded) {
         let other_s = other.is_some_and(|other| claim.is_with(&other) && claim.direction == other.direction);
-        if let Some(take) = takes.get_mut(user).filter(|_| claim.is_with(&first) || other_s) {
+        if let Some(take) = takes.get_mut(user).filter(|_| !yielded && (claim.is_with(&first) || other_s)) {
             take.count(packet, header, opened);
         }
     }
@@ -91,12 +94,18 @@ struct Claim<'a> {
     begin: Option<i64>,
     sip_call_id: &'a str,
     direction: StreamDirection,
+    keyed: bool,
 }
 
 impl Claim<'_> {
     /// The higher one has the packet: a key tells most, and then which call's ports they are now.
     fn rank(&self) -> (bool, bool, Option<i64>) {
         (self.authentic, self.running, self.begin)
+    }
+
+    /// Whether its own key is a wrong one where the other's is right, in the same place of the same call.
+    fn yields_to(&self, other: &Self) -> bool {
+        self.keyed && !self.authentic && other.authentic && self.is_with(other) && self.direction == other.direction
     }
 
     fn is_with(&self, other: &Self) -> bool {
