@@ -285,7 +285,7 @@ fn malformed_hep_and_sip_between_the_good_change_nothing() {
 
 #[test]
 fn hundreds_of_calls_at_once_are_told_apart() {
-    let crowd: u16 = std::env::var("CROWD").map_or(300, |n| n.parse().unwrap());
+    let crowd: u16 = 300;
     let mut scene = Scene::empty();
     let name = |i: u16, port: u16| format!("10.1.{}.{}:{port}", i / 100, i % 100 + 1);
     let mut voices = Vec::new();
@@ -310,9 +310,6 @@ fn hundreds_of_calls_at_once_are_told_apart() {
     let rows = answer.rows();
     assert_eq!((answer.code, rows.len()), (0, 2 * usize::from(crowd)), "{}", answer.words());
     let ending = |end: &str| rows.iter().filter(|row| row.ends_with(end)).count();
-    if crowd != 300 {
-        return;
-    }
     assert_eq!((ending(" 3/3"), ending(" 0/3"), ending(" 0/0")), (200, 100, 300));
 }
 

@@ -95,7 +95,15 @@ impl Scene {
     }
 
     pub fn register(&mut self, phone: &str, registrar: &str) {
-        let (phone, registrar) = (at(phone), at(registrar));
+        self.register_along(&[at(phone), at(registrar)]);
+    }
+
+    pub fn register_over(&mut self, phone: &str, proxy: &str, registrar: &str) {
+        self.register_along(&[at(phone), at(proxy), at(registrar)]);
+    }
+
+    fn register_along(&mut self, hops: &[SocketAddr]) {
+        let phone = hops[0];
         let head = |start: &str| {
             format!(
                 "{start}\r\nVia: SIP/2.0/UDP {phone};branch=z9hG4bKr\r\nFrom: <sip:x@x>;tag=r\r\nTo: <sip:x@x>\r\n\
@@ -103,8 +111,12 @@ impl Scene {
                  Content-Length: 0\r\n\r\n"
             )
         };
-        self.sip(phone, registrar, head("REGISTER sip:x SIP/2.0"));
-        self.sip(registrar, phone, head("SIP/2.0 200 OK"));
+        for pair in hops.windows(2) {
+            self.sip(pair[0], pair[1], head("REGISTER sip:x SIP/2.0"));
+        }
+        for pair in hops.windows(2).rev() {
+            self.sip(pair[1], pair[0], head("SIP/2.0 200 OK"));
+        }
     }
 
     pub fn wait(&mut self, milliseconds: i64) -> &mut Self {
