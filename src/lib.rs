@@ -20,5 +20,6 @@ pub mod hub;
 
 pub mod cti;
 
-pub mod client;
 pub mod gateway;
+
+pub mod client;

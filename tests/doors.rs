@@ -5,7 +5,7 @@
 mod common;
 
 use callgate::model::{CallState, StopCause};
-use callgate_wire::v1::{self, ErrorCode, Indicator, UnavailableReason, event, to_app, to_gateway::Message};
+use callgate_wire::v1::{self, ErrorCode, Indicator, UnavailableReason, to_app, to_gateway::Message};
 use common::{
     ALL_THREE, PASSWORD, TestGateway, TestUser,
     leaks::{self, find_key},
@@ -289,12 +289,9 @@ async fn r21_each_release_and_each_refusal_is_on_record() {
         logs.lines().find(has).unwrap_or_else(|| panic!("no record {kind} of {user}")).to_owned()
     };
     let disclosed = record("record=\"disclosed\"", "user=recorder");
-    assert!(disclosed.contains("decision=\"KEYS_AVAILABLE\"") && disclosed.contains("generation=1"), "{disclosed}");
+    assert!(disclosed.contains("indicator=\"KEYS_AVAILABLE\"") && disclosed.contains("generation=1"), "{disclosed}");
     let withheld = record("record=\"withheld\"", "user=dashboard");
-    assert!(
-        withheld.contains("decision=\"KEYS_USER_NOT_AUTHORIZED\"") && withheld.contains("rule=\"R16\""),
-        "{withheld}"
-    );
+    assert!(withheld.contains("indicator=\"USER_NOT_AUTHORIZED\"") && withheld.contains("rule=\"R16\""), "{withheld}");
     let fingerprint = |line: &str| line.rsplit("key=").next().unwrap()[..16].to_owned();
     assert_eq!(fingerprint(&disclosed), fingerprint(&withheld), "one key, one fingerprint");
     gateway.finish().await;

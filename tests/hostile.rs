@@ -178,3 +178,61 @@ async fn r41_who_reads_too_slowly_is_told_and_closed_and_nobody_waits_for_it() {
     assert_eq!(slow.closed().await, Some(ErrorCode::SlowConsumer));
     gateway.finish().await;
 }
+
+#[tokio::test]
+async fn a_session_that_pauses_gets_all_in_order_on_both_doors() {
+    let gateway = TestGateway::start_with(USERS, "[limits]\nqueued_bytes_per_session = 104857600\n").await;
+    let mut on_clear = RawClient::clear(gateway.gateway.clear_address().unwrap()).await;
+    on_clear.open_scram("dashboard", "1", PASSWORD).await.unwrap();
+    let mut on_tls = RawClient::tls(gateway.tls(), gateway.tls_client("viewer", "1")).await;
+    on_tls.open("viewer", "1").await.unwrap();
+    on_clear.monitor("1001").await;
+    on_tls.monitor("1001").await;
+
+    // Far more than the buffers of both sockets hold.
+    let call = call("1001", 1);
+    let batch: Vec<_> = (0..1000).map(|_| call.state(CallState::Connected)).collect();
+    for _ in 0..50 {
+        gateway.script.say(batch.clone()).await;
+    }
+    for client in [&mut on_clear, &mut on_tls] {
+        for number in 1..=50_000 {
+            assert_eq!(client.next_event().await.number, number);
+        }
+    }
+    gateway.finish().await;
+}
+
+#[tokio::test]
+async fn hostile_connections_leave_no_memory_behind() {
+    let gateway = TestGateway::start_with(USERS, "[limits]\ntries_per_source_per_minute = 1000000\n").await;
+    let attack = async |rounds: usize| {
+        for round in 0..rounds {
+            let mut client = RawClient::clear(gateway.gateway.clear_address().unwrap()).await;
+            let bytes = match round % 4 {
+                0 => u32::MAX.to_be_bytes().to_vec(),
+                1 => [&4096u32.to_be_bytes()[..], &[0xff; 4096]].concat(),
+                2 => [&4096u32.to_be_bytes()[..], &[0; 4000]].concat(),
+                _ => frame(1, Message::Hello(v1::Hello { software: "x".repeat(5000), ..Default::default() })),
+            };
+            let _ = client.try_send_bytes(&bytes).await;
+            if round % 4 != 2 {
+                client.closed().await;
+            }
+        }
+    };
+    attack(200).await;
+    let before = resident_kib();
+    attack(2000).await;
+    let growth = resident_kib().saturating_sub(before);
+    assert!(growth < 8 * 1024, "{growth} KiB more after 2,000 hostile connections");
+    assert_alive(&gateway).await;
+    gateway.finish().await;
+}
+
+/// The memory of this process, in KiB, where the system tells.
+fn resident_kib() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok()).unwrap_or_default()
+}

@@ -4,10 +4,7 @@
 
 use callgate::{
     model::{Door, Group, Groups, Mode},
-    policy::{
-        Admission, Disclosure, Entrance, Indication, MediaAccess, Reason, Rule, StreamProtection, Verdict, admit,
-        disclose,
-    },
+    policy::{Admission, Disclosure, Entrance, MediaAccess, Rule, StreamProtection, Verdict, admit, disclose},
 };
 
 /// A row of a table: one pattern per input, the outcome, and how often it decided.
@@ -152,22 +149,11 @@ fn groups<const N: usize>(memberships: [(bool, Group); N]) -> Groups {
 }
 
 fn disclosure_name(disclosure: Disclosure) -> (String, String) {
-    let (name, Rule(rule)) = match disclosure {
-        Disclosure::Nothing(rule) => ("(no event)", rule),
-        Disclosure::Event(indication, rule) => {
-            let name = match indication {
-                Indication::NotEncrypted => "NOT_ENCRYPTED",
-                Indication::UserNotAuthorized => "USER_NOT_AUTHORIZED",
-                Indication::KeysAvailable => "KEYS_AVAILABLE",
-                Indication::KeysUnavailable(Reason::Mode) => "KEYS_UNAVAILABLE/MODE",
-                Indication::KeysUnavailable(Reason::Door) => "KEYS_UNAVAILABLE/DOOR",
-                Indication::KeysUnavailable(Reason::MonitoredLate) => "KEYS_UNAVAILABLE/MONITORED_LATE",
-                Indication::KeysUnavailable(Reason::Switch) => "KEYS_UNAVAILABLE/SWITCH",
-                Indication::KeysUnavailable(Reason::AuditUnavailable) => "KEYS_UNAVAILABLE/AUDIT_UNAVAILABLE",
-                Indication::KeysUnavailable(Reason::GatewayRestarted) => "KEYS_UNAVAILABLE/GATEWAY_RESTARTED",
-            };
-            (name, rule)
-        }
-    };
-    (name.into(), rule.into())
+    match disclosure {
+        Disclosure::Nothing(Rule(rule)) => ("(no event)".into(), rule.into()),
+        Disclosure::Event(indication, Rule(rule)) => match indication.names() {
+            (indicator, None) => (indicator.into(), rule.into()),
+            (indicator, Some(reason)) => (format!("{indicator}/{reason}"), rule.into()),
+        },
+    }
 }

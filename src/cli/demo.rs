@@ -46,9 +46,9 @@ impl Demo {
         let json = self.json;
         let shown = runtime()?.block_on(demo(Options { folder, speed }, Arc::new(move |step| tell(json, step))))?;
         if json {
-            print_json(&shown)
+            print_json(&shown);
         } else {
-            print(&shown)
+            print(&shown);
         }
         if !shown.is_proven() {
             bail!("the demo did not prove what it should");

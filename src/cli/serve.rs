@@ -2,7 +2,7 @@
 
 use std::{fs::File, path::PathBuf, sync::Arc};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use callgate::{
     config::{Config, SwitchKind},
     gateway::{Gateway, connector},
@@ -50,10 +50,12 @@ async fn serve(config: Config) -> Result<()> {
     for switch in switches {
         gateway.attach(switch);
     }
+    let mut stopped = Box::pin(gateway.stopped());
     loop {
         tokio::select! {
             _ = interrupt.recv() => break,
             _ = terminate.recv() => break,
+            () = &mut stopped => bail!("a part of the gateway has failed: its log says which"),
             // A switch that has come to its end leaves the others, and the sessions, as they are.
             Some((switch, ended)) = gateway.switch_ended() => match ended {
                 Ok(()) => info!(%switch, "the switch has nothing more to report"),

@@ -1,7 +1,7 @@
 //! A gateway in this process, with a CA of its own in a temporary folder that is gone with it.
 
 use std::{
-    net::{Ipv4Addr, SocketAddr, TcpListener},
+    net::{Ipv4Addr, SocketAddr},
     sync::Arc,
 };
 
@@ -13,7 +13,7 @@ use super::ClientError;
 use crate::{
     config::{Config, Doors, Heartbeat, Limits, TlsFiles},
     directory::{Device, Directory, User},
-    gateway::Gateway,
+    gateway::{Gateway, StartError},
     model::Mode,
     switch::{Switch, SwitchError},
     trust::{CA_CERTIFICATE, CA_KEY, Ca, InitOptions, Ledger, Validity, init},
@@ -35,6 +35,8 @@ pub(super) struct Rig {
 pub(super) enum Ports {
     /// On 2748 and 2749 if both are free, and on any others if not.
     Usual,
+    /// On any free ones.
+    Any,
     /// On any free ones, the TLS door only.
     AnyTls,
 }
@@ -65,9 +67,15 @@ impl Rig {
             heartbeat: Heartbeat::default(),
             limits: Limits { monitors_per_session: usize::MAX, ..Limits::default() },
             switches: Vec::new(),
-            directory: Directory::new(users, devices)?,
+            directory: Arc::new(Directory::new(users, devices)?),
         };
-        let gateway = Gateway::start(config).await?;
+        let gateway = match Gateway::start(config.clone()).await {
+            // Somebody listens on the usual ports.
+            Err(StartError::Door(_)) if ports == Ports::Usual => {
+                Gateway::start(Config { doors: Ports::Any.doors(), ..config }).await?
+            }
+            started => started?,
+        };
         Ok(Self { gateway, ca, ledger, folder })
     }
 
@@ -119,13 +127,11 @@ impl Rig {
 
 impl Ports {
     fn doors(self) -> Doors {
-        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let usual = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        let is_free = |port| TcpListener::bind(usual(port)).is_ok();
+        let door = |port| Some(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
         match self {
-            Self::AnyTls => Doors { clear: None, tls: Some(any) },
-            Self::Usual if is_free(2748) && is_free(2749) => Doors { clear: Some(usual(2748)), tls: Some(usual(2749)) },
-            Self::Usual => Doors { clear: Some(any), tls: Some(any) },
+            Self::Usual => Doors { clear: door(2748), tls: door(2749) },
+            Self::Any => Doors { clear: door(0), tls: door(0) },
+            Self::AnyTls => Doors { clear: None, tls: door(0) },
         }
     }
 }

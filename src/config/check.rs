@@ -1,6 +1,6 @@
 //! From what is written to what is meant: every value checked, every error at its place.
 
-use std::{collections::HashSet, net::SocketAddr, path::Path, str::FromStr};
+use std::{collections::HashSet, net::SocketAddr, path::Path, str::FromStr, sync::Arc};
 
 use super::{
     Config, Doors, Heartbeat, Limits, SwitchConfig, SwitchKind, TlsFiles,
@@ -30,7 +30,7 @@ pub(super) fn check(raw: &Raw, base_dir: &Path) -> Result<Config, Problem> {
         heartbeat: heartbeat(&raw.heartbeat)?,
         limits: limits(&raw.limits)?,
         switches: switches(&raw.switch, base_dir)?,
-        directory: directory(&raw.user, &raw.device)?,
+        directory: Arc::new(directory(&raw.user, &raw.device)?),
     })
 }
 

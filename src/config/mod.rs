@@ -13,6 +13,7 @@ use std::{
     fs,
     net::SocketAddr,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use crate::{
@@ -23,7 +24,7 @@ use crate::{
 pub use error::{ConfigError, Invalid, Place};
 
 /// Checked settings.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Config {
     /// The cluster security mode (R2).
@@ -41,7 +42,7 @@ pub struct Config {
     /// The connectors to switches, in the order of the file.
     pub switches: Vec<SwitchConfig>,
     /// Users and devices.
-    pub directory: Directory,
+    pub directory: Arc<Directory>,
 }
 
 /// Where the gateway listens (R1). `None` is a closed door.

@@ -62,14 +62,13 @@ pub(super) fn disclosure(
         Protection::Keyed { generation, keys, .. } => (*generation, keys.suite().name()),
         Protection::Unknown { generation, .. } => (*generation, "unknown"),
     };
-    let (record, code) = match indication.refusal() {
-        None => ("disclosed", "KEYS_AVAILABLE"),
-        Some(code) => ("withheld", code.as_str_name()),
-    };
-    counter!("callgate_disclosures_total", "decision" => code).increment(1);
+    let record = if indication.refusal().is_none() { "disclosed" } else { "withheld" };
+    let (indicator, reason) = indication.names();
+    let reason = reason.unwrap_or_default();
+    counter!("callgate_disclosures_total", "indicator" => indicator, "reason" => reason).increment(1);
     info!(target: "audit", record, session, user = %identity.user.name, instance = %identity.instance,
         door = identity.door.name(), device = %published.event.device, call = %published.event.call.id,
-        stream = %stream, generation = number(generation), suite, decision = code, rule, key = %fingerprint);
+        stream = %stream, generation = number(generation), suite, indicator, reason, rule, key = %fingerprint);
 }
 
 /// What names a key in records: an HMAC under a key that lives as long as the process.

@@ -178,10 +178,7 @@ impl Visit {
             Ok(Err(None)) => self.refused(ErrorCode::ConnectionLost, "before the session was open"),
             Ok(Err(Some(refused))) => self.refuse(socket, refused).await,
             Err(_) => {
-                let rule = Rule(callgate_wire::lookup(ErrorCode::OpenTimeout).rule);
-                let cause = "before the session was open";
-                let refused = Refused { code: ErrorCode::OpenTimeout, rule, cause, user: None, as_result: false };
-                self.refuse(socket, refused).await;
+                self.refuse(socket, refusal(ErrorCode::OpenTimeout, "before the session was open")).await;
             }
         }
     }
@@ -225,7 +222,9 @@ impl Visit {
         let mut scratch = vec![0; MAX_FRAME_BEFORE_OPEN];
         socket.receive_early(decoder, &mut scratch).map_err(|_| None)?;
         loop {
-            while let Some(message) = decoder.next::<v1::ToGateway>().map_err(|error| Some(bad_frame(&error)))? {
+            while let Some(message) =
+                decoder.next_message::<v1::ToGateway>().map_err(|error| Some(bad_frame(&error)))?
+            {
                 let reply_to = message.request_id;
                 match opening.on_message(message) {
                     Next::Reply(reply) => {
@@ -233,7 +232,7 @@ impl Visit {
                     }
                     Next::Refuse(refused) => return Err(Some(refused)),
                     Next::Open(admitted) => {
-                        let lease = self.enter(&admitted).map_err(Some)?;
+                        let lease = self.enter(&admitted).map_err(|refused| Some(Refused { reply_to, ..refused }))?;
                         let opened = self.opened(&admitted, &lease);
                         audit::opened(&lease.session, &admitted.identity, self.peer);
                         socket.send_all(encode::frame(reply_to, opened)).await.map_err(|_| None)?;
@@ -310,14 +309,14 @@ impl Visit {
     }
 
     async fn refuse(&self, mut socket: Socket, refused: Refused) {
-        let Refused { code, rule, cause, user, as_result } = refused;
+        let Refused { code, rule, cause, user, as_result, reply_to } = refused;
         audit::refused(self.door, self.peer, user.as_deref(), code, rule, cause);
         self.count_failure(code);
         let farewell = async {
             if as_result {
                 let result = Some(open_result::Result::Refused(v1::Error { rule: rule.0.into(), ..code.into() }));
                 let result = to_app::Message::OpenResult(OpenResult { result });
-                let _ = socket.send_all(encode::frame(0, result)).await;
+                let _ = socket.send_all(encode::frame(reply_to, result)).await;
             } else if code != ErrorCode::ClosedByApp {
                 let _ = socket.send_all(encode::close(code)).await;
             }
@@ -342,7 +341,7 @@ impl Visit {
 }
 
 fn refusal(code: ErrorCode, cause: &'static str) -> Refused {
-    Refused { code, rule: Rule(callgate_wire::lookup(code).rule), cause, user: None, as_result: false }
+    Refused { code, rule: Rule(callgate_wire::lookup(code).rule), cause, user: None, as_result: false, reply_to: 0 }
 }
 
 fn bad_frame(error: &FrameError) -> Refused {

@@ -1,27 +1,27 @@
-//! A session with its socket, and the task that waits on it.
+//! A session with its socket, and what it waits for.
 
 use std::{
-    cell::RefCell,
     io,
-    rc::Rc,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
 use callgate_wire::{FrameDecoder, MAX_FRAME_OPEN, v1::ErrorCode};
-use tokio::{net::TcpStream, sync::Notify, time::sleep_until};
+use tokio::{
+    io::{Interest, Ready},
+    net::TcpStream,
+    sync::Notify,
+    time::sleep_until,
+};
 
 use super::{
     Settings,
     opening::Admitted,
     registry::Lease,
     session::Session,
-    sessions::Sessions,
     socket::{Received, SendError, Socket},
 };
-use crate::hub::SessionKey;
-
 /// An open session with all that belongs to it.
 pub(super) struct Live {
     pub(super) session: Session,
@@ -102,9 +102,19 @@ impl Live {
 /// What a session's task waits for.
 pub(super) struct Outlook {
     tcp: Arc<TcpStream>,
-    interest: tokio::io::Interest,
+    interest: Interest,
     deadline: Instant,
     wake: Arc<Notify>,
+}
+
+/// What a session waited for.
+pub(super) enum Happened {
+    /// There is something to read or room to write; `None`: the socket is broken.
+    Ready(Option<Ready>),
+    /// The deadline has come.
+    Time,
+    /// It waits for something else now.
+    Changed,
 }
 
 impl Outlook {
@@ -117,33 +127,13 @@ impl Outlook {
             wake: Arc::clone(&live.wake),
         }
     }
-}
 
-/// Waits on a session's socket and clock for as long as the session lives.
-pub(super) async fn run_session(sessions: Rc<RefCell<Sessions>>, key: SessionKey) {
-    let _cleanup = Cleanup { sessions: Rc::clone(&sessions), key };
-    // A first request may have come with the last message of the opening.
-    sessions.borrow_mut().on_buffered(key);
-    loop {
-        let Some(outlook) = sessions.borrow().outlook(key) else { return };
+    /// Waits.
+    pub(super) async fn happen(self) -> Happened {
         tokio::select! {
-            ready = outlook.tcp.ready(outlook.interest) => sessions.borrow_mut().on_ready(key, ready.ok()),
-            () = sleep_until(outlook.deadline.into()) => sessions.borrow_mut().on_time(key),
-            () = outlook.wake.notified() => {}
-        }
-    }
-}
-
-/// Takes a session out even if its task ends by a panic.
-struct Cleanup {
-    sessions: Rc<RefCell<Sessions>>,
-    key: SessionKey,
-}
-
-impl Drop for Cleanup {
-    fn drop(&mut self) {
-        if let Ok(mut sessions) = self.sessions.try_borrow_mut() {
-            sessions.close(self.key, ErrorCode::Internal);
+            ready = self.tcp.ready(self.interest) => Happened::Ready(ready.ok()),
+            () = sleep_until(self.deadline.into()) => Happened::Time,
+            () = self.wake.notified() => Happened::Changed,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Northbound: the doors that apps come in by, and the workers that their sessions live on.
 //!
-//! A door accepts, shakes hands and runs [`opening`](mod@opening) on the runtime's threads. An open session moves to a
+//! A door accepts, shakes hands and runs `opening` on the runtime's threads. An open session moves to a
 //! worker: one thread that owns the sockets of its sessions, judges each event by [`crate::policy`], writes the record
 //! and sends. The state machines of opening and of an open session are pure; the shells around them own the sockets.
 
@@ -23,13 +23,16 @@ mod tests;
 pub use door::{Door, DoorError, Entrance, TlsSide, announce};
 pub use registry::Registry;
 pub use scram::Decoy;
-pub use worker::{WorkerHandle, WorkerSettings, spawn_worker};
+pub use worker::{WorkerHandle, spawn_worker};
 
 use std::{sync::Arc, time::Duration};
+
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     config::{Heartbeat, Limits},
     directory::Directory,
+    hub::{HubHandle, WorkerId},
     model::Mode,
 };
 
@@ -46,6 +49,19 @@ pub struct Settings {
     pub limits: Limits,
     /// Users and devices.
     pub directory: Arc<Directory>,
+}
+
+/// What a worker is made of.
+#[derive(Clone)]
+pub struct WorkerSettings {
+    /// Its place among the workers.
+    pub id: WorkerId,
+    /// What sessions need to know.
+    pub settings: Arc<Settings>,
+    /// The way to the hub.
+    pub hub: HubHandle,
+    /// Ends the worker and its sessions.
+    pub stop: CancellationToken,
 }
 
 /// How long the end of a connection waits until the app has read the last message.

@@ -45,6 +45,7 @@ struct Asked {
 }
 
 /// What to do next.
+#[expect(clippy::large_enum_variant, reason = "made and taken apart at once, a few times a connection")]
 pub(super) enum Next {
     /// Answer, and wait for the next message.
     Reply(to_app::Message),
@@ -79,6 +80,8 @@ pub(super) struct Refused {
     pub(super) user: Option<String>,
     /// Whether it answers an `OpenRequest`.
     pub(super) as_result: bool,
+    /// The number of the request that it answers; 0 if it answers none.
+    pub(super) reply_to: u64,
 }
 
 impl Opening {
@@ -90,17 +93,23 @@ impl Opening {
     /// Takes a message of the app.
     pub(super) fn on_message(&mut self, message: ToGateway) -> Next {
         use to_gateway::Message;
-        match (std::mem::replace(&mut self.state, State::Done), message.message) {
+        let reply_to = message.request_id;
+        let next = match (std::mem::replace(&mut self.state, State::Done), message.message) {
             (State::AwaitHello, Some(Message::Hello(hello))) => self.on_hello(&hello),
             (State::AwaitOpen, Some(Message::Open(open))) => self.on_open(open),
             (State::AwaitProof { exchange, asked }, Some(Message::AuthResponse(response))) => {
-                self.on_proof(exchange, asked, &response.data)
+                self.on_proof(*exchange, asked, &response.data)
             }
             (_, Some(Message::Close(_))) => refuse(ErrorCode::ClosedByApp, "closed by the app", None),
             _ => refuse(ErrorCode::OutOfOrder, "a message that is not allowed before the session is open", None),
+        };
+        match next {
+            Next::Refuse(refused) => Next::Refuse(Refused { reply_to, ..refused }),
+            next => next,
         }
     }
 
+    #[expect(clippy::unnecessary_min_or_max, reason = "this gateway's minor version is 0 only for now")]
     fn on_hello(&mut self, hello: &v1::Hello) -> Next {
         let Some(offered) = hello.versions.iter().find(|version| version.major == VERSION.major) else {
             return refuse(ErrorCode::VersionUnsupported, "no version in common", None);
@@ -154,7 +163,7 @@ impl Opening {
         }
     }
 
-    fn on_proof(&self, mut exchange: Box<Exchange>, asked: Asked, proof: &[u8]) -> Next {
+    fn on_proof(&self, mut exchange: Exchange, asked: Asked, proof: &[u8]) -> Next {
         match exchange.step(proof) {
             Step::Proven(server_final) => self.admit(asked, Entrance::Clear, None, server_final),
             Step::Challenge(_) | Step::Failed => {
@@ -186,7 +195,7 @@ impl Opening {
         match (admit(&admission), user) {
             (Verdict::Refuse(code, rule), _) => {
                 let cause = if user.is_none() { "the user is not in the directory" } else { "refused by policy" };
-                Next::Refuse(Refused { code, rule, cause, user: Some(asked.user), as_result: true })
+                Next::Refuse(Refused { code, rule, cause, user: Some(asked.user), as_result: true, reply_to: 0 })
             }
             (Verdict::Admit(_), None) => {
                 refuse_open(ErrorCode::AuthenticationFailed, "the user is not in the directory", asked.user)
@@ -214,7 +223,7 @@ fn agreed_heartbeat(range: Heartbeat, wish: u32) -> u32 {
 
 fn refuse(code: ErrorCode, cause: &'static str, user: Option<String>) -> Next {
     let rule = Rule(callgate_wire::lookup(code).rule);
-    Next::Refuse(Refused { code, rule, cause, as_result: user.is_some(), user })
+    Next::Refuse(Refused { code, rule, cause, as_result: user.is_some(), user, reply_to: 0 })
 }
 
 fn refuse_open(code: ErrorCode, cause: &'static str, user: String) -> Next {

@@ -46,6 +46,7 @@ pub(super) struct Classes(u8);
 
 /// What the worker is to do.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "made and taken apart at once, and not for events")]
 pub(super) enum Action {
     /// Send this; the number is that of the request that it answers.
     Send(u64, to_app::Message),
@@ -92,7 +93,10 @@ enum Kind {
         left: Classes,
     },
     Snapshot,
-    Names,
+    Names {
+        contains: String,
+        limit: usize,
+    },
 }
 
 impl Classes {
@@ -190,7 +194,9 @@ impl Session {
     pub(super) fn on_message(&mut self, message: ToGateway) -> Option<Action> {
         use to_gateway::Message;
         let id = message.request_id;
-        if self.pending.len() >= self.settings.limits.requests_in_flight {
+        // These ask for nothing.
+        let is_request = !matches!(message.message, Some(Message::Heartbeat(_) | Message::Close(_)));
+        if is_request && self.pending.len() >= self.settings.limits.requests_in_flight {
             return Some(Action::Close(ErrorCode::TooManyRequests));
         }
         Some(match message.message {
@@ -227,9 +233,14 @@ impl Session {
             (Kind::Snapshot, Answer::Snapshot(snapshot)) => {
                 vec![Action::Send(request_id, to_app::Message::Snapshot(self.snapshot(&snapshot)))]
             }
-            (Kind::Names, Answer::Names { names, more }) => {
-                let may_see = |name: &DeviceName| self.settings.directory.may_see(&self.identity.user, name);
-                vec![Action::Send(request_id, self.page(names.into_iter().filter(may_see), usize::MAX, more))]
+            (Kind::Names { contains, limit }, Answer::Names { mut names, more }) => {
+                let last = names.last().cloned();
+                names.retain(|name| self.settings.directory.may_see(&self.identity.user, name));
+                if more && names.is_empty() {
+                    // All of them are restricted. An empty page would seem the last one, and a token would name one.
+                    return vec![self.ask_names(request_id, last, contains, limit)];
+                }
+                vec![Action::Send(request_id, self.page(names.into_iter(), usize::MAX, more))]
             }
             (_, Answer::UnknownDevice(device)) => {
                 self.monitors.remove(&device);
@@ -253,8 +264,7 @@ impl Session {
             },
         };
         if self.identity.sees_all_devices() {
-            let contains = list.name_contains;
-            return self.ask(id, Kind::Names, Ask::Names { after, contains, limit });
+            return self.ask_names(id, after, list.name_contains, limit);
         }
         let contains = list.name_contains.to_ascii_lowercase();
         let names = self.settings.directory.devices_of(&self.identity.user).map(|device| device.name.clone());
@@ -313,6 +323,11 @@ impl Session {
         self.next_token += 1;
         self.pending.insert(token, Pending { request_id, kind });
         Action::Ask(token, ask)
+    }
+
+    fn ask_names(&mut self, id: u64, after: Option<DeviceName>, contains: String, limit: usize) -> Action {
+        let kind = Kind::Names { contains: contains.clone(), limit };
+        self.ask(id, kind, Ask::Names { after, contains, limit })
     }
 
     fn snapshot(&self, snapshot: &Snapshot) -> v1::DeviceSnapshot {

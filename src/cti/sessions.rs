@@ -15,13 +15,12 @@ use metrics::counter;
 use tokio::{io::Ready, task::spawn_local, time::timeout};
 
 use super::{
-    FAREWELL, SLOW_FAREWELL,
+    FAREWELL, SLOW_FAREWELL, WorkerSettings,
     audit::{self, Fingerprint},
     encode,
     live::{Live, Outlook},
     session::{Action, Classes},
     subscribers::{Subscriber, Subscribers},
-    worker::WorkerSettings,
 };
 use crate::{
     hub::{Answer, Ask, Published, Request, SessionKey},
@@ -154,7 +153,7 @@ impl Sessions {
     /// Takes the requests that have arrived whole.
     pub(super) fn on_buffered(&mut self, key: SessionKey) {
         while let Some(live) = self.live(key) {
-            match live.decoder.next::<v1::ToGateway>() {
+            match live.decoder.next_message::<v1::ToGateway>() {
                 Ok(None) => return,
                 Ok(Some(message)) => {
                     if let Some(action) = live.session.on_message(message) {

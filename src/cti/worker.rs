@@ -15,36 +15,23 @@ use std::{
     time::Duration,
 };
 
+use callgate_wire::v1::ErrorCode;
 use tokio::{
     sync::mpsc,
     task::{LocalSet, spawn_local},
     time::timeout,
 };
-use tokio_util::sync::CancellationToken;
 use tracing::{debug, error};
 
 use super::{
-    FAREWELL, Settings,
-    live::{Live, run_session},
+    FAREWELL, WorkerSettings,
+    live::{Happened, Live},
     sessions::Sessions,
 };
-use crate::hub::{HubHandle, ToWorker, WorkerId};
+use crate::hub::{SessionKey, ToWorker};
 
 /// How many messages of the hub may wait for a worker, before it holds the hub back.
 const MAILBOX: usize = 4096;
-
-/// What a worker is made of.
-#[derive(Clone)]
-pub struct WorkerSettings {
-    /// Its place among the workers.
-    pub id: WorkerId,
-    /// What sessions need to know.
-    pub settings: Arc<Settings>,
-    /// The way to the hub.
-    pub hub: HubHandle,
-    /// Ends the worker and its sessions.
-    pub stop: CancellationToken,
-}
 
 /// The way to a worker, for doors.
 #[derive(Clone)]
@@ -80,6 +67,8 @@ pub fn spawn_worker(settings: WorkerSettings) -> io::Result<Spawned> {
     let handle = WorkerHandle { adopt, load: Arc::clone(&load) };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
     let thread = thread::Builder::new().name(format!("worker-{}", settings.id.0)).spawn(move || {
+        // A worker that ends by a panic takes the gateway with it: it must not go on without its sessions.
+        let _stops_all = settings.stop.clone().drop_guard();
         LocalSet::new().block_on(&runtime, run(settings, messages, adopted, load));
     })?;
     Ok((handle, mailbox, thread))
@@ -131,6 +120,35 @@ fn adopt(sessions: &Rc<RefCell<Sessions>>, live: Live) {
         Err(e) => {
             sessions.borrow_mut().lost_one();
             error!(session = %name, error = %e, "a session could not be moved to its worker");
+        }
+    }
+}
+
+/// Waits on a session's socket and clock for as long as the session lives.
+async fn run_session(sessions: Rc<RefCell<Sessions>>, key: SessionKey) {
+    let _cleanup = Cleanup { sessions: Rc::clone(&sessions), key };
+    // A first request may have come with the last message of the opening.
+    sessions.borrow_mut().on_buffered(key);
+    loop {
+        let Some(outlook) = sessions.borrow().outlook(key) else { return };
+        match outlook.happen().await {
+            Happened::Ready(ready) => sessions.borrow_mut().on_ready(key, ready),
+            Happened::Time => sessions.borrow_mut().on_time(key),
+            Happened::Changed => {}
+        }
+    }
+}
+
+/// Takes a session out even if its task ends by a panic.
+struct Cleanup {
+    sessions: Rc<RefCell<Sessions>>,
+    key: SessionKey,
+}
+
+impl Drop for Cleanup {
+    fn drop(&mut self) {
+        if let Ok(mut sessions) = self.sessions.try_borrow_mut() {
+            sessions.close(self.key, ErrorCode::Internal);
         }
     }
 }

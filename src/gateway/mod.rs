@@ -103,7 +103,7 @@ impl Gateway {
             lenient_doors: config.lenient_doors,
             heartbeat: config.heartbeat,
             limits: config.limits,
-            directory: Arc::new(config.directory),
+            directory: config.directory,
         });
         let devices = settings.directory.devices().map(|device| device.name.clone());
         let hub = Hub::new(devices, MAX_DISCOVERED);
@@ -120,7 +120,13 @@ impl Gateway {
         // From here on an early return must end the worker's thread.
         let stop_on_error = stop.clone().drop_guard();
         let (events, batches) = mpsc::channel(EVENT_QUEUE);
-        tokio::spawn(hub::run(hub, hub_handle.clone(), requests, batches, vec![mailbox]));
+        let hub_runs = hub::run(hub, hub_handle.clone(), requests, batches, vec![mailbox]);
+        let stops_all = stop.clone().drop_guard();
+        tokio::spawn(async move {
+            // Without the hub nothing goes on, so whatever ends it ends the gateway.
+            let _stops_all = stops_all;
+            hub_runs.await;
+        });
 
         let entrance = Arc::new(Entrance {
             registry: Arc::new(Registry::new(settings.limits, epoch_micros())),
@@ -189,6 +195,11 @@ impl Gateway {
                 Err(e) => error!(error = %e, "a switch connector failed"),
             }
         }
+    }
+
+    /// Is done when the gateway stops, also by itself: only the failure of a part makes it do that.
+    pub fn stopped(&self) -> impl Future<Output = ()> + use<> {
+        self.stop.clone().cancelled_owned()
     }
 
     /// Waits until the hub has taken every event that the switches have reported. A request that a session makes after it

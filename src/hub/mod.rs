@@ -136,6 +136,11 @@ impl Delivery {
     }
 }
 
+/// There are as many devices as may be that stand in no configuration, and all of them are busy (R41a).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("no room for one more device that is not configured")]
+pub struct NoRoom;
+
 /// All topics.
 pub struct Hub {
     topics: BTreeMap<DeviceName, Topic>,
@@ -158,18 +163,21 @@ impl Hub {
         self.topics.len()
     }
 
-    /// Numbers an event and says who gets it. `None`: nobody does, or there is no room for its device.
-    pub fn publish(&mut self, event: SwitchEvent) -> Option<Delivery> {
+    /// Numbers an event and says who gets it. `None`: nobody does.
+    ///
+    /// # Errors
+    /// [`NoRoom`]: its device is not configured, and there is no room for one more.
+    pub fn publish(&mut self, event: SwitchEvent) -> Result<Option<Delivery>, NoRoom> {
         if !self.topics.contains_key(&event.device) {
             self.make_room()?;
             self.topics.insert(event.device.clone(), Topic::new(event.device.clone(), false));
             self.discovered += 1;
         }
-        let topic = self.topics.get_mut(&event.device)?;
+        let Some(topic) = self.topics.get_mut(&event.device) else { return Ok(None) };
         let device = event.device.clone();
         let (event, workers) = (topic.publish(event), topic.workers());
         self.note_idle(&device);
-        Some(Delivery { event: event?, workers }).filter(|delivery| delivery.workers != 0)
+        Ok(event.filter(|_| workers != 0).map(|event| Delivery { event, workers }))
     }
 
     /// Answers a session.
@@ -220,9 +228,9 @@ impl Hub {
     }
 
     /// Makes room for one more discovered device, at the cost of the one that has been idle for longest.
-    fn make_room(&mut self) -> Option<()> {
+    fn make_room(&mut self) -> Result<(), NoRoom> {
         while self.discovered >= self.max_discovered {
-            let oldest = self.idle.pop_front()?;
+            let oldest = self.idle.pop_front().ok_or(NoRoom)?;
             let Some(topic) = self.topics.get_mut(&oldest) else { continue };
             topic.queued_as_idle = false;
             if topic.is_idle() {
@@ -230,7 +238,7 @@ impl Hub {
                 self.discovered -= 1;
             }
         }
-        Some(())
+        Ok(())
     }
 
     fn note_idle(&mut self, device: &DeviceName) {

@@ -8,7 +8,7 @@ use std::sync::{
 use metrics::counter;
 use tokio::sync::mpsc;
 
-use super::{Hub, Request, ToWorker};
+use super::{Hub, NoRoom, Request, ToWorker};
 use crate::model::SwitchEvent;
 
 /// What reaches the hub.
@@ -76,10 +76,14 @@ pub async fn run(
             HubInput::Events(batch) => {
                 counter!("callgate_switch_events_total").increment(batch.len() as u64);
                 for event in batch {
-                    if let Some(delivery) = hub.publish(event) {
-                        for worker in delivery.workers() {
-                            send(&workers, worker, ToWorker::Event(Arc::clone(&delivery.event))).await;
+                    match hub.publish(event) {
+                        Ok(None) => {}
+                        Ok(Some(delivery)) => {
+                            for worker in delivery.workers() {
+                                send(&workers, worker, ToWorker::Event(Arc::clone(&delivery.event))).await;
+                            }
                         }
+                        Err(NoRoom) => counter!("callgate_switch_events_refused_total").increment(1),
                     }
                 }
                 devices.store(hub.device_count(), Ordering::Relaxed);

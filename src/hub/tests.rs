@@ -82,7 +82,7 @@ fn r40_numbers_count_the_device_and_class_numbers_each_class() {
     let mut hub = hub();
     subscribe(&mut hub, ONE, "1001");
     let mut numbers = |body| {
-        let delivery = hub.publish(event("1001", 1, body)).unwrap();
+        let delivery = hub.publish(event("1001", 1, body)).unwrap().unwrap();
         (delivery.event.number, delivery.event.class_number)
     };
     assert_eq!(numbers(EventBody::Call(CallState::Offered)), (1, 1));
@@ -95,10 +95,10 @@ fn r40_numbers_count_the_device_and_class_numbers_each_class() {
 #[test]
 fn r40_numbers_go_on_while_nobody_listens() {
     let mut hub = hub();
-    assert!(hub.publish(event("1001", 1, EventBody::Call(CallState::Offered))).is_none());
+    assert!(hub.publish(event("1001", 1, EventBody::Call(CallState::Offered))).unwrap().is_none());
     let (_, snapshot) = subscribe(&mut hub, ONE, "1001");
     assert_eq!(snapshot.number, 1);
-    assert_eq!(hub.publish(event("1001", 1, EventBody::Call(CallState::Alerting))).unwrap().event.number, 2);
+    assert_eq!(hub.publish(event("1001", 1, EventBody::Call(CallState::Alerting))).unwrap().unwrap().event.number, 2);
 }
 
 #[test]
@@ -110,6 +110,7 @@ fn an_event_goes_once_to_each_worker_with_subscribers() {
     hub.answer(TWO, OTHER, Ask::Subscribe(device("1001")));
     let mut workers = || -> Vec<_> {
         hub.publish(event("1001", 1, EventBody::Call(CallState::Alerting)))
+            .unwrap()
             .map(|delivery| delivery.workers().collect())
             .unwrap_or_default()
     };
@@ -117,30 +118,31 @@ fn an_event_goes_once_to_each_worker_with_subscribers() {
     hub.answer(TWO, SESSION, Ask::Unsubscribe(device("1001")));
     let mut workers = || -> Vec<_> {
         hub.publish(event("1001", 1, EventBody::Call(CallState::Alerting)))
+            .unwrap()
             .map(|delivery| delivery.workers().collect())
             .unwrap_or_default()
     };
     assert_eq!(workers(), [ONE, TWO]);
     hub.answer(TWO, OTHER, Ask::Forget(device("1001")));
     hub.answer(ONE, SESSION, Ask::Unsubscribe(device("1001")));
-    assert!(hub.publish(event("1001", 1, EventBody::Call(CallState::Alerting))).is_none());
+    assert!(hub.publish(event("1001", 1, EventBody::Call(CallState::Alerting))).unwrap().is_none());
 }
 
 #[test]
 fn r16_a_moment_tells_monitored_before_from_monitored_late() {
     let mut hub = hub();
     let (before, _) = subscribe(&mut hub, ONE, "1001");
-    let first = hub.publish(event("1001", 1, opened(7, Some(1)))).unwrap();
+    let first = hub.publish(event("1001", 1, opened(7, Some(1)))).unwrap().unwrap();
     let (late, _) = subscribe(&mut hub, ONE, "1001");
     assert!(before < first.event.first_seen && first.event.first_seen < late);
 
     // Hold and resume: the generation was seen before `late`, and stays so (R22).
-    hub.publish(event("1001", 1, stopped(7, StopCause::Hold)));
-    let again = hub.publish(event("1001", 1, opened(7, Some(1)))).unwrap();
+    hub.publish(event("1001", 1, stopped(7, StopCause::Hold))).unwrap();
+    let again = hub.publish(event("1001", 1, opened(7, Some(1)))).unwrap().unwrap();
     assert_eq!(again.event.first_seen, first.event.first_seen);
 
     // A rekey is new for both.
-    let rekeyed = hub.publish(event("1001", 1, opened(7, Some(2)))).unwrap();
+    let rekeyed = hub.publish(event("1001", 1, opened(7, Some(2)))).unwrap().unwrap();
     assert!(late < rekeyed.event.first_seen);
 }
 
@@ -148,10 +150,10 @@ fn r16_a_moment_tells_monitored_before_from_monitored_late() {
 fn r16_a_generation_seen_on_hold_is_late_for_who_monitors_before_it_flows() {
     let mut hub = hub();
     let keyed = EventBody::MediaKeyed { stream: StreamId(7), generation: Generation(1) };
-    assert!(hub.publish(event("1001", 1, keyed)).is_none());
+    assert!(hub.publish(event("1001", 1, keyed)).unwrap().is_none());
     let (late, snapshot) = subscribe(&mut hub, ONE, "1001");
     assert_eq!(snapshot.number, 0, "what apps don't see isn't numbered");
-    let flows = hub.publish(event("1001", 1, opened(7, Some(1)))).unwrap();
+    let flows = hub.publish(event("1001", 1, opened(7, Some(1)))).unwrap().unwrap();
     assert!(flows.event.first_seen < late);
 }
 
@@ -164,16 +166,16 @@ fn r19_a_snapshot_says_secure_or_not() {
         };
         snapshot.calls.iter().map(|call| (call.state, call.security)).collect::<Vec<_>>()
     };
-    hub.publish(event("1001", 1, EventBody::Call(CallState::Connected)));
+    hub.publish(event("1001", 1, EventBody::Call(CallState::Connected))).unwrap();
     assert_eq!(security(&mut hub), [(CallState::Connected, CallSecurity::NoMedia)]);
-    hub.publish(event("1001", 1, opened(7, Some(1))));
+    hub.publish(event("1001", 1, opened(7, Some(1)))).unwrap();
     assert_eq!(security(&mut hub), [(CallState::Connected, CallSecurity::Secure)]);
-    hub.publish(event("1001", 1, opened(8, None)));
+    hub.publish(event("1001", 1, opened(8, None))).unwrap();
     assert_eq!(security(&mut hub), [(CallState::Connected, CallSecurity::NotSecure)]);
-    hub.publish(event("1001", 1, stopped(8, StopCause::Ended)));
-    hub.publish(event("1001", 1, stopped(7, StopCause::Hold)));
+    hub.publish(event("1001", 1, stopped(8, StopCause::Ended))).unwrap();
+    hub.publish(event("1001", 1, stopped(7, StopCause::Hold))).unwrap();
     assert_eq!(security(&mut hub), [(CallState::Connected, CallSecurity::Secure)]);
-    hub.publish(event("1001", 1, EventBody::Call(CallState::Ended(EndCause::Hangup))));
+    hub.publish(event("1001", 1, EventBody::Call(CallState::Ended(EndCause::Hangup)))).unwrap();
     assert_eq!(security(&mut hub), []);
 }
 
@@ -193,16 +195,16 @@ fn names_come_in_pages_in_order() {
 #[test]
 fn r41a_discovered_devices_are_bounded_and_the_longest_idle_goes_first() {
     let mut hub = hub();
-    let ring = |hub: &mut Hub, name: &str, call| hub.publish(event(name, call, EventBody::Call(CallState::Offered)));
+    let ring =
+        |hub: &mut Hub, name: &str, call| hub.publish(event(name, call, EventBody::Call(CallState::Offered))).map(drop);
     let end = |hub: &mut Hub, name: &str, call| {
-        hub.publish(event(name, call, EventBody::Call(CallState::Ended(EndCause::Hangup))));
+        hub.publish(event(name, call, EventBody::Call(CallState::Ended(EndCause::Hangup)))).unwrap();
     };
-    ring(&mut hub, "a", 1);
-    ring(&mut hub, "b", 2);
-    ring(&mut hub, "c", 3);
+    assert_eq!((ring(&mut hub, "a", 1), ring(&mut hub, "b", 2)), (Ok(()), Ok(())));
+    assert_eq!(ring(&mut hub, "c", 3), Err(NoRoom));
     assert_eq!(hub.device_count(), 4, "no room for c while both are busy");
     end(&mut hub, "b", 2);
-    ring(&mut hub, "c", 3);
+    assert_eq!(ring(&mut hub, "c", 3), Ok(()));
     let known = |hub: &mut Hub, name: &str| {
         matches!(hub.answer(ONE, SESSION, Ask::Snapshot(device(name))), Some(Answer::Snapshot(_)))
     };
@@ -214,7 +216,7 @@ fn r41a_discovered_devices_are_bounded_and_the_longest_idle_goes_first() {
 fn all_receivers_share_one_frame() {
     let mut hub = hub();
     subscribe(&mut hub, ONE, "1001");
-    let delivery = hub.publish(event("1001", 1, EventBody::Call(CallState::Offered))).unwrap();
+    let delivery = hub.publish(event("1001", 1, EventBody::Call(CallState::Offered))).unwrap().unwrap();
     let indication = crate::policy::Indication::NotEncrypted;
     let first = delivery.event.frame(indication, || bytes::Bytes::from(vec![1, 2, 3]));
     let second = delivery.event.frame(indication, || panic!("encoded twice"));

@@ -97,6 +97,26 @@ impl Indication {
         }
     }
 
+    /// The indicator of R17 and, if keys are unavailable, the reason: their names on the wire, in logs and records.
+    pub fn names(self) -> (&'static str, Option<&'static str>) {
+        match self {
+            Self::NotEncrypted => ("NOT_ENCRYPTED", None),
+            Self::UserNotAuthorized => ("USER_NOT_AUTHORIZED", None),
+            Self::KeysAvailable => ("KEYS_AVAILABLE", None),
+            Self::KeysUnavailable(reason) => (
+                "KEYS_UNAVAILABLE",
+                Some(match reason {
+                    Reason::Mode => "MODE",
+                    Reason::Door => "DOOR",
+                    Reason::MonitoredLate => "MONITORED_LATE",
+                    Reason::Switch => "SWITCH",
+                    Reason::AuditUnavailable => "AUDIT_UNAVAILABLE",
+                    Reason::GatewayRestarted => "GATEWAY_RESTARTED",
+                }),
+            ),
+        }
+    }
+
     /// The refusal that this is, if it is one (R43).
     pub fn refusal(self) -> Option<ErrorCode> {
         match self {

@@ -68,7 +68,7 @@ impl RawClient {
     /// The next message; `None` when the connection has ended.
     pub async fn next(&mut self) -> Option<ToApp> {
         loop {
-            if let Some(message) = self.decoder.next::<ToApp>().unwrap() {
+            if let Some(message) = self.decoder.next_message::<ToApp>().unwrap() {
                 return Some(message);
             }
             let mut buffer = [0; 4096];

@@ -10,11 +10,13 @@ use tokio::{
     net::{TcpListener, TcpStream},
     task::JoinSet,
 };
+use tokio_util::sync::CancellationToken;
 
 pub struct Tap {
     address: SocketAddr,
     kept: Arc<Mutex<Vec<u8>>>,
     accepting: tokio::task::JoinHandle<()>,
+    stop: CancellationToken,
 }
 
 impl Tap {
@@ -23,23 +25,26 @@ impl Tap {
         let address = listener.local_addr().unwrap();
         let kept = Arc::<Mutex<Vec<u8>>>::default();
         let keep = Arc::clone(&kept);
+        let stop = CancellationToken::new();
+        let stopped = stop.clone();
         let accepting = tokio::spawn(async move {
             let mut relays = JoinSet::new();
-            while let Ok((app, _)) = listener.accept().await {
-                let Ok(gateway) = TcpStream::connect(door).await else { return };
+            while let Some(Ok((app, _))) = stopped.run_until_cancelled(listener.accept()).await {
+                let Ok(gateway) = TcpStream::connect(door).await else { break };
                 relays.spawn(relay(app, gateway, Arc::clone(&keep)));
             }
+            while relays.join_next().await.is_some() {}
         });
-        Self { address, kept, accepting }
+        Self { address, kept, accepting, stop }
     }
 
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// What was sent.
+    /// What was sent, once the gateway behind it has closed all its connections.
     pub async fn finish(self) -> Vec<u8> {
-        self.accepting.abort();
+        self.stop.cancel();
         let _ = self.accepting.await;
         std::mem::take(&mut self.kept.lock().unwrap())
     }
@@ -62,5 +67,9 @@ async fn relay(app: TcpStream, gateway: TcpStream, kept: Arc<Mutex<Vec<u8>>>) {
         }
         let _ = to_app.shutdown().await;
     };
-    tokio::join!(up, down);
+    // When the gateway has ended its side, all that it sent is with the app.
+    tokio::select! {
+        () = down => {}
+        () = async { up.await; std::future::pending::<()>().await } => {}
+    }
 }

@@ -5,6 +5,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test")]
 #![allow(unreachable_pub, reason = "a test")]
 
+#![allow(unreachable_pub, reason = "modules of a test")]
+
 mod answer;
 mod calls;
 mod capture;

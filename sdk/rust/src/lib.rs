@@ -79,3 +79,8 @@ pub use callgate_wire as wire;
 #[cfg(feature = "client")]
 pub use client::{Connector, Event, Events, Identity, Roots, Session};
 pub use keys::{Secret, SrtpKey, SrtpKeys};
+
+/// The example of the repository's front page, so that it compiles.
+#[cfg(all(doctest, feature = "client"))]
+#[doc = include_str!("../../../README.md")]
+struct FrontPage;

@@ -60,7 +60,7 @@ impl FrameDecoder {
     ///
     /// # Errors
     /// [`FrameError`] when the length is over the limit or the frame is not an `M`.
-    pub fn next<M: Message + Default>(&mut self) -> Result<Option<M>, FrameError> {
+    pub fn next_message<M: Message + Default>(&mut self) -> Result<Option<M>, FrameError> {
         let Some(frame) = self.next_frame()? else {
             return Ok(None);
         };
@@ -136,16 +136,16 @@ mod tests {
         let mut decoder = FrameDecoder::new(MAX_FRAME_BEFORE_OPEN);
         for byte in &wire[..wire.len() - 1] {
             decoder.extend(&[*byte]);
-            assert_eq!(decoder.next::<ToGateway>(), Ok(None));
+            assert_eq!(decoder.next_message::<ToGateway>(), Ok(None));
         }
         decoder.extend(&wire[wire.len() - 1..]);
-        assert_eq!(decoder.next(), Ok(Some(request(1))));
+        assert_eq!(decoder.next_message(), Ok(Some(request(1))));
 
         encode_frame(&request(2), &mut wire);
         decoder.extend(&wire);
-        assert_eq!(decoder.next(), Ok(Some(request(1))));
-        assert_eq!(decoder.next(), Ok(Some(request(2))));
-        assert_eq!(decoder.next::<ToGateway>(), Ok(None));
+        assert_eq!(decoder.next_message(), Ok(Some(request(1))));
+        assert_eq!(decoder.next_message(), Ok(Some(request(2))));
+        assert_eq!(decoder.next_message::<ToGateway>(), Ok(None));
         assert_eq!(decoder.buffered(), 0);
     }
 
@@ -154,7 +154,7 @@ mod tests {
         let mut decoder = FrameDecoder::new(MAX_FRAME_BEFORE_OPEN);
         decoder.extend(&u32::MAX.to_be_bytes());
         assert_eq!(
-            decoder.next::<ToGateway>(),
+            decoder.next_message::<ToGateway>(),
             Err(FrameError::TooLarge { len: u32::MAX as usize, limit: MAX_FRAME_BEFORE_OPEN })
         );
         assert!(decoder.buffer.capacity() < 4096);
@@ -165,9 +165,9 @@ mod tests {
         let mut decoder = FrameDecoder::new(2);
         decoder.extend(&[0, 0, 0, 2, 0x4a, 0]);
         let heartbeat = to_gateway::Message::Heartbeat(Heartbeat {});
-        assert_eq!(decoder.next(), Ok(Some(ToGateway { request_id: 0, message: Some(heartbeat) })));
+        assert_eq!(decoder.next_message(), Ok(Some(ToGateway { request_id: 0, message: Some(heartbeat) })));
         decoder.extend(&[0, 0, 0, 3]);
-        assert_eq!(decoder.next::<ToGateway>(), Err(FrameError::TooLarge { len: 3, limit: 2 }));
+        assert_eq!(decoder.next_message::<ToGateway>(), Err(FrameError::TooLarge { len: 3, limit: 2 }));
     }
 
     #[test]
@@ -176,7 +176,7 @@ mod tests {
         let mut decoder = FrameDecoder::new(MAX_FRAME_OPEN);
         decoder.extend(&8000u32.to_be_bytes());
         decoder.extend(&[0xa3, 0x06].repeat(4000));
-        assert!(matches!(decoder.next::<ToGateway>(), Err(FrameError::Malformed { len: 8000, .. })));
+        assert!(matches!(decoder.next_message::<ToGateway>(), Err(FrameError::Malformed { len: 8000, .. })));
     }
 
     #[test]
@@ -187,6 +187,6 @@ mod tests {
         wire[3] -= 2;
         let mut decoder = FrameDecoder::new(MAX_FRAME_OPEN);
         decoder.extend(&wire[..cut]);
-        assert!(matches!(decoder.next::<ToGateway>(), Err(FrameError::Malformed { .. })));
+        assert!(matches!(decoder.next_message::<ToGateway>(), Err(FrameError::Malformed { .. })));
     }
 }

@@ -140,13 +140,6 @@ fn undecodable(packets: &[VoicePacket], codecs: &[Codec]) -> WavError {
 
 /// Where each packet begins, in samples from some origin. Packets are given in the order in which they came.
 fn place<'a>(packets: impl Iterator<Item = &'a VoicePacket>) -> Vec<i64> {
-    struct Source {
-        /// The place of timestamp 0, counted without wrapping.
-        origin: i64,
-        /// The latest timestamp, counted without wrapping.
-        timestamp: i64,
-        end: i64,
-    }
     let mut sources: HashMap<u32, Source> = HashMap::new();
     let mut first = None;
     // The end of all sources so far.
@@ -155,30 +148,59 @@ fn place<'a>(packets: impl Iterator<Item = &'a VoicePacket>) -> Vec<i64> {
     for packet in packets {
         let first = *first.get_or_insert(packet.at);
         let elapsed = packet.at.0.saturating_sub(first.0).max(0) / (1_000_000 / RATE);
-        let source = sources.entry(packet.ssrc).or_insert_with(|| {
-            let (timestamp, begin) = (i64::from(packet.timestamp), end.max(elapsed));
-            let begin = if begin - end > MAX_GAP { end } else { begin };
-            Source { origin: begin - timestamp, timestamp, end: begin }
-        });
-        // Timestamps count modulo 2^32: the nearer way is the right one.
-        let step = packet.timestamp.wrapping_sub(source.timestamp as u32).cast_signed();
-        let timestamp = source.timestamp + i64::from(step);
-        let place = source.origin + timestamp;
-        let too_late = place - source.end > MAX_GAP || place - elapsed > MAX_GAP;
-        let too_early = source.end - place > MAX_GAP;
-        if too_late || too_early {
-            source.origin = end - timestamp;
+        let anew = Source::beginning(packet, elapsed, end);
+        let source = sources.entry(packet.ssrc).or_insert(anew);
+        let (mut timestamp, mut place) = source.place(packet);
+        if source.is_off(timestamp, place, elapsed) {
+            *source = anew;
+            (timestamp, place) = source.place(packet);
         }
-        let place = source.origin + timestamp;
         // A packet that was overtaken doesn't take the count back.
-        if step > 0 || too_early {
-            source.timestamp = timestamp;
+        if timestamp > source.timestamp {
+            (source.timestamp, source.elapsed) = (timestamp, elapsed);
         }
-        source.end = if too_early { place } else { source.end }.max(place + length(packet));
+        source.end = source.end.max(place + length(packet));
         end = end.max(source.end);
         places.push(place);
     }
     places
+}
+
+/// One who sends a voice, as long as its timestamps go on.
+#[derive(Clone, Copy)]
+struct Source {
+    /// The place of timestamp 0, counted without wrapping.
+    origin: i64,
+    /// The latest timestamp, counted without wrapping.
+    timestamp: i64,
+    /// When that one came, in samples since the first packet of all.
+    elapsed: i64,
+    end: i64,
+}
+
+impl Source {
+    /// Begins with `packet`, where all sources have come to `end`.
+    fn beginning(packet: &VoicePacket, elapsed: i64, end: i64) -> Self {
+        let timestamp = i64::from(packet.timestamp);
+        let begin = if elapsed - end > MAX_GAP { end } else { end.max(elapsed) };
+        Self { origin: begin - timestamp, timestamp, elapsed, end: begin }
+    }
+
+    /// The timestamp of `packet`, counted without wrapping, and its place.
+    fn place(&self, packet: &VoicePacket) -> (i64, i64) {
+        // Timestamps count modulo 2^32: the nearer way is the right one.
+        let step = packet.timestamp.wrapping_sub(self.timestamp as u32).cast_signed();
+        let timestamp = self.timestamp + i64::from(step);
+        (timestamp, self.origin + timestamp)
+    }
+
+    /// Whether the sender began its timestamps anew, as a PBX does that puts another voice under the same source, or
+    /// whether the gap is too long to be written.
+    fn is_off(&self, timestamp: i64, place: i64, elapsed: i64) -> bool {
+        let step = timestamp - self.timestamp;
+        let jumps = step.abs() > RATE && (step - (elapsed - self.elapsed)).abs() > RATE;
+        jumps || place - self.end > MAX_GAP || place - elapsed > MAX_GAP || self.end - place > MAX_GAP
+    }
 }
 
 /// G.711 has one byte a sample.
@@ -245,6 +267,27 @@ mod tests {
         let packets = [packet(0, 1, 1 << 30, 0x00), packet(20, 1, 0, 0x80), packet(40, 1, 160, 0xfe)];
         assert_eq!(runs(&packets), [(A, 160), (B, 160), (C, 160)]);
         let packets = [packet(0, 1, 0, 0x00), packet(20, 1, 1 << 30, 0x80), packet(40, 1, (1 << 30) + 160, 0xfe)];
+        assert_eq!(runs(&packets), [(A, 160), (B, 160), (C, 160)]);
+    }
+
+    #[test]
+    fn timestamps_that_jump_within_a_voice_begin_anew() {
+        // Back by 4 s at once, as Asterisk 16 does it when a call is transferred and the source stays the same.
+        let packets = [
+            packet(0, 1, 50_136, 0x00),
+            packet(20, 1, 50_296, 0xfe),
+            packet(39, 1, 18_632, 0x80),
+            packet(60, 1, 18_792, 0x00),
+        ];
+        assert_eq!(runs(&packets), [(A, 160), (C, 160), (B, 160), (A, 160)]);
+        // Ahead by 4 s at once.
+        let packets = [packet(0, 1, 0, 0x00), packet(20, 1, 32_000, 0x80), packet(40, 1, 32_160, 0xfe)];
+        assert_eq!(runs(&packets), [(A, 160), (B, 160), (C, 160)]);
+        // A silence that took as long as the timestamps say is one.
+        let packets = [packet(0, 1, 0, 0x00), packet(4000, 1, 32_000, 0x80)];
+        assert_eq!(runs(&packets), [(A, 160), (0, 31_840), (B, 160)]);
+        // What waited on the way for 4 s and came all at once is no jump.
+        let packets = [packet(0, 1, 0, 0x00), packet(4000, 1, 160, 0x80), packet(4001, 1, 320, 0xfe)];
         assert_eq!(runs(&packets), [(A, 160), (B, 160), (C, 160)]);
     }
 

@@ -107,6 +107,16 @@ fn r13_control_of_all_devices_lists_all_but_restricted_ones() {
 }
 
 #[test]
+fn r13_a_page_of_restricted_devices_alone_is_not_the_last_one() {
+    let mut session = session("boss");
+    let mut hub = Hub::new(["1008", "1009", "1010"].map(|name| name.parse().unwrap()), 1);
+    let asked = ask(&mut session, list("", 1, "1008"));
+    let more = answered(&mut session, &mut hub, asked).pop();
+    let answers = answered(&mut session, &mut hub, more);
+    assert_eq!(listed(answers.into_iter().next()), (vec!["1010".into()], String::new()));
+}
+
+#[test]
 fn r13_restricted_lines_are_not_listed() {
     match ask(&mut session("dashboard"), list("1003", 0, "")) {
         Some(Action::Send(7, to_app::Message::DeviceList(list))) => {
@@ -194,7 +204,8 @@ fn r41a_monitors_and_open_requests_are_bounded() {
     assert_eq!(refused(ask(&mut bounded, monitor("1003", &[]))), ErrorCode::TooManyMonitors);
     ask(&mut bounded, monitor("1001", &[]));
     ask(&mut bounded, monitor("1002", &[]));
-    let close = ask(&mut bounded, Message::Heartbeat(v1::Heartbeat {}));
+    assert!(ask(&mut bounded, Message::Heartbeat(v1::Heartbeat {})).is_none(), "a heartbeat is no request");
+    let close = ask(&mut bounded, list("", 0, ""));
     assert!(matches!(close, Some(Action::Close(ErrorCode::TooManyRequests))));
 }
 

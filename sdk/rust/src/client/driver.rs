@@ -283,7 +283,7 @@ mod tests {
 
     async fn heard(gateway: &mut DuplexStream, decoder: &mut FrameDecoder) -> Option<to_gateway::Message> {
         loop {
-            if let Some(message) = decoder.next::<ToGateway>().unwrap() {
+            if let Some(message) = decoder.next_message::<ToGateway>().unwrap() {
                 return message.message;
             }
             let mut buffer = [0; 512];

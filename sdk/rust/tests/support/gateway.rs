@@ -49,7 +49,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
     /// The app's next message, or `None` when it has closed the connection.
     pub(crate) async fn read(&mut self) -> Option<ToGateway> {
         loop {
-            if let Some(message) = self.decoder.next().unwrap() {
+            if let Some(message) = self.decoder.next_message().unwrap() {
                 return Some(message);
             }
             let mut buffer = [0; 4096];

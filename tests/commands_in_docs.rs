@@ -1,0 +1,177 @@
+//! Every command that a page shows in a block is run as it stands there, or accounted for.
+//!
+//! The blocks of a page are taken in their order, in one folder: `sh` blocks are run, `toml` blocks are appended to the
+//! config that `callgate init` made.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test")]
+
+#[path = "common/pages.rs"]
+mod pages;
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Write},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    sync::mpsc,
+    time::{Duration, Instant},
+};
+
+use pages::{blocks, pages, root};
+
+/// The commands of `callgate` that end by themselves, and what is there afterwards.
+const RUN: &[(&str, &[&str])] = &[
+    ("callgate cert issue --user recorder", &["callgate/recorder-1.pem", "callgate/recorder-1.key"]),
+    ("callgate decrypt call.pcap --json", &["voices"]),
+    ("callgate decrypt call.pcap", &["call.voices"]),
+    ("callgate explain", &[]),
+    ("callgate init", &["callgate/callgate.toml", "callgate/ca.pem", "callgate/ledger.jsonl"]),
+    ("printf", &[]),
+];
+
+/// How long a gateway may take to listen, and to stop.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+#[test]
+fn every_command_of_a_page_works() {
+    for (page, text) in pages() {
+        let folder = Folder::new();
+        for block in blocks(&text) {
+            match block.language {
+                "sh" => {
+                    for (number, line) in (block.line..).zip(&block.lines) {
+                        let command = line.split(" #").next().unwrap().trim();
+                        if !command.is_empty() && !command.starts_with('#') {
+                            folder.account(command, &format!("{page}:{number}: `{command}`"));
+                        }
+                    }
+                }
+                "toml" => folder.configure(&block.lines.join("\n")),
+                _ => {}
+            }
+        }
+    }
+}
+
+#[test]
+fn the_readme_begins_with_the_demo_and_the_tests() {
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let blocks = blocks(&readme);
+    assert_eq!(blocks[0].lines, ["cargo run --release -- demo", "cargo test"]);
+}
+
+/// Where the commands of one page are run.
+struct Folder(tempfile::TempDir);
+
+impl Folder {
+    fn new() -> Self {
+        let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        fs::copy(root().join("tests/data/asterisk22-basic/call.pcap"), folder.path().join("call.pcap")).unwrap();
+        Self(folder)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn configure(&self, settings: &str) {
+        let mut config = fs::OpenOptions::new().append(true).open(self.path("callgate/callgate.toml")).unwrap();
+        writeln!(config, "\n{settings}").unwrap();
+    }
+
+    /// Runs the command, or knows who does.
+    fn account(&self, command: &str, place: &str) {
+        if is_for_builders(command) {
+            assert!(is_accounted_for(command), "{place}: .ci/run doesn't run it, and what it names is not there");
+        } else if command.starts_with("callgate serve") && !command.contains("--check") {
+            self.serve(command, place);
+        } else if command.starts_with("callgate serve") {
+            assert!(self.run(command, place).starts_with("ok "), "{place}");
+        } else if let Some((_, made)) = RUN.iter().find(|(known, _)| command.starts_with(known)) {
+            self.run(command, place);
+            for name in *made {
+                assert!(self.path(name).exists(), "{place} didn't make {name}");
+            }
+        } else {
+            panic!("{place}: this test doesn't know how to run it; teach it");
+        }
+    }
+
+    fn run(&self, command: &str, place: &str) -> String {
+        let output = self.shell("sh").args(["-c", command]).output().unwrap();
+        let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "{place}: {}\n{out}\n{err}", output.status);
+        assert!(!out.trim().is_empty(), "{place} says nothing");
+        out.into_owned()
+    }
+
+    /// A gateway runs until it is told to stop: it must listen on both doors, and then stop in order.
+    fn serve(&self, command: &str, place: &str) {
+        let mut words = command.split_whitespace();
+        let mut gateway =
+            self.shell(words.next().unwrap()).args(words).stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        let stderr = BufReader::new(gateway.stderr.take().unwrap());
+        let (lines, said) = mpsc::channel();
+        std::thread::spawn(move || stderr.lines().map_while(Result::ok).try_for_each(|line| lines.send(line)));
+
+        let (start, mut log, mut doors) = (Instant::now(), Vec::new(), 0);
+        while doors < 2 {
+            let Ok(line) = said.recv_timeout(PATIENCE.saturating_sub(start.elapsed())) else {
+                let _ = gateway.kill();
+                panic!("{place} doesn't listen on two doors:\n{}", log.join("\n"));
+            };
+            doors += usize::from(line.contains("listening"));
+            log.push(line);
+        }
+        let told = Command::new("kill").args(["-TERM", &gateway.id().to_string()]).status().unwrap();
+        assert!(told.success(), "{place}");
+        let start = Instant::now();
+        let status = loop {
+            if let Some(status) = gateway.try_wait().unwrap() {
+                break status;
+            }
+            if start.elapsed() > PATIENCE {
+                let _ = gateway.kill();
+                panic!("{place} doesn't stop");
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        };
+        assert!(status.success(), "{place}: {status}");
+    }
+
+    /// `callgate` is the binary of this build, on ports that are free.
+    fn shell(&self, program: &str) -> Command {
+        let binaries = Path::new(env!("CARGO_BIN_EXE_callgate")).parent().unwrap().to_path_buf();
+        let old = std::env::var_os("PATH").unwrap_or_default();
+        let path = std::env::join_paths(std::iter::once(binaries).chain(std::env::split_paths(&old))).unwrap();
+        let mut command = Command::new(program);
+        command
+            .current_dir(self.0.path())
+            .env("PATH", path)
+            .env("CALLGATE_DOORS__CLEAR", "127.0.0.1:0")
+            .env("CALLGATE_DOORS__TLS", "127.0.0.1:0")
+            .env_remove("CALLGATE_LOG")
+            .stdin(Stdio::null());
+        command
+    }
+}
+
+/// What is for a checkout of the repository, and not for a folder with a capture.
+fn is_for_builders(command: &str) -> bool {
+    command == ".ci/run" || command.starts_with("cargo ") || command.starts_with("UPDATE=1 cargo ")
+}
+
+/// `.ci/run` runs it, or it is a part of what `.ci/run` does, named so that it can be found.
+fn is_accounted_for(command: &str) -> bool {
+    let ci = fs::read_to_string(root().join(".ci/run")).unwrap().replace(" --locked", "");
+    if command == ".ci/run" || ci.contains(command) {
+        return true;
+    }
+    let words: Vec<&str> = command.split_whitespace().collect();
+    let named = |flag: &str| words.iter().position(|word| *word == flag).and_then(|at| words.get(at + 1));
+    match (named("-p"), named("--test"), named("--bench")) {
+        (Some(&"callgate"), Some(test), None) => root().join(format!("tests/{test}.rs")).exists(),
+        (Some(&"callgate"), None, Some(bench)) => root().join(format!("benches/{bench}.rs")).exists(),
+        _ => false,
+    }
+}

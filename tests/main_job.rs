@@ -1,0 +1,248 @@
+//! The binary does the main job: `demo`, `decrypt` and `serve`, with all logs at trace level searched for keys.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test")]
+
+mod common;
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    io::{BufRead, BufReader, Read},
+    net::TcpListener,
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+};
+
+use base64::{Engine, prelude::BASE64_STANDARD};
+use callgate_sdk::client::{Connector, Event, Identity, Indicator, Roots};
+use common::leaks;
+use serde_json::Value;
+use tempfile::TempDir;
+
+const KEYS: [&str; 10] =
+    ["call", "device", "direction", "suite", "indicator", "source", "destination", "ssrcs", "packets", "authentic"];
+
+fn callgate(folder: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_callgate"));
+    command.current_dir(folder).args(["--log-level", "trace"]).args(arguments).stdin(Stdio::null());
+    command
+}
+
+fn capture(call: &str) -> String {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(call).join("call.pcap");
+    let bytes = fs::read(&path).unwrap();
+    for at in (0..bytes.len()).filter(|at| bytes[*at..].starts_with(b"inline:")) {
+        leaks::watch_key(&BASE64_STANDARD.decode(&bytes[at + 7..at + 47]).unwrap());
+    }
+    path.to_str().unwrap().into()
+}
+
+/// What it said on standard output; nothing of all that it said holds a key or a digest header.
+fn said(output: &Output) -> String {
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    leaks::assert_no_key("standard error", &output.stderr);
+    leaks::assert_no_key("standard output", &output.stdout);
+    assert!(!stderr.contains("response=\""), "a digest header is in the logs");
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn streams(json: &str) -> Vec<Value> {
+    let object: Value = serde_json::from_str(json).expect("one JSON object and nothing else");
+    let streams = object["streams"].as_array().unwrap().clone();
+    for stream in &streams {
+        let keys: BTreeSet<_> = stream.as_object().unwrap().keys().map(String::as_str).collect();
+        assert_eq!(keys, BTreeSet::from(KEYS));
+    }
+    streams
+}
+
+/// Destination, packets, authentic.
+fn counts(streams: &[Value]) -> BTreeSet<(String, u64, u64)> {
+    streams
+        .iter()
+        .map(|stream| {
+            let number = |key: &str| stream[key].as_u64().unwrap();
+            (stream["destination"].as_str().unwrap().into(), number("packets"), number("authentic"))
+        })
+        .collect()
+}
+
+fn expected<const N: usize>(counts: [(&str, u64); N]) -> BTreeSet<(String, u64, u64)> {
+    counts.map(|(destination, packets)| (destination.into(), packets, packets)).into()
+}
+
+#[test]
+fn demo_proves_the_main_job_and_names_the_voices() {
+    let folder = tempfile::tempdir().unwrap();
+    capture("asterisk22-basic");
+    let output = callgate(folder.path(), &["demo", "--speed", "50", "--out", "voices"]).output().unwrap();
+    let text = said(&output);
+    assert!(output.status.success(), "{text}");
+    assert!(text.contains("1810 of 1810 SRTP packets authenticate"), "{text}");
+    assert!(text.contains("viewer (tls door): 16 events, 0 keys, USER_NOT_AUTHORIZED"), "{text}");
+    let voices: Vec<_> = fs::read_dir(folder.path().join("voices")).unwrap().map(|file| file.unwrap().path()).collect();
+    assert_eq!(voices.len(), 4);
+    for voice in voices {
+        assert!(text.contains(voice.file_name().unwrap().to_str().unwrap()));
+        let reader = hound::WavReader::open(voice).unwrap();
+        assert_eq!((reader.spec().sample_rate, reader.spec().channels), (8000, 1));
+        assert!(reader.duration() > 9 * 8000);
+    }
+}
+
+#[test]
+fn demo_json_is_one_object() {
+    let folder = tempfile::tempdir().unwrap();
+    capture("asterisk22-basic");
+    let output = callgate(folder.path(), &["demo", "--json", "--speed", "50", "--out", "voices"]).output().unwrap();
+    let text = said(&output);
+    assert!(output.status.success(), "{text}");
+    let streams = streams(&text);
+    assert!(streams.iter().all(|stream| stream["device"] == "1001" || stream["device"] == "1002"));
+    let basic =
+        [("127.0.0.1:20110", 453), ("127.0.0.1:21114", 453), ("127.0.0.1:20212", 452), ("127.0.0.1:22046", 452)];
+    assert_eq!(counts(&streams), expected(basic));
+    let object: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(object["proven"], true);
+}
+
+#[test]
+fn decrypt_finds_devices_and_keys_without_any_configuration() {
+    let folder = tempfile::tempdir().unwrap();
+    let call = capture("asterisk22-hold");
+    let output = callgate(folder.path(), &["decrypt", "--json", &call]).output().unwrap();
+    let streams = streams(&said(&output));
+    assert_eq!(output.status.code(), Some(0));
+    let hold = [("127.0.0.1:20112", 558), ("127.0.0.1:21122", 404), ("127.0.0.1:20678", 405), ("127.0.0.1:22176", 557)];
+    assert_eq!(counts(&streams), expected(hold));
+    let devices: BTreeSet<_> = streams.iter().map(|stream| stream["device"].as_str().unwrap()).collect();
+    assert_eq!(devices, BTreeSet::from(["127.0.0.1:16010", "127.0.0.1:16020"]));
+    assert_eq!(fs::read_dir(folder.path().join("call.voices")).unwrap().count(), 4);
+}
+
+#[test]
+fn decrypt_tells_what_it_can_t_use() {
+    let folder = tempfile::tempdir().unwrap();
+    let whole = fs::read(capture("asterisk22-basic")).unwrap();
+    let write = |name: &str, bytes: &[u8]| {
+        let path = folder.path().join(name);
+        fs::write(&path, bytes).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    // The file header and no record: a capture in which nothing was captured.
+    let empty = write("empty.pcap", &whole[..24]);
+    let cut = write("cut.pcap", &whole[..300_000]);
+    let text = write("text.pcap", b"this is not a capture, but a text of some length");
+    for (file, wrong) in [
+        (empty.as_str(), "there is no HEP in the capture"),
+        (cut.as_str(), "the capture was cut: it ends inside record 1215, at byte 300000"),
+        (text.as_str(), "this is no capture (pcap or pcapng) but text"),
+        ("absent.pcap", "absent.pcap can't be opened"),
+    ] {
+        let output = callgate(folder.path(), &["decrypt", file]).output().unwrap();
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{error}");
+        assert!(error.contains(wrong), "{error}");
+    }
+    // What came before the cut is accounted for.
+    let output = callgate(folder.path(), &["decrypt", "--json", &cut]).output().unwrap();
+    let streams = streams(&said(&output));
+    assert_eq!(streams.len(), 4);
+    assert!(streams.iter().all(|stream| stream["authentic"].as_u64() > Some(290)));
+}
+
+/// A served gateway with the basic call as its switch.
+struct Served {
+    child: Child,
+    folder: TempDir,
+    log: BufReader<Box<dyn Read + Send>>,
+    seen: String,
+}
+
+impl Served {
+    fn start(doors: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(callgate(folder.path(), &["init", "."]).output().unwrap().status.success());
+        let call = capture("asterisk22-basic");
+        let config = format!(
+            "{doors}
+            [[switch]]\nname = \"pbx\"\nkind = \"replay\"\ncapture = {call:?}\nspeed = 4.0
+            pbx = [\"udp:127.0.0.1:15060\"]\n
+            [[user]]\nname = \"recorder\"\nkind = \"application\"\ndevices = [\"1001\"]\ngroups = [
+                \"Standard CTI Enabled\", \"Standard CTI Secure Connection\",
+                \"Standard CTI Allow Reception of SRTP Key Material\"]\n
+            [[device]]\nname = \"1001\"\naddresses = [\"udp:127.0.0.1:16010\"]\n"
+        );
+        fs::write(folder.path().join("callgate.toml"), config).unwrap();
+        let issue = ["cert", "issue", "--folder", ".", "--user", "recorder", "--instance", "1"];
+        assert!(callgate(folder.path(), &issue).output().unwrap().status.success());
+        let mut child =
+            callgate(folder.path(), &["serve", "--config", "callgate.toml"]).stderr(Stdio::piped()).spawn().unwrap();
+        let log: Box<dyn Read + Send> = Box::new(child.stderr.take().unwrap());
+        Self { child, folder, log: BufReader::new(log), seen: String::new() }
+    }
+
+    /// The rest of the first log line with `text`, behind it.
+    fn log_line(&mut self, text: &str) -> String {
+        loop {
+            let mut line = String::new();
+            assert_ne!(self.log.read_line(&mut line).unwrap(), 0, "no {text:?} in {}", self.seen);
+            self.seen.push_str(&line);
+            if let Some((_, rest)) = line.split_once(text) {
+                return rest.trim().into();
+            }
+        }
+    }
+
+    /// Waits for the end; what it logged holds no key.
+    fn finish(mut self) -> (Option<i32>, String) {
+        self.log.read_to_string(&mut self.seen).unwrap();
+        let status = self.child.wait().unwrap();
+        leaks::assert_no_key("the log of serve", self.seen.as_bytes());
+        assert!(!self.seen.contains("response=\""));
+        (status.code(), self.seen)
+    }
+}
+
+#[tokio::test]
+async fn serve_serves_until_it_is_told_to_stop() {
+    let mut served = Served::start("[doors]\nclear = \"closed\"\ntls = \"127.0.0.1:0\"");
+    let address = served.log_line("door=\"tls\" address=");
+    let read = |name: &str| fs::read(served.folder.path().join(name)).unwrap();
+    let identity = Identity::from_pem(&read("recorder-1.pem"), &read("recorder-1.key")).unwrap();
+    let roots = Roots::from_pem(&read("ca.pem")).unwrap();
+    let app = Connector::tls(address, "localhost", identity, roots);
+    let (session, mut events) = app.open("recorder", "1").await.unwrap();
+    session.monitor("1001", &[]).await.unwrap();
+
+    // The call may have begun before the app was there: then its streams are late for it, and its end still comes.
+    let mut last = None;
+    while let Some(event) = events.next().await {
+        if let Event::MediaOpened(_, media) = &event {
+            assert!(matches!(media.indicator, Indicator::KeysAvailable | Indicator::KeysUnavailable(_)));
+        }
+        if matches!(&event, Event::CallState(_, changed) if changed.cause.is_some()) {
+            last = Some(event);
+            break;
+        }
+    }
+    assert!(last.is_some(), "{:?}", events.closed());
+
+    served.log_line("the switch has nothing more to report");
+    let pid = served.child.id().to_string();
+    assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    let (code, log) = served.finish();
+    assert_eq!(code, Some(0), "{log}");
+    assert!(log.contains("stopping"), "{log}");
+}
+
+#[test]
+fn serve_says_which_port_is_in_use() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let served = Served::start(&format!("[doors]\nclear = \"{address}\"\ntls = \"127.0.0.1:0\""));
+    let (code, log) = served.finish();
+    assert_eq!(code, Some(1));
+    assert!(log.contains(&format!("the clear door can't listen on {address}")), "{log}");
+    assert!(log.contains("another program listens there"), "{log}");
+}
