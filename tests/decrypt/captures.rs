@@ -1,9 +1,12 @@
 //! Captures: every file format, link type and spelling, and what is said of those that can't be used.
 
-use std::{net::SocketAddr, path::Path};
+use std::{fs, net::SocketAddr, path::Path, process::Command};
 
-use crate::capture::{Format, Link, chunk};
-use crate::scene::{Answer, By, Scene, Voice, at, avp, cm, decrypt as run, dialog, savp};
+use crate::{
+    capture::{Format, Link, chunk},
+    leaks,
+    scene::{Answer, By, Scene, Voice, at, avp, cm, decrypt as run, dialog, savp},
+};
 
 /// What is said of [`a_call`].
 const BOTH: [&str; 2] = ["c A sent CM keys a>p [a] 10/10", "c A received CM keys p>a [b] 10/10"];
@@ -333,4 +336,31 @@ fn captures_whose_times_go_back_a_little_are_read_in_the_order_of_the_file() {
         *at -= i64::try_from(i % 3).unwrap() * 7000;
     }
     scene.decrypt().is(0, &BOTH);
+}
+
+#[test]
+fn the_table_for_people_shows_no_key_either_and_a_reader_that_is_gone_is_no_crash() {
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let (path, voices) = (folder.path().join("call.pcap"), folder.path().join("voices"));
+    let mut scene = Scene::empty();
+    a_call(&mut scene);
+    fs::write(&path, scene.file.bytes()).unwrap();
+    let command = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_callgate"));
+        command.args(["--log-level", "trace", "decrypt", "--out"]).args([&voices, &path]);
+        command
+    };
+    let run = command().output().unwrap();
+    assert_eq!(run.status.code(), Some(0));
+    for key in [cm(1), cm(2)] {
+        assert_eq!(leaks::find_key(&key.bytes, &[run.stdout.as_slice(), &run.stderr].concat()), None);
+    }
+    let table = String::from_utf8(run.stdout).unwrap();
+    assert!(table.contains("10 of 10") && table.contains("01-10.0.0.11_5060-sent.wav"), "{table}");
+    for json in [false, true] {
+        let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let run = command().args(json.then_some("--json")).stdout(full).output().unwrap();
+        assert_eq!(run.status.code(), Some(1));
+        assert!(String::from_utf8_lossy(&run.stderr).contains("can't be written to standard output"));
+    }
 }
