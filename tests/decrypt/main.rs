@@ -5,8 +5,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test")]
 #![allow(unreachable_pub, reason = "a test")]
 
-#![allow(unreachable_pub, reason = "modules of a test")]
-
 mod answer;
 mod calls;
 mod capture;
@@ -17,4 +15,5 @@ mod keys;
 mod leaks;
 mod odd_dialogs;
 mod scene;
+mod unusable;
 mod voice;
