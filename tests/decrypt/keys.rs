@@ -276,3 +276,14 @@ fn a_far_jump_at_the_beginning_keeps_the_roll_over_counter_of_0() {
     scene.talk(&mut [&mut p], 5).bye(&call, By::Caller);
     scene.decrypt().is(0, &["c A sent CM keys a>p [a] 5/5", "c A received CM keys p>a [b] 10/10"]);
 }
+
+#[test]
+fn after_a_gap_in_the_capture_the_roll_over_counter_is_found_again() {
+    let (mut scene, call) = (Scene::new(), dialog("c", "A P"));
+    let (mut a, mut p) = (Voice::secure("a", "p", 0xa, &cm(1)), Voice::secure("p", "a", 0xb, &cm(2)));
+    scene.call(&call, &savp("a", &cm(1)), &savp("p", &cm(2))).talk(&mut [&mut a, &mut p], 5);
+    a.skip_rounds(1);
+    p.skip_rounds(3);
+    scene.wait(4_000_000).talk(&mut [&mut a, &mut p], 5).bye(&call, By::Caller);
+    scene.decrypt().is(0, &["c A sent CM keys a>p [a] 10/10", "c A received CM keys p>a [b] 10/10"]);
+}
