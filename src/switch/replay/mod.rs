@@ -117,9 +117,9 @@ pub struct ReplayCounts {
 }
 
 impl ReplayCounts {
-    /// Whether there was HEP, and all of it was refused.
-    fn refused_all(&self) -> bool {
-        self.hep > 0 && self.refused.values().sum::<u64>() == self.hep
+    /// HEP datagrams that were refused, of all kinds.
+    pub fn hep_refused(&self) -> u64 {
+        self.refused.values().sum()
     }
 }
 
@@ -149,21 +149,21 @@ pub enum ReplayError {
         /// What was played.
         counts: ReplayCounts,
     },
+    /// There is HEP in it, and every packet of it was refused.
+    #[error(
+        "no HEP in the capture can be used (played: {counts}): record whole packets (snap length 0), HEPv3 and not \
+         compressed"
+    )]
+    NoUsableHep {
+        /// What was played.
+        counts: ReplayCounts,
+    },
     /// There is no signalling in it.
     #[error(
         "there is no HEP in the capture (played: {counts}): record the PBX's HEPv3 copy over UDP beside the media, \
          sent to port 9060 by habit"
     )]
     NoHep {
-        /// What was played.
-        counts: ReplayCounts,
-    },
-    /// There is signalling in it, and none of it can be used.
-    #[error(
-        "none of the HEP in the capture can be read (played: {counts}): {}",
-        if counts.cut > 0 { "record whole packets, without a snap length" } else { "it must be HEPv3 with SIP in it" }
-    )]
-    UnreadableHep {
         /// What was played.
         counts: ReplayCounts,
     },
