@@ -290,7 +290,7 @@ async fn r21_each_release_and_each_refusal_is_on_record() {
     };
     let disclosed = record("record=\"disclosed\"", "user=recorder");
     assert!(disclosed.contains("indicator=\"KEYS_AVAILABLE\"") && disclosed.contains("generation=1"), "{disclosed}");
-    let withheld = record("record=\"withheld\"", "user=dashboard");
+    let withheld = record("record=\"refused\"", "user=dashboard");
     assert!(withheld.contains("indicator=\"USER_NOT_AUTHORIZED\"") && withheld.contains("rule=\"R16\""), "{withheld}");
     let fingerprint = |line: &str| line.rsplit("key=").next().unwrap()[..16].to_owned();
     assert_eq!(fingerprint(&disclosed), fingerprint(&withheld), "one key, one fingerprint");
