@@ -232,7 +232,10 @@ async fn r13_a_user_without_devices_opens_and_has_none() {
     let answer = client.next().await.unwrap();
     assert_eq!(answer.reply_to, request);
     match answer.message.unwrap() {
-        to_app::Message::Refusal(refusal) => assert_eq!(refusal.error.unwrap().code(), ErrorCode::DeviceUnknown),
+        to_app::Message::Refusal(refusal) => {
+            let error = refusal.error.unwrap();
+            assert_eq!((error.code(), error.detail.as_str()), (ErrorCode::DeviceUnknown, "1001"));
+        }
         other => panic!("{other:?}"),
     }
     gateway.finish().await;

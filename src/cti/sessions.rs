@@ -244,7 +244,8 @@ impl Sessions {
                 if let Some(live) = self.live(key) {
                     live.refused(code, &subject);
                 }
-                self.send(key, reply_to, to_app::Message::Refusal(v1::Refusal { error: Some(code.into()) }));
+                let error = v1::Error { detail: audit::shortened(&subject).into(), ..code.into() };
+                self.send(key, reply_to, to_app::Message::Refusal(v1::Refusal { error: Some(error) }));
             }
             Action::Ask(token, ask) => self.ask(key, token, ask),
             Action::Watch(device, classes, moment) => self.subscribers.watch(device, key, classes, moment),

@@ -32,7 +32,13 @@ impl ErrorInfo {
 
 impl From<&ErrorInfo> for Error {
     fn from(info: &ErrorInfo) -> Self {
-        Self { code: info.code.into(), rule: info.rule.into(), text: info.text.into(), mend: info.mend.into() }
+        Self {
+            code: info.code.into(),
+            rule: info.rule.into(),
+            text: info.text.into(),
+            mend: info.mend.into(),
+            detail: String::new(),
+        }
     }
 }
 
