@@ -8,6 +8,7 @@
 //! It has no clock: `now` is an argument, and [`Tracker::on_time`] must be called when [`Tracker::deadline`] is there.
 //! Everything in it is bounded (R41a), and nothing is guessed (R42b).
 
+mod addresses;
 mod agree;
 mod exchange;
 mod media;
@@ -45,8 +46,10 @@ pub struct TrackerLimits {
     pub max_hops: usize,
     /// Messages that wait for what they answer.
     pub max_early: usize,
-    /// Addresses of which something is known, configured ones apart.
+    /// Addresses of which something is known: as many that registered, and as many of which only dialogs are known.
     pub max_addresses: usize,
+    /// PBXes that were found, configured ones apart.
+    pub max_pbxes: usize,
     /// REGISTERs that wait for their answer.
     pub max_registrations: usize,
     /// How long a message waits for what it answers, and a call for an answer that is overdue.
@@ -68,6 +71,7 @@ impl Default for TrackerLimits {
             max_hops: 16,
             max_early: 256,
             max_addresses: 50_000,
+            max_pbxes: 1024,
             max_registrations: 4096,
             reorder: Duration::from_secs(1),
             transaction: Duration::from_secs(32),
@@ -165,7 +169,7 @@ impl Tracker {
     ) -> Self {
         Self {
             switch,
-            roles: Roles::new(pbxes, devices, limits.max_addresses),
+            roles: Roles::new(pbxes, devices, limits.max_addresses, limits.max_pbxes),
             limits,
             registrations: Registrations::default(),
             calls: HashMap::new(),
