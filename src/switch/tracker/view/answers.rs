@@ -52,7 +52,15 @@ impl View {
             return;
         }
         let initial = exchange.initial;
+        // A re-INVITE may still be rejected after an answer in its 183, and all be as before (R22).
+        if !initial && !exchange.accepted {
+            exchange.provisional = sdp.cloned();
+            return;
+        }
         let message = passing.message;
+        if initial && message.kind != Kind::Request {
+            exchange.note_branch(&message.to.tag, sdp);
+        }
         let tag = (initial && message.kind != Kind::Request).then_some(message.to.tag.as_str());
         self.settle(i, sdp, tag, moment, ids, out);
     }
@@ -60,14 +68,15 @@ impl View {
     /// An answer that must have been given wasn't seen: what it said stays unknown (R42b).
     pub(super) fn give_up_answer(&mut self, i: usize, moment: Moment, ids: &mut Ids, out: &mut Vec<SwitchEvent>) {
         let Some(exchange) = self.exchanges.get_mut(i) else { return };
+        let number = exchange.number;
         let invited = exchange.method == Method::Invite;
-        let early_answer = exchange.early_answer.take().map(|(_, answer)| answer);
+        let early_answer = exchange.early_answer.take().map(|(_, answer)| answer).or(exchange.provisional.take());
         if invited {
             self.phase = Phase::Answered;
             self.doom = None;
         }
         self.settle(i, early_answer.as_ref(), None, moment, ids, out);
-        if let Some(exchange) = self.exchanges.get_mut(i) {
+        if let Some(exchange) = self.exchanges.iter_mut().find(|exchange| exchange.number == number) {
             // Should it come after all, it is taken.
             (exchange.answered, exchange.given_up) = (false, true);
         }
@@ -87,15 +96,30 @@ impl View {
         if self.phase == Phase::Untold {
             return;
         }
-        if answer.is_some() {
-            // An older offer whose answer is missing is overtaken.
-            self.exchanges.iter_mut().for_each(|exchange| exchange.wait = None);
-        }
         let Some(exchange) = self.exchanges.get_mut(i) else { return };
+        let number = exchange.number;
         exchange.answered = true;
         exchange.wait = None;
+        // What came after it has settled already: it says nothing of now (R22). Another branch of a fork does.
+        let another = tag.is_some_and(|tag| self.called_tag.as_deref() != Some(tag));
+        if number < self.settled && !another {
+            self.tell_connected(moment.at, out);
+            return;
+        }
+        self.settled = number;
         let device_offered = exchange.offer.as_ref().map_or(!exchange.by_device, |offer| offer.by_device);
         let offer = exchange.offer.as_ref().and_then(|offer| offer.sdp.clone());
+        if answer.is_some() {
+            // An older offer whose answer is missing is overtaken. Only the first INVITE still has a call to begin.
+            let unanswered = self.phase == Phase::Unanswered;
+            self.exchanges.iter_mut().for_each(|exchange| exchange.wait = None);
+            self.exchanges.retain(|exchange| {
+                exchange.number >= number
+                    || exchange.answered
+                    || exchange.provisional.is_some()
+                    || (exchange.initial && unanswered)
+            });
+        }
         if let (Some(offer), Some(answer)) = (&offer, answer) {
             self.note_holds(offer, answer, device_offered);
         }

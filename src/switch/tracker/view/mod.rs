@@ -36,6 +36,9 @@ pub(super) struct View {
     phase: Phase,
     state: Option<CallState>,
     exchanges: Vec<Exchange>,
+    /// How many exchanges there were, and the latest whose answer counted: what an older one says is overtaken (R22).
+    arrived: u64,
+    settled: u64,
     /// The highest CSeq of a request with an offer in it, of the device and of the other end.
     last_cseq: [Option<u32>; 2],
     /// The tag of the called end in the dialog that counts: of a fork, the branch that answered (R23).
@@ -99,6 +102,8 @@ impl View {
             phase: if state.is_some() { Phase::Unanswered } else { Phase::Untold },
             state: None,
             exchanges: Vec::new(),
+            arrived: 0,
+            settled: 0,
             last_cseq: [None; 2],
             called_tag: None,
             holds: [false; 2],

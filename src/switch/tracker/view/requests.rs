@@ -21,6 +21,13 @@ impl View {
         if initial && (by_device != outgoing || self.phase != Phase::Unanswered) {
             return;
         }
+        if !initial {
+            // What a branch of a fork agreed on first is overtaken.
+            for exchange in self.exchanges.iter_mut().filter(|exchange| exchange.initial) {
+                let tags = [&message.from.tag, &message.to.tag];
+                exchange.of_branches.iter_mut().filter(|(tag, _)| tags.contains(&tag)).for_each(|(_, sdp)| *sdp = None);
+            }
+        }
         // The early dialog of another branch of a fork (R23).
         if !initial && !self.of_this_branch(message) {
             return;
@@ -46,7 +53,9 @@ impl View {
         if self.exchanges.len() >= limits.max_exchanges {
             self.exchanges.remove(0);
         }
+        self.arrived += 1;
         self.exchanges.push(Exchange {
+            number: self.arrived,
             method: message.method,
             by_device,
             initial,
@@ -54,6 +63,8 @@ impl View {
             branch: message.branch.clone(),
             offer: passing.sdp.map(|sdp| Offer { by_device, tag: message.to.tag.clone(), sdp: sdp.cloned() }),
             early_answer: None,
+            provisional: None,
+            of_branches: Vec::new(),
             answered: false,
             accepted: false,
             given_up: false,
@@ -95,6 +106,13 @@ impl View {
                     return Taken::Done;
                 }
                 exchange.accepted = true;
+                let other_branch = dialogs_first && self.called_tag.as_ref().is_some_and(|called| called != tag);
+                let mut agreed = exchange.provisional.take();
+                if other_branch && passing.sdp.is_none() && exchange.answered {
+                    // It has its answer from another branch. This one's was seen before, or is waited for (R42b).
+                    exchange.answered = false;
+                    agreed = exchange.of_branch(tag);
+                }
                 let offers_late = exchange.offer.as_ref().is_none_or(|offer| offer.by_device != by_device);
                 if !exchange.answered
                     && (passing.sdp.is_none() || offers_late)
@@ -110,6 +128,10 @@ impl View {
                         self.tell_connected(moment.at, out);
                         self.choose(tag, moment.at, out);
                     }
+                }
+                if let Some(agreed) = agreed.filter(|_| passing.sdp.is_none() || offers_late) {
+                    self.settle(i, Some(&agreed), None, moment, ids, out);
+                    return Taken::Done;
                 }
             }
             300.. => {
