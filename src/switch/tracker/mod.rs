@@ -18,6 +18,7 @@ mod view;
 
 use std::{
     collections::{BTreeSet, HashMap, VecDeque},
+    hash::{DefaultHasher, Hash, Hasher},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -254,6 +255,9 @@ impl Tracker {
         let Captured { source, destination, message, .. } = &parsed.captured;
         let inviting = message.kind == Kind::Request && message.method == Method::Invite;
         let Some(number) = self.call_of(message, inviting, moment, out) else {
+            if message.kind == Kind::Request && message.method == Method::Bye {
+                self.learn_of_bye(&parsed.captured, moment, out);
+            }
             return if may_be_early(parsed) { Taken::TooEarly } else { Taken::Done };
         };
         if inviting {
@@ -341,7 +345,6 @@ impl Tracker {
     /// Learns from an INVITE which of its ends is a PBX.
     fn learn(&mut self, number: u64, parsed: &Parsed, moment: Moment, out: &mut Vec<SwitchEvent>) {
         let Captured { source, destination, message, .. } = &parsed.captured;
-        let now = moment.now;
         let mut found = Vec::new();
         // Anyone may write any Record-Route. A proxy that is one writes itself into what it sends (R42b).
         let by_sender = message
@@ -371,13 +374,37 @@ impl Tracker {
                 call.hops.push_back(hop);
             }
         }
-        let ends = [*source, *destination];
+        self.learn_of_dialog([*source, *destination], number, found, moment, out);
+    }
+
+    /// A call that ends had two ends, also if the feed began in the middle of it.
+    fn learn_of_bye(&mut self, captured: &Captured, moment: Moment, out: &mut Vec<SwitchEvent>) {
+        if captured.message.to.tag.is_empty() {
+            return;
+        }
+        // It has no number of ours; its Call-ID makes one that is the same on each hop.
+        let mut hasher = DefaultHasher::new();
+        captured.message.call_id.hash(&mut hasher);
+        self.learn_of_dialog([captured.source, captured.destination], hasher.finish(), Vec::new(), moment, out);
+    }
+
+    /// `ends` have a dialog, and the addresses in `found` are PBXs.
+    fn learn_of_dialog(
+        &mut self,
+        ends: [Address; 2],
+        dialog: u64,
+        found: Vec<Address>,
+        moment: Moment,
+        out: &mut Vec<SwitchEvent>,
+    ) {
+        let now = moment.now;
         let known: Vec<bool> = found.iter().chain(&ends).map(|address| self.roles.is_pbx(*address, now)).collect();
         for address in &found {
             self.roles.note_pbx(*address, now);
         }
-        self.roles.note_dialog(*source, *destination, number, now);
-        self.roles.note_dialog(*destination, *source, number, now);
+        let [one, other] = ends;
+        self.roles.note_dialog(one, other, dialog, now);
+        self.roles.note_dialog(other, one, dialog, now);
         for (address, _) in found.into_iter().chain(ends).zip(known).filter(|(_, known)| !known) {
             self.end_views_of_pbx(address, moment, out);
         }
