@@ -8,6 +8,7 @@
 //! It has no clock: `now` is an argument, and [`Tracker::on_time`] must be called when [`Tracker::deadline`] is there.
 //! Everything in it is bounded (R41a), and nothing is guessed (R42b).
 
+mod addresses;
 mod agree;
 mod exchange;
 mod media;
@@ -46,8 +47,10 @@ pub struct TrackerLimits {
     pub max_hops: usize,
     /// Messages that wait for what they answer.
     pub max_early: usize,
-    /// Addresses of which something is known, configured ones apart.
+    /// Addresses of which something is known: as many that registered, and as many of which only dialogs are known.
     pub max_addresses: usize,
+    /// PBXes that were found, configured ones apart.
+    pub max_pbxes: usize,
     /// REGISTERs that wait for their answer.
     pub max_registrations: usize,
     /// How long a message waits for what it answers, and a call for an answer that is overdue.
@@ -69,6 +72,7 @@ impl Default for TrackerLimits {
             max_hops: 16,
             max_early: 256,
             max_addresses: 50_000,
+            max_pbxes: 1024,
             max_registrations: 4096,
             reorder: Duration::from_secs(1),
             transaction: Duration::from_secs(32),
@@ -109,6 +113,8 @@ pub struct Tracker {
     registrations: Registrations,
     calls: HashMap<u64, Call>,
     by_key: HashMap<Key, u64>,
+    /// The calls that each device has a part in.
+    by_device: HashMap<Address, BTreeSet<u64>>,
     /// When each call has something to do: exactly one entry a call. The first is also the first to make room.
     due: BTreeSet<(Instant, u64)>,
     early: VecDeque<Early>,
@@ -166,11 +172,12 @@ impl Tracker {
     ) -> Self {
         Self {
             switch,
-            roles: Roles::new(pbxes, devices, limits.max_addresses),
+            roles: Roles::new(pbxes, devices, limits.max_addresses, limits.max_pbxes),
             limits,
             registrations: Registrations::default(),
             calls: HashMap::new(),
             by_key: HashMap::new(),
+            by_device: HashMap::new(),
             due: BTreeSet::new(),
             early: VecDeque::new(),
             ids: Ids(first_id),
@@ -215,7 +222,14 @@ impl Tracker {
                     view.on_time(now, &self.limits, &mut self.ids, out);
                 }
                 // A view goes when its call is told to be over, and late copies can't come any more.
-                call.views.retain(|view| !view.ended() || view.due(&self.limits) > now);
+                let by_device = &mut self.by_device;
+                call.views.retain(|view| {
+                    let stays = !view.ended() || view.due(&self.limits) > now;
+                    if !stays {
+                        forget_part(by_device, view.device, number);
+                    }
+                    stays
+                });
             }
             self.reschedule(number, now);
         }
@@ -262,6 +276,7 @@ impl Tracker {
                     let call_ref = call_ref(call.id, &self.switch, &parsed.captured, sent);
                     self.roles.note_device(device, moment.now);
                     known = Some(call.views.len());
+                    self.by_device.entry(device).or_default().insert(number);
                     call.views.push(View::new(device, name, call_ref, moment, out));
                 }
             }
@@ -331,9 +346,14 @@ impl Tracker {
     fn learn(&mut self, number: u64, parsed: &Parsed, moment: Moment, out: &mut Vec<SwitchEvent>) {
         let Captured { source, destination, message, .. } = &parsed.captured;
         let mut found = Vec::new();
-        for route in &message.record_routes {
-            let Some((transport, ip, port)) = route.at else { continue };
-            found.push(Address::new(transport.unwrap_or(source.transport), ip, port));
+        // Anyone may write any Record-Route. A proxy that is one writes itself into what it sends (R42b).
+        let by_sender = message
+            .record_routes
+            .iter()
+            .filter_map(|route| route.at)
+            .any(|(transport, ip, port)| *source == Address::new(transport.unwrap_or(source.transport), ip, port));
+        if by_sender {
+            found.push(*source);
         }
         if let Some(call) = self.calls.get_mut(&number) {
             let same = |hop: &&(u32, String, Address, Address)| hop.0 == message.cseq && hop.1 == message.from.tag;
@@ -395,11 +415,7 @@ impl Tracker {
         if !self.roles.is_pbx(address, moment.now) {
             return;
         }
-        // A walk over all calls; it happens once, when the PBX is found.
-        let concerned = |call: &Call| call.views.iter().any(|view| view.device == address && !view.ended());
-        let numbers: Vec<u64> =
-            self.calls.iter().filter(|(_, call)| concerned(call)).map(|(number, _)| *number).collect();
-        for number in numbers {
+        for number in self.by_device.get(&address).cloned().unwrap_or_default() {
             if let Some(call) = self.calls.get_mut(&number) {
                 for view in call.views.iter_mut().filter(|view| view.device == address) {
                     view.end(EndCause::NotADevice, moment.at, out);
@@ -459,6 +475,7 @@ impl Tracker {
         self.due.remove(&(call.due, number));
         self.by_key.remove(&call.key);
         for mut view in call.views {
+            forget_part(&mut self.by_device, view.device, number);
             view.end(EndCause::Forgotten, moment.at, out);
         }
     }
@@ -469,6 +486,16 @@ impl Call {
     fn is_over(&self, message: &Message) -> bool {
         !self.views.is_empty()
             && self.views.iter().all(|view| view.ended() && view.last_cseq().is_none_or(|last| last < message.cseq))
+    }
+}
+
+/// `device` has no part in the call `number` any more.
+fn forget_part(by_device: &mut HashMap<Address, BTreeSet<u64>>, device: Address, number: u64) {
+    if let Some(numbers) = by_device.get_mut(&device) {
+        numbers.remove(&number);
+        if numbers.is_empty() {
+            by_device.remove(&device);
+        }
     }
 }
 
