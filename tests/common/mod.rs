@@ -19,6 +19,7 @@
 pub mod leaks;
 pub mod raw;
 pub mod scripted;
+pub mod served;
 pub mod tap;
 
 use std::{fmt::Write as _, fs, net::SocketAddr, sync::Arc};
