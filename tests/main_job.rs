@@ -7,35 +7,19 @@ mod common;
 use std::{
     collections::BTreeSet,
     fs,
-    io::{BufRead, BufReader, Read},
     net::TcpListener,
-    path::{Path, PathBuf},
-    process::{Child, Command, Output, Stdio},
+    process::Output,
 };
 
-use base64::{Engine, prelude::BASE64_STANDARD};
 use callgate_sdk::client::{Connector, Event, Identity, Indicator, Roots};
-use common::leaks;
+use common::{
+    leaks,
+    served::{Served, callgate, capture},
+};
 use serde_json::Value;
-use tempfile::TempDir;
 
 const KEYS: [&str; 10] =
     ["call", "device", "direction", "suite", "indicator", "source", "destination", "ssrcs", "packets", "authentic"];
-
-fn callgate(folder: &Path, arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_callgate"));
-    command.current_dir(folder).args(["--log-level", "trace"]).args(arguments).stdin(Stdio::null());
-    command
-}
-
-fn capture(call: &str) -> String {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(call).join("call.pcap");
-    let bytes = fs::read(&path).unwrap();
-    for at in (0..bytes.len()).filter(|at| bytes[*at..].starts_with(b"inline:")) {
-        leaks::watch_key(&BASE64_STANDARD.decode(&bytes[at + 7..at + 47]).unwrap());
-    }
-    path.to_str().unwrap().into()
-}
 
 /// What it said on standard output; nothing of all that it said holds a key or a digest header.
 fn said(output: &Output) -> String {
@@ -151,59 +135,6 @@ fn decrypt_tells_what_it_can_t_use() {
     assert!(streams.iter().all(|stream| stream["authentic"].as_u64() > Some(290)));
 }
 
-/// A served gateway with the basic call as its switch.
-struct Served {
-    child: Child,
-    folder: TempDir,
-    log: BufReader<Box<dyn Read + Send>>,
-    seen: String,
-}
-
-impl Served {
-    fn start(doors: &str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        assert!(callgate(folder.path(), &["init", "."]).output().unwrap().status.success());
-        let call = capture("asterisk22-basic");
-        let config = format!(
-            "{doors}
-            [[switch]]\nname = \"pbx\"\nkind = \"replay\"\ncapture = {call:?}\nspeed = 4.0
-            pbx = [\"udp:127.0.0.1:15060\"]\n
-            [[user]]\nname = \"recorder\"\nkind = \"application\"\ndevices = [\"1001\"]\ngroups = [
-                \"Standard CTI Enabled\", \"Standard CTI Secure Connection\",
-                \"Standard CTI Allow Reception of SRTP Key Material\"]\n
-            [[device]]\nname = \"1001\"\naddresses = [\"udp:127.0.0.1:16010\"]\n"
-        );
-        fs::write(folder.path().join("callgate.toml"), config).unwrap();
-        let issue = ["cert", "issue", "--folder", ".", "--user", "recorder", "--instance", "1"];
-        assert!(callgate(folder.path(), &issue).output().unwrap().status.success());
-        let mut child =
-            callgate(folder.path(), &["serve", "--config", "callgate.toml"]).stderr(Stdio::piped()).spawn().unwrap();
-        let log: Box<dyn Read + Send> = Box::new(child.stderr.take().unwrap());
-        Self { child, folder, log: BufReader::new(log), seen: String::new() }
-    }
-
-    /// The rest of the first log line with `text`, behind it.
-    fn log_line(&mut self, text: &str) -> String {
-        loop {
-            let mut line = String::new();
-            assert_ne!(self.log.read_line(&mut line).unwrap(), 0, "no {text:?} in {}", self.seen);
-            self.seen.push_str(&line);
-            if let Some((_, rest)) = line.split_once(text) {
-                return rest.trim().into();
-            }
-        }
-    }
-
-    /// Waits for the end; what it logged holds no key.
-    fn finish(mut self) -> (Option<i32>, String) {
-        self.log.read_to_string(&mut self.seen).unwrap();
-        let status = self.child.wait().unwrap();
-        leaks::assert_no_key("the log of serve", self.seen.as_bytes());
-        assert!(!self.seen.contains("response=\""));
-        (status.code(), self.seen)
-    }
-}
-
 #[tokio::test]
 async fn serve_serves_until_it_is_told_to_stop() {
     let mut served = Served::start("[doors]\nclear = \"closed\"\ntls = \"127.0.0.1:0\"");
@@ -229,9 +160,7 @@ async fn serve_serves_until_it_is_told_to_stop() {
     assert!(last.is_some(), "{:?}", events.closed());
 
     served.log_line("the switch has nothing more to report");
-    let pid = served.child.id().to_string();
-    assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
-    let (code, log) = served.finish();
+    let (code, log) = served.stop();
     assert_eq!(code, Some(0), "{log}");
     assert!(log.contains("stopping"), "{log}");
 }

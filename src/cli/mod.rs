@@ -8,6 +8,7 @@ mod explain;
 mod init;
 mod logs;
 mod passwd;
+mod process;
 mod serve;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -64,6 +65,9 @@ pub(crate) fn run() -> ExitCode {
     let Some(command) = arguments.command else {
         return exit::code(help());
     };
+    if let Err(error) = process::forbid_core_dumps() {
+        return exit::code(Err(error));
+    }
     let levels = command.levels();
     let done = logs::start(arguments.log_level.as_deref(), levels, arguments.log_json).and_then(|()| match command {
         Command::Demo(command) => command.run(),

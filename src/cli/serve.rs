@@ -12,7 +12,7 @@ use callgate::{
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info};
 
-use super::{exit::Unusable, runtime};
+use super::{exit::Unusable, process, runtime};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -38,7 +38,11 @@ pub(super) struct Serve {
 impl Serve {
     pub(super) fn run(self) -> Result<()> {
         let config = Config::load(&self.config)?;
-        if self.check { check(&config, &self.config) } else { runtime()?.block_on(serve(config)) }
+        if self.check {
+            return check(&config, &self.config);
+        }
+        process::raise_open_files(&config.limits);
+        runtime()?.block_on(serve(config))
     }
 }
 

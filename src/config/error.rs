@@ -2,6 +2,8 @@
 
 use std::{fmt, io, ops::Range, path::PathBuf};
 
+use super::shown;
+
 /// Why there are no settings.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -43,7 +45,7 @@ pub enum Place {
         column: usize,
         /// How many characters are wrong; at least 1.
         width: usize,
-        /// The line itself; what follows the word `password` is left out.
+        /// The beginning of the line, up to what could be a secret.
         text: String,
     },
     /// An environment variable.
@@ -96,14 +98,14 @@ impl Problem {
             Origin::Text(range) => place(text, &range),
             Origin::Variable(name) => Place::Variable(name),
         };
-        Invalid { origin: origin.into(), message: self.message, place }
+        Invalid { origin: origin.into(), message: shown::message(&self.message), place }
     }
 }
 
 impl From<toml::de::Error> for Problem {
     fn from(error: toml::de::Error) -> Self {
         let origin = error.span().map_or(Origin::Default, Origin::Text);
-        Self { origin, message: with_nearest(error.message()) }
+        Self { origin, message: with_nearest(&shown::parser_message(error.message())) }
     }
 }
 
@@ -153,35 +155,9 @@ fn place(text: &str, range: &Range<usize>) -> Place {
     let width = marked.lines().next().unwrap_or_default().chars().count().max(1);
     let line = earlier.matches('\n').count().saturating_add(1);
     // Tabs would shift the marks below the line.
-    let shown = redacted(earlier, &format!("{head}{tail}").replace('\t', " "));
+    let shown = shown::line(earlier, &format!("{head}{tail}").replace('\t', " "));
     let width = width.min(shown.chars().count().saturating_sub(column).saturating_add(1)).max(1);
     Place::Line { line, column, width, text: shown }
-}
-
-/// The line without what could be a password.
-fn redacted(earlier: &str, line: &str) -> String {
-    let inside_long_string = ["\"\"\"", "'''"].iter().any(|quotes| earlier.matches(quotes).count() % 2 == 1);
-    if inside_long_string {
-        return "...".into();
-    }
-    match end_of_password_word(line) {
-        Some(end) => format!("{} ...", line.get(..end).unwrap_or_default()),
-        None => line.into(),
-    }
-}
-
-/// Where the first word ends that is `password`, or was perhaps meant to be.
-fn end_of_password_word(line: &str) -> Option<usize> {
-    let mut end = 0_usize;
-    for part in line.split_inclusive(|c: char| !c.is_alphanumeric()) {
-        let word = part.trim_end_matches(|c: char| !c.is_alphanumeric());
-        let folded = word.to_lowercase();
-        if folded.contains("pass") || folded.contains("pw") || strsim::jaro_winkler(&folded, "password") >= 0.85 {
-            return Some(end.saturating_add(word.len()));
-        }
-        end = end.saturating_add(part.len());
-    }
-    None
 }
 
 #[cfg(test)]
@@ -205,7 +181,7 @@ mod tests {
     fn places_are_counted_in_characters_from_1() {
         let text = "a = 1\n\"ä\" = x\n";
         let at = text.find('x').unwrap();
-        assert_eq!(place(text, &(at..at + 1)), Place::Line { line: 2, column: 7, width: 1, text: "\"ä\" = x".into() });
+        assert_eq!(place(text, &(at..at + 1)), Place::Line { line: 2, column: 7, width: 1, text: "\"ä\" = ...".into() });
         assert_eq!(place("", &(5..9)), Place::Line { line: 1, column: 1, width: 1, text: String::new() });
     }
 

@@ -8,6 +8,7 @@
 mod check;
 mod error;
 mod raw;
+mod shown;
 
 use std::{
     fs,
@@ -15,6 +16,8 @@ use std::{
     path::{Path, PathBuf},
     sync::Arc,
 };
+
+use zeroize::Zeroizing;
 
 use crate::{
     directory::Directory,
@@ -132,7 +135,8 @@ impl Config {
     pub fn load(path: impl AsRef<Path>) -> Result<Self, ConfigError> {
         let path = path.as_ref();
         let unreadable = |cause| ConfigError::Unreadable { path: path.into(), cause };
-        let text = fs::read_to_string(path).map_err(unreadable)?;
+        // Verifiers stand in it, and passwords that shouldn't.
+        let text = Zeroizing::new(fs::read_to_string(path).map_err(unreadable)?);
         let folder = match path.parent() {
             Some(folder) if !folder.as_os_str().is_empty() => folder,
             _ => Path::new("."),

@@ -1,15 +1,29 @@
 //! Searches for keys where none may be.
 
+#![allow(dead_code, reason = "each test binary uses a part")]
+
 use std::{
+    fmt::Write as _,
     io,
-    sync::{Mutex, Once, OnceLock},
+    sync::{Arc, Mutex, Once, OnceLock, PoisonError},
 };
 
-use base64::{Engine, prelude::BASE64_STANDARD};
+use aho_corasick::AhoCorasick;
+use base64::{
+    Engine,
+    prelude::{BASE64_STANDARD, BASE64_URL_SAFE},
+};
+use bytes::Bytes;
 use tracing_subscriber::{EnvFilter, fmt::MakeWriter};
+
+/// Master key and salt leave apart, and pieces of them: any 12 bytes of a key are found.
+const WINDOW: usize = 10;
+const STEP: usize = 3;
 
 /// Every key that any test of this process puts into a gateway: key and salt one after the other.
 static KEYS: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
+/// The search for as many of them as there were when it was made.
+static SEARCH: Mutex<Option<(usize, Arc<Search>)>> = Mutex::new(None);
 static LOGS: OnceLock<Mutex<Vec<u8>>> = OnceLock::new();
 
 /// From now on `key` is searched for.
@@ -33,41 +47,114 @@ pub fn logs() -> String {
 }
 
 pub fn assert_no_key_in_logs() {
-    let logs = logs();
+    // The bytes as they are: a key in them need not be text.
+    let logs = LOGS.get().unwrap().lock().unwrap().clone();
+    assert_no_key("the logs", &logs);
+    let logs = String::from_utf8_lossy(&logs);
     assert!(logs.contains("TRACE") && logs.contains("logs are kept"), "down to trace level");
-    assert_no_key("the logs", logs.as_bytes());
     for digest in ["Digest username", "response=\"", "nonce=\""] {
         assert!(!logs.contains(digest), "a digest header is in the logs");
     }
 }
 
-/// Panics if a key that is watched, or half of it, stands in `haystack` as it is, in hex, or in base64.
+/// Panics if 12 bytes of a key that is watched stand in `haystack`, in any of the forms that keys are printed in.
 pub fn assert_no_key(what: &str, haystack: &[u8]) {
-    for key in KEYS.lock().unwrap().iter() {
-        if let Some(form) = find_key(key, haystack) {
-            panic!("a key is in {what}, {form}");
-        }
+    if let Some(form) = search().find(haystack) {
+        panic!("a key is in {what}, {form}");
     }
 }
 
 /// The form in which `key` stands in `haystack`, if it does.
 pub fn find_key(key: &[u8], haystack: &[u8]) -> Option<&'static str> {
-    // Master key and salt leave apart; any 12 bytes of them are too many.
-    let hex: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
-    let lower = haystack.to_ascii_lowercase();
-    let base64 = |skip: usize| BASE64_STANDARD.encode(&key[skip..]).trim_end_matches('=').to_owned();
-    let has = |haystack: &[u8], needle: &[u8]| {
-        needle.windows(12).step_by(6).any(|part| haystack.windows(12).any(|window| window == part))
-    };
-    if has(haystack, key) {
-        Some("as it is")
-    } else if has(&lower, hex.as_bytes()) {
-        Some("in hex")
-    } else if (0..3).any(|skip| has(haystack, base64(skip).as_bytes())) {
-        Some("in base64")
-    } else {
-        None
+    Search::of(&[key.to_vec()]).find(haystack)
+}
+
+/// The search for all keys of now. It is made anew only when there are more of them.
+fn search() -> Arc<Search> {
+    let keys = KEYS.lock().unwrap().clone();
+    // Whoever found a key has panicked outside of this lock; a poisoned one holds what it held.
+    let mut kept = SEARCH.lock().unwrap_or_else(PoisonError::into_inner);
+    match &*kept {
+        Some((count, search)) if *count == keys.len() => Arc::clone(search),
+        _ => {
+            let search = Arc::new(Search::of(&keys));
+            *kept = Some((keys.len(), Arc::clone(&search)));
+            search
+        }
     }
+}
+
+/// One pass over the haystack for all pieces of all keys in all forms.
+struct Search {
+    pieces: AhoCorasick,
+    forms: Vec<&'static str>,
+}
+
+impl Search {
+    fn of(keys: &[Vec<u8>]) -> Self {
+        let (forms, pieces): (Vec<_>, Vec<_>) = keys.iter().flat_map(|key| pieces(key)).unzip();
+        Self { pieces: AhoCorasick::new(pieces).unwrap(), forms }
+    }
+
+    fn find(&self, haystack: &[u8]) -> Option<&'static str> {
+        self.pieces.find(haystack).map(|found| self.forms[found.pattern().as_usize()])
+    }
+}
+
+/// What is searched for to find `key`.
+fn pieces(key: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
+    let mut pieces = Vec::new();
+    let last = key.len().saturating_sub(WINDOW);
+    for at in (0..last).step_by(STEP).chain([last]) {
+        pieces.extend(forms(&key[at..key.len().min(at + WINDOW)]));
+    }
+    // Whatever stands before the key, one of three ways to group its bytes is the one in the text.
+    for skip in 0..3 {
+        for text in [BASE64_STANDARD.encode(&key[skip..]), BASE64_URL_SAFE.encode(&key[skip..])] {
+            let text = text.trim_end_matches('=').as_bytes();
+            pieces.extend(text.windows(12).step_by(4).map(|piece| ("in base64", piece.to_vec())));
+        }
+    }
+    pieces
+}
+
+/// The ways in which bytes are printed, for all bytes of a piece.
+fn forms(piece: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
+    let mut forms = vec![
+        ("as it is", piece.to_vec()),
+        ("in escapes", piece.escape_ascii().to_string().into_bytes()),
+        ("in escapes", unquoted(&format!("{:?}", Bytes::copy_from_slice(piece)))),
+        ("as numbers", listed(piece, ", ", |byte| byte.to_string())),
+        ("as numbers", listed(piece, ",", |byte| byte.to_string())),
+        ("as numbers", listed(piece, " ", |byte| byte.to_string())),
+    ];
+    for separator in ["", " ", ":", "-", ",", ", ", "\\x", ", 0x"] {
+        forms.push(("in hex", listed(piece, separator, |byte| format!("{byte:02x}"))));
+        forms.push(("in hex", listed(piece, separator, |byte| format!("{byte:02X}"))));
+    }
+    // `{:x?}` doesn't pad.
+    forms.push(("in hex", listed(piece, ", ", |byte| format!("{byte:x}"))));
+    forms.push(("in hex", listed(piece, ", ", |byte| format!("{byte:X}"))));
+    // What isn't UTF-8 is lost there; a piece that keeps little could be anybody's.
+    let lossy = String::from_utf8_lossy(piece);
+    let kept = lossy.trim_matches(char::REPLACEMENT_CHARACTER);
+    if kept.chars().filter(|c| *c != char::REPLACEMENT_CHARACTER).count() >= WINDOW / 2 {
+        forms.push(("as broken text", kept.as_bytes().to_vec()));
+    }
+    forms
+}
+
+fn listed(piece: &[u8], separator: &str, print: impl Fn(&u8) -> String) -> Vec<u8> {
+    let mut text = String::new();
+    for (i, byte) in piece.iter().enumerate() {
+        write!(text, "{}{}", if i == 0 { "" } else { separator }, print(byte)).unwrap();
+    }
+    text.into_bytes()
+}
+
+/// `b"..."` without the quotes.
+fn unquoted(debug: &str) -> Vec<u8> {
+    debug[2..debug.len() - 1].as_bytes().to_vec()
 }
 
 struct Kept;

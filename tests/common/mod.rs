@@ -1,7 +1,9 @@
 //! A gateway to test against, with its CA, its apps' certificates, and a switch that says what the test wants.
 //!
 //! Whatever a gateway sends by the clear door, and whatever anything logs at trace level, is kept and searched for keys
-//! when the gateway goes: see [`leaks`].
+//! when the gateway goes: see [`leaks`]. Who connects past the tap is searched when the client goes: see
+//! [`raw::RawClient`]. Only the sessions inside `callgate demo`'s own process are seen by what the process says alone
+//! (`main_job.rs`); its clear door is the same code.
 
 #![allow(dead_code, reason = "each test binary uses a part")]
 #![allow(
@@ -17,6 +19,7 @@
 pub mod leaks;
 pub mod raw;
 pub mod scripted;
+pub mod served;
 pub mod tap;
 
 use std::{fmt::Write as _, fs, net::SocketAddr, sync::Arc};

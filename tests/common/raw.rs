@@ -1,4 +1,7 @@
 //! A client of raw frames, which can also do what no client should.
+//!
+//! What it got by the clear door is searched for keys when it goes, so that nothing escapes a test that connects past the
+//! tap.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -18,6 +21,8 @@ use tokio::{
 };
 use tokio_rustls::TlsConnector;
 
+use super::leaks;
+
 /// No answer takes as long as this.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -30,21 +35,22 @@ pub struct RawClient {
     next_request: u64,
     /// All bytes that came, for tests that search them.
     pub received: Vec<u8>,
+    is_clear: bool,
 }
 
 impl RawClient {
     pub async fn clear(address: SocketAddr) -> Self {
-        Self::new(Box::new(TcpStream::connect(address).await.unwrap()))
+        Self::new(Box::new(TcpStream::connect(address).await.unwrap()), true)
     }
 
     pub async fn tls(address: SocketAddr, config: Arc<ClientConfig>) -> Self {
         let tcp = TcpStream::connect(address).await.unwrap();
         let name = ServerName::try_from("localhost").unwrap();
-        Self::new(Box::new(TlsConnector::from(config).connect(name, tcp).await.unwrap()))
+        Self::new(Box::new(TlsConnector::from(config).connect(name, tcp).await.unwrap()), false)
     }
 
-    fn new(stream: Box<dyn Stream>) -> Self {
-        Self { stream, decoder: FrameDecoder::new(64 * 1024), next_request: 1, received: Vec::new() }
+    fn new(stream: Box<dyn Stream>, is_clear: bool) -> Self {
+        Self { stream, decoder: FrameDecoder::new(64 * 1024), next_request: 1, received: Vec::new(), is_clear }
     }
 
     pub async fn send_bytes(&mut self, bytes: &[u8]) {
@@ -168,6 +174,15 @@ impl RawClient {
         match self.next().await.unwrap().message.unwrap() {
             to_app::Message::OpenResult(result) => outcome(result),
             other => panic!("{other:?}"),
+        }
+    }
+}
+
+impl Drop for RawClient {
+    fn drop(&mut self) {
+        // A second panic would hide the first.
+        if self.is_clear && !std::thread::panicking() {
+            leaks::assert_no_key("what a client got by the clear door", &self.received);
         }
     }
 }

@@ -37,7 +37,7 @@ impl From<&ErrorInfo> for Error {
             rule: info.rule.into(),
             text: info.text.into(),
             mend: info.mend.into(),
-            detail: String::new(),
+            ..Self::default()
         }
     }
 }

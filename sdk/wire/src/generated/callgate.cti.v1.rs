@@ -235,6 +235,9 @@ pub struct Error {
     /// What to change, in one sentence.
     #[prost(string, tag = "4")]
     pub mend: ::prost::alloc::string::String,
+    /// What it is about: the device, or the field and its value. Cut to 128 bytes. Empty where there is nothing to add.
+    #[prost(string, tag = "5")]
+    pub detail: ::prost::alloc::string::String,
 }
 /// A request was refused; `ToApp.reply_to` says which.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -1,0 +1,93 @@
+//! The binary, and what it serves, in a process of its own.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Read},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+};
+
+use base64::{Engine, prelude::BASE64_STANDARD};
+use tempfile::TempDir;
+
+use super::leaks;
+
+pub fn callgate(folder: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_callgate"));
+    command.current_dir(folder).args(["--log-level", "trace"]).args(arguments).stdin(Stdio::null());
+    command
+}
+
+pub fn capture(call: &str) -> String {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(call).join("call.pcap");
+    let bytes = fs::read(&path).unwrap();
+    for at in (0..bytes.len()).filter(|at| bytes[*at..].starts_with(b"inline:")) {
+        leaks::watch_key(&BASE64_STANDARD.decode(&bytes[at + 7..at + 47]).unwrap());
+    }
+    path.to_str().unwrap().into()
+}
+
+/// A served gateway with the basic call as its switch.
+pub struct Served {
+    pub child: Child,
+    pub folder: TempDir,
+    log: BufReader<Box<dyn Read + Send>>,
+    seen: String,
+}
+
+impl Served {
+    pub fn start(doors: &str) -> Self {
+        Self::start_by(doors, |serve| serve)
+    }
+
+    /// The same, with `wrap` making the command of the one that serves.
+    pub fn start_by(doors: &str, wrap: impl FnOnce(Command) -> Command) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(callgate(folder.path(), &["init", "."]).output().unwrap().status.success());
+        let call = capture("asterisk22-basic");
+        let config = format!(
+            "{doors}
+            [[switch]]\nname = \"pbx\"\nkind = \"replay\"\ncapture = {call:?}\nspeed = 4.0
+            pbx = [\"udp:127.0.0.1:15060\"]\n
+            [[user]]\nname = \"recorder\"\nkind = \"application\"\ndevices = [\"1001\"]\ngroups = [
+                \"Standard CTI Enabled\", \"Standard CTI Secure Connection\",
+                \"Standard CTI Allow Reception of SRTP Key Material\"]\n
+            [[device]]\nname = \"1001\"\naddresses = [\"udp:127.0.0.1:16010\"]\n"
+        );
+        fs::write(folder.path().join("callgate.toml"), config).unwrap();
+        let issue = ["cert", "issue", "--folder", ".", "--user", "recorder", "--instance", "1"];
+        assert!(callgate(folder.path(), &issue).output().unwrap().status.success());
+        let serve = callgate(folder.path(), &["serve", "--config", "callgate.toml"]);
+        let mut child = wrap(serve).stderr(Stdio::piped()).spawn().unwrap();
+        let log: Box<dyn Read + Send> = Box::new(child.stderr.take().unwrap());
+        Self { child, folder, log: BufReader::new(log), seen: String::new() }
+    }
+
+    /// The rest of the first log line with `text`, behind it.
+    pub fn log_line(&mut self, text: &str) -> String {
+        loop {
+            let mut line = String::new();
+            assert_ne!(self.log.read_line(&mut line).unwrap(), 0, "no {text:?} in {}", self.seen);
+            self.seen.push_str(&line);
+            if let Some((_, rest)) = line.split_once(text) {
+                return rest.trim().into();
+            }
+        }
+    }
+
+    /// Tells it to stop and waits for the end.
+    pub fn stop(self) -> (Option<i32>, String) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        self.finish()
+    }
+
+    /// Waits for the end; what it logged holds no key.
+    pub fn finish(mut self) -> (Option<i32>, String) {
+        self.log.read_to_string(&mut self.seen).unwrap();
+        let status = self.child.wait().unwrap();
+        leaks::assert_no_key("the log of serve", self.seen.as_bytes());
+        assert!(!self.seen.contains("response=\""));
+        (status.code(), self.seen)
+    }
+}

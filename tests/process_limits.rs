@@ -1,0 +1,71 @@
+//! What the process asks of the system: no core dump, and no end when file descriptors run out.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test")]
+
+mod common;
+
+use std::{
+    fs,
+    net::TcpStream,
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use callgate_sdk::client::{Connector, Identity, Roots};
+use common::served::Served;
+
+const DOORS: &str = "[doors]\nclear = \"127.0.0.1:0\"\ntls = \"127.0.0.1:0\"";
+
+/// Soft and hard, as the system shows them.
+fn limit(pid: u32, name: &str) -> (String, String) {
+    let limits = fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
+    let line = limits.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+    let mut words = line.split_whitespace().map(String::from);
+    (words.next().unwrap(), words.next().unwrap())
+}
+
+/// The same command under other limits.
+fn under(limits: &str, command: &Command) -> Command {
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &format!("{limits}; exec \"$@\""), "sh"]).arg(command.get_program()).args(command.get_args());
+    shell.current_dir(command.get_current_dir().unwrap()).stdin(std::process::Stdio::null());
+    shell
+}
+
+#[test]
+fn r20_there_is_no_core_dump_and_r41a_all_files_that_are_allowed_are_taken() {
+    let mut served = Served::start_by(DOORS, |serve| under("ulimit -c unlimited; ulimit -S -n 256", &serve));
+    served.log_line("door=\"tls\" address=");
+    let pid = served.child.id();
+    assert_eq!(limit(pid, "Max core file size"), ("0".into(), "0".into()));
+    let (soft, hard) = limit(pid, "Max open files");
+    assert_eq!(soft, hard);
+    let (code, log) = served.stop();
+    assert_eq!(code, Some(0), "{log}");
+}
+
+#[tokio::test]
+async fn r41a_more_connections_than_files_don_t_end_it_and_an_app_opens_when_they_are_gone() {
+    let mut served = Served::start_by(DOORS, |serve| under("ulimit -n 40", &serve));
+    served.log_line("fewer files may be open than the limits of sessions need");
+    let clear = served.log_line("door=\"clear\" address=");
+    let tls = served.log_line("door=\"tls\" address=");
+    let strangers: Vec<_> = (0..60).map(|_| TcpStream::connect(&clear).unwrap()).collect();
+    served.log_line("a connection could not be accepted");
+    drop(strangers);
+
+    let read = |name: &str| fs::read(served.folder.path().join(name)).unwrap();
+    let identity = Identity::from_pem(&read("recorder-1.pem"), &read("recorder-1.key")).unwrap();
+    let app = Connector::tls(tls, "localhost", identity, Roots::from_pem(&read("ca.pem")).unwrap());
+    let began = Instant::now();
+    let opened = loop {
+        match app.open("recorder", "1").await {
+            Ok(opened) => break opened,
+            Err(error) if began.elapsed() > Duration::from_secs(20) => panic!("{error}"),
+            Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+        }
+    };
+    drop(opened);
+    let (code, log) = served.stop();
+    assert_eq!(code, Some(0), "{log}");
+}
