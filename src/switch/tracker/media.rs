@@ -99,12 +99,6 @@ impl Media {
         }
     }
 
-    /// All key material that is remembered.
-    pub(super) fn materials(&self) -> impl Iterator<Item = &KeyMaterial> {
-        let streams = self.lines.iter().flatten().flat_map(|line| [&line.sent, &line.received]);
-        streams.flat_map(|stream| stream.known.iter().map(|seen| &*seen.keys))
-    }
-
     /// Ends every stream that anyone was told of, also those on hold: their keys are of no more use.
     pub(super) fn end(&mut self, out: &mut Vec<EventBody>) {
         for line in self.lines.drain(..).flatten() {
