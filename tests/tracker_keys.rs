@@ -4,7 +4,7 @@
 #[path = "common/sip.rs"]
 mod sip;
 
-use callgate::model::{EventBody, KeyMaterial, Protection};
+use callgate::model::{EventBody, KeyMaterial, Protection, StreamDirection};
 use sip::{Dialog, Lab, SUITE, Sdp, key};
 
 const PBX: &str = "10.0.0.1:5060";
@@ -157,4 +157,32 @@ fn the_codecs_are_those_of_the_answer() {
         .collect();
     // Each receiver's own numbers.
     assert_eq!(codecs, [[0, 96], [0, 101]]);
+}
+
+#[test]
+fn r22_a_key_that_comes_back_is_the_generation_that_it_was() {
+    let mut lab = Lab::new(&[PBX], &["ann=10.0.0.2:5060"]);
+    lab.send(ANN, PBX, &D.invite(1, Some(&ann().crypto(1, SUITE, 'A'))));
+    lab.send(PBX, ANN, &D.ok(1, Some(&pbx().crypto(1, SUITE, 'P'))));
+    // `?` stands for a line that fits none of the answer's.
+    for (cseq, letter) in (2..).zip("B?A?BC".chars()) {
+        let (tag, letter) = if letter == '?' { (2, 'A') } else { (1, letter) };
+        lab.send(ANN, PBX, &D.request("INVITE", true, cseq, Some(&ann().crypto(tag, SUITE, letter))));
+        lab.send(PBX, ANN, &D.ok(cseq, Some(&pbx().crypto(1, SUITE, 'P'))));
+    }
+    let opened = lab.events.iter().filter_map(|event| match &event.body {
+        EventBody::MediaOpened(opened) if opened.direction == StreamDirection::Sent => Some(&opened.protection),
+        _ => None,
+    });
+    let shown: Vec<_> = opened
+        .map(|protection| match protection {
+            Protection::Keyed { generation, since, .. } => (generation.0, Some(*since)),
+            Protection::Unknown { generation, .. } => (generation.0, None),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    let generations: Vec<_> = shown.iter().map(|(generation, _)| *generation).collect();
+    assert_eq!(generations, [1, 2, 3, 1, 3, 2, 4]);
+    // With the moment when it was first seen.
+    assert_eq!((shown[3].1, shown[5].1), (shown[0].1, shown[1].1));
 }

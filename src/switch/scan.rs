@@ -43,6 +43,21 @@ impl Keys {
         self.0.get(number)
     }
 
+    /// Whether there is a key whose filler stands in none of `texts`.
+    pub fn any_besides<'a>(&self, texts: impl Iterator<Item = &'a str>) -> bool {
+        let mut found = vec![false; self.0.len()];
+        if found.is_empty() {
+            return false;
+        }
+        for filler in texts.flat_map(|text| text.split(MARK).skip(1)) {
+            let number = filler.get(..DIGITS).and_then(|number| number.parse::<usize>().ok());
+            if let Some(found) = number.and_then(|number| found.get_mut(number)) {
+                *found = true;
+            }
+        }
+        found.contains(&false)
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.0.len()
@@ -58,8 +73,14 @@ const FILLER: u8 = b'*';
 const MARK: char = '#';
 const DIGITS: usize = 5;
 
-const DIGEST_HEADERS: [&[u8]; 5] =
-    [b"authorization", b"proxy-authorization", b"www-authenticate", b"proxy-authenticate", b"authentication-info"];
+const DIGEST_HEADERS: [&[u8]; 6] = [
+    b"authorization",
+    b"proxy-authorization",
+    b"www-authenticate",
+    b"proxy-authenticate",
+    b"authentication-info",
+    b"proxy-authentication-info",
+];
 const SECRET_ATTRIBUTES: [&[u8]; 2] = [b"key-mgmt", b"ice-pwd"];
 
 /// Unpadded and over-padded keys are met in the field; the key is the same. The length is judged by the suite (R18).
@@ -105,10 +126,17 @@ fn logical_line_end(message: &[u8], start: usize) -> usize {
 
 /// Returns whether the line held a key.
 fn redact_line(line: &mut [u8], keys: &mut Keys) -> bool {
-    if let Some(from) = whole_value(line) {
+    if let Some(from) = whole_value_behind_cr(line) {
         wipe(line, from..line.len());
+        // What stands before it may be a line of its own.
+        redact_key(line.get_mut(..from).unwrap_or_default(), keys);
         return false;
     }
+    redact_key(line, keys)
+}
+
+/// Cuts out the keys of a line that isn't wiped as a whole. Returns whether there was one.
+fn redact_key(line: &mut [u8], keys: &mut Keys) -> bool {
     // A crypto line is judged from its key parameters on, so that a key behind a misspelt `inline:` is wiped too.
     let from = crypto_parameters(line).or_else(|| find_inline(line, 0).map(|found| found.start));
     if let Some(from) = from {
@@ -125,6 +153,16 @@ fn is_rest_of_key(line: &[u8]) -> bool {
     line.get(1) != Some(&b'=')
         && !word.is_empty()
         && word.iter().all(|byte| byte.is_ascii_alphanumeric() || b"+/=".contains(byte))
+}
+
+/// As [`whole_value`]. Some take a lone CR for a line end: a header may begin behind one.
+fn whole_value_behind_cr(line: &[u8]) -> Option<usize> {
+    let mut begin = 0;
+    line.split_inclusive(|byte| *byte == b'\r').find_map(|part| {
+        let from = whole_value(part).map(|from| begin + from);
+        begin += part.len();
+        from
+    })
 }
 
 /// Where the value begins that must be wiped as a whole, if the line is of that kind.
@@ -366,9 +404,15 @@ mod tests {
 
     #[test]
     fn r20_digest_headers_are_wiped_with_their_continuations() {
-        for name in
-            ["Authorization", "proxy-AUTHORIZATION", "WWW-Authenticate ", "Proxy-Authenticate\t", "Authentication-Info"]
-        {
+        for name in [
+            "Authorization",
+            "proxy-AUTHORIZATION",
+            "WWW-Authenticate ",
+            "Proxy-Authenticate\t",
+            "Authentication-Info",
+            "Proxy-Authentication-Info",
+            "X-A: y\rAuthorization",
+        ] {
             let (text, _) =
                 redacted(&format!("{name}: Digest\r\n response=\"c0ffee\"\r\n\tx=c0ffee\r\nTo: c0ffee\r\n"));
             assert!(text.ends_with("\r\nTo: c0ffee\r\n"), "{text:?}");

@@ -6,13 +6,15 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use super::{scan::Keys, sdes::CryptoLine};
+use super::{scan::Keys, sdes::CryptoLine, syntax::shown};
 use crate::model::Codec;
 
 /// More media lines than this are not read: the description counts as unreadable.
 pub const MAX_LINES: usize = 32;
+/// Media lines after these keep their place, but count as no RTP: no more streams are told of (R41a).
+pub const MAX_RTP: usize = 8;
 /// More payload formats, or crypto lines, of one media line are ignored.
-pub const MAX_PER_LINE: usize = 64;
+pub const MAX_PER_LINE: usize = 32;
 
 /// Why a session description can't be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -80,29 +82,40 @@ impl Sdp {
     /// # Errors
     /// [`SdpError`]: it is malformed where it matters.
     pub fn parse(text: &[u8], keys: &Keys) -> Result<Self, SdpError> {
-        let session = sdp_types::Session::parse(plain(text).as_bytes()).map_err(|_| SdpError::Syntax)?;
+        let (plain, stray) = plain(text);
+        let session = sdp_types::Session::parse(plain.as_bytes()).map_err(|_| SdpError::Syntax)?;
         if session.medias.len() > MAX_LINES {
             return Err(SdpError::TooMany(session.medias.len()));
         }
         let direction = direction(&session.attributes).unwrap_or(Direction::BOTH);
         let fingerprint = has(&session.attributes, "fingerprint");
-        let line = |media: &sdp_types::Media| {
+        // A key that no media line has taken protects something, but what? (R42b)
+        let crypto = session.medias.iter().flat_map(|media| values(&media.attributes, "crypto"));
+        let stray = stray || keys.any_besides(crypto);
+        let line = |(i, media): (usize, &sdp_types::Media)| {
             let connection = media.connections.first().or(session.connection.as_ref());
             let ip = connection.and_then(|connection| connection.try_address().ok()).map(|address| address.ip);
+            let transport = match MediaTransport::of(&media.proto, fingerprint || has(&media.attributes, "fingerprint"))
+            {
+                _ if i >= MAX_RTP => MediaTransport::Other,
+                MediaTransport::Plain | MediaTransport::Opportunistic if stray => MediaTransport::Secure,
+                transport => transport,
+            };
+            let kept = if i < MAX_RTP { MAX_PER_LINE } else { 0 };
             MediaLine {
-                media: media.media.chars().take(32).collect::<String>().into(),
+                media: shown(&media.media, 32).into(),
                 address: ip.filter(|_| media.port != 0).map(|ip| SocketAddr::new(ip.to_canonical(), media.port)),
                 rejected: media.port == 0,
-                transport: MediaTransport::of(&media.proto, fingerprint || has(&media.attributes, "fingerprint")),
+                transport,
                 direction: self::direction(&media.attributes).unwrap_or(direction),
-                codecs: codecs(media),
+                codecs: codecs(media, kept),
                 crypto: values(&media.attributes, "crypto")
-                    .take(MAX_PER_LINE)
+                    .take(kept)
                     .map(|value| CryptoLine::parse(value, keys))
                     .collect(),
             }
         };
-        Ok(Self { lines: session.medias.iter().map(line).collect() })
+        Ok(Self { lines: session.medias.iter().enumerate().map(line).collect() })
     }
 }
 
@@ -146,12 +159,15 @@ impl Direction {
     pub const BOTH: Self = Self { send: true, receive: true };
 }
 
-/// The lines that are read, blanks and line ends as sdp-types wants them.
-fn plain(text: &[u8]) -> String {
+/// The lines that are read, blanks and line ends as sdp-types wants them. Also whether there is a crypto line that isn't
+/// read: of no media line, or misspelt.
+fn plain(text: &[u8]) -> (String, bool) {
     let text = String::from_utf8_lossy(text);
     let mut plain = String::from("v=0\r\n");
-    let mut connected = false;
+    let (mut connected, mut in_media, mut stray) = (false, false, false);
     for line in text.lines().map(str::trim_end) {
+        in_media |= line.starts_with("m=");
+        stray |= is_crypto(line) && !(in_media && line.starts_with("a="));
         let Some((key, value)) = line.split_once('=') else { continue };
         match key {
             "m" => connected = false,
@@ -169,7 +185,13 @@ fn plain(text: &[u8]) -> String {
         plain.push_str(value.trim());
         plain.push_str("\r\n");
     }
-    plain
+    (plain, stray)
+}
+
+/// Whether a line means to be a crypto line, however it is spelt.
+fn is_crypto(line: &str) -> bool {
+    let mut letters = line.chars().filter(|c| !c.is_whitespace() && !c.is_control()).map(|c| c.to_ascii_lowercase());
+    "a=crypto:".chars().all(|c| letters.next() == Some(c))
 }
 
 fn values<'a>(attributes: &'a [sdp_types::Attribute], name: &'static str) -> impl Iterator<Item = &'a str> {
@@ -197,18 +219,24 @@ fn direction(attributes: &[sdp_types::Attribute]) -> Option<Direction> {
 }
 
 /// Payload formats of the media line, named by `a=rtpmap` or by RFC 3551, 6.
-fn codecs(media: &sdp_types::Media) -> Arc<[Codec]> {
+fn codecs(media: &sdp_types::Media, max: usize) -> Arc<[Codec]> {
     let named: Vec<sdp_types::RtpMap> = media.attributes_typed().filter_map(Result::ok).collect();
     let formats = media.fmt.split_ascii_whitespace().filter_map(|format| format.parse::<u8>().ok());
     let codec = |payload_type| {
         if let Some(map) = named.iter().find(|map| map.payload_type == payload_type) {
-            let name = map.encoding_name.chars().filter(|c| !c.is_control()).take(64).collect();
+            let name = shown(&map.encoding_name, 64);
             return Some(Codec { payload_type, name, clock_rate: map.clock_rate });
         }
         let (_, name, clock_rate) = STATIC.iter().find(|(number, ..)| *number == payload_type)?;
         Some(Codec { payload_type, name: (*name).to_owned(), clock_rate: *clock_rate })
     };
-    formats.filter(|format| *format <= 127).take(MAX_PER_LINE).filter_map(codec).collect()
+    let mut once = 0u128;
+    let first = |format: &u8| {
+        let bit = 1u128.checked_shl(u32::from(*format)).filter(|bit| once & bit == 0);
+        once |= bit.unwrap_or_default();
+        bit.is_some()
+    };
+    formats.filter(first).take(max).filter_map(codec).collect()
 }
 
 /// Static payload types (RFC 3551, 6): number, encoding name, clock rate in Hz.
@@ -283,6 +311,45 @@ mod tests {
         assert_eq!(of("TCP/MSRP"), MediaTransport::Other);
         let dtls = parse("a=fingerprint:sha-256 AA\nm=audio 1 RTP/AVP 0\n");
         assert_eq!(dtls.lines[0].transport, MediaTransport::Opportunistic);
+    }
+
+    #[test]
+    fn r41a_formats_count_once_and_lines_up_to_a_bound() {
+        let many = format!("m=audio 1 RTP/AVP{}\n", " 0 8 0".repeat(40)).repeat(MAX_RTP + 1);
+        let sdp = parse(&many);
+        assert!(sdp.lines[..MAX_RTP].iter().all(|line| line.codecs.len() == 2));
+        assert_eq!((sdp.lines[MAX_RTP].transport, sdp.lines[MAX_RTP].codecs.len()), (MediaTransport::Other, 0));
+        let dynamic: String = (64..127).map(|n| format!("a=rtpmap:{n} X/8000\n")).collect();
+        let formats: String = (64..127).map(|n| format!(" {n}")).collect();
+        assert_eq!(parse(&format!("m=audio 1 RTP/AVP{formats}\n{dynamic}")).lines[0].codecs.len(), MAX_PER_LINE);
+    }
+
+    #[test]
+    fn r42b_a_crypto_line_that_no_media_line_takes_leaves_nothing_clear() {
+        let crypto = "a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:WVNfX19zZW1jdGwgKCkgewkyMjA7fQp9CnVubGVz\r\n";
+        let media = "m=audio 1 RTP/AVP 0\r\n";
+        let transport = |text: String| {
+            let mut text = text.into_bytes();
+            let keys = super::super::scan::redact(&mut text);
+            Sdp::parse(&text, &keys).unwrap().lines[0].transport
+        };
+        for text in [
+            format!("{media} {crypto}"),
+            format!("{media}{}", crypto.replace("a=", "a =")),
+            format!("{media}{}", crypto.replace("a=", "A=")),
+            format!("{media}{}", crypto.replace("inline:", "").replace("a=", "a =")),
+            format!("{media}X{crypto}"),
+            format!("{crypto}{media}"),
+        ] {
+            assert_eq!(transport(text.clone()), MediaTransport::Secure, "{text:?}");
+        }
+        assert_eq!(transport(format!("{media}{crypto}")), MediaTransport::Plain);
+    }
+
+    #[test]
+    fn names_have_no_control_characters() {
+        let line = &parse("m=au\u{1b}[2Jdio\u{202e} 1 RTP/AVP 96\na=rtpmap:96 A\u{7}\u{2066}B/8000\n").lines[0];
+        assert_eq!((&*line.media, line.codecs[0].name.as_str()), ("au[2Jdio", "AB"));
     }
 
     #[test]

@@ -17,7 +17,7 @@ use rsipstack::sip::{HasHeaders, Header, SipMessage, parse_uri, uri::Host};
 use super::{
     scan::Keys,
     sdp::{Sdp, SdpError},
-    syntax::{list, name_address, parameter, parts, split},
+    syntax::{is_shown, list, name_address, parameter, parts, shown, split},
 };
 use crate::model::{Party, Transport};
 
@@ -156,7 +156,8 @@ impl Message {
         if kind == Kind::Request && method != Method::of(cseq_method.trim()) {
             return Err(SipError::Header("CSeq"));
         }
-        let call_id = headers.first("Call-ID").filter(|id| !id.is_empty()).ok_or(SipError::Header("Call-ID"))?;
+        let call_id = headers.first("Call-ID").filter(|id| !id.is_empty() && id.chars().all(is_shown));
+        let call_id = call_id.ok_or(SipError::Header("Call-ID"))?;
         let from = End::parse(headers.first("From").ok_or(SipError::Header("From"))?, "From")?;
         if from.tag.is_empty() {
             return Err(SipError::Header("From tag"));
@@ -210,9 +211,11 @@ impl End {
     fn parse(value: &str, what: &'static str) -> Result<Self, SipError> {
         let (name, uri, parameters) = name_address(value).ok_or(SipError::Header(what))?;
         let tag = parameter(parameters, "tag").unwrap_or_default();
-        let uri = without_password(uri.split([';', '?']).next().unwrap_or_default());
-        let shown = |text: &str| text.chars().filter(|c| !c.is_control()).take(MAX_ID_LEN).collect();
-        Ok(Self { party: Party { uri: shown(&uri), name: shown(&name) }, tag: bounded(tag, what)?.to_owned() })
+        // A password may have both characters in it that end the URI.
+        let uri = without_password(uri);
+        let uri = uri.split([';', '?']).next().unwrap_or_default();
+        let party = Party { uri: shown(uri, MAX_ID_LEN), name: shown(&name, MAX_ID_LEN) };
+        Ok(Self { party, tag: bounded(tag, what)?.to_owned() })
     }
 }
 
@@ -348,6 +351,19 @@ mod tests {
     fn r20_a_password_in_a_uri_is_not_shown() {
         let text = HEAD.replace("sip:1001@example.com", "sip:1001:hush@example.com");
         assert_eq!(parse(&text).unwrap().from.party.uri, "sip:1001@example.com");
+        for password in ["hu;sh", "hu?sh", "h;u@s?h"] {
+            let text = HEAD.replace("sip:1001@example.com", &format!("sip:1001:{password}@example.com"));
+            assert_eq!(parse(&text).unwrap().from.party.uri, "sip:1001@example.com", "{password}");
+        }
+    }
+
+    #[test]
+    fn what_can_t_be_shown_is_no_part_of_a_name() {
+        let text = HEAD.replace("\"A ", "\"\u{1b}[31m\u{202e}A ");
+        assert_eq!(parse(&text).unwrap().from.party.name, "[31mA \"<b>\" c");
+        for id in ["a\u{1b}[31mc", "a\u{202e}c"] {
+            assert_eq!(parse(&HEAD.replace("abc", id)).err(), Some(SipError::Header("Call-ID")));
+        }
     }
 
     #[test]

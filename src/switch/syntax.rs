@@ -2,6 +2,17 @@
 //!
 //! Each takes any text, and time in proportion to it.
 
+/// Whether a character may be shown: it controls neither a terminal nor the direction of the text around it.
+pub(super) fn is_shown(c: char) -> bool {
+    !c.is_control()
+        && !matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// What may be shown of a text, up to `max` characters.
+pub(super) fn shown(text: &str, max: usize) -> String {
+    text.chars().filter(|c| is_shown(*c)).take(max).collect()
+}
+
 /// Cuts the message at the first empty line, whatever its line ends are.
 pub(super) fn split(text: &[u8]) -> (&[u8], &[u8]) {
     let mut start = 0;

@@ -2,7 +2,11 @@
 //!
 //! Each RTP media line has two streams, one each way as the device sees it. This module owns their ids and generations
 //! and turns what was agreed into opened and stopped events. A generation changes only with the key material (R22):
-//! hold, resume and a new address keep it.
+//! hold, resume and a new address keep it. Key material that comes back comes back as the generation that it was: who
+//! monitors since then would be told a key that was in force before (R16).
+//!
+//! Known limit: a stream that is a new one (another branch of a fork, a line used for another medium) counts its own
+//! generations, also if a party goes on with the key of the old one.
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -31,8 +35,14 @@ struct Line {
 struct Stream {
     id: StreamId,
     direction: StreamDirection,
-    /// The key material seen last, and its generation. It outlives hold.
-    material: Option<Seen>,
+    /// The generations of key material, the one used last at the end. They outlive hold.
+    known: Vec<Seen>,
+    /// The one generation of all key material that isn't known.
+    unknown: Option<(Generation, Timestamp)>,
+    /// The generation in force.
+    now: Option<Generation>,
+    /// The highest generation so far.
+    highest: Option<Generation>,
     /// As it flows now, or flowed last.
     last: Option<Shape>,
     flows: bool,
@@ -44,9 +54,11 @@ struct Stream {
 struct Seen {
     generation: Generation,
     since: Timestamp,
-    /// `None`: it isn't known.
-    keys: Option<Arc<KeyMaterial>>,
+    keys: Arc<KeyMaterial>,
 }
+
+/// So many generations of one stream are remembered.
+const MAX_KNOWN: usize = 8;
 
 /// What makes an open stream another one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -100,7 +112,10 @@ impl Line {
         let mut stream = |direction| Stream {
             id: StreamId(ids.next()),
             direction,
-            material: None,
+            known: Vec::new(),
+            unknown: None,
+            now: None,
+            highest: None,
             last: None,
             flows: false,
             told: false,
@@ -179,44 +194,43 @@ impl Stream {
         }
     }
 
-    /// The generation that `secrecy` is: the present one, or the next if the key material differs (R22).
+    /// The generation that `secrecy` is: the one that it was before, or the next if it wasn't seen yet (R22).
     fn note(&mut self, secrecy: &Secrecy, at: Timestamp) -> Option<Generation> {
-        let keys = match secrecy {
+        let next = self.highest.map_or(Generation::FIRST, Generation::next);
+        let generation = match secrecy {
             Secrecy::Clear => return None,
-            Secrecy::Keyed(keys) => Some(keys),
-            Secrecy::Unknown => None,
-        };
-        let generation = match &self.material {
-            None => Generation::FIRST,
-            Some(seen) => {
-                let same = match (&seen.keys, keys) {
-                    (Some(old), Some(new)) => old.same_generation(new),
-                    (old, new) => old.is_none() && new.is_none(),
+            Secrecy::Unknown => self.unknown.get_or_insert((next, at)).0,
+            Secrecy::Keyed(keys) => {
+                let seen = match self.known.iter().position(|seen| seen.keys.same_generation(keys)) {
+                    Some(i) => self.known.remove(i),
+                    None => Seen { generation: next, since: at, keys: keys.clone() },
                 };
-                if same {
-                    return Some(seen.generation);
+                if self.known.len() >= MAX_KNOWN {
+                    self.known.remove(0);
                 }
-                seen.generation.next()
+                let generation = seen.generation;
+                self.known.push(seen);
+                generation
             }
         };
-        self.material = Some(Seen { generation, since: at, keys: keys.cloned() });
-        Some(generation)
+        self.highest = self.highest.max(Some(generation));
+        self.now = Some(generation);
+        self.now
     }
 
+    /// As it was noted just now.
     fn protection(&self, secrecy: &Secrecy) -> Protection {
-        match (secrecy, &self.material) {
-            (Secrecy::Clear, _) | (_, None) => Protection::Clear,
-            (_, Some(Seen { generation, since, keys: Some(keys) })) => {
-                Protection::Keyed { generation: *generation, since: *since, keys: keys.clone() }
+        match (secrecy, self.known.last(), self.unknown) {
+            (Secrecy::Keyed(_), Some(seen), _) => {
+                Protection::Keyed { generation: seen.generation, since: seen.since, keys: seen.keys.clone() }
             }
-            (_, Some(Seen { generation, since, keys: None })) => {
-                Protection::Unknown { generation: *generation, since: *since }
-            }
+            (Secrecy::Unknown, _, Some((generation, since))) => Protection::Unknown { generation, since },
+            _ => Protection::Clear,
         }
     }
 
     fn generation(&self) -> Option<Generation> {
-        self.material.as_ref().map(|seen| seen.generation)
+        self.now
     }
 
     fn stop(&mut self, cause: StopCause, out: &mut Vec<EventBody>) {
