@@ -4,12 +4,7 @@
 
 mod common;
 
-use std::{
-    collections::BTreeSet,
-    fs,
-    net::TcpListener,
-    process::Output,
-};
+use std::{collections::BTreeSet, fs, net::TcpListener, process::Output};
 
 use callgate_sdk::client::{Connector, Event, Identity, Indicator, Roots};
 use common::{
