@@ -2,8 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use zeroize::Zeroize;
-
 use super::{Feed, MediaPacket, ReplayCounts, ReplayError, Speed};
 use crate::{
     model::{SwitchEvent, Timestamp},
@@ -113,18 +111,18 @@ impl<P: Iterator<Item = Result<Packet, CaptureError>>, F: Feed> Player<P, F> {
         match packet.kind() {
             PacketKind::Hep => {
                 self.counts.hep += 1;
+                // A refused one may still have its keys: it is wiped when it is dropped.
                 let mut datagram = packet.payload;
                 let now = self.clock.instant(arrival);
                 if let Err(kind) = self.feed.on_datagram(&mut datagram, packet.at, now, &mut events) {
                     *self.counts.refused.entry(kind).or_default() += 1;
                 }
-                // A refused one may still have its keys.
-                datagram.zeroize();
             }
             PacketKind::Rtp => {
                 self.counts.rtp += 1;
-                let Packet { at, source, destination, payload, .. } = packet;
-                media = Some(MediaPacket { at, source, destination, payload: payload.into() });
+                let Packet { at, source, destination, mut payload, .. } = packet;
+                let payload = std::mem::take(&mut *payload).into();
+                media = Some(MediaPacket { at, source, destination, payload });
             }
             PacketKind::Rtcp => self.counts.rtcp += 1,
             PacketKind::Other => self.counts.other += 1,

@@ -67,7 +67,7 @@ pub(super) fn event(device: &str, at: Timestamp) -> SwitchEvent {
 
 fn packet(at: i64, payload: &[u8]) -> Result<Packet, CaptureError> {
     let (source, destination) = ("127.0.0.1:1000".parse().unwrap(), "127.0.0.1:2000".parse().unwrap());
-    Ok(Packet { at: Timestamp(at), source, destination, payload: payload.to_vec(), cut: false })
+    Ok(Packet { at: Timestamp(at), source, destination, payload: payload.to_vec().into(), cut: false })
 }
 
 fn rtp(at: i64) -> Result<Packet, CaptureError> {
@@ -335,7 +335,7 @@ async fn the_recorded_call_is_played_at_once() {
         let mut count = 0;
         while let Some(heard) = media_out.recv().await {
             let Heard::Packet(MediaPacket { at, source, destination, payload }) = heard else { continue };
-            let packet = Packet { at, source, destination, payload: payload.to_vec(), cut: false };
+            let packet = Packet { at, source, destination, payload: payload.to_vec().into(), cut: false };
             assert_eq!(packet.kind(), PacketKind::Rtp);
             count += 1;
         }
