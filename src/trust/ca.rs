@@ -225,6 +225,14 @@ pub(super) fn gateway_params(names: &[String], validity: Validity) -> Result<Cer
     Ok(params)
 }
 
+/// Whether two files begin with the same certificate.
+///
+/// # Errors
+/// One of them can't be read, or has none.
+pub fn same_certificate(one: &Path, other: &Path) -> Result<bool, TrustError> {
+    Ok(first(pem::certificates(one)?, one)? == first(pem::certificates(other)?, other)?)
+}
+
 pub(super) fn sha256(der: &CertificateDer<'_>) -> [u8; 32] {
     let mut bytes = [0; 32];
     bytes.copy_from_slice(digest::digest(&digest::SHA256, der).as_ref());
