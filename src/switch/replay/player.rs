@@ -12,6 +12,9 @@ use crate::{
 /// waits a second for what was overtaken.
 const SETTLE: Duration = Duration::from_secs(2);
 
+/// After this many steps in which nothing happens one of them is given back, so that whoever plays can look up.
+const QUIET_STEPS: u32 = 64;
+
 /// Goes through a capture step by step.
 pub(super) struct Player<P, F> {
     packets: P,
@@ -46,8 +49,9 @@ impl<P: Iterator<Item = Result<Packet, CaptureError>>, F: Feed> Player<P, F> {
         &self.counts
     }
 
-    /// The next thing to do; `None` when the capture was played to its end.
+    /// The next thing to do, which may be nothing; `None` when the capture was played to its end.
     pub(super) fn step(&mut self) -> Result<Option<Step>, ReplayError> {
+        let mut quiet = 0;
         loop {
             let step = match self.next_packet() {
                 Some(packet) => {
@@ -65,7 +69,8 @@ impl<P: Iterator<Item = Result<Packet, CaptureError>>, F: Feed> Player<P, F> {
                     None => return self.result().map(|()| None),
                 },
             };
-            if !step.events.is_empty() || step.media.is_some() {
+            quiet += 1;
+            if !step.events.is_empty() || step.media.is_some() || quiet == QUIET_STEPS {
                 return Ok(Some(step));
             }
         }

@@ -345,3 +345,19 @@ async fn the_recorded_call_is_played_at_once() {
     assert_eq!(count, 558 + 404 + 405 + 557);
     assert_eq!(running.await.unwrap(), Ok(()));
 }
+
+#[tokio::test]
+async fn a_capture_in_which_nothing_happens_stops_when_told_and_leaves_others_their_turn() {
+    for payload in [&b"nothing"[..], &[0x80; 12], b"HEP3bad"] {
+        let packets = (0..).map(move |at| packet(at, payload));
+        let replay = Replay::new("replay".parse().unwrap(), packets, Fake::default(), Speed::AtOnce);
+        let (events, _heard) = mpsc::channel(1);
+        let (_orders, commands) = mpsc::channel(1);
+        let stop = CancellationToken::new();
+        // Both on this one thread: whoever never waits is never stopped.
+        let running = tokio::spawn(Box::new(replay).run(SwitchIo { events, commands, stop: stop.clone() }));
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        stop.cancel();
+        assert_eq!(running.await.unwrap(), Ok(()));
+    }
+}
