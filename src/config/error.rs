@@ -181,7 +181,10 @@ mod tests {
     fn places_are_counted_in_characters_from_1() {
         let text = "a = 1\n\"ä\" = x\n";
         let at = text.find('x').unwrap();
-        assert_eq!(place(text, &(at..at + 1)), Place::Line { line: 2, column: 7, width: 1, text: "\"ä\" = ...".into() });
+        assert_eq!(
+            place(text, &(at..at + 1)),
+            Place::Line { line: 2, column: 7, width: 1, text: "\"ä\" = ...".into() }
+        );
         assert_eq!(place("", &(5..9)), Place::Line { line: 1, column: 1, width: 1, text: String::new() });
     }
 

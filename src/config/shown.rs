@@ -178,7 +178,10 @@ mod tests {
     #[test]
     fn r20_the_parser_s_words_have_no_value() {
         for (text, expected) in [
-            ("invalid type: string \"a, expected \\\"b\", expected a sequence", "invalid type: string, expected a sequence"),
+            (
+                "invalid type: string \"a, expected \\\"b\", expected a sequence",
+                "invalid type: string, expected a sequence",
+            ),
             ("invalid type: integer `1234567`, expected a string", "invalid type: integer, expected a string"),
             ("unknown field `a`", "unknown field `a`"),
         ] {
