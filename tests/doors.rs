@@ -232,7 +232,10 @@ async fn r13_a_user_without_devices_opens_and_has_none() {
     let answer = client.next().await.unwrap();
     assert_eq!(answer.reply_to, request);
     match answer.message.unwrap() {
-        to_app::Message::Refusal(refusal) => assert_eq!(refusal.error.unwrap().code(), ErrorCode::DeviceUnknown),
+        to_app::Message::Refusal(refusal) => {
+            let error = refusal.error.unwrap();
+            assert_eq!((error.code(), error.detail.as_str()), (ErrorCode::DeviceUnknown, "1001"));
+        }
         other => panic!("{other:?}"),
     }
     gateway.finish().await;
@@ -290,7 +293,7 @@ async fn r21_each_release_and_each_refusal_is_on_record() {
     };
     let disclosed = record("record=\"disclosed\"", "user=recorder");
     assert!(disclosed.contains("indicator=\"KEYS_AVAILABLE\"") && disclosed.contains("generation=1"), "{disclosed}");
-    let withheld = record("record=\"withheld\"", "user=dashboard");
+    let withheld = record("record=\"refused\"", "user=dashboard");
     assert!(withheld.contains("indicator=\"USER_NOT_AUTHORIZED\"") && withheld.contains("rule=\"R16\""), "{withheld}");
     let fingerprint = |line: &str| line.rsplit("key=").next().unwrap()[..16].to_owned();
     assert_eq!(fingerprint(&disclosed), fingerprint(&withheld), "one key, one fingerprint");

@@ -236,3 +236,46 @@ fn resident_kib() -> usize {
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok()).unwrap_or_default()
 }
+
+#[tokio::test]
+async fn r41a_more_requests_than_may_wait_are_answered_one_after_the_other() {
+    let gateway = TestGateway::start_with(USERS, "[limits]\nrequests_in_flight = 4\n").await;
+    let mut client = dashboard(&gateway, "1").await;
+    let snapshot = |id| frame(id, Message::Snapshot(v1::SnapshotDevice { device: "1001".into() }));
+    let requests: Vec<u8> = (1..=2000).flat_map(snapshot).collect();
+    client.send_bytes(&requests).await;
+    for request in 1..=2000 {
+        assert_eq!(client.next().await.unwrap().reply_to, request);
+    }
+    gateway.finish().await;
+}
+
+#[tokio::test]
+async fn an_app_that_never_stops_sending_keeps_nobody_waiting() {
+    let gateway = TestGateway::start().await;
+    let mut flood = dashboard(&gateway, "flood").await;
+    let mut good = dashboard(&gateway, "good").await;
+    let flooding = tokio::spawn(async move {
+        let heartbeats: Vec<u8> = (0..2000).flat_map(|_| frame(0, Message::Heartbeat(v1::Heartbeat {}))).collect();
+        while flood.try_send_bytes(&heartbeats).await.is_ok() {}
+    });
+    for _ in 0..20 {
+        good.monitor("1001").await;
+    }
+    assert!(!flooding.is_finished());
+    flooding.abort();
+    gateway.finish().await;
+}
+
+#[tokio::test]
+async fn a_health_check_locks_nobody_out() {
+    let gateway = TestGateway::start_with(USERS, "[limits]\ntries_per_source_per_minute = 3\n").await;
+    for door in [gateway.tls(), gateway.clear()] {
+        for _ in 0..10 {
+            drop(RawClient::clear(door).await);
+        }
+    }
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_alive(&gateway).await;
+    gateway.finish().await;
+}

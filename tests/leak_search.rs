@@ -10,7 +10,6 @@
     reason = "a test"
 )]
 
-#[allow(dead_code, reason = "each test binary uses a part")]
 #[path = "common/leaks.rs"]
 mod leaks;
 

@@ -436,3 +436,85 @@ fn every_stream_that_was_told_of_is_told_to_be_over() {
     let opened = lab.events.iter().filter(|event| matches!(event.body, EventBody::MediaOpened(_))).count();
     assert_eq!((opened, ended), (2, 2));
 }
+
+#[test]
+fn r22_a_late_answer_to_an_older_offer_says_nothing_of_now() {
+    // The answer of the call itself, overtaken by an UPDATE.
+    let mut lab = lab();
+    lab.send(ANN, PBX, &D.invite(1, Some(&ann())));
+    lab.send(ANN, PBX, &D.request("ACK", true, 1, None));
+    lab.wait(Duration::from_secs(2));
+    lab.send(ANN, PBX, &D.request("UPDATE", true, 2, Some(&Sdp::secure("10.0.0.2:4000", 'B'))));
+    lab.send(PBX, ANN, &D.response(200, "UPDATE", true, 2, Some(&Sdp::secure("10.0.0.1:5000", 'Q'))));
+    lab.said();
+    lab.send(PBX, ANN, &D.ok(1, Some(&pbx())));
+    assert_eq!(lab.said(), [""; 0]);
+
+    // The answer of a re-INVITE, overtaken by another one.
+    let mut lab = connected();
+    lab.send(ANN, PBX, &D.request("INVITE", true, 2, Some(&Sdp::secure("10.0.0.2:4000", 'B'))));
+    lab.send(ANN, PBX, &D.request("INVITE", true, 3, Some(&Sdp::secure("10.0.0.2:4000", 'C'))));
+    lab.send(PBX, ANN, &D.ok(3, Some(&Sdp::secure("10.0.0.1:5000", 'R'))));
+    assert_eq!(lab.said().len(), 4);
+    lab.send(PBX, ANN, &D.ok(2, Some(&Sdp::secure("10.0.0.1:5000", 'Q'))));
+    lab.wait(Duration::from_secs(60));
+    assert_eq!(lab.said(), [""; 0]);
+}
+
+#[test]
+fn r22_an_answer_in_a_183_of_a_re_invite_counts_once_it_is_accepted() {
+    let other = (Sdp::secure("10.0.0.2:4000", 'B'), Sdp::secure("10.0.0.1:5000", 'Q'));
+    for (code, copy) in [(488, false), (200, false), (200, true)] {
+        let mut lab = connected();
+        lab.send(ANN, PBX, &D.request("INVITE", true, 2, Some(&other.0)));
+        lab.send(PBX, ANN, &D.response(183, "INVITE", true, 2, Some(&other.1)));
+        assert_eq!(lab.said(), [""; 0]);
+        lab.send(PBX, ANN, &D.response(code, "INVITE", true, 2, copy.then_some(&other.1)));
+        let changed = [
+            "ann s1 sent stop Changed g1",
+            "ann s1 sent open 10.0.0.1:5000 g2 B",
+            "ann s2 received stop Changed g1",
+            "ann s2 received open 10.0.0.2:4000 g2 Q",
+        ];
+        assert_eq!(lab.said(), if code == 200 { &changed[..] } else { &[] });
+        lab.wait(Duration::from_secs(60));
+        assert_eq!(lab.said(), [""; 0]);
+    }
+}
+
+#[test]
+fn r22_a_late_offer_in_a_183_of_a_re_invite_is_settled_by_its_200() {
+    let mut lab = connected();
+    lab.send(ANN, PBX, &D.request("INVITE", true, 2, None));
+    lab.send(PBX, ANN, &D.response(183, "INVITE", true, 2, Some(&Sdp::secure("10.0.0.1:5000", 'Q'))));
+    lab.send(ANN, PBX, &D.request("PRACK", true, 3, Some(&ann())));
+    assert_eq!(lab.said(), [""; 0]);
+    lab.send(PBX, ANN, &D.ok(2, None));
+    assert_eq!(lab.said(), ["ann s2 received stop Changed g1", "ann s2 received open 10.0.0.2:4000 g2 Q"]);
+}
+
+#[test]
+fn r23_a_branch_that_answers_without_a_description_has_that_of_its_183() {
+    let other = Dialog { b: "c", ..D };
+    let early = |updated: bool| {
+        let mut lab = lab();
+        lab.send(ANN, PBX, &D.invite(1, Some(&ann())));
+        lab.send(PBX, ANN, &D.response(183, "INVITE", true, 1, Some(&pbx())));
+        if updated {
+            lab.send(ANN, PBX, &D.request("UPDATE", true, 2, Some(&ann())));
+        }
+        lab.send(PBX, ANN, &other.response(183, "INVITE", true, 1, Some(&Sdp::secure("10.0.0.8:6000", 'Q'))));
+        lab.said();
+        lab.send(PBX, ANN, &D.ok(1, None));
+        lab.wait(Duration::from_secs(2));
+        lab.said()
+    };
+    let over = ["ann Connected", "ann s3 sent stop Ended g1", "ann s4 received stop Ended g1"];
+    let said = early(false);
+    assert_eq!(said[..3], over);
+    assert_eq!(said[3..], ["ann s5 sent open 10.0.0.1:5000 g1 A", "ann s6 received open 10.0.0.2:4000 g1 P"]);
+    // R42b: what it agreed on since wasn't seen.
+    let said = early(true);
+    assert_eq!(said[..3], over);
+    assert_eq!(said[3..], ["ann s5 received open 10.0.0.2:4000 g1 unknown"]);
+}

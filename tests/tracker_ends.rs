@@ -196,3 +196,28 @@ fn messages_over_a_proxy_may_change_places_and_come_twice() {
 fn without_stream(line: &str) -> String {
     line.split(' ').filter(|word| !(word.len() == 2 && word.starts_with('s'))).collect::<Vec<_>>().join(" ")
 }
+
+#[test]
+fn a_pbx_is_found_by_the_end_of_a_call_that_the_feed_met_midway() {
+    let mut lab = Lab::new(&[], &[]);
+    let (one, other) = (Dialog { call_id: "one", b: "b" }, Dialog { call_id: "other", b: "b" });
+    // A re-INVITE shows one leg of a back-to-back call; of the other leg nothing is seen but its BYE.
+    lab.send(ANN, PROXY, &one.request("INVITE", true, 2, Some(&ann())));
+    lab.send(PROXY, ANN, &one.ok(2, Some(&bob())));
+    lab.send(PROXY, BOB, &other.request("BYE", true, 2, None));
+    assert!(lab.said().contains(&format!("{PROXY} Ended(NotADevice)")));
+    assert_eq!(lab.feed.pbxes(), [PROXY.parse().unwrap()]);
+}
+
+#[test]
+fn a_bye_over_two_hops_of_one_dialog_makes_no_pbx_of_its_ends() {
+    let mut lab = Lab::new(&[], &[]);
+    let passed = D.request("BYE", true, 2, None);
+    lab.send(ANN, PROXY, &passed);
+    lab.send(ANN, BOB, &passed);
+    assert_eq!(lab.feed.pbxes(), []);
+    // A BYE outside a dialog shows nothing.
+    let outside = dialog("two").request("BYE", true, 2, None).replace(";tag=b", "");
+    lab.send(ANN, "10.0.0.9:5060", &outside);
+    assert_eq!(lab.feed.pbxes(), []);
+}

@@ -1,9 +1,12 @@
 //! `callgate decrypt`
 
-use std::path::{Path, PathBuf};
+use std::{
+    io::Write,
+    path::{Path, PathBuf},
+};
 
-use anyhow::{Result, bail};
-use callgate::client::decrypt::{Decrypted, Voice, decrypt};
+use anyhow::{Context, Result, bail};
+use callgate::client::decrypt::{Decrypted, Heard, Voice, decrypt};
 
 use super::runtime;
 
@@ -41,12 +44,7 @@ impl Decrypt {
         let Decrypted { heard, error } =
             runtime()?.block_on(decrypt(&self.capture, &folder, |step| tell(json, step)))?;
         let authentic = heard.report.all_authentic();
-        if json {
-            print_json(&heard)?;
-            tell_troubles(&heard);
-        } else {
-            print(&heard);
-        }
+        answer(&heard, json).context("the answer can't be written to standard output")?;
         if let Some(error) = error {
             return Err(error.into());
         }
@@ -71,28 +69,31 @@ fn tell(json: bool, step: &str) {
 
 /// The JSON object has no place for why a key can't be used, and the exit code alone would leave one guessing.
 #[expect(clippy::print_stderr, reason = "the command's own words")]
-fn tell_troubles(heard: &callgate::client::decrypt::Heard) {
+fn tell_troubles(heard: &Heard) {
     for (place, trouble) in &heard.troubles {
         eprintln!("callgate: stream {}: {trouble}", place + 1);
     }
 }
 
-#[expect(clippy::print_stdout, reason = "the command's answer")]
-fn print(heard: &callgate::client::decrypt::Heard) {
-    println!("{}", heard.report);
-    for (place, trouble) in &heard.troubles {
-        println!("stream {}: {trouble}", place + 1);
-    }
-    for (i, voice) in heard.voices.iter().enumerate() {
-        match voice {
-            Voice::Written { path, seconds } => println!("voice {}: {} ({seconds} s)", i + 1, path.display()),
-            Voice::None(why) => println!("voice {}: none, {why}", i + 1),
+/// Not by `println!`, which panics when the reader is gone or the disk is full.
+fn answer(heard: &Heard, json: bool) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    if json {
+        writeln!(out, "{}", heard.report.to_json()?)?;
+        tell_troubles(heard);
+    } else {
+        writeln!(out, "{}", heard.report)?;
+        for (place, trouble) in &heard.troubles {
+            writeln!(out, "stream {}: {trouble}", place + 1)?;
+        }
+        for (i, voice) in heard.voices.iter().enumerate() {
+            match voice {
+                Voice::Written { path, seconds } => {
+                    writeln!(out, "voice {}: {} ({seconds} s)", i + 1, path.display())?;
+                }
+                Voice::None(why) => writeln!(out, "voice {}: none, {why}", i + 1)?,
+            }
         }
     }
-}
-
-#[expect(clippy::print_stdout, reason = "the command's answer")]
-fn print_json(heard: &callgate::client::decrypt::Heard) -> Result<()> {
-    println!("{}", heard.report.to_json()?);
-    Ok(())
+    Ok(out.flush()?)
 }

@@ -59,7 +59,10 @@ async fn serve(config: Config) -> Result<()> {
         tokio::select! {
             _ = interrupt.recv() => break,
             _ = terminate.recv() => break,
-            () = &mut stopped => bail!("a part of the gateway has failed: its log says which"),
+            () = &mut stopped => {
+                gateway.stop().await;
+                bail!("a part of the gateway has failed: its log says which");
+            }
             // A switch that has come to its end leaves the others, and the sessions, as they are.
             Some((switch, ended)) = gateway.switch_ended() => match ended {
                 Ok(()) => info!(%switch, "the switch has nothing more to report"),

@@ -46,8 +46,12 @@ pub async fn decrypt(capture: &Path, folder: &Path, mut progress: impl FnMut(&st
     let name: SwitchName = "capture".parse()?;
     progress("looking for devices");
     let looked = look(capture.into(), name.clone()).await?;
-    if let Some(error @ ReplayError::NoHep { .. }) = looked.error {
+    if let Some(error @ (ReplayError::NoHep { .. } | ReplayError::NoUsableHep { .. })) = looked.error {
         return Err(error.into());
+    }
+    if looked.counts.hep_refused() > 0 || looked.counts.cut > 0 {
+        // What they said is missing in the account, which doesn't show it.
+        tracing::warn!("not all of the capture can be used: {}", looked.counts);
     }
     progress(&format!("{}; {} devices, {} PBXs", looked.counts, looked.devices.len(), looked.pbxes.len()));
 

@@ -3,7 +3,12 @@
 //! A record names the key by a keyed fingerprint, never the key. It is written before the key leaves: the worker calls
 //! this before it hands the frame to the TLS seal.
 
-use std::{fmt, net::IpAddr, sync::LazyLock};
+use std::{
+    fmt,
+    net::IpAddr,
+    sync::LazyLock,
+    time::{Duration, Instant},
+};
 
 use aws_lc_rs::hmac;
 use callgate_wire::v1::ErrorCode;
@@ -18,10 +23,10 @@ use crate::{
 };
 
 /// A session was opened.
-pub(super) fn opened(session: &str, identity: &Identity, peer: IpAddr) {
+pub(super) fn opened(session: &str, identity: &Identity, software: &str, peer: IpAddr) {
     counter!("callgate_sessions_opened_total", "door" => identity.door.name()).increment(1);
     info!(target: "audit", record = "opened", session, user = %identity.user.name, instance = %identity.instance,
-        door = identity.door.name(), %peer);
+        door = identity.door.name(), software, %peer);
 }
 
 /// A session ended.
@@ -34,13 +39,19 @@ pub(super) fn closed(session: &str, identity: &Identity, code: ErrorCode) {
 /// A connection was refused before it was a session. `cause` is the true reason where the answer hides it (R14).
 pub(super) fn refused(door: Door, peer: IpAddr, user: Option<&str>, code: ErrorCode, Rule(rule): Rule, cause: &str) {
     counter!("callgate_refusals_total", "code" => code.as_str_name()).increment(1);
+    let user = user.map(shortened);
     info!(target: "audit", record = "refused", door = door.name(), %peer, user, code = code.as_str_name(),
         number = code as i32, rule, cause);
 }
 
-/// A request of an open session was refused.
-pub(super) fn request_refused(session: &str, identity: &Identity, code: ErrorCode, subject: &str) {
+/// A request of an open session was refused. It is always counted, and recorded unless the session had its `share` of
+/// records for this minute: an app must not fill the log.
+pub(super) fn request_refused(session: &str, identity: &Identity, code: ErrorCode, subject: &str, share: &mut Share) {
     counter!("callgate_refusals_total", "code" => code.as_str_name()).increment(1);
+    if !share.take(Instant::now()) {
+        return;
+    }
+    let subject = shortened(subject);
     info!(target: "audit", record = "refused", session, user = %identity.user.name, instance = %identity.instance,
         code = code.as_str_name(), number = code as i32, subject);
 }
@@ -62,13 +73,18 @@ pub(super) fn disclosure(
         Protection::Keyed { generation, keys, .. } => (*generation, keys.suite().name()),
         Protection::Unknown { generation, .. } => (*generation, "unknown"),
     };
-    let record = if indication.refusal().is_none() { "disclosed" } else { "withheld" };
     let (indicator, reason) = indication.names();
     let reason = reason.unwrap_or_default();
     counter!("callgate_disclosures_total", "indicator" => indicator, "reason" => reason).increment(1);
+    let code = indication.refusal();
+    if let Some(code) = code {
+        counter!("callgate_refusals_total", "code" => code.as_str_name()).increment(1);
+    }
+    let record = if code.is_none() { "disclosed" } else { "refused" };
     info!(target: "audit", record, session, user = %identity.user.name, instance = %identity.instance,
         door = identity.door.name(), device = %published.event.device, call = %published.event.call.id,
-        stream = %stream, generation = number(generation), suite, indicator, reason, rule, key = %fingerprint);
+        stream = %stream, generation = number(generation), suite, indicator, reason,
+        code = code.map(|code| code.as_str_name()), number = code.map(|code| code as i32), rule, key = %fingerprint);
 }
 
 /// A disclosure that was recorded came to nothing, since its session could not take the frame.
@@ -87,6 +103,32 @@ pub(super) fn dropped(
     info!(target: "audit", record = "withheld", session, user = %identity.user.name, instance = %identity.instance,
         door = identity.door.name(), device = %published.event.device, call = %published.event.call.id,
         stream = %stream, code = code.as_str_name(), number = code as i32, key = %fingerprint);
+}
+
+/// How many refused requests of a session are recorded: so many in a minute.
+#[derive(Default)]
+pub(super) struct Share {
+    since: Option<Instant>,
+    taken: u32,
+}
+
+impl Share {
+    const PER_MINUTE: u32 = 20;
+
+    fn take(&mut self, now: Instant) -> bool {
+        if self.since.is_none_or(|since| now.duration_since(since) >= Duration::from_secs(60)) {
+            *self = Self { since: Some(now), taken: 0 };
+        }
+        self.taken = self.taken.saturating_add(1);
+        self.taken <= Self::PER_MINUTE
+    }
+}
+
+/// As much of a text from outside as a record takes.
+pub(super) fn shortened(text: &str) -> &str {
+    const MOST: usize = 128;
+    let end = (0..=MOST.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
+    text.get(..end.unwrap_or_default()).unwrap_or_default()
 }
 
 /// What names a key in records: an HMAC under a key that lives as long as the process.

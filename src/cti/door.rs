@@ -165,12 +165,17 @@ struct Visit {
 
 impl Visit {
     async fn receive(self, tcp: TcpStream) {
+        if !self.entrance.registry.may_try(self.peer.to_canonical(), Instant::now()) {
+            self.refused(ErrorCode::TooManyTries, "turned away");
+            if self.tls.is_none() {
+                // It is told, but no time is spent on it.
+                let _ = Socket::new(tcp, None, MAX_FRAME_BEFORE_OPEN).send(encode::close(ErrorCode::TooManyTries));
+            }
+            return;
+        }
         let Ok(_permit) = Arc::clone(&self.opening).try_acquire_owned() else {
             return self.turn_away(tcp, ErrorCode::TooManyConnections).await;
         };
-        if !self.entrance.registry.may_try(self.peer.to_canonical(), Instant::now()) {
-            return self.turn_away(tcp, ErrorCode::TooManyTries).await;
-        }
         // An event must not wait for the acknowledgement of the one before it.
         let _ = tcp.set_nodelay(true);
         let time_to_open = Duration::from_secs(self.entrance.settings.limits.open_seconds.into());
@@ -202,7 +207,7 @@ impl Visit {
                 Some(Socket::new(tcp, Some(tls), max_backlog))
             }
             Err((error, tcp)) => {
-                self.refused(trust::refusal_io(&error), &error.to_string());
+                self.refused(handshake_code(&error), &error.to_string());
                 let _ = timeout(FAREWELL, end_tcp(&tcp)).await;
                 None
             }
@@ -243,8 +248,8 @@ impl Visit {
                     Next::Open(admitted) => {
                         let lease = self.enter(&admitted).map_err(|refused| Some(Refused { reply_to, ..refused }))?;
                         let opened = self.opened(&admitted, &lease);
-                        audit::opened(&lease.session, &admitted.identity, self.peer);
                         socket.send_all(encode::frame(reply_to, opened)).await.map_err(|_| None)?;
+                        audit::opened(&lease.session, &admitted.identity, &admitted.software, self.peer);
                         return Ok((admitted, lease));
                     }
                 }
@@ -340,12 +345,26 @@ impl Visit {
         self.count_failure(code);
     }
 
-    /// Only what a guesser would do counts against the source: not a full gateway, and not a lost connection.
+    /// What counts against the source: what guessers and floods do. A full gateway, an instance that is in, and a
+    /// connection that just ends, as a health check's does, are nobody's fault.
     fn count_failure(&self, code: ErrorCode) {
-        let guessing = matches!(code as i32, 200..=299 | 500..=599) && code != ErrorCode::InstanceAlreadyOpen;
-        if guessing {
+        let counts = match code {
+            ErrorCode::InstanceAlreadyOpen | ErrorCode::ConnectionLost | ErrorCode::ClosedByApp => false,
+            code => matches!(code as i32, 100..=299 | 500..=599),
+        };
+        if counts {
             self.entrance.registry.failed(self.peer.to_canonical(), Instant::now());
         }
+    }
+}
+
+/// An app that ends the connection in the handshake may be a health check, or one that doesn't trust the gateway.
+fn handshake_code(error: &io::Error) -> ErrorCode {
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => {
+            ErrorCode::ConnectionLost
+        }
+        _ => trust::refusal_io(error),
     }
 }
 

@@ -2,10 +2,11 @@
 
 use bytes::Bytes;
 use callgate_wire::{
-    encode_frame, encoded_frame_len,
+    MAX_FRAME_OPEN, encode_frame, encoded_frame_len,
     v1::{self, ErrorCode, ToApp, event, to_app},
 };
 use prost::Message;
+use tracing::error;
 use zeroize::Zeroizing;
 
 use crate::{
@@ -88,7 +89,16 @@ pub(super) fn class(class: EventClass) -> v1::EventClass {
 }
 
 /// Encodes into exactly as much memory as is needed, so that no copy stays behind, and has that memory wiped.
+///
+/// No message is over the limit that apps are held to: lists are cut before, names and keys are bounded where they come
+/// in. If one is nevertheless, the app is told that something is wrong here, which it can bear; a frame that is too large
+/// it can't.
 fn sealed(message: &ToApp) -> Bytes {
+    if message.encoded_len() > MAX_FRAME_OPEN {
+        error!(bytes = message.encoded_len(), "a message is too large for a frame");
+        let refusal = v1::Refusal { error: Some(ErrorCode::Internal.into()) };
+        return sealed(&ToApp { reply_to: message.reply_to, message: Some(to_app::Message::Refusal(refusal)) });
+    }
     let mut buffer = Zeroizing::new(Vec::with_capacity(encoded_frame_len(message)));
     encode_frame(message, &mut buffer);
     Bytes::from_owner(buffer)

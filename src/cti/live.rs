@@ -17,6 +17,7 @@ use tokio::{
 
 use super::{
     Settings,
+    audit::{self, Share},
     opening::Admitted,
     registry::Lease,
     session::Session,
@@ -27,6 +28,7 @@ pub(super) struct Live {
     pub(super) session: Session,
     pub(super) socket: Socket,
     pub(super) decoder: FrameDecoder,
+    refusals: Share,
     lease: Lease,
     wake: Arc<Notify>,
 }
@@ -43,7 +45,7 @@ impl Live {
         decoder.set_limit(MAX_FRAME_OPEN);
         let heartbeat = Duration::from_secs(admitted.heartbeat_seconds.into());
         let session = Session::new(admitted.identity, settings, heartbeat, Instant::now());
-        Self { session, socket, decoder, lease, wake: Arc::new(Notify::new()) }
+        Self { session, socket, decoder, refusals: Share::default(), lease, wake: Arc::new(Notify::new()) }
     }
 
     /// Moves the socket to the runtime of the caller.
@@ -73,9 +75,19 @@ impl Live {
         self.socket.send(frame).map_err(code)?;
         if !was_waiting && self.socket.is_waiting() {
             // Its task must wait for room from now on.
-            self.wake.notify_one();
+            self.wake();
         }
         Ok(())
+    }
+
+    /// Records that a request was refused.
+    pub(super) fn refused(&mut self, code: ErrorCode, subject: &str) {
+        audit::request_refused(&self.lease.session, self.session.identity(), code, subject, &mut self.refusals);
+    }
+
+    /// Has its task look anew at what it waits for.
+    pub(super) fn wake(&self) {
+        self.wake.notify_one();
     }
 
     /// Takes what the socket has.
@@ -102,7 +114,8 @@ impl Live {
 /// What a session's task waits for.
 pub(super) struct Outlook {
     tcp: Arc<TcpStream>,
-    interest: Interest,
+    interest: Option<Interest>,
+    has_requests: bool,
     deadline: Instant,
     wake: Arc<Notify>,
 }
@@ -111,6 +124,8 @@ pub(super) struct Outlook {
 pub(super) enum Happened {
     /// There is something to read or room to write; `None`: the socket is broken.
     Ready(Option<Ready>),
+    /// Requests that arrived before can be taken now.
+    Requests,
     /// The deadline has come.
     Time,
     /// It waits for something else now.
@@ -118,11 +133,20 @@ pub(super) enum Happened {
 }
 
 impl Outlook {
-    /// What this session waits for now.
+    /// What this session waits for now. It reads no more while requests that it has read wait to be taken: an app that
+    /// asks faster than it is answered is held back by TCP, and fills no memory (R41a).
     pub(super) fn of(live: &Live) -> Self {
+        let is_full = live.decoder.is_ready();
+        let interest = match (is_full, live.socket.is_waiting()) {
+            (false, false) => Some(Interest::READABLE),
+            (false, true) => Some(Interest::READABLE | Interest::WRITABLE),
+            (true, true) => Some(Interest::WRITABLE),
+            (true, false) => None,
+        };
         Self {
             tcp: live.socket.tcp(),
-            interest: live.socket.interest(),
+            interest,
+            has_requests: is_full && !live.session.is_busy(),
             deadline: live.session.deadline(),
             wake: Arc::clone(&live.wake),
         }
@@ -130,8 +154,17 @@ impl Outlook {
 
     /// Waits.
     pub(super) async fn happen(self) -> Happened {
+        if self.has_requests {
+            return if Instant::now() >= self.deadline { Happened::Time } else { Happened::Requests };
+        }
+        let ready = async {
+            match self.interest {
+                Some(interest) => self.tcp.ready(interest).await.ok(),
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
-            ready = self.tcp.ready(self.interest) => Happened::Ready(ready.ok()),
+            ready = ready => Happened::Ready(ready),
             () = sleep_until(self.deadline.into()) => Happened::Time,
             () = self.wake.notified() => Happened::Changed,
         }

@@ -10,7 +10,7 @@ use callgate_wire::{
 };
 
 use super::{
-    Settings,
+    Settings, audit,
     scram::{Decoy, Exchange, Step},
     session::Identity,
 };
@@ -27,6 +27,8 @@ pub(super) struct Opening {
     decoy: Decoy,
     /// What the certificate says, on the TLS door.
     certificate: Option<CertificateIdentity>,
+    /// What the app says of its software.
+    software: String,
     state: State,
 }
 
@@ -65,6 +67,8 @@ pub(super) struct Admitted {
     pub(super) certificate_expires: Option<i64>,
     /// The last message of SCRAM, by which the app knows the gateway.
     pub(super) scram_server_final: Vec<u8>,
+    /// What the app says of its software.
+    pub(super) software: String,
 }
 
 /// A session may not open.
@@ -87,7 +91,7 @@ pub(super) struct Refused {
 impl Opening {
     /// A connection that has just come in; on the TLS door with what its certificate says.
     pub(super) fn new(settings: Arc<Settings>, decoy: Decoy, certificate: Option<CertificateIdentity>) -> Self {
-        Self { settings, decoy, certificate, state: State::AwaitHello }
+        Self { settings, decoy, certificate, software: String::new(), state: State::AwaitHello }
     }
 
     /// Takes a message of the app.
@@ -115,6 +119,7 @@ impl Opening {
             return refuse(ErrorCode::VersionUnsupported, "no version in common", None);
         };
         self.state = State::AwaitOpen;
+        self.software = audit::shortened(&hello.software).to_owned();
         let version = v1::Version { major: VERSION.major, minor: VERSION.minor.min(offered.minor) };
         Next::Reply(to_app::Message::Welcome(Welcome { version: Some(version), features: Vec::new() }))
     }
@@ -207,6 +212,7 @@ impl Opening {
                     heartbeat_seconds: agreed_heartbeat(self.settings.heartbeat, asked.heartbeat_seconds),
                     certificate_expires,
                     scram_server_final,
+                    software: self.software.clone(),
                 })
             }
         }

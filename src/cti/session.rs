@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    ops::Bound,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -11,7 +12,7 @@ use callgate_wire::v1::{self, ErrorCode, ToGateway, to_app, to_gateway};
 use super::{Settings, encode};
 use crate::{
     directory::User,
-    hub::{Answer, Ask, Moment, Snapshot},
+    hub::{Answer, Ask, Moment, Snapshot, contains_ignore_ascii_case},
     model::{DeviceName, Door, EventClass, Group, InstanceId},
 };
 
@@ -56,6 +57,8 @@ pub(super) enum Action {
     Watch(DeviceName, Classes, Moment),
     /// Deliver only these classes from now on.
     Keep(DeviceName, Classes),
+    /// Tell the hub that the session doesn't monitor the device any more.
+    Forget(DeviceName),
     /// End the session.
     Close(ErrorCode),
 }
@@ -67,7 +70,7 @@ pub(super) struct Session {
     heartbeat: Duration,
     last_heard: Instant,
     next_beat: Instant,
-    /// What the app has asked to monitor, answered or not.
+    /// What is monitored.
     monitors: HashMap<DeviceName, Classes>,
     pending: HashMap<u64, Pending>,
     next_token: u64,
@@ -80,21 +83,10 @@ struct Pending {
 }
 
 enum Kind {
-    /// `classes` are all that are monitored with it, `added` those that weren't before.
-    Monitor {
-        device: DeviceName,
-        added: Classes,
-        classes: Classes,
-    },
-    Unmonitor {
-        device: DeviceName,
-        left: Classes,
-    },
+    Monitor { device: DeviceName, asked: Classes },
+    Unmonitor { device: DeviceName, asked: Classes },
     Snapshot,
-    Names {
-        contains: String,
-        limit: usize,
-    },
+    Names { contains: String, limit: usize },
 }
 
 impl Classes {
@@ -163,7 +155,12 @@ impl Session {
 
     /// The devices that the hub must be told of when the session ends.
     pub(super) fn monitored(&self) -> impl Iterator<Item = &DeviceName> {
-        self.monitors.keys()
+        self.monitors.keys().chain(self.pending_monitors())
+    }
+
+    /// As many requests wait for answers as may: the next one is not taken before that (R41a).
+    pub(super) fn is_busy(&self) -> bool {
+        self.pending.len() >= self.settings.limits.requests_in_flight
     }
 
     /// Something arrived, even if it is no whole message yet (R39).
@@ -192,11 +189,6 @@ impl Session {
     pub(super) fn on_message(&mut self, message: ToGateway) -> Option<Action> {
         use to_gateway::Message;
         let id = message.request_id;
-        // These ask for nothing.
-        let is_request = !matches!(message.message, Some(Message::Heartbeat(_) | Message::Close(_)));
-        if is_request && self.pending.len() >= self.settings.limits.requests_in_flight {
-            return Some(Action::Close(ErrorCode::TooManyRequests));
-        }
         Some(match message.message {
             Some(Message::ListDevices(list)) => self.on_list(id, list),
             Some(Message::Monitor(monitor)) => self.on_monitor(id, monitor),
@@ -219,29 +211,27 @@ impl Session {
     pub(super) fn on_answer(&mut self, token: u64, answer: Answer) -> Vec<Action> {
         let Some(Pending { request_id, kind }) = self.pending.remove(&token) else { return Vec::new() };
         match (kind, answer) {
-            (Kind::Monitor { device, added, classes }, Answer::Subscribed { moment, snapshot }) => {
+            (Kind::Monitor { device, asked }, Answer::Subscribed { moment, snapshot }) => {
+                let known = self.monitors.get(&device).copied().unwrap_or_default();
+                let classes = known.with(asked);
+                self.monitors.insert(device.clone(), classes);
                 let snapshot = Some(self.snapshot(&snapshot));
                 let monitored = to_app::Message::Monitored(v1::Monitored { classes: classes.to_wire(), snapshot });
-                vec![Action::Watch(device, added, moment), Action::Send(request_id, monitored)]
+                vec![Action::Watch(device, asked.without(known), moment), Action::Send(request_id, monitored)]
             }
-            (Kind::Unmonitor { device, left }, Answer::Done) => {
-                let unmonitored = v1::Unmonitored { device: device.to_string(), classes: left.to_wire() };
-                vec![Action::Keep(device, left), Action::Send(request_id, to_app::Message::Unmonitored(unmonitored))]
-            }
+            (Kind::Unmonitor { device, asked }, Answer::Done) => self.end(request_id, device, asked),
             (Kind::Snapshot, Answer::Snapshot(snapshot)) => {
                 vec![Action::Send(request_id, to_app::Message::Snapshot(self.snapshot(&snapshot)))]
             }
-            (Kind::Names { contains, limit }, Answer::Names { mut names, more }) => {
-                let last = names.last().cloned();
+            (Kind::Names { contains, limit }, Answer::Names { mut names, resume }) => {
                 names.retain(|name| self.settings.directory.may_see(&self.identity.user, name));
-                if more && names.is_empty() {
-                    // All of them are restricted. An empty page would seem the last one, and a token would name one.
-                    return vec![self.ask_names(request_id, last, contains, limit)];
+                match resume {
+                    // An empty page would seem the last one.
+                    Some(last) if names.is_empty() => vec![self.ask_names(request_id, Some(last), contains, limit)],
+                    resume => vec![Action::Send(request_id, self.page(names.into_iter(), limit, resume.is_some()))],
                 }
-                vec![Action::Send(request_id, self.page(names.into_iter(), usize::MAX, more))]
             }
             (_, Answer::UnknownDevice(device)) => {
-                self.monitors.remove(&device);
                 vec![Action::Refuse(request_id, ErrorCode::DeviceUnknown, device.to_string())]
             }
             _ => vec![Action::Close(ErrorCode::Internal)],
@@ -264,12 +254,13 @@ impl Session {
         if self.identity.sees_all_devices() {
             return self.ask_names(id, after, list.name_contains, limit);
         }
-        let contains = list.name_contains.to_ascii_lowercase();
-        let names = self.settings.directory.devices_of(&self.identity.user).map(|device| device.name.clone());
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let user = &self.identity.user;
+        let names = user.devices.range((from, Bound::Unbounded));
         let names = names
-            .filter(|name| after.as_ref().is_none_or(|after| name > after))
-            .filter(|name| name.as_str().to_ascii_lowercase().contains(&contains));
-        Action::Send(id, self.page(names, limit, false))
+            .filter(|name| contains_ignore_ascii_case(name.as_str(), &list.name_contains))
+            .filter(|name| self.settings.directory.may_see(user, name));
+        Action::Send(id, self.page(names.cloned(), limit, false))
     }
 
     fn on_monitor(&mut self, id: u64, monitor: v1::MonitorDevice) -> Action {
@@ -280,15 +271,12 @@ impl Session {
         let Some(device) = self.visible(&monitor.device) else {
             return Action::Refuse(id, ErrorCode::DeviceUnknown, monitor.device);
         };
-        let before = self.monitors.get(&device).copied();
-        if before.is_none() && self.monitors.len() >= self.settings.limits.monitors_per_session {
+        let count = self.monitors.len() + self.pending_monitors().count();
+        let known = self.monitors.contains_key(&device) || self.pending_monitors().any(|pending| *pending == device);
+        if !known && count >= self.settings.limits.monitors_per_session {
             return Action::Refuse(id, ErrorCode::TooManyMonitors, monitor.device);
         }
-        let known = before.unwrap_or_default();
-        let classes = known.with(asked);
-        self.monitors.insert(device.clone(), classes);
-        let ask = Ask::Subscribe(device.clone());
-        self.ask(id, Kind::Monitor { device, added: asked.without(known), classes }, ask)
+        self.ask(id, Kind::Monitor { device: device.clone(), asked }, Ask::Subscribe(device))
     }
 
     fn on_unmonitor(&mut self, id: u64, unmonitor: &v1::UnmonitorDevice) -> Action {
@@ -296,18 +284,35 @@ impl Session {
             Ok(asked) => asked,
             Err(class) => return Action::Refuse(id, ErrorCode::InvalidArgument, format!("event class {class}")),
         };
-        let Some((device, known)) = self.monitors.get_key_value(unmonitor.device.as_str()) else {
-            let unmonitored = v1::Unmonitored { device: unmonitor.device.clone(), classes: Vec::new() };
-            return Action::Send(id, to_app::Message::Unmonitored(unmonitored));
-        };
-        let (device, left) = (device.clone(), known.without(asked));
-        if left == Classes::default() {
-            self.monitors.remove(&device);
-            self.ask(id, Kind::Unmonitor { device: device.clone(), left }, Ask::Unsubscribe(device))
-        } else {
-            self.monitors.insert(device.clone(), left);
-            self.ask(id, Kind::Unmonitor { device: device.clone(), left }, Ask::Fence(device))
+        match unmonitor.device.parse() {
+            Ok(device) => self.ask(id, Kind::Unmonitor { device, asked }, Ask::Fence),
+            Err(_) => Action::Refuse(id, ErrorCode::DeviceUnknown, unmonitor.device.clone()),
         }
+    }
+
+    /// Ends monitoring. What isn't monitored can be ended too: nothing is left of it, as was asked.
+    fn end(&mut self, request_id: u64, device: DeviceName, asked: Classes) -> Vec<Action> {
+        let left = self.monitors.get(&device).copied().unwrap_or_default().without(asked);
+        let unmonitored = v1::Unmonitored { device: device.to_string(), classes: left.to_wire() };
+        let mut actions = vec![
+            Action::Keep(device.clone(), left),
+            Action::Send(request_id, to_app::Message::Unmonitored(unmonitored)),
+        ];
+        if left != Classes::default() {
+            self.monitors.insert(device, left);
+        } else if self.monitors.remove(&device).is_some() && !self.pending_monitors().any(|pending| *pending == device)
+        {
+            actions.push(Action::Forget(device));
+        }
+        actions
+    }
+
+    /// Devices that the app has asked to monitor, and that the hub has not answered yet.
+    fn pending_monitors(&self) -> impl Iterator<Item = &DeviceName> {
+        self.pending.values().filter_map(|pending| match &pending.kind {
+            Kind::Monitor { device, .. } => Some(device),
+            _ => None,
+        })
     }
 
     /// The device of this name, if the user may see it (R13). Who may not is told the same as of a device that isn't there.
@@ -335,19 +340,18 @@ impl Session {
 
     /// A page of up to `limit` devices, and fewer where a frame has no room for them.
     fn page(&self, names: impl Iterator<Item = DeviceName>, limit: usize, more_behind: bool) -> to_app::Message {
-        let (mut devices, mut bytes) = (Vec::new(), 0);
-        let mut names = names.peekable();
-        while devices.len() < limit
-            && bytes < encode::MAX_LIST_BYTES
-            && let Some(name) = names.next()
-        {
+        let (mut devices, mut bytes, mut more) = (Vec::<v1::Device>::new(), 0, more_behind);
+        for name in names {
             let device = self.device(&name);
             bytes += prost::Message::encoded_len(&device) + encode::ELEMENT_OVERHEAD;
+            if devices.len() >= limit || bytes > encode::MAX_LIST_BYTES && !devices.is_empty() {
+                more = true;
+                break;
+            }
             devices.push(device);
         }
-        let more = more_behind || names.peek().is_some();
-        let next_page_token = devices.last().filter(|_| more).map(|last: &v1::Device| last.name.clone());
-        to_app::Message::DeviceList(v1::DeviceList { devices, next_page_token: next_page_token.unwrap_or_default() })
+        let next_page_token = devices.last().filter(|_| more).map(|last| last.name.clone()).unwrap_or_default();
+        to_app::Message::DeviceList(v1::DeviceList { devices, next_page_token })
     }
 
     fn device(&self, name: &DeviceName) -> v1::Device {

@@ -28,6 +28,8 @@ use crate::{
     policy::{Disclosure, Indication, MediaAccess, Rule, StreamProtection, disclose},
 };
 
+/// How many requests of one session are taken before others have their turn.
+const REQUESTS_PER_TURN: usize = 32;
 /// As much as one read takes from a socket.
 const SCRATCH: usize = 16 * 1024;
 
@@ -128,7 +130,13 @@ impl Sessions {
     /// Takes an answer of the hub.
     pub(super) fn on_answer(&mut self, key: SessionKey, token: u64, answer: Answer) {
         let Some(live) = self.live(key) else { return };
-        for action in live.session.on_answer(token, answer) {
+        let was_busy = live.session.is_busy();
+        let actions = live.session.on_answer(token, answer);
+        if was_busy && !live.session.is_busy() {
+            // Its task goes on taking requests.
+            live.wake();
+        }
+        for action in actions {
             self.perform(key, action);
         }
     }
@@ -146,7 +154,7 @@ impl Sessions {
             let place = self.places.get_mut(key.place as usize).filter(|place| place.turn == key.turn);
             let Some(live) = place.and_then(|place| place.live.as_deref_mut()) else { return };
             let received = live.receive(&mut self.scratch);
-            // What came before the end still counts.
+            // What came before the end still counts, as far as one turn takes it.
             self.on_buffered(key);
             if let Err(code) = received {
                 self.close(key, code);
@@ -154,9 +162,15 @@ impl Sessions {
         }
     }
 
-    /// Takes the requests that have arrived whole.
+    /// Takes requests that have arrived whole: so many in one turn, and none while as many wait for answers as may.
+    ///
+    /// Others have their turn before the rest is taken.
     pub(super) fn on_buffered(&mut self, key: SessionKey) {
-        while let Some(live) = self.live(key) {
+        for _ in 0..REQUESTS_PER_TURN {
+            let Some(live) = self.live(key) else { return };
+            if live.session.is_busy() {
+                return;
+            }
             match live.decoder.next_message::<v1::ToGateway>() {
                 Ok(None) => return,
                 Ok(Some(message)) => {
@@ -228,13 +242,15 @@ impl Sessions {
             Action::Send(reply_to, message) => self.send(key, reply_to, message),
             Action::Refuse(reply_to, code, subject) => {
                 if let Some(live) = self.live(key) {
-                    audit::request_refused(live.name(), live.session.identity(), code, &subject);
+                    live.refused(code, &subject);
                 }
-                self.send(key, reply_to, to_app::Message::Refusal(v1::Refusal { error: Some(code.into()) }));
+                let error = v1::Error { detail: audit::shortened(&subject).into(), ..code.into() };
+                self.send(key, reply_to, to_app::Message::Refusal(v1::Refusal { error: Some(error) }));
             }
             Action::Ask(token, ask) => self.ask(key, token, ask),
             Action::Watch(device, classes, moment) => self.subscribers.watch(device, key, classes, moment),
             Action::Keep(device, classes) => self.subscribers.keep(&device, key, classes),
+            Action::Forget(device) => self.ask(key, 0, Ask::Forget(device)),
             Action::Close(code) => self.close(key, code),
         }
     }

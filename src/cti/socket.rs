@@ -15,7 +15,7 @@ use bytes::{Buf, Bytes};
 use callgate_wire::FrameDecoder;
 use rustls::ServerConnection;
 use socket2::SockRef;
-use tokio::{io::Interest, net::TcpStream};
+use tokio::net::TcpStream;
 
 /// As much plaintext as one TLS record holds (RFC 8446, 5.1).
 const RECORD: usize = 16 * 1024;
@@ -155,11 +155,6 @@ impl Socket {
             Some(tls) => Self::read_plaintext(tls, decoder, scratch).map(drop),
             None => Ok(()),
         }
-    }
-
-    /// What to wait for: something to receive, and, while frames wait, room to send.
-    pub(super) fn interest(&self) -> Interest {
-        if self.is_waiting() { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE }
     }
 
     /// The TCP socket, to wait on.

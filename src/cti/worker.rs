@@ -6,6 +6,7 @@
 use std::{
     cell::RefCell,
     io,
+    pin::pin,
     rc::Rc,
     sync::{
         Arc,
@@ -18,7 +19,7 @@ use std::{
 use callgate_wire::v1::ErrorCode;
 use tokio::{
     sync::mpsc,
-    task::{LocalSet, spawn_local},
+    task::{LocalSet, spawn_local, yield_now},
     time::timeout,
 };
 use tracing::{debug, error};
@@ -82,9 +83,10 @@ async fn run(
 ) {
     let stop = settings.stop.clone();
     let sessions = Rc::new(RefCell::new(Sessions::new(settings, load)));
+    let mut stopped = pin!(stop.cancelled());
     loop {
         tokio::select! {
-            () = stop.cancelled() => break,
+            () = &mut stopped => break,
             message = messages.recv() => match message {
                 Some(ToWorker::Event(published)) => sessions.borrow_mut().deliver(&published),
                 Some(ToWorker::Answer { session, request_id, answer }) => {
@@ -97,6 +99,10 @@ async fn run(
                 None => break,
             },
         }
+    }
+    // Also those that were told that they are open a moment ago.
+    while let Ok(live) = adopted.try_recv() {
+        adopt(&sessions, live);
     }
     sessions.borrow_mut().stop();
     // The sessions' last words.
@@ -133,9 +139,12 @@ async fn run_session(sessions: Rc<RefCell<Sessions>>, key: SessionKey) {
         let Some(outlook) = sessions.borrow().outlook(key) else { return };
         match outlook.happen().await {
             Happened::Ready(ready) => sessions.borrow_mut().on_ready(key, ready),
+            Happened::Requests => sessions.borrow_mut().on_buffered(key),
             Happened::Time => sessions.borrow_mut().on_time(key),
             Happened::Changed => {}
         }
+        // A socket that is always ready would keep all others waiting: its readiness spends no budget of the runtime.
+        yield_now().await;
     }
 }
 

@@ -23,6 +23,9 @@ use std::{
 use crate::model::{DeviceName, SwitchEvent};
 use topic::Topic;
 
+/// How many names one request looks at: a filter that fits nothing must not hold the hub up.
+const MAX_EXAMINED: usize = 4096;
+
 /// A worker, by its place in the list of workers: below [`WorkerId::MAX`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct WorkerId(pub u8);
@@ -57,14 +60,12 @@ pub struct Request {
 /// What a session asks. The worker has checked that it may (R13).
 #[derive(Debug)]
 pub enum Ask {
-    /// Deliver the device's events to the session's worker from now on, until `Unsubscribe` or `Forget`. Asking again
-    /// only tells the moment.
+    /// Deliver the device's events to the session's worker from now on, until `Forget`. Asking again only tells the
+    /// moment.
     Subscribe(DeviceName),
-    /// The opposite of `Subscribe`.
-    Unsubscribe(DeviceName),
     /// Changes nothing: the answer comes after all events before it, and before all after it.
-    Fence(DeviceName),
-    /// The same for a session that is gone: no answer is wanted.
+    Fence,
+    /// The opposite of `Subscribe`. It has no answer.
     Forget(DeviceName),
     /// How the device stands.
     Snapshot(DeviceName),
@@ -105,7 +106,7 @@ pub enum Answer {
         /// How the device stood then.
         snapshot: Snapshot,
     },
-    /// To `Unsubscribe` and `Fence`.
+    /// To `Fence`.
     Done,
     /// To `Snapshot`.
     Snapshot(Snapshot),
@@ -113,10 +114,10 @@ pub enum Answer {
     UnknownDevice(DeviceName),
     /// To `Names`.
     Names {
-        /// The names, in order.
+        /// The names, in order. There can be fewer than were asked for, or none, and yet more behind them.
         names: Vec<DeviceName>,
-        /// Whether there are more.
-        more: bool,
+        /// The last name that was looked at, if there are more behind it.
+        resume: Option<DeviceName>,
     },
 }
 
@@ -190,13 +191,12 @@ impl Hub {
                     Answer::Subscribed { moment: topic.pass(), snapshot: topic.snapshot() }
                 }
             },
-            Ask::Unsubscribe(device) => {
-                self.unsubscribe(worker, session, &device);
-                Answer::Done
-            }
-            Ask::Fence(_) => Answer::Done,
+            Ask::Fence => Answer::Done,
             Ask::Forget(device) => {
-                self.unsubscribe(worker, session, &device);
+                if let Some(topic) = self.topics.get_mut(&device) {
+                    topic.unsubscribe(worker, session);
+                    self.note_idle(&device);
+                }
                 return None;
             }
             Ask::Snapshot(device) => match self.topics.get(&device) {
@@ -208,23 +208,21 @@ impl Hub {
         Some(answer)
     }
 
-    fn unsubscribe(&mut self, worker: WorkerId, session: SessionKey, device: &DeviceName) {
-        if let Some(topic) = self.topics.get_mut(device) {
-            topic.unsubscribe(worker, session);
-            self.note_idle(device);
-        }
-    }
-
     fn names(&self, after: Option<DeviceName>, contains: &str, limit: usize) -> Answer {
-        let contains = contains.to_ascii_lowercase();
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let mut found = self
-            .topics
-            .range((from, Bound::Unbounded))
-            .map(|(name, _)| name)
-            .filter(|name| name.as_str().to_ascii_lowercase().contains(&contains));
-        let names = found.by_ref().take(limit).cloned().collect();
-        Answer::Names { names, more: found.next().is_some() }
+        let mut examined = self.topics.range((from, Bound::Unbounded)).map(|(name, _)| name);
+        let (mut names, mut last) = (Vec::new(), None);
+        for name in examined.by_ref().take(MAX_EXAMINED) {
+            last = Some(name);
+            if contains_ignore_ascii_case(name.as_str(), contains) {
+                names.push(name.clone());
+                if names.len() >= limit {
+                    break;
+                }
+            }
+        }
+        let resume = last.filter(|_| examined.next().is_some()).cloned();
+        Answer::Names { names, resume }
     }
 
     /// Makes room for one more discovered device, at the cost of the one that has been idle for longest.
@@ -251,6 +249,11 @@ impl Hub {
             self.idle.push_back(device.clone());
         }
     }
+}
+
+/// Whether `text` contains `part`, whatever the case of ASCII letters.
+pub fn contains_ignore_ascii_case(text: &str, part: &str) -> bool {
+    part.is_empty() || text.as_bytes().windows(part.len()).any(|window| window.eq_ignore_ascii_case(part.as_bytes()))
 }
 
 #[cfg(test)]

@@ -115,7 +115,7 @@ fn an_event_goes_once_to_each_worker_with_subscribers() {
             .unwrap_or_default()
     };
     assert_eq!(workers(), [ONE, TWO]);
-    hub.answer(TWO, SESSION, Ask::Unsubscribe(device("1001")));
+    hub.answer(TWO, SESSION, Ask::Forget(device("1001")));
     let mut workers = || -> Vec<_> {
         hub.publish(event("1001", 1, EventBody::Call(CallState::Alerting)))
             .unwrap()
@@ -124,7 +124,7 @@ fn an_event_goes_once_to_each_worker_with_subscribers() {
     };
     assert_eq!(workers(), [ONE, TWO]);
     hub.answer(TWO, OTHER, Ask::Forget(device("1001")));
-    hub.answer(ONE, SESSION, Ask::Unsubscribe(device("1001")));
+    hub.answer(ONE, SESSION, Ask::Forget(device("1001")));
     assert!(hub.publish(event("1001", 1, EventBody::Call(CallState::Alerting))).unwrap().is_none());
 }
 
@@ -144,6 +144,20 @@ fn r16_a_moment_tells_monitored_before_from_monitored_late() {
     // A rekey is new for both.
     let rekeyed = hub.publish(event("1001", 1, opened(7, Some(2)))).unwrap().unwrap();
     assert!(late < rekeyed.event.first_seen);
+}
+
+#[test]
+fn r16_a_generation_that_comes_back_was_seen_before() {
+    let mut hub = hub();
+    subscribe(&mut hub, ONE, "1001");
+    let open = |hub: &mut Hub, generation| {
+        hub.publish(event("1001", 1, opened(7, Some(generation)))).unwrap().unwrap().event.first_seen
+    };
+    let first = open(&mut hub, 1);
+    open(&mut hub, 2);
+    let (late, _) = subscribe(&mut hub, TWO, "1001");
+    assert_eq!(open(&mut hub, 1), first);
+    assert!(first < late);
 }
 
 #[test]
@@ -184,12 +198,28 @@ fn names_come_in_pages_in_order() {
     let mut hub = Hub::new((0..5).map(|n| device(&format!("Phone{n}"))), 2);
     let mut page = |after: Option<&str>, contains: &str, limit| {
         let ask = Ask::Names { after: after.map(device), contains: contains.into(), limit };
-        let Some(Answer::Names { names, more }) = hub.answer(ONE, SESSION, ask) else { panic!() };
-        (names.iter().map(ToString::to_string).collect::<Vec<_>>(), more)
+        let Some(Answer::Names { names, resume }) = hub.answer(ONE, SESSION, ask) else { panic!() };
+        let names: Vec<_> = names.iter().map(ToString::to_string).collect();
+        (names.join(" "), resume.map(|name| name.to_string()))
     };
-    assert_eq!(page(None, "", 2), (vec!["Phone0".into(), "Phone1".into()], true));
-    assert_eq!(page(Some("Phone1"), "", 3), (vec!["Phone2".into(), "Phone3".into(), "Phone4".into()], false));
-    assert_eq!(page(None, "pHONE3", 9), (vec!["Phone3".into()], false));
+    assert_eq!(page(None, "", 2), ("Phone0 Phone1".into(), Some("Phone1".into())));
+    assert_eq!(page(Some("Phone1"), "", 3), ("Phone2 Phone3 Phone4".into(), None));
+    assert_eq!(page(None, "pHONE3", 9), ("Phone3".into(), None));
+    assert_eq!(page(None, "pHONE3", 1), ("Phone3".into(), Some("Phone3".into())));
+}
+
+#[test]
+fn r41a_a_filter_that_fits_nothing_looks_at_so_many_names_at_once() {
+    let mut hub = Hub::new((0..10_000).map(|n| device(&format!("{n:05}"))), 2);
+    let mut after = None;
+    for _ in 0..2 {
+        let ask = Ask::Names { after, contains: "x".into(), limit: 100 };
+        let Some(Answer::Names { names, resume }) = hub.answer(ONE, SESSION, ask) else { panic!() };
+        assert!(names.is_empty() && resume.is_some());
+        after = resume;
+    }
+    let ask = Ask::Names { after, contains: "x".into(), limit: 100 };
+    assert!(matches!(hub.answer(ONE, SESSION, ask), Some(Answer::Names { resume: None, .. })));
 }
 
 #[test]

@@ -11,6 +11,9 @@ use crate::model::{
     StreamId, SwitchEvent,
 };
 
+/// How many generations of a stream are remembered: more than a switch connector calls by their old numbers.
+const MAX_GENERATIONS: usize = 16;
+
 /// How a device stands. It never holds a key (R19).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Snapshot {
@@ -70,7 +73,8 @@ struct Call {
 struct Stream {
     /// `None` until it flows for the first time.
     encrypted: Option<bool>,
-    generation: Option<(Generation, Moment)>,
+    /// When each generation was first seen, oldest first: one that comes back is no new one (R16, R22).
+    generations: Vec<(Generation, Moment)>,
 }
 
 impl Topic {
@@ -185,7 +189,7 @@ impl Topic {
 
 impl Call {
     fn stream(&mut self, id: StreamId) -> &mut Stream {
-        self.streams.entry(id).or_insert(Stream { encrypted: None, generation: None })
+        self.streams.entry(id).or_insert(Stream { encrypted: None, generations: Vec::new() })
     }
 
     fn security(&self) -> CallSecurity {
@@ -203,12 +207,13 @@ impl Call {
 impl Stream {
     fn see(&mut self, generation: Option<Generation>, moment: Moment) -> Moment {
         let Some(generation) = generation else { return moment };
-        match self.generation {
-            Some((known, first_seen)) if known == generation => first_seen,
-            _ => {
-                self.generation = Some((generation, moment));
-                moment
-            }
+        if let Some((_, first_seen)) = self.generations.iter().find(|(known, _)| *known == generation) {
+            return *first_seen;
         }
+        if self.generations.len() >= MAX_GENERATIONS {
+            self.generations.remove(0);
+        }
+        self.generations.push((generation, moment));
+        moment
     }
 }

@@ -69,7 +69,7 @@ pub enum TrustError {
         path: PathBuf,
     },
     /// A file has no private key in it.
-    #[error("{}: there is no private key in it (PEM, `-----BEGIN PRIVATE KEY-----`)", path.display())]
+    #[error("{}: there is no private key in it (PEM, a block that begins with PRIVATE KEY)", path.display())]
     NoKey {
         /// The file.
         path: PathBuf,

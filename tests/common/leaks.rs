@@ -1,5 +1,7 @@
 //! Searches for keys where none may be.
 
+#![allow(dead_code, reason = "each test binary uses a part")]
+
 use std::{
     fmt::Write as _,
     io,
@@ -122,9 +124,9 @@ fn forms(piece: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
         ("as it is", piece.to_vec()),
         ("in escapes", piece.escape_ascii().to_string().into_bytes()),
         ("in escapes", unquoted(&format!("{:?}", Bytes::copy_from_slice(piece)))),
-        ("as numbers", listed(piece, ", ", u8::to_string)),
-        ("as numbers", listed(piece, ",", u8::to_string)),
-        ("as numbers", listed(piece, " ", u8::to_string)),
+        ("as numbers", listed(piece, ", ", ToString::to_string)),
+        ("as numbers", listed(piece, ",", ToString::to_string)),
+        ("as numbers", listed(piece, " ", ToString::to_string)),
     ];
     for separator in ["", " ", ":", "-", ",", ", ", "\\x", ", 0x"] {
         forms.push(("in hex", listed(piece, separator, |byte| format!("{byte:02x}"))));

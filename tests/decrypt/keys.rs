@@ -248,3 +248,42 @@ fn header_extensions_contributing_sources_padding_and_dtmf_are_part_of_rtp() {
     scene.udp("p", "a", &rich).bye(&call, By::Caller);
     scene.decrypt().is(0, &["c A sent CM keys a>p [a] 4/4", "c A received CM keys p>a [b] 4/4"]);
 }
+
+#[test]
+fn a_source_may_jump_in_its_sequence_numbers() {
+    // A PBX that puts another voice under the same SSRC; what libsrtp makes of it is a roll-over counter of 0 still.
+    let (mut scene, call) = (Scene::new(), dialog("c", "A P"));
+    let (mut a, mut p) = (Voice::secure("a", "p", 0xa, &cm(1)), Voice::secure("p", "a", 0xb, &cm(2)));
+    scene.call(&call, &savp("a", &cm(1)), &savp("p", &cm(2))).talk(&mut [&mut a, &mut p], 5);
+    for sequence in [30_000, 50_000, 65_530] {
+        let mut p = Voice::secure("p", "a", 0xb, &cm(2));
+        p.sequence = sequence;
+        scene.talk(&mut [&mut p], 5);
+    }
+    let mut p = Voice::secure("p", "a", 0xb, &cm(2));
+    p.sequence = 40_000;
+    scene.talk(&mut [&mut p], 5).bye(&call, By::Caller);
+    scene.decrypt().is(0, &["c A sent CM keys a>p [a] 5/5", "c A received CM keys p>a [b] 25/25"]);
+}
+
+#[test]
+fn a_far_jump_at_the_beginning_keeps_the_roll_over_counter_of_0() {
+    let (mut scene, call) = (Scene::new(), dialog("c", "A P"));
+    let (mut a, mut p) = (Voice::secure("a", "p", 0xa, &cm(1)), Voice::secure("p", "a", 0xb, &cm(2)));
+    scene.call(&call, &savp("a", &cm(1)), &savp("p", &cm(2))).talk(&mut [&mut a, &mut p], 5);
+    let mut p = Voice::secure("p", "a", 0xb, &cm(2));
+    p.sequence = 40_000;
+    scene.talk(&mut [&mut p], 5).bye(&call, By::Caller);
+    scene.decrypt().is(0, &["c A sent CM keys a>p [a] 5/5", "c A received CM keys p>a [b] 10/10"]);
+}
+
+#[test]
+fn after_a_gap_in_the_capture_the_roll_over_counter_is_found_again() {
+    let (mut scene, call) = (Scene::new(), dialog("c", "A P"));
+    let (mut a, mut p) = (Voice::secure("a", "p", 0xa, &cm(1)), Voice::secure("p", "a", 0xb, &cm(2)));
+    scene.call(&call, &savp("a", &cm(1)), &savp("p", &cm(2))).talk(&mut [&mut a, &mut p], 5);
+    a.skip_rounds(1);
+    p.skip_rounds(3);
+    scene.wait(4_000_000).talk(&mut [&mut a, &mut p], 5).bye(&call, By::Caller);
+    scene.decrypt().is(0, &["c A sent CM keys a>p [a] 10/10", "c A received CM keys p>a [b] 10/10"]);
+}

@@ -3,7 +3,7 @@
 //! Every run is the real command at trace level. Of each the shape of the JSON object is checked, and that no key is on
 //! standard output or standard error.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test")]
-#![allow(unreachable_pub, reason = "modules of a test")]
+#![allow(unreachable_pub, reason = "a test")]
 
 mod answer;
 mod calls;
@@ -11,8 +11,9 @@ mod capture;
 mod captures;
 mod keys;
 #[path = "../common/leaks.rs"]
-#[allow(dead_code, unreachable_pub, reason = "only the search for keys is used")]
+#[allow(dead_code, reason = "only the search for keys is used")]
 mod leaks;
 mod odd_dialogs;
 mod scene;
+mod unusable;
 mod voice;

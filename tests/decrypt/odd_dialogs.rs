@@ -236,3 +236,76 @@ fn the_clear_phase_of_a_call_that_was_secure_doesn_t_authenticate() {
     // A stream with a key of which not every packet authenticates: the exit code tells (the point 8).
     scene.decrypt().is(1, &["c A sent - clear a>p [a c] 10/15", "c A received - clear p>a [b d] 10/15"]);
 }
+
+#[test]
+fn two_proxies_in_a_row_are_no_devices() {
+    let (mut scene, call) = (Scene::empty(), dialog("c", "A P 10.0.0.2:5060 B"));
+    let (mut a, mut b) = (Voice::secure("a", "b", 0xa, &cm(1)), Voice::secure("b", "a", 0xb, &cm(2)));
+    scene.call(&call, &ours(), &savp("b", &cm(2))).talk(&mut [&mut a, &mut b], 10).bye(&call, By::Caller);
+    let rows = [
+        "c A sent CM keys a>b [a] 10/10",
+        "c A received CM keys b>a [b] 10/10",
+        "c B sent CM keys b>a [b] 10/10",
+        "c B received CM keys a>b [a] 10/10",
+    ];
+    scene.decrypt().is(0, &rows);
+}
+
+#[test]
+fn r42b_of_several_lines_in_an_answer_none_is_guessed() {
+    let (mut scene, call, mut a, mut p) = begin();
+    let answer = sdp("p", "RTP/SAVP", &(cm(2).line(1) + &cm(3).line(2)));
+    scene.call(&call, &ours(), &answer).talk(&mut [&mut a, &mut p], 10).bye(&call, By::Caller);
+    scene.decrypt().is(0, &UNKNOWN);
+    // Nor is a tag that wasn't offered, or one with another suite.
+    for line in [cm(2).line(7), crate::scene::key("AES_CM_128_HMAC_SHA1_32", 2).line(1)] {
+        let (mut scene, call, mut a, mut p) = begin();
+        scene.call(&call, &ours(), &sdp("p", "RTP/SAVP", &line)).talk(&mut [&mut a, &mut p], 10);
+        scene.decrypt().is(0, &UNKNOWN);
+    }
+}
+
+#[test]
+fn an_mki_that_no_key_has_doesn_t_authenticate() {
+    let (mut scene, call, _, mut p) = begin();
+    let mut a = Voice::secure("a", "p", 0xa, &cm(1).with_mki(9, 2));
+    scene.call(&call, &savp("a", &cm(1).with_mki(1, 2)), &theirs()).talk(&mut [&mut a, &mut p], 10);
+    scene.decrypt().is(1, &["c A sent CM keys a>p [a] 0/10", "c A received CM keys p>a [b] 10/10"]);
+}
+
+#[test]
+fn media_to_another_address_than_was_told_are_nobody_s() {
+    // Behind a NAT the PBX sends to where packets came from. The stream is known by what its receiver told.
+    let (mut scene, call, mut a, mut p) = begin();
+    a.from = "203.0.113.7:61000".parse().unwrap();
+    p.to = a.from;
+    scene.call(&call, &ours(), &theirs()).talk(&mut [&mut a, &mut p], 10).bye(&call, By::Caller);
+    scene.decrypt().is(0, &["c A sent CM keys 203.0.113.7:61000>p [a] 10/10", "c A received CM keys ->a [] 0/0"]);
+}
+
+#[test]
+fn the_source_is_that_of_the_first_authentic_packet() {
+    let (mut scene, call, mut a, mut p) = begin();
+    scene.call(&call, &ours(), &theirs());
+    let mut stranger = Voice::secure("10.6.6.6:6666", "p", 0xbad, &cm(66));
+    scene.talk(&mut [&mut stranger], 3).talk(&mut [&mut a, &mut p], 10).talk(&mut [&mut stranger], 40);
+    scene.talk(&mut [&mut a, &mut p], 10).bye(&call, By::Caller);
+    scene.decrypt().is(1, &["c A sent CM keys a>p [bad a] 20/63", "c A received CM keys p>a [b] 20/20"]);
+}
+
+#[test]
+fn a_call_that_is_met_with_its_last_words_has_no_streams() {
+    let (mut scene, call, mut a, mut p) = begin();
+    scene.talk(&mut [&mut a, &mut p], 10).bye(&call, By::Caller);
+    scene.decrypt().is(0, &[]);
+}
+
+#[test]
+fn registering_through_a_proxy_makes_the_phone_the_device() {
+    let (mut scene, call) = (Scene::empty(), dialog("c", "A 10.0.0.2:5060 P"));
+    // The proxy forwards the REGISTER, and the Contact stays the phone's.
+    scene.register_over("A", "10.0.0.2:5060", "P");
+    let (mut a, mut p) = (Voice::secure("a", "p", 0xa, &cm(1)), Voice::secure("p", "a", 0xb, &cm(2)));
+    scene.call(&call, &ours(), &theirs()).talk(&mut [&mut a, &mut p], 10).bye(&call, By::Called);
+    scene.decrypt().is(0, &BOTH);
+}

@@ -3,7 +3,7 @@
 //! Phone A is at 10.0.0.11 and phone B at 10.0.0.12, the PBX P at 10.0.0.1; each signals on port 5060. A and B have
 //! their media on port 4000 (`a`, `b`), P on ports 6000 (`p`, towards A) and 6100 (`q`, towards B).
 
-use std::{fs, net::SocketAddr};
+use std::{collections::HashSet, fs, net::SocketAddr};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 
@@ -95,7 +95,15 @@ impl Scene {
     }
 
     pub fn register(&mut self, phone: &str, registrar: &str) {
-        let (phone, registrar) = (at(phone), at(registrar));
+        self.register_along(&[at(phone), at(registrar)]);
+    }
+
+    pub fn register_over(&mut self, phone: &str, proxy: &str, registrar: &str) {
+        self.register_along(&[at(phone), at(proxy), at(registrar)]);
+    }
+
+    fn register_along(&mut self, hops: &[SocketAddr]) {
+        let phone = hops[0];
         let head = |start: &str| {
             format!(
                 "{start}\r\nVia: SIP/2.0/UDP {phone};branch=z9hG4bKr\r\nFrom: <sip:x@x>;tag=r\r\nTo: <sip:x@x>\r\n\
@@ -103,8 +111,12 @@ impl Scene {
                  Content-Length: 0\r\n\r\n"
             )
         };
-        self.sip(phone, registrar, head("REGISTER sip:x SIP/2.0"));
-        self.sip(registrar, phone, head("SIP/2.0 200 OK"));
+        for pair in hops.windows(2) {
+            self.sip(pair[0], pair[1], head("REGISTER sip:x SIP/2.0"));
+        }
+        for pair in hops.windows(2).rev() {
+            self.sip(pair[1], pair[0], head("SIP/2.0 200 OK"));
+        }
     }
 
     pub fn wait(&mut self, milliseconds: i64) -> &mut Self {
@@ -200,7 +212,7 @@ impl Scene {
         let path = folder.path().join("call.pcap");
         fs::write(&path, bytes).unwrap();
         let answer = decrypt(&path, &folder.path().join("voices"));
-        for key in &self.keys {
+        for key in self.keys.iter().collect::<HashSet<_>>() {
             for (what, text) in [("standard output", &answer.out), ("standard error", &answer.err)] {
                 assert_eq!(leaks::find_key(key, text.as_bytes()), None, "a key is on {what}");
             }

@@ -59,7 +59,7 @@ pub fn limits() -> String {
             "Requests without an answer",
             requests_in_flight.to_string(),
             "limits.requests_in_flight",
-            "`TOO_MANY_REQUESTS`",
+            "the next one waits, and TCP holds the app back",
         ),
         row(
             "Monitored devices of a session",

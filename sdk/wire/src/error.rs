@@ -32,7 +32,13 @@ impl ErrorInfo {
 
 impl From<&ErrorInfo> for Error {
     fn from(info: &ErrorInfo) -> Self {
-        Self { code: info.code.into(), rule: info.rule.into(), text: info.text.into(), mend: info.mend.into() }
+        Self {
+            code: info.code.into(),
+            rule: info.rule.into(),
+            text: info.text.into(),
+            mend: info.mend.into(),
+            ..Self::default()
+        }
     }
 }
 
@@ -47,10 +53,18 @@ pub fn lookup(code: ErrorCode) -> &'static ErrorInfo {
     TABLE.iter().find(|info| info.code == code).unwrap_or(&INTERNAL)
 }
 
-/// The entry with this name, in any case, or with this number.
+/// The entry with this name, in any case, or with this number. An indicator and a reason as events show them are found
+/// too: `USER_NOT_AUTHORIZED`, `KEYS_UNAVAILABLE/DOOR`, `DOOR`.
 pub fn lookup_name(name_or_number: &str) -> Option<&'static ErrorInfo> {
     let number = name_or_number.parse::<i32>().ok();
-    TABLE.iter().find(|info| info.name().eq_ignore_ascii_case(name_or_number) || Some(info.number()) == number)
+    let name = name_or_number.replace('/', "_");
+    let find = |name: &str| TABLE.iter().find(|info| info.name().eq_ignore_ascii_case(name));
+    TABLE
+        .iter()
+        .find(|info| Some(info.number()) == number)
+        .or_else(|| find(&name))
+        .or_else(|| find(&format!("KEYS_{name}")))
+        .or_else(|| find(&format!("KEYS_UNAVAILABLE_{name}")))
 }
 
 const fn entry(code: ErrorCode, rule: &'static str, text: &'static str, mend: &'static str) -> ErrorInfo {
@@ -113,12 +127,6 @@ pub static TABLE: &[ErrorInfo] = &[
         "R41",
         "The app read too slowly, and what waited for it reached the limit.",
         "Read without pausing, do slow work elsewhere, or monitor fewer devices in one session.",
-    ),
-    entry(
-        ErrorCode::TooManyRequests,
-        "R41a",
-        "More requests were waiting for their answers than are allowed.",
-        "Wait for answers before sending more requests.",
     ),
     entry(
         ErrorCode::InvalidArgument,
@@ -356,5 +364,8 @@ mod tests {
         assert_eq!(lookup_name("connection_on_invalid_port").unwrap().number(), 202);
         assert_eq!(lookup_name("202").unwrap().name(), "CONNECTION_ON_INVALID_PORT");
         assert_eq!(lookup_name("0"), None);
+        for (shown, number) in [("USER_NOT_AUTHORIZED", 700), ("KEYS_UNAVAILABLE/DOOR", 702), ("monitored_late", 703)] {
+            assert_eq!(lookup_name(shown).unwrap().number(), number);
+        }
     }
 }

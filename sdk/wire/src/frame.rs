@@ -92,6 +92,14 @@ impl FrameDecoder {
         Ok(Some(frame))
     }
 
+    /// Whether [`next_message`](Self::next_message) has something to say: a whole frame, or that the next one is too large.
+    pub fn is_ready(&self) -> bool {
+        self.buffer.first_chunk::<HEADER_LEN>().is_some_and(|header| {
+            let len = u32::from_be_bytes(*header) as usize;
+            len > self.limit || self.buffer.len() - HEADER_LEN >= len
+        })
+    }
+
     /// How many bytes wait for the rest of their frame.
     pub fn buffered(&self) -> usize {
         self.buffer.len()

@@ -119,6 +119,13 @@ pub struct ReplayCounts {
     pub cut: u64,
 }
 
+impl ReplayCounts {
+    /// HEP datagrams that were refused, of all kinds.
+    pub fn hep_refused(&self) -> u64 {
+        self.refused.values().sum()
+    }
+}
+
 impl fmt::Display for ReplayCounts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} HEP datagrams", self.hep)?;
@@ -142,6 +149,15 @@ pub enum ReplayError {
     Capture {
         /// Why.
         error: CaptureError,
+        /// What was played.
+        counts: ReplayCounts,
+    },
+    /// There is HEP in it, and every packet of it was refused.
+    #[error(
+        "no HEP in the capture can be used (played: {counts}): record whole packets (snap length 0), HEPv3 and not \
+         compressed"
+    )]
+    NoUsableHep {
         /// What was played.
         counts: ReplayCounts,
     },

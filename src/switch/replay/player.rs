@@ -139,6 +139,9 @@ impl<P: Iterator<Item = Result<Packet, CaptureError>>, F: Feed> Player<P, F> {
         match &self.end {
             Some(Err(error)) => Err(ReplayError::Capture { error: error.clone(), counts: self.counts.clone() }),
             _ if self.counts.hep == 0 => Err(ReplayError::NoHep { counts: self.counts.clone() }),
+            _ if self.counts.hep == self.counts.hep_refused() => {
+                Err(ReplayError::NoUsableHep { counts: self.counts.clone() })
+            }
             _ => Ok(()),
         }
     }

@@ -198,6 +198,20 @@ fn packets_are_counted_by_kind_and_refusals_by_theirs() {
 }
 
 #[test]
+fn a_capture_whose_hep_is_of_no_use_is_not_played_as_if_nothing_had_happened() {
+    let played = |cut| {
+        let bad = packet(0, b"HEP3 bad").map(|packet| Packet { cut, ..packet });
+        steps(&mut player(vec![bad, rtp(0)], Fake::default(), Speed::AtOnce, Instant::now())).1.unwrap_err().to_string()
+    };
+    assert_eq!(
+        played(true),
+        "no HEP in the capture can be used (played: 1 HEP datagrams (1 refused: malformed), 1 RTP packets, 1 cut by the \
+         capture's snap length): record whole packets (snap length 0), HEPv3 and not compressed"
+    );
+    assert!(played(false).starts_with("no HEP in the capture can be used"));
+}
+
+#[test]
 fn a_capture_without_hep_and_a_truncated_one_are_named_after_they_were_played() {
     let (steps_, result) = steps(&mut player(vec![rtp(0), rtp(1)], Fake::default(), Speed::AtOnce, Instant::now()));
     assert_eq!(steps_.len(), 2);

@@ -7,6 +7,8 @@ use crate::switch::{sdp::Sdp, sip::Method};
 /// A request that may carry an offer, and what became of it.
 #[derive(Debug)]
 pub(super) struct Exchange {
+    /// Its place in the order of arrival, in its view.
+    pub(super) number: u64,
     pub(super) method: Method,
     pub(super) by_device: bool,
     pub(super) initial: bool,
@@ -15,6 +17,10 @@ pub(super) struct Exchange {
     pub(super) offer: Option<Offer>,
     /// An ACK's SDP that came before the offer that it answers, and the tag of the branch that it goes to.
     pub(super) early_answer: Option<(String, Arc<Sdp>)>,
+    /// The answer in a provisional response of an established dialog: it counts once the request is accepted.
+    pub(super) provisional: Option<Arc<Sdp>>,
+    /// The answers of the branches of a fork, by their tags; `None` once the branch agreed on something else.
+    pub(super) of_branches: Vec<(String, Option<Arc<Sdp>>)>,
     pub(super) answered: bool,
     pub(super) accepted: bool,
     pub(super) given_up: bool,
@@ -31,7 +37,24 @@ pub(super) struct Offer {
     pub(super) sdp: Option<Arc<Sdp>>,
 }
 
+/// The answers of more branches of a fork than this are not kept.
+const MAX_BRANCHES: usize = 4;
+
 impl Exchange {
+    /// Notes the answer of a branch of a fork.
+    pub(super) fn note_branch(&mut self, tag: &str, answer: Option<&Arc<Sdp>>) {
+        if let Some((_, noted)) = self.of_branches.iter_mut().find(|(of, _)| of == tag) {
+            *noted = answer.cloned();
+        } else if self.of_branches.len() < MAX_BRANCHES {
+            self.of_branches.push((tag.to_owned(), answer.cloned()));
+        }
+    }
+
+    /// The answer of a branch, if it was seen and still counts.
+    pub(super) fn of_branch(&self, tag: &str) -> Option<Arc<Sdp>> {
+        self.of_branches.iter().find(|(of, _)| of == tag).and_then(|(_, answer)| answer.clone())
+    }
+
     /// Whether the other end offered, so that `device` (or not) is to answer.
     pub(super) fn awaits_answer_of(&self, device: bool) -> bool {
         !self.answered && self.offer.as_ref().is_some_and(|offer| offer.by_device != device && self.by_device == device)

@@ -8,6 +8,7 @@
 //! It has no clock: `now` is an argument, and [`Tracker::on_time`] must be called when [`Tracker::deadline`] is there.
 //! Everything in it is bounded (R41a), and nothing is guessed (R42b).
 
+mod addresses;
 mod agree;
 mod exchange;
 mod media;
@@ -17,6 +18,7 @@ mod view;
 
 use std::{
     collections::{BTreeSet, HashMap, VecDeque},
+    hash::{DefaultHasher, Hash, Hasher},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -45,8 +47,10 @@ pub struct TrackerLimits {
     pub max_hops: usize,
     /// Messages that wait for what they answer.
     pub max_early: usize,
-    /// Addresses of which something is known, configured ones apart.
+    /// Addresses of which something is known: as many that registered, and as many of which only dialogs are known.
     pub max_addresses: usize,
+    /// PBXes that were found, configured ones apart.
+    pub max_pbxes: usize,
     /// REGISTERs that wait for their answer.
     pub max_registrations: usize,
     /// How long a message waits for what it answers, and a call for an answer that is overdue.
@@ -68,6 +72,7 @@ impl Default for TrackerLimits {
             max_hops: 16,
             max_early: 256,
             max_addresses: 50_000,
+            max_pbxes: 1024,
             max_registrations: 4096,
             reorder: Duration::from_secs(1),
             transaction: Duration::from_secs(32),
@@ -108,6 +113,8 @@ pub struct Tracker {
     registrations: Registrations,
     calls: HashMap<u64, Call>,
     by_key: HashMap<Key, u64>,
+    /// The calls that each device has a part in.
+    by_device: HashMap<Address, BTreeSet<u64>>,
     /// When each call has something to do: exactly one entry a call. The first is also the first to make room.
     due: BTreeSet<(Instant, u64)>,
     early: VecDeque<Early>,
@@ -165,11 +172,12 @@ impl Tracker {
     ) -> Self {
         Self {
             switch,
-            roles: Roles::new(pbxes, devices, limits.max_addresses),
+            roles: Roles::new(pbxes, devices, limits.max_addresses, limits.max_pbxes),
             limits,
             registrations: Registrations::default(),
             calls: HashMap::new(),
             by_key: HashMap::new(),
+            by_device: HashMap::new(),
             due: BTreeSet::new(),
             early: VecDeque::new(),
             ids: Ids(first_id),
@@ -214,7 +222,14 @@ impl Tracker {
                     view.on_time(now, &self.limits, &mut self.ids, out);
                 }
                 // A view goes when its call is told to be over, and late copies can't come any more.
-                call.views.retain(|view| !view.ended() || view.due(&self.limits) > now);
+                let by_device = &mut self.by_device;
+                call.views.retain(|view| {
+                    let stays = !view.ended() || view.due(&self.limits) > now;
+                    if !stays {
+                        forget_part(by_device, view.device, number);
+                    }
+                    stays
+                });
             }
             self.reschedule(number, now);
         }
@@ -240,6 +255,9 @@ impl Tracker {
         let Captured { source, destination, message, .. } = &parsed.captured;
         let inviting = message.kind == Kind::Request && message.method == Method::Invite;
         let Some(number) = self.call_of(message, inviting, moment, out) else {
+            if message.kind == Kind::Request && message.method == Method::Bye {
+                self.learn_of_bye(&parsed.captured, moment, out);
+            }
             return if may_be_early(parsed) { Taken::TooEarly } else { Taken::Done };
         };
         if inviting {
@@ -258,6 +276,7 @@ impl Tracker {
                     let call_ref = call_ref(call.id, &self.switch, &parsed.captured, sent);
                     self.roles.note_device(device, moment.now);
                     known = Some(call.views.len());
+                    self.by_device.entry(device).or_default().insert(number);
                     call.views.push(View::new(device, name, call_ref, moment, out));
                 }
             }
@@ -326,11 +345,15 @@ impl Tracker {
     /// Learns from an INVITE which of its ends is a PBX.
     fn learn(&mut self, number: u64, parsed: &Parsed, moment: Moment, out: &mut Vec<SwitchEvent>) {
         let Captured { source, destination, message, .. } = &parsed.captured;
-        let now = moment.now;
         let mut found = Vec::new();
-        for route in &message.record_routes {
-            let Some((transport, ip, port)) = route.at else { continue };
-            found.push(Address::new(transport.unwrap_or(source.transport), ip, port));
+        // Anyone may write any Record-Route. A proxy that is one writes itself into what it sends (R42b).
+        let by_sender = message
+            .record_routes
+            .iter()
+            .filter_map(|route| route.at)
+            .any(|(transport, ip, port)| *source == Address::new(transport.unwrap_or(source.transport), ip, port));
+        if by_sender {
+            found.push(*source);
         }
         if let Some(call) = self.calls.get_mut(&number) {
             let same = |hop: &&(u32, String, Address, Address)| hop.0 == message.cseq && hop.1 == message.from.tag;
@@ -351,13 +374,37 @@ impl Tracker {
                 call.hops.push_back(hop);
             }
         }
-        let ends = [*source, *destination];
+        self.learn_of_dialog([*source, *destination], number, found, moment, out);
+    }
+
+    /// A call that ends had two ends, also if the feed began in the middle of it.
+    fn learn_of_bye(&mut self, captured: &Captured, moment: Moment, out: &mut Vec<SwitchEvent>) {
+        if captured.message.to.tag.is_empty() {
+            return;
+        }
+        // It has no number of ours; its Call-ID makes one that is the same on each hop.
+        let mut hasher = DefaultHasher::new();
+        captured.message.call_id.hash(&mut hasher);
+        self.learn_of_dialog([captured.source, captured.destination], hasher.finish(), Vec::new(), moment, out);
+    }
+
+    /// `ends` have a dialog, and the addresses in `found` are PBXs.
+    fn learn_of_dialog(
+        &mut self,
+        ends: [Address; 2],
+        dialog: u64,
+        found: Vec<Address>,
+        moment: Moment,
+        out: &mut Vec<SwitchEvent>,
+    ) {
+        let now = moment.now;
         let known: Vec<bool> = found.iter().chain(&ends).map(|address| self.roles.is_pbx(*address, now)).collect();
         for address in &found {
             self.roles.note_pbx(*address, now);
         }
-        self.roles.note_dialog(*source, *destination, number, now);
-        self.roles.note_dialog(*destination, *source, number, now);
+        let [one, other] = ends;
+        self.roles.note_dialog(one, other, dialog, now);
+        self.roles.note_dialog(other, one, dialog, now);
         for (address, _) in found.into_iter().chain(ends).zip(known).filter(|(_, known)| !known) {
             self.end_views_of_pbx(address, moment, out);
         }
@@ -368,11 +415,7 @@ impl Tracker {
         if !self.roles.is_pbx(address, moment.now) {
             return;
         }
-        // A walk over all calls; it happens once, when the PBX is found.
-        let concerned = |call: &Call| call.views.iter().any(|view| view.device == address && !view.ended());
-        let numbers: Vec<u64> =
-            self.calls.iter().filter(|(_, call)| concerned(call)).map(|(number, _)| *number).collect();
-        for number in numbers {
+        for number in self.by_device.get(&address).cloned().unwrap_or_default() {
             if let Some(call) = self.calls.get_mut(&number) {
                 for view in call.views.iter_mut().filter(|view| view.device == address) {
                     view.end(EndCause::NotADevice, moment.at, out);
@@ -432,6 +475,7 @@ impl Tracker {
         self.due.remove(&(call.due, number));
         self.by_key.remove(&call.key);
         for mut view in call.views {
+            forget_part(&mut self.by_device, view.device, number);
             view.end(EndCause::Forgotten, moment.at, out);
         }
     }
@@ -442,6 +486,16 @@ impl Call {
     fn is_over(&self, message: &Message) -> bool {
         !self.views.is_empty()
             && self.views.iter().all(|view| view.ended() && view.last_cseq().is_none_or(|last| last < message.cseq))
+    }
+}
+
+/// `device` has no part in the call `number` any more.
+fn forget_part(by_device: &mut HashMap<Address, BTreeSet<u64>>, device: Address, number: u64) {
+    if let Some(numbers) = by_device.get_mut(&device) {
+        numbers.remove(&number);
+        if numbers.is_empty() {
+            by_device.remove(&device);
+        }
     }
 }
 

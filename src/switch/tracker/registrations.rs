@@ -60,7 +60,7 @@ impl Registrations {
         if !matches!(code, 200..=299 | 401 | 407 | 423) {
             return;
         }
-        roles.note_pbx(source, moment.now);
+        roles.note_registrar(source, moment.now);
         let forwards = waiting.hops.iter().any(|(_, to)| *to == destination);
         if (200..300).contains(&code) && !forwards {
             let address = |contact: &Contact| {

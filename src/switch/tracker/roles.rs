@@ -1,19 +1,25 @@
 //! Which end of a dialog is a device, and which a PBX.
 //!
-//! This module owns what was seen of addresses. The order of judgement is fixed: a PBX if configured; a device if
-//! configured; a device if it is the Contact or the source of a REGISTER seen answered 2xx, until that expires; a PBX
-//! if it answered a REGISTER, stands in Record-Route, or takes part in dialogs with two or more other addresses;
-//! otherwise a device named by its address. From, To and P-Asserted-Identity never decide.
+//! This module owns the judgement of addresses. Its order is fixed: a PBX if configured; a device if configured; a
+//! device if it sent a REGISTER seen answered 2xx, until that expires; a PBX if it answered a REGISTER; a device if it
+//! is the Contact of a REGISTER seen answered 2xx, until that expires; a PBX if it stands in the Record-Route of what it
+//! sends itself, or takes part in dialogs with two or more other addresses; otherwise a device named by its address.
+//! From, To and P-Asserted-Identity never decide.
 //! A proxy that forwards the REGISTERs of others is their source too, but no device: it received them, or it registers
 //! several contacts.
 //!
-//! Memory is bounded: addresses of which nothing but a dialog is known are forgotten first, the oldest first.
+//! Who registers may write any Contact, so a Contact never moves an address that is known for itself (R42b): one that
+//! is configured, counts as a PBX, was the source of a REGISTER, or is the Contact of somebody else. A Contact and its
+//! source are one device only if they are one host. A configured Contact of another host gives the source its name,
+//! which is how a phone behind a translated address is known, but only as long as nothing was heard of that address
+//! itself.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::HashMap,
     time::{Duration, Instant},
 };
 
+use super::addresses::{Addresses, Bound, Seen, Standing};
 use crate::model::{Address, DeviceName};
 
 /// What an address is.
@@ -29,43 +35,16 @@ const MAX_EXPIRES: Duration = Duration::from_secs(7 * 24 * 3600);
 /// How many dialogs of an address are remembered, to tell whether it has two peers.
 const PEERS: usize = 4;
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Roles {
     pbxes: Vec<Address>,
     devices: HashMap<Address, DeviceName>,
-    seen: HashMap<Address, Seen>,
-    /// The order of forgetting: plain addresses before those with standing, each the oldest first.
-    order: BTreeMap<(Standing, u64), Address>,
-    clock: u64,
-    /// The latest moment that was heard of.
-    latest: Option<Instant>,
-    max: usize,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Standing {
-    Plain,
-    Earned,
-}
-
-#[derive(Debug)]
-struct Seen {
-    place: (Standing, u64),
-    touched: Instant,
-    /// It is a registered device until then.
-    registered: Option<Instant>,
-    /// The address that registered this one as its Contact: both are one device.
-    owner: Option<Address>,
-    /// The Contact that this address registered.
-    contact: Option<Address>,
-    pbx: bool,
-    was_device: bool,
-    peers: Vec<(Address, u64)>,
+    addresses: Addresses,
 }
 
 impl Roles {
-    pub(super) fn new(pbxes: Vec<Address>, devices: Vec<(Address, DeviceName)>, max: usize) -> Self {
-        Self { pbxes, devices: devices.into_iter().collect(), max: max.max(1), ..Self::default() }
+    pub(super) fn new(pbxes: Vec<Address>, devices: Vec<(Address, DeviceName)>, max: usize, max_pbxes: usize) -> Self {
+        Self { pbxes, devices: devices.into_iter().collect(), addresses: Addresses::new(max, max_pbxes) }
     }
 
     /// What `address` is now; `None` only if it can't be named, which no address is.
@@ -76,20 +55,33 @@ impl Roles {
         if let Some(name) = self.devices.get(&address) {
             return Some(Role::Device(address, name.clone()));
         }
-        let seen = self.seen.get(&address);
-        let registered = seen.is_some_and(|seen| seen.registered.is_some_and(|until| now < until));
-        if !registered && seen.is_some_and(|seen| seen.pbx) {
+        let seen = self.addresses.get(address);
+        if let Some(seen) = seen.filter(|seen| seen.is_registered(now)) {
+            return self.registered(address, seen, now);
+        }
+        if seen.is_some_and(|seen| seen.registrar) {
             return Some(Role::Pbx);
         }
-        let own = seen.and_then(|seen| seen.owner).filter(|_| registered).unwrap_or(address);
-        // The configured name wins, whichever of the two addresses has it.
-        let named = [own, address]
-            .into_iter()
-            .chain(self.seen.get(&own).filter(|_| registered).and_then(|seen| seen.contact))
-            .find_map(|address| self.devices.get(&address).map(|name| (address, name.clone())));
-        match named {
-            Some((address, name)) => Some(Role::Device(address, name)),
-            None => Some(Role::Device(own, own.device_name().ok()?)),
+        if let Some(bound) = seen.and_then(|seen| seen.bound(now)) {
+            let by = self.addresses.get(bound.by).filter(|by| bound.same_device && by.is_registered(now));
+            return match (by, self.devices.get(&bound.by)) {
+                (Some(_), Some(name)) => Some(Role::Device(bound.by, name.clone())),
+                (Some(by), None) => self.registered(bound.by, by, now),
+                (None, _) => unnamed(address),
+            };
+        }
+        if seen.is_some_and(|seen| seen.pbx) { Some(Role::Pbx) } else { unnamed(address) }
+    }
+
+    /// The device that registered from `address`. The configured name wins, whichever of its two addresses has it.
+    fn registered(&self, address: Address, seen: &Seen, now: Instant) -> Option<Role> {
+        let contact = seen.contact.filter(|contact| {
+            let bound = self.addresses.get(*contact).filter(|contact| !contact.was_source);
+            bound.and_then(|contact| contact.bound(now)).is_some_and(|bound| bound.by == address)
+        });
+        match contact.and_then(|contact| Some((contact, self.devices.get(&contact)?.clone()))) {
+            Some((contact, name)) => Some(Role::Device(contact, name)),
+            None => unnamed(address),
         }
     }
 
@@ -99,21 +91,25 @@ impl Roles {
 
     /// `address` had a call as a device.
     pub(super) fn note_device(&mut self, address: Address, now: Instant) {
-        if !self.devices.contains_key(&address) {
-            self.touch(address, now).was_device = true;
-        }
+        self.addresses.touch(address, now).was_device = true;
     }
 
     /// `address` proved to be a PBX.
     pub(super) fn note_pbx(&mut self, address: Address, now: Instant) {
-        self.touch(address, now).pbx = true;
-        self.promote(address);
+        self.addresses.touch(address, now).pbx = true;
+        self.addresses.promote(address, Standing::Pbx);
+    }
+
+    /// `address` answered a REGISTER.
+    pub(super) fn note_registrar(&mut self, address: Address, now: Instant) {
+        self.addresses.touch(address, now).registrar = true;
+        self.note_pbx(address, now);
     }
 
     /// `address` has the dialog `dialog` with `peer`. Two peers in two dialogs make a PBX; two peers in one don't, since
     /// the other end may have several addresses.
     pub(super) fn note_dialog(&mut self, address: Address, peer: Address, dialog: u64, now: Instant) {
-        let seen = self.touch(address, now);
+        let seen = self.addresses.touch(address, now);
         if seen.pbx || seen.peers.contains(&(peer, dialog)) {
             return;
         }
@@ -135,54 +131,66 @@ impl Roles {
         now: Instant,
     ) {
         let until = Some(now + expires.min(MAX_EXPIRES)).filter(|_| !expires.is_zero());
-        let known = self.touch(source, now);
+        let contact = contact.filter(|contact| *contact != source);
+        let configured = self.pbxes.contains(&source);
+        let known = self.addresses.touch(source, now);
+        // It speaks for itself now: whoever claimed it claims it no more.
+        (known.was_source, known.bound) = (true, None);
         if let (Some(before), Some(contact)) = (known.contact, contact)
             && before != contact
-            && known.registered.is_some_and(|until| now < until)
+            && known.is_registered(now)
         {
             // Several contacts from one source: an edge that forwards for phones, and no phone itself.
             (known.registered, known.pbx) = (None, true);
-            self.disown(before);
-            self.promote(source);
+            self.addresses.promote(source, Standing::Pbx);
         }
-        let edge = self.touch(source, now).pbx;
+        let known = self.addresses.touch(source, now);
+        let edge = known.pbx || configured;
         if !edge {
-            let known = self.touch(source, now);
-            (known.registered, known.contact) = (until, contact.filter(|contact| *contact != source));
-            self.promote(source);
+            (known.registered, known.contact) = (until, contact);
+            self.addresses.promote(source, Standing::Registered);
         }
-        if let Some(contact) = contact.filter(|contact| *contact != source) {
-            let bound = self.touch(contact, now);
-            (bound.registered, bound.owner) = (until, (!edge).then_some(source));
-            self.promote(contact);
+        if let Some(contact) = contact {
+            self.bind(contact, source, edge, until, now);
         }
     }
 
-    /// Forgets plain addresses that were silent for `after`.
-    pub(super) fn forget(&mut self, after: Duration, now: Instant) {
-        self.latest = Some(now);
-        while let Some((place, address)) = self.order.first_key_value().map(|(place, address)| (*place, *address)) {
-            let silent = self.seen.get(&address).is_none_or(|seen| now.duration_since(seen.touched) > after);
-            if !silent {
-                return;
-            }
-            self.order.remove(&place);
-            self.seen.remove(&address);
+    /// Binds a Contact to who registered it, if nothing speaks against it.
+    fn bind(&mut self, contact: Address, source: Address, edge: bool, until: Option<Instant>, now: Instant) {
+        let same_host = contact.socket.ip() == source.socket.ip();
+        let configured = self.devices.contains_key(&contact);
+        let seen = self.addresses.get(contact);
+        let mine = seen.and_then(|seen| seen.bound).is_some_and(|bound| bound.by == source);
+        let known_for_itself = seen.is_some_and(|seen| seen.was_source || seen.registrar || seen.pbx);
+        let others = seen.and_then(|seen| seen.bound(now)).is_some_and(|bound| bound.by != source);
+        let had_calls = !same_host && !mine && seen.is_some_and(|seen| seen.was_device);
+        // Of another host a Contact is believed only for its configured name, or if an edge says so.
+        let foreign = !same_host && !edge && !configured;
+        if self.pbxes.contains(&contact) || known_for_itself || others || had_calls || foreign {
+            return;
         }
+        let bound = until.map(|until| Bound { by: source, same_device: !edge, until });
+        self.addresses.touch(contact, now).bound = bound;
+        self.addresses.promote(contact, Standing::Registered);
+    }
+
+    /// Forgets addresses that were silent for `after`.
+    pub(super) fn forget(&mut self, after: Duration, now: Instant) {
+        self.addresses.forget(after, now);
     }
 
     /// Every device that is configured, registered, or ever had a call and is still remembered.
     pub(super) fn devices(&self) -> impl Iterator<Item = (Address, DeviceName)> {
-        let seen = self.seen.iter().filter_map(move |(address, seen)| {
-            let now = self.latest?;
-            if self.devices.contains_key(address) {
+        let seen = self.addresses.iter().filter_map(move |(address, seen)| {
+            let now = self.addresses.latest()?;
+            if self.devices.contains_key(&address) {
                 return None;
             }
-            if !seen.was_device && seen.registered.is_none_or(|until| until <= now) {
+            if !seen.was_device && !seen.is_registered(now) && seen.bound(now).is_none() {
                 return None;
             }
-            match self.of(*address, now)? {
-                Role::Device(own, name) if own == *address => Some((own, name)),
+            match self.of(address, now)? {
+                Role::Device(own, name) if own == address => Some((own, name)),
                 _ => None,
             }
         });
@@ -193,55 +201,19 @@ impl Roles {
     /// Every address that counts as a PBX.
     pub(super) fn pbxes(&self) -> Vec<Address> {
         let mut found = self.pbxes.clone();
-        if let Some(now) = self.latest {
-            found.extend(self.seen.keys().filter(|address| self.is_pbx(**address, now)));
+        if let Some(now) = self.addresses.latest() {
+            let seen = self.addresses.iter().map(|(address, _)| address);
+            found.extend(seen.filter(|address| self.is_pbx(*address, now)));
         }
         found.sort_unstable();
         found.dedup();
         found
     }
+}
 
-    fn disown(&mut self, contact: Address) {
-        if let Some(seen) = self.seen.get_mut(&contact) {
-            seen.owner = None;
-        }
-    }
-
-    /// The record of `address`, which is now the youngest of its standing.
-    fn touch(&mut self, address: Address, now: Instant) -> &mut Seen {
-        self.clock += 1;
-        self.latest = Some(now);
-        if !self.seen.contains_key(&address)
-            && self.seen.len() >= self.max
-            && let Some((_, oldest)) = self.order.pop_first()
-        {
-            self.seen.remove(&oldest);
-        }
-        let place = (Standing::Plain, self.clock);
-        let seen = self.seen.entry(address).or_insert_with(|| Seen {
-            place,
-            touched: now,
-            registered: None,
-            owner: None,
-            contact: None,
-            pbx: false,
-            was_device: false,
-            peers: Vec::new(),
-        });
-        self.order.remove(&seen.place);
-        seen.place.1 = self.clock;
-        seen.touched = now;
-        self.order.insert(seen.place, address);
-        seen
-    }
-
-    fn promote(&mut self, address: Address) {
-        if let Some(seen) = self.seen.get_mut(&address) {
-            self.order.remove(&seen.place);
-            seen.place.0 = Standing::Earned;
-            self.order.insert(seen.place, address);
-        }
-    }
+/// A device that nothing but its address names.
+fn unnamed(address: Address) -> Option<Role> {
+    Some(Role::Device(address, address.device_name().ok()?))
 }
 
 #[cfg(test)]
@@ -266,7 +238,7 @@ mod tests {
         let now = Instant::now();
         let name: DeviceName = "desk".parse().unwrap();
         let mut roles =
-            Roles::new(vec![at("10.0.0.1:1")], vec![(at("10.0.0.1:1"), name.clone()), (at("10.0.0.2:1"), name)], 9);
+            Roles::new(vec![at("10.0.0.1:1")], vec![(at("10.0.0.1:1"), name.clone()), (at("10.0.0.2:1"), name)], 9, 9);
         assert_eq!(device(&roles, "10.0.0.1:1", now), None);
         roles.note_pbx(at("10.0.0.2:1"), now);
         assert_eq!(device(&roles, "10.0.0.2:1", now).as_deref(), Some("desk"));
@@ -283,7 +255,7 @@ mod tests {
     #[test]
     fn two_peers_in_two_dialogs_make_a_pbx_and_two_in_one_don_t() {
         let now = Instant::now();
-        let mut roles = Roles::new(vec![], vec![], 9);
+        let mut roles = Roles::new(vec![], vec![], 9, 9);
         roles.note_dialog(at("10.0.0.1:1"), at("10.0.0.8:1"), 1, now);
         roles.note_dialog(at("10.0.0.1:1"), at("10.0.0.9:1"), 1, now);
         roles.note_dialog(at("10.0.0.2:1"), at("10.0.0.8:1"), 2, now);
@@ -297,12 +269,12 @@ mod tests {
     fn contact_and_source_are_one_device() {
         let now = Instant::now();
         let desk = (at("192.168.1.5:5060"), "desk".parse().unwrap());
-        let mut roles = Roles::new(vec![], vec![desk], 9);
+        let mut roles = Roles::new(vec![], vec![desk], 9, 9);
         roles.note_registered(at("203.0.113.5:40000"), Some(at("192.168.1.5:5060")), HOUR, now);
-        roles.note_registered(at("203.0.113.6:40000"), Some(at("192.168.1.6:5060")), HOUR, now);
+        roles.note_registered(at("203.0.113.6:40000"), Some(at("203.0.113.6:5060")), HOUR, now);
         assert_eq!(device(&roles, "203.0.113.5:40000", now).as_deref(), Some("desk"));
         assert_eq!(device(&roles, "192.168.1.5:5060", now).as_deref(), Some("desk"));
-        assert_eq!(device(&roles, "192.168.1.6:5060", now).as_deref(), Some("203.0.113.6:40000"));
+        assert_eq!(device(&roles, "203.0.113.6:5060", now).as_deref(), Some("203.0.113.6:40000"));
         let mut devices: Vec<_> = roles.devices().map(|(_, name)| name.to_string()).collect();
         devices.sort();
         assert_eq!(devices, ["203.0.113.6:40000", "desk"]);
@@ -311,7 +283,7 @@ mod tests {
     #[test]
     fn a_source_of_several_contacts_is_an_edge_and_its_contacts_are_devices() {
         let now = Instant::now();
-        let mut roles = Roles::new(vec![], vec![], 9);
+        let mut roles = Roles::new(vec![], vec![], 9, 9);
         roles.note_registered(at("10.0.0.1:1"), Some(at("10.0.0.8:1")), HOUR, now);
         roles.note_registered(at("10.0.0.1:1"), Some(at("10.0.0.9:1")), HOUR, now);
         assert_eq!(device(&roles, "10.0.0.1:1", now), None);
@@ -320,17 +292,54 @@ mod tests {
     }
 
     #[test]
+    fn r42b_a_contact_of_another_host_moves_nobody() {
+        let now = Instant::now();
+        let mut roles = Roles::new(vec![], vec![(at("10.0.0.5:1"), "mine".parse().unwrap())], 9, 9);
+        // Not one that nothing is known of, nor one that has registered itself, before or after.
+        roles.note_registered(at("10.0.0.9:1"), None, HOUR, now);
+        for victim in ["10.0.0.8:1", "10.0.0.9:1"] {
+            roles.note_registered(at("10.0.0.5:1"), Some(at(victim)), HOUR, now);
+            assert_eq!(device(&roles, victim, now).as_deref(), Some(victim));
+            roles.note_registered(at(victim), Some(at(victim)), HOUR, now);
+            assert_eq!(device(&roles, victim, now).as_deref(), Some(victim));
+        }
+    }
+
+    #[test]
+    fn r42b_a_configured_name_goes_to_no_second_source_and_back_to_its_own_address() {
+        let now = Instant::now();
+        let desk = (at("192.168.1.5:5060"), "desk".parse().unwrap());
+        let mut roles = Roles::new(vec![], vec![desk], 9, 9);
+        roles.note_registered(at("203.0.113.5:1"), Some(at("192.168.1.5:5060")), HOUR, now);
+        roles.note_registered(at("203.0.113.6:1"), Some(at("192.168.1.5:5060")), HOUR, now);
+        assert_eq!(device(&roles, "203.0.113.5:1", now).as_deref(), Some("desk"));
+        assert_eq!(device(&roles, "203.0.113.6:1", now).as_deref(), Some("203.0.113.6:1"));
+        roles.note_registered(at("192.168.1.5:5060"), None, HOUR, now);
+        assert_eq!(device(&roles, "203.0.113.5:1", now).as_deref(), Some("203.0.113.5:1"));
+    }
+
+    #[test]
+    fn r42b_who_answered_a_register_is_no_device_by_the_contact_of_another() {
+        let now = Instant::now();
+        let mut roles = Roles::new(vec![], vec![], 9, 9);
+        roles.note_registered(at("10.0.0.5:1"), Some(at("10.0.0.5:2")), HOUR, now);
+        roles.note_registrar(at("10.0.0.5:2"), now);
+        assert_eq!(device(&roles, "10.0.0.5:2", now), None);
+    }
+
+    #[test]
     fn r41a_addresses_are_bounded_and_those_with_standing_stay() {
         let now = Instant::now();
-        let mut roles = Roles::new(vec![], vec![], 100);
+        let mut roles = Roles::new(vec![], vec![], 100, 9);
         roles.note_pbx(at("10.0.0.1:1"), now);
         roles.note_registered(at("10.0.0.2:1"), None, HOUR, now);
         for port in 1..=10_000 {
             roles.note_dialog(at(&format!("10.9.0.1:{port}")), at("10.0.0.1:1"), port, now);
         }
-        assert_eq!((roles.seen.len(), roles.order.len()), (100, 100));
+        // Each standing has its own bound: a hundred that are plain, a PBX, a registered device.
+        assert_eq!(roles.addresses.len(), (102, 102));
         assert!(roles.is_pbx(at("10.0.0.1:1"), now));
         roles.forget(HOUR, now + 2 * HOUR);
-        assert_eq!((roles.seen.len(), roles.order.len()), (0, 0));
+        assert_eq!(roles.addresses.len(), (0, 0));
     }
 }

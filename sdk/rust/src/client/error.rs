@@ -20,6 +20,8 @@ pub struct Refusal {
     pub text: String,
     /// What to change, in one sentence.
     pub mend: String,
+    /// What it is about: the device, or the field and its value. Empty where there is nothing to add.
+    pub detail: String,
 }
 
 impl Refusal {
@@ -30,7 +32,7 @@ impl Refusal {
 
     pub(super) fn from_wire(wire: Option<v1::Error>) -> Self {
         let wire = wire.unwrap_or_default();
-        Self { number: wire.code, rule: wire.rule, text: wire.text, mend: wire.mend }
+        Self { number: wire.code, rule: wire.rule, text: wire.text, mend: wire.mend, detail: wire.detail }
     }
 }
 
@@ -39,6 +41,9 @@ impl fmt::Display for Refusal {
         match self.code() {
             Some(code) => write!(f, "{} ({})", code.as_str_name(), self.number)?,
             None => write!(f, "error {}", self.number)?,
+        }
+        if !self.detail.is_empty() {
+            write!(f, ", {:?}", self.detail)?;
         }
         write!(f, ": {} {}", self.text, self.mend)
     }

@@ -235,6 +235,9 @@ pub struct Error {
     /// What to change, in one sentence.
     #[prost(string, tag = "4")]
     pub mend: ::prost::alloc::string::String,
+    /// What it is about: the device, or the field and its value. Cut to 128 bytes. Empty where there is nothing to add.
+    #[prost(string, tag = "5")]
+    pub detail: ::prost::alloc::string::String,
 }
 /// A request was refused; `ToApp.reply_to` says which.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -967,7 +970,6 @@ pub enum ErrorCode {
     OpenTimeout = 105,
     HeartbeatTimeout = 106,
     SlowConsumer = 107,
-    TooManyRequests = 108,
     InvalidArgument = 109,
     AuthenticationFailed = 200,
     CtiNotEnabled = 201,
@@ -1022,7 +1024,6 @@ impl ErrorCode {
             Self::OpenTimeout => "OPEN_TIMEOUT",
             Self::HeartbeatTimeout => "HEARTBEAT_TIMEOUT",
             Self::SlowConsumer => "SLOW_CONSUMER",
-            Self::TooManyRequests => "TOO_MANY_REQUESTS",
             Self::InvalidArgument => "INVALID_ARGUMENT",
             Self::AuthenticationFailed => "AUTHENTICATION_FAILED",
             Self::CtiNotEnabled => "CTI_NOT_ENABLED",
@@ -1074,7 +1075,6 @@ impl ErrorCode {
             "OPEN_TIMEOUT" => Some(Self::OpenTimeout),
             "HEARTBEAT_TIMEOUT" => Some(Self::HeartbeatTimeout),
             "SLOW_CONSUMER" => Some(Self::SlowConsumer),
-            "TOO_MANY_REQUESTS" => Some(Self::TooManyRequests),
             "INVALID_ARGUMENT" => Some(Self::InvalidArgument),
             "AUTHENTICATION_FAILED" => Some(Self::AuthenticationFailed),
             "CTI_NOT_ENABLED" => Some(Self::CtiNotEnabled),

@@ -4,7 +4,7 @@ use callgate_wire::{
     VERSION,
     v1::{
         AuthChallenge, CallDirection, CallRef, CallSecurity, CallSnapshot, CallState, CallStateChanged, Close, Codec,
-        Device, DeviceList, DeviceSnapshot, EndCause, ErrorCode, Event, EventClass, Heartbeat, Indicator, Line,
+        Device, DeviceList, DeviceSnapshot, EndCause, Error, ErrorCode, Event, EventClass, Heartbeat, Indicator, Line,
         MediaDirection, MediaOpened, MediaStopped, Monitored, OpenResult, Opened, Party, Refusal, SrtpKey, SrtpKeys,
         StopCause, ToApp, UnavailableReason, Unmonitored, Welcome, event::Body, open_result, to_app::Message,
     },
@@ -85,7 +85,9 @@ fn answers() -> Vec<Vector<ToApp>> {
             "to_app_refusal",
             "a request is refused, and the session goes on.",
             5,
-            Message::Refusal(Refusal { error: Some(ErrorCode::DeviceUnknown.into()) }),
+            Message::Refusal(Refusal {
+                error: Some(Error { detail: "1009".into(), ..ErrorCode::DeviceUnknown.into() }),
+            }),
         ),
     ]
 }

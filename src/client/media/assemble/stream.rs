@@ -5,7 +5,7 @@ use std::{collections::HashSet, net::SocketAddr, ops::RangeInclusive};
 use bytes::Bytes;
 use callgate_sdk::{
     SrtpKeys,
-    media::{StreamDecryptor, rtp::RtpHeader},
+    media::{Decrypted, MediaError, StreamDecryptor, rtp::RtpHeader},
 };
 
 use super::GRACE_MICROS;
@@ -30,10 +30,18 @@ pub(super) struct Take<'a> {
     ///
     /// An app with live media has one decryptor for all of them, and forgets the old generation with the first packet
     /// of the new one. Here packets that were overtaken by it are still to be opened.
-    decryptors: Vec<StreamDecryptor>,
+    decryptors: Vec<Decryptor<'a>>,
     keyed: bool,
     counted: Counted,
     seen: HashSet<u32>,
+}
+
+/// What opens the packets of one generation.
+struct Decryptor<'a> {
+    generation: (u32, &'a str, &'a SrtpKeys),
+    context: StreamDecryptor,
+    /// Packets that it didn't open since the last one that it did.
+    misses: u32,
 }
 
 /// What was counted.
@@ -53,7 +61,8 @@ pub(super) struct Counted {
 /// Gives a packet to those of `users` whose calls are in force, all going to its destination.
 ///
 /// A packet has one call at its sender and one at its receiver. Mostly they are the same; where media go past a
-/// back-to-back PBX they are two. So each direction has its own owner.
+/// back-to-back PBX they are two. So each direction has its own owner. Of several devices of one call that send to the
+/// same place, as the branches of a forked call do with early media (R23), it is of the one whose key opens it.
 pub(super) fn hand_out(takes: &mut [Take<'_>], users: &[usize], packet: &MediaPacket) {
     // What has RTP's first bytes but is shorter than its own header counts, and authenticates nowhere.
     let header = RtpHeader::parse(&packet.payload).ok();
@@ -68,6 +77,7 @@ pub(super) fn hand_out(takes: &mut [Take<'_>], users: &[usize], packet: &MediaPa
             begin: take.in_force.as_ref().map(|span| *span.start()),
             sip_call_id: take.sip_call_id,
             direction: take.direction,
+            keyed: take.keyed,
         };
         candidates.push((*user, opened, claim));
     }
@@ -75,9 +85,10 @@ pub(super) fn hand_out(takes: &mut [Take<'_>], users: &[usize], packet: &MediaPa
     let Some(first) = claims().max_by_key(Claim::rank) else { return };
     let other = claims().filter(|claim| claim.direction != first.direction).max_by_key(Claim::rank);
     let other = other.filter(|claim| claim.authentic || (!first.authentic && claim.running));
-    for (user, opened, claim) in candidates {
+    let yielded: Vec<_> = claims().map(|claim| claims().any(|other| claim.yields_to(&other))).collect();
+    for ((user, opened, claim), yielded) in candidates.into_iter().zip(yielded) {
         let other_s = other.is_some_and(|other| claim.is_with(&other) && claim.direction == other.direction);
-        if let Some(take) = takes.get_mut(user).filter(|_| claim.is_with(&first) || other_s) {
+        if let Some(take) = takes.get_mut(user).filter(|_| !yielded && (claim.is_with(&first) || other_s)) {
             take.count(packet, header, opened);
         }
     }
@@ -91,12 +102,18 @@ struct Claim<'a> {
     begin: Option<i64>,
     sip_call_id: &'a str,
     direction: StreamDirection,
+    keyed: bool,
 }
 
 impl Claim<'_> {
     /// The higher one has the packet: a key tells most, and then which call's ports they are now.
     fn rank(&self) -> (bool, bool, Option<i64>) {
         (self.authentic, self.running, self.begin)
+    }
+
+    /// Whether its own key is a wrong one where the other's is right, in the same place of the same call.
+    fn yields_to(&self, other: &Self) -> bool {
+        self.keyed && !self.authentic && other.authentic && self.is_with(other) && self.direction == other.direction
     }
 
     fn is_with(&self, other: &Self) -> bool {
@@ -121,22 +138,47 @@ impl Generations {
     }
 }
 
+impl<'a> Decryptor<'a> {
+    fn new(generation: (u32, &'a str, &'a SrtpKeys)) -> Result<Self, MediaError> {
+        let (number, suite, keys) = generation;
+        // A capture may hold a packet twice, and in any order: that is no attack.
+        let mut context = StreamDecryptor::new().without_replay_protection().with_rollover_search(ROLLOVER_SEARCH);
+        context.add_generation(number, suite, keys)?;
+        Ok(Self { generation, context, misses: 0 })
+    }
+
+    /// Where a capture lacks half a round of a source or more, its roll-over counter is lost. An app with live media must
+    /// not search for it again, or old packets would get in; a capture is no attack. The searches get rare, so that
+    /// packets under another key cost little.
+    fn decrypt(&mut self, packet: &Bytes) -> Option<Decrypted> {
+        if let Ok(decrypted) = self.context.decrypt(packet) {
+            self.misses = 0;
+            return Some(decrypted);
+        }
+        self.misses = self.misses.saturating_add(1);
+        if !self.misses.is_power_of_two() {
+            return None;
+        }
+        let mut fresh = Self::new(self.generation).ok()?;
+        let decrypted = fresh.context.decrypt(packet).ok()?;
+        *self = fresh;
+        Some(decrypted)
+    }
+}
+
 impl<'a> Take<'a> {
-    pub(super) fn new<'g>(
+    pub(super) fn new(
         sip_call_id: &'a str,
         direction: StreamDirection,
         in_force: Option<RangeInclusive<i64>>,
         plain: bool,
-        keys: impl Iterator<Item = &'g Generations>,
+        keys: impl Iterator<Item = &'a Generations>,
     ) -> Self {
         let (mut decryptors, mut counted, mut keyed) = (Vec::new(), Counted::default(), false);
         for (number, suite, keys) in keys.flat_map(|generations| &generations.0) {
             keyed = true;
-            // A capture may hold a packet twice, and in any order: that is no attack.
-            let mut decryptor =
-                StreamDecryptor::new().without_replay_protection().with_rollover_search(ROLLOVER_SEARCH);
-            match decryptor.add_generation(*number, suite, keys) {
-                Ok(()) => decryptors.insert(0, decryptor),
+            match Decryptor::new((*number, suite, keys)) {
+                Ok(decryptor) => decryptors.insert(0, decryptor),
                 Err(error) => counted.troubles.push(format!("generation {number} can't be used: {error}")),
             }
         }
@@ -159,7 +201,7 @@ impl<'a> Take<'a> {
     fn open(&mut self, packet: &MediaPacket, header: Option<&RtpHeader>) -> Opened {
         let Some(header) = header else { return Opened::No };
         for i in 0..self.decryptors.len() {
-            let opened = self.decryptors.get_mut(i).and_then(|decryptor| decryptor.decrypt(&packet.payload).ok());
+            let opened = self.decryptors.get_mut(i).and_then(|decryptor| decryptor.decrypt(&packet.payload));
             if let Some(decrypted) = opened {
                 if let Some(used) = self.decryptors.get_mut(..=i) {
                     used.rotate_right(1);

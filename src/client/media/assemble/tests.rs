@@ -104,6 +104,37 @@ const A: &str = "127.0.0.1:20000";
 const B: &str = "127.0.0.1:20002";
 
 #[test]
+fn r23_of_two_branches_with_early_media_each_has_its_own_packets() {
+    // A forked call: both phones that ring send to the caller, under a key each.
+    let (mut first, mut second) = (Sender::new(1, 0x11), Sender::new(2, 0x22));
+    let mut packets: Vec<_> = (0..3).map(|i| first.packet(100 + i, A)).collect();
+    packets.extend((3..8).map(|i| second.packet(100 + i, A)));
+    packets.push(packet(110, A, Sender::new(3, 0x33).packet(110, A).payload));
+    let of = |device: &str, event: AppEvent| AppEvent { device: device.into(), ..event };
+    let caller =
+        |generation, key| AppMedia { direction: StreamDirection::Received, ..media("m3", generation, A, Some(key)) };
+    let unknown =
+        AppMedia { indicator: Indicator::KeysUnavailable, suite: None, keys: None, ..media("m4", 1, A, None) };
+    let events = vec![
+        state(0, "c1", false),
+        of("1002", opened(0, "c1", media("m1", 1, A, Some(1)))),
+        of("1003", opened(0, "c1", media("m2", 1, A, Some(2)))),
+        opened(0, "c1", caller(1, 1)),
+        opened(0, "c1", caller(2, 2)),
+        of("1004", opened(0, "c1", unknown)),
+    ];
+    let events = events.into_iter().flat_map(|event| {
+        let begin = of(&event.device, state(0, "c1", false));
+        [begin, event]
+    });
+    let streams = finish(events.collect(), packets);
+    // What nobody's key opens may be anyone's, and what an unknown key opens too.
+    let found: Vec<_> =
+        streams.iter().map(|s| (s.report.device.as_str(), s.report.packets, s.report.authentic)).collect();
+    assert_eq!(found, [("1002", 4, 3), ("1003", 6, 5), ("1001", 9, 8), ("1004", 9, 0)]);
+}
+
+#[test]
 fn a_key_that_comes_after_the_first_packets_opens_them_too() {
     let mut sender = Sender::new(1, 0xdead_beef);
     let packets: Vec<_> = (0..10).map(|i| sender.packet(i * 20_000, A)).collect();
