@@ -8,11 +8,7 @@ mod requests;
 
 use std::{sync::Arc, time::Instant};
 
-use super::{
-    Ids, Moment, TrackerLimits,
-    exchange::{Exchange, is_challenge},
-    media::Media,
-};
+use super::{Ids, Moment, TrackerLimits, exchange::Exchange, media::Media};
 use crate::{
     model::{
         Address, CallDirection, CallRef, CallState, DeviceName, EndCause, EventBody, LineNumber, SwitchEvent, Timestamp,
@@ -192,9 +188,10 @@ impl View {
             (Kind::Request, Method::Cancel) if self.phase == Phase::Unanswered => {
                 self.doom = Some((moment.now + limits.transaction, EndCause::Cancelled));
             }
-            (Kind::Request, Method::Bye) => self.on_bye(message, moment.at, out),
-            (Kind::Response(code), Method::Bye) if code >= 200 && !is_challenge(code) => {
-                self.on_bye(message, moment.at, out);
+            (Kind::Request, Method::Bye) => self.on_bye(message, passing.sent, moment.at, out),
+            // The BYE itself wasn't seen. Other failures don't say that the call is over (RFC 3261, 12.2.1.2).
+            (Kind::Response(200..=299 | 408 | 481), Method::Bye) => {
+                self.on_bye(message, !passing.sent, moment.at, out);
             }
             (Kind::Response(code), Method::Invite | Method::Update | Method::Prack) => {
                 return self.on_response(code, passing, moment, limits, ids, out);
