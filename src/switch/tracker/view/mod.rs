@@ -134,6 +134,11 @@ impl View {
         self.last_cseq.into_iter().max().flatten()
     }
 
+    /// Drops what no answer needs any more. Returns about how many bytes are still kept for answers to come.
+    pub(super) fn tidy(&mut self) -> usize {
+        self.exchanges.iter_mut().map(Exchange::tidy).sum()
+    }
+
     /// When something falls due if nothing else happens.
     pub(super) fn due(&self, limits: &TrackerLimits) -> Instant {
         let silence = match self.phase {
@@ -142,7 +147,7 @@ impl View {
             Phase::Answered => limits.silent,
         };
         let doom = self.doom.map(|(when, _)| when);
-        let waits = self.exchanges.iter().filter_map(|exchange| exchange.wait);
+        let waits = self.exchanges.iter().flat_map(|exchange| [exchange.wait, exchange.until]).flatten();
         waits.chain(doom).fold(self.touched + silence, Instant::min)
     }
 
@@ -155,6 +160,7 @@ impl View {
                 self.give_up_answer(i, moment, ids, out);
             }
         }
+        self.exchanges.retain(|exchange| exchange.until.is_none_or(|until| until > now));
         if let Some((_, cause)) = self.doom.filter(|(when, _)| *when <= now) {
             self.end(cause, moment.at, out);
         } else if self.due(limits) <= now && !self.ended() {

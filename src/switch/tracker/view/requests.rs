@@ -68,6 +68,7 @@ impl View {
             answered: false,
             accepted: false,
             given_up: false,
+            until: (!initial).then(|| moment.now + limits.unanswered),
             wait: None,
         });
     }
