@@ -91,7 +91,7 @@ fn frames(c: &mut Criterion) {
 fn datagrams(recording: &str) -> Vec<Vec<u8>> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(recording).join("call.pcap");
     let packets = Capture::open(&path).unwrap().map(Result::unwrap);
-    packets.filter(callgate::switch::capture::Packet::is_hep).map(|packet| packet.payload).collect()
+    packets.filter(callgate::switch::capture::Packet::is_hep).map(|packet| packet.payload.to_vec()).collect()
 }
 
 fn feed() -> HepFeed {

@@ -210,6 +210,38 @@ fn cert_issue_knows_its_users_and_overwrites_only_by_force() {
 }
 
 #[test]
+fn cert_issue_leaves_no_foreign_ca_beside_the_certificate() {
+    let (shell, other) = (Shell::set_up(), Shell::set_up());
+    fs::create_dir(shell.path("app")).unwrap();
+    fs::set_permissions(shell.path("app"), fs::Permissions::from_mode(0o755)).unwrap();
+    fs::copy(other.path("callgate/ca.pem"), shell.path("app/ca.pem")).unwrap();
+    let (code, error) = shell.fails(&format!("{ISSUE} --out app"));
+    assert_eq!(code, 2, "{error}");
+    let expected = "name another folder by --out: app/ca.pem: is there already and is not the CA in callgate/ca.pem";
+    assert!(error.starts_with(expected), "{error}");
+    assert!(Ledger::open(shell.path("callgate/ledger.jsonl")).unwrap().records().unwrap().is_empty());
+    fs::copy(shell.path("callgate/ca.pem"), shell.path("app/ca.pem")).unwrap();
+    shell.ok(&format!("{ISSUE} --out app"));
+}
+
+#[test]
+fn keys_are_not_written_into_a_folder_that_others_may_write_into() {
+    let shell = Shell::set_up();
+    for mode in [0o777, 0o770, 0o702] {
+        let name = format!("open{mode:o}");
+        fs::create_dir(shell.path(&name)).unwrap();
+        fs::set_permissions(shell.path(&name), fs::Permissions::from_mode(mode)).unwrap();
+        let expected =
+            format!("{name}: others may write into this folder (mode {mode:04o}): chmod go-w, or name another one");
+        for command in [format!("init {name}"), format!("{ISSUE} --out {name}"), format!("cert csr --out {name}")] {
+            assert_eq!(shell.fails(&command), (2, expected.clone()), "{command}");
+        }
+        assert_eq!(fs::read_dir(shell.path(&name)).unwrap().count(), 0);
+    }
+    assert!(Ledger::open(shell.path("callgate/ledger.jsonl")).unwrap().records().unwrap().is_empty());
+}
+
+#[test]
 fn swapped_unreadable_and_foreign_certificate_files_are_named() {
     let shell = Shell::set_up();
     let config = shell.path("callgate/callgate.toml");

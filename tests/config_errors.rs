@@ -275,6 +275,25 @@ fn r14_a_plaintext_password_is_refused_and_not_shown() {
 }
 
 #[test]
+fn r41a_what_is_said_of_a_device_fits_into_a_frame() {
+    let device = |description: usize, lines: usize, label: usize| {
+        let mut text = format!("[[device]]\nname = \"a\"\ndescription = \"{}\"\n", "x".repeat(description));
+        for number in 1..=lines {
+            text.push_str(&format!("[[device.line]]\nnumber = {number}\nlabel = \"{}\"\n", "x".repeat(label)));
+        }
+        text
+    };
+    assert!(parse(&device(512, 64, 64), &[]).is_ok());
+    for (text, expected) in [
+        (device(513, 1, 1), "3:15: a device's description has 513 bytes: up to 512 are allowed"),
+        (device(1, 65, 1), "197:10: the device \"a\" has 65 lines: 64 are allowed"),
+        (device(1, 1, 65), "6:9: a line's label has 65 bytes: up to 64 are allowed"),
+    ] {
+        assert!(error(&text).starts_with(expected), "{}", error(&text));
+    }
+}
+
+#[test]
 fn r20_no_error_shows_what_could_be_a_password() {
     for (text, shown) in [
         ("secret = \"SCRAM-SHA-256$65536:hunter2$a:b\"", "3 | secret = ..."),

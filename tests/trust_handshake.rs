@@ -188,6 +188,7 @@ fn r4_only_ecdhe_and_aead_is_offered_and_no_early_data() {
     assert_eq!(lab.server.max_early_data_size, 0);
     assert_eq!(lab.server.send_tls13_tickets, 0);
     assert!(!lab.server.ticketer.enabled());
+    assert!(lab.server.require_ems, "TLS 1.2 is bound to its handshake (RFC 7627)");
 }
 
 /// A gateway's files in a folder, its TLS settings, and a clock to be set.

@@ -10,8 +10,8 @@ use callgate::{
     config::Config,
     model::{InstanceId, UserName},
     trust::{
-        CA_CERTIFICATE, CA_KEY, CONFIG, Ca, Existing, Ledger, Operation, Record, TrustError, Validity, write_private,
-        write_public,
+        CA_CERTIFICATE, CA_KEY, CONFIG, Ca, Existing, Ledger, Operation, Record, TrustError, Validity, make_folder,
+        same_certificate, write_private, write_public,
     },
 };
 use time::OffsetDateTime;
@@ -125,6 +125,11 @@ impl Issue {
                 return Err(TrustError::Exists { path: path.clone() }).context("use --force to replace it");
             }
         }
+        let (ca_file, ca_copy) = (self.folder.join(CA_CERTIFICATE), out.join(CA_CERTIFICATE));
+        let ca_is_there = ca_copy.symlink_metadata().is_ok();
+        if ca_is_there && !same_certificate(&ca_copy, &ca_file)? {
+            return Err(TrustError::OtherCa { path: ca_copy, ca: ca_file }).context("name another folder by --out");
+        }
         let ca = Ca::load(&self.folder.join(CA_CERTIFICATE), &self.folder.join(CA_KEY))?;
         let ledger = Ledger::open(&config.tls.ledger)?;
         let now = OffsetDateTime::now_utc();
@@ -136,8 +141,7 @@ impl Issue {
         println!("sha256 {}", hex(&issued.sha256));
         println!("wrote {}", certificate.display());
         println!("wrote {} (0600, the only copy)", key.display());
-        let ca_copy = out.join(CA_CERTIFICATE);
-        if ca_copy.symlink_metadata().is_err() {
+        if !ca_is_there {
             write_public(&ca_copy, ca.certificate_pem().as_bytes(), Existing::Keep)?;
             println!("wrote {} (the app checks the gateway by it)", ca_copy.display());
         }
@@ -183,15 +187,6 @@ impl Folder {
     fn join(&self, name: &str) -> PathBuf {
         self.folder.join(name)
     }
-}
-
-fn make_folder(folder: &std::path::Path) -> Result<()> {
-    use std::os::unix::fs::DirBuilderExt;
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(folder)
-        .with_context(|| format!("{}: can't be made", folder.display()))
 }
 
 /// A user name may hold what makes a poor file name.

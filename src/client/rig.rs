@@ -22,6 +22,9 @@ use crate::{
 /// How long the certificates of a rig live: it is gone long before.
 const DAYS: u32 = 1;
 
+/// How far an app may be behind what is played: as far as the config allows.
+const QUEUED_BYTES: usize = 1 << 30;
+
 /// A gateway in this process.
 pub(super) struct Rig {
     gateway: Gateway,
@@ -65,7 +68,12 @@ impl Rig {
             doors: ports.doors(),
             tls,
             heartbeat: Heartbeat::default(),
-            limits: Limits { monitors_per_session: usize::MAX, ..Limits::default() },
+            // Both are for strangers: here a capture is played as fast as it can be read, and the app may be behind for a while.
+            limits: Limits {
+                monitors_per_session: usize::MAX,
+                queued_bytes_per_session: QUEUED_BYTES,
+                ..Limits::default()
+            },
             switches: Vec::new(),
             directory: Arc::new(Directory::new(users, devices)?),
         };

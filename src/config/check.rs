@@ -12,6 +12,11 @@ use crate::{
     model::{Address, DeviceName, Group, LineNumber, Mode},
 };
 
+/// What an app is told of a device fits into a frame (R41a).
+const MAX_DESCRIPTION: usize = 512;
+const MAX_LABEL: usize = 64;
+const MAX_LINES: usize = 64;
+
 const CLOSED: &str = "closed";
 const REPLAY: &str = "replay";
 
@@ -176,16 +181,21 @@ fn group(raw: &Setting<String>) -> Result<Group, Problem> {
 }
 
 fn device(raw: &raw::Device) -> Result<Device, Problem> {
+    if let Some(line) = raw.line.get(MAX_LINES) {
+        let message = format!("the device {:?} has {} lines: {MAX_LINES} are allowed", raw.name.value, raw.line.len());
+        return Err(Problem::new(&line.number.origin, message));
+    }
     let mut lines = Vec::new();
     for line in &raw.line {
         let number = LineNumber(number(&line.number, "a line's number", 1, 65_535)?);
-        lines.push(Line { number, label: line.label.clone(), restricted: line.restricted });
+        let label = text(line.label.as_ref(), "a line's label", MAX_LABEL)?;
+        lines.push(Line { number, label, restricted: line.restricted });
     }
     Ok(Device {
         name: parsed(&raw.name)?,
         addresses: raw.addresses.iter().map(address).collect::<Result<_, _>>()?,
         lines,
-        description: raw.description.clone(),
+        description: text(raw.description.as_ref(), "a device's description", MAX_DESCRIPTION)?,
         restricted: raw.restricted,
     })
 }
@@ -252,6 +262,17 @@ fn unknown(what: &str, found: &str, known: &[&str]) -> String {
     match nearest(found, known.iter().copied()) {
         Some(near) => format!("unknown {what} `{found}`: did you mean `{near}`?"),
         None => format!("unknown {what} `{found}`: known are {}", list(known.iter().copied())),
+    }
+}
+
+fn text(raw: Option<&Setting<String>>, what: &str, max: usize) -> Result<String, Problem> {
+    match raw {
+        None => Ok(String::new()),
+        Some(raw) if raw.value.len() > max => {
+            let message = format!("{what} has {} bytes: up to {max} are allowed", raw.value.len());
+            Err(Problem::new(&raw.origin, message))
+        }
+        Some(raw) => Ok(raw.value.clone()),
     }
 }
 

@@ -116,8 +116,7 @@ pub(super) struct Device {
     pub(super) name: Setting<String>,
     #[serde(default)]
     pub(super) addresses: Vec<Setting<String>>,
-    #[serde(default)]
-    pub(super) description: String,
+    pub(super) description: Option<Setting<String>>,
     #[serde(default)]
     pub(super) restricted: bool,
     #[serde(default)]
@@ -128,8 +127,7 @@ pub(super) struct Device {
 #[serde(deny_unknown_fields)]
 pub(super) struct Line {
     pub(super) number: Setting<i64>,
-    #[serde(default)]
-    pub(super) label: String,
+    pub(super) label: Option<Setting<String>>,
     #[serde(default)]
     pub(super) restricted: bool,
 }

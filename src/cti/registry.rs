@@ -3,10 +3,10 @@
 //! Nothing of this is touched by an event. No guard of a map leaves a function.
 
 use std::{
-    collections::HashMap,
-    net::IpAddr,
+    collections::{HashMap, VecDeque},
+    net::{IpAddr, Ipv6Addr},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -30,9 +30,17 @@ pub struct Registry {
     /// The clear door's instances are labels, so that nobody can take a TLS instance's place there (R14).
     instances: DashMap<(Door, UserName, InstanceId), String>,
     counts: Mutex<Counts>,
-    tries: DashMap<IpAddr, (u32, Instant)>,
+    tries: Mutex<Tries>,
     next_session: AtomicU64,
     limits: Limits,
+}
+
+/// Failed tries by source. A minute begins with a source's first one.
+#[derive(Default)]
+struct Tries {
+    sources: HashMap<IpAddr, (u32, Instant)>,
+    /// The same sources, the oldest minute first: what is due is at the front, and nothing has to be swept.
+    order: VecDeque<(IpAddr, Instant)>,
 }
 
 #[derive(Default)]
@@ -55,7 +63,7 @@ impl Registry {
         Self {
             instances: DashMap::new(),
             counts: Mutex::default(),
-            tries: DashMap::new(),
+            tries: Mutex::default(),
             next_session: AtomicU64::new(first_session),
             limits,
         }
@@ -91,26 +99,16 @@ impl Registry {
 
     /// Whether `source` may try to open: not after too many failed tries within a minute.
     pub(super) fn may_try(&self, source: IpAddr, now: Instant) -> bool {
-        self.tries.get(&source).is_none_or(|entry| {
-            let (tries, since) = *entry;
-            tries < self.limits.tries_per_source_per_minute || now.duration_since(since) >= WINDOW
-        })
+        self.tries().of(network(source), now) < self.limits.tries_per_source_per_minute
     }
 
     /// Counts a failed try of `source`.
     pub(super) fn failed(&self, source: IpAddr, now: Instant) {
-        if self.tries.len() >= MAX_SOURCES {
-            self.tries.retain(|_, (_, since)| now.duration_since(*since) < WINDOW);
-            if self.tries.len() >= MAX_SOURCES {
-                // So many sources at once are an attack of many: the limit on connections holds them.
-                return;
-            }
-        }
-        let mut entry = self.tries.entry(source).or_insert((0, now));
-        if now.duration_since(entry.1) >= WINDOW {
-            *entry = (0, now);
-        }
-        entry.0 = entry.0.saturating_add(1);
+        self.tries().count(network(source), now);
+    }
+
+    fn tries(&self) -> MutexGuard<'_, Tries> {
+        self.tries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn count(&self, user: &UserName) -> Result<(), ErrorCode> {
@@ -128,9 +126,57 @@ impl Registry {
     }
 }
 
+impl Tries {
+    fn of(&self, source: IpAddr, now: Instant) -> u32 {
+        let tries = self.sources.get(&source).filter(|(_, since)| !is_over(*since, now));
+        tries.map_or(0, |(tries, _)| *tries)
+    }
+
+    fn count(&mut self, source: IpAddr, now: Instant) {
+        while self.order.front().is_some_and(|(_, since)| is_over(*since, now)) {
+            self.forget_oldest();
+        }
+        if let Some((tries, _)) = self.sources.get_mut(&source) {
+            *tries = tries.saturating_add(1);
+            return;
+        }
+        if self.sources.len() >= MAX_SOURCES {
+            // So many sources at once are an attack of many. The limit on connections holds them; each still counts.
+            self.forget_oldest();
+        }
+        self.sources.insert(source, (1, now));
+        self.order.push_back((source, now));
+    }
+
+    fn forget_oldest(&mut self) {
+        if let Some((source, _)) = self.order.pop_front() {
+            self.sources.remove(&source);
+        }
+    }
+}
+
+fn is_over(since: Instant, now: Instant) -> bool {
+    now.saturating_duration_since(since) >= WINDOW
+}
+
+/// Who counts as one source: an IPv4 address, and an IPv6 network of 64 bits, of which one machine has all addresses.
+fn network(source: IpAddr) -> IpAddr {
+    match source.to_canonical() {
+        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX))),
+        address => address,
+    }
+}
+
 impl Drop for Lease {
     fn drop(&mut self) {
+        self.free_count();
+        // Last: whoever finds the instance free finds a place, too.
         self.registry.instances.remove(&self.key);
+    }
+}
+
+impl Lease {
+    fn free_count(&self) {
         let mut counts = self.registry.counts.lock().unwrap_or_else(PoisonError::into_inner);
         counts.all = counts.all.saturating_sub(1);
         if let Some(of_user) = counts.users.get_mut(&self.key.1) {
@@ -191,5 +237,55 @@ mod tests {
         assert!(!registry.may_try(source, start));
         assert!(registry.may_try(IpAddr::from([127, 0, 0, 2]), start));
         assert!(registry.may_try(source, start + WINDOW));
+    }
+
+    #[test]
+    fn r41a_all_addresses_of_an_ipv6_network_are_one_source() {
+        let registry = registry(1, 1);
+        let (one, other, far) = ("2001:db8::1", "2001:db8::ffff:2", "2001:db8:0:1::1");
+        let [one, other, far] = [one, other, far].map(|address| address.parse::<IpAddr>().unwrap());
+        let now = Instant::now();
+        registry.failed(one, now);
+        registry.failed(other, now);
+        assert!(!registry.may_try(one, now) && !registry.may_try(other, now) && registry.may_try(far, now));
+        // IPv4 in IPv6's clothes is IPv4, not one network of all.
+        registry.failed("::ffff:192.0.2.1".parse().unwrap(), now);
+        registry.failed("::ffff:192.0.2.2".parse().unwrap(), now);
+        assert!(registry.may_try("192.0.2.1".parse().unwrap(), now));
+    }
+
+    #[test]
+    fn r41a_a_source_counts_however_many_there_are_and_the_oldest_is_forgotten() {
+        let registry = registry(1, 1);
+        let start = Instant::now();
+        let source = |n: u32| IpAddr::from(n.to_be_bytes());
+        let sources = u32::try_from(MAX_SOURCES).unwrap();
+        for n in 0..sources {
+            registry.failed(source(n), start);
+            registry.failed(source(n), start);
+        }
+        assert!(!registry.may_try(source(0), start));
+        for _ in 0..2 {
+            registry.failed(source(sources), start + Duration::from_secs(1));
+        }
+        assert!(!registry.may_try(source(sources), start + Duration::from_secs(1)), "it is counted");
+        assert!(registry.may_try(source(0), start) && !registry.may_try(source(1), start));
+        registry.failed(source(1), start + WINDOW);
+        let tries = registry.tries();
+        assert_eq!((tries.sources.len(), tries.order.len()), (2, 2), "what is over is gone");
+    }
+
+    #[test]
+    fn r41a_who_finds_its_instance_free_finds_a_place() {
+        let registry = registry(1, 1);
+        for _ in 0..500 {
+            let lease = enter(&registry, Door::Tls, "a", "1").ok().unwrap();
+            std::thread::scope(|scope| {
+                scope.spawn(move || drop(lease));
+                while let Err(code) = enter(&registry, Door::Tls, "a", "1") {
+                    assert_eq!(code, ErrorCode::InstanceAlreadyOpen);
+                }
+            });
+        }
     }
 }

@@ -8,7 +8,7 @@ use std::{net::IpAddr, path::Path};
 use aws_lc_rs::{digest, rand};
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, SanType, SerialNumber,
+    KeyUsagePurpose, PublicKeyData, SanType, SerialNumber, SignatureAlgorithm, SigningKey,
 };
 use rustls_pki_types::CertificateDer;
 use time::{Duration, OffsetDateTime};
@@ -33,8 +33,39 @@ const LOCAL_NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 pub struct Ca {
     certificate_pem: String,
     not_after: OffsetDateTime,
-    // rcgen doesn't wipe its keys; it is in this one place.
-    issuer: Issuer<'static, KeyPair>,
+    issuer: Issuer<'static, WipedKey>,
+}
+
+/// A key pair whose serialized form is wiped when it is dropped: rcgen's own is not. What the signing library has of it is
+/// that library's to wipe.
+pub(super) struct WipedKey(Zeroizing<KeyPair>);
+
+impl WipedKey {
+    /// A new one, P-256.
+    pub(super) fn generate() -> Result<Self, TrustError> {
+        Ok(Self(Zeroizing::new(KeyPair::generate()?)))
+    }
+
+    /// PKCS#8, in memory that is wiped.
+    pub(super) fn to_pem(&self) -> Zeroizing<String> {
+        pem::encode_key(self.0.serialized_der())
+    }
+}
+
+impl PublicKeyData for WipedKey {
+    fn der_bytes(&self) -> &[u8] {
+        self.0.der_bytes()
+    }
+
+    fn algorithm(&self) -> &'static SignatureAlgorithm {
+        PublicKeyData::algorithm(&*self.0)
+    }
+}
+
+impl SigningKey for WipedKey {
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, rcgen::Error> {
+        self.0.sign(message)
+    }
 }
 
 /// From when to when a certificate is valid.
@@ -87,7 +118,7 @@ impl Ca {
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         params.use_authority_key_identifier_extension = false;
-        let key = KeyPair::generate()?;
+        let key = WipedKey::generate()?;
         let certificate_pem = params.self_signed(&key)?.pem();
         Ok(Self { certificate_pem, not_after: validity.not_after, issuer: Issuer::new(params, key) })
     }
@@ -99,7 +130,8 @@ impl Ca {
     pub fn load(certificate: &Path, key: &Path) -> Result<Self, TrustError> {
         let damaged = |path: &Path, reason: String| TrustError::Damaged { path: path.into(), reason };
         let der = first(pem::certificates(certificate)?, certificate)?;
-        let key_pair = KeyPair::try_from(&*pem::private_key(key)?).map_err(|error| damaged(key, error.to_string()))?;
+        let key_pair = KeyPair::try_from(&*pem::private_key(key)?).map(Zeroizing::new);
+        let key_pair = key_pair.map_err(|error| damaged(key, error.to_string()))?;
         let (_, parsed) = X509Certificate::from_der(&der).map_err(|error| damaged(certificate, error.to_string()))?;
         if !parsed.is_ca() {
             return Err(TrustError::NotCa { path: certificate.into() });
@@ -108,8 +140,8 @@ impl Ca {
             return Err(TrustError::Mismatch { certificate: certificate.into(), key: key.into() });
         }
         let not_after = parsed.validity().not_after.to_datetime();
-        let issuer =
-            Issuer::from_ca_cert_der(&der, key_pair).map_err(|error| damaged(certificate, error.to_string()))?;
+        let issuer = Issuer::from_ca_cert_der(&der, WipedKey(key_pair))
+            .map_err(|error| damaged(certificate, error.to_string()))?;
         Ok(Self { certificate_pem: pem::encode(std::slice::from_ref(&der)), not_after, issuer })
     }
 
@@ -120,7 +152,7 @@ impl Ca {
 
     /// The CA's private key, PKCS#8.
     pub fn key_pem(&self) -> Zeroizing<String> {
-        Zeroizing::new(self.issuer.key().serialize_pem())
+        self.issuer.key().to_pem()
     }
 
     /// Issues an app's certificate: clientAuth only, with the user and instance as a URI (R31). When this returns, it is
@@ -167,12 +199,12 @@ impl Ca {
         if validity.not_after > self.not_after {
             return Err(TrustError::OutlivesCa { ca_not_after: rfc3339(self.not_after) });
         }
-        let key = KeyPair::generate()?;
+        let key = WipedKey::generate()?;
         let serial = params.serial_number.as_ref().map(|serial| to_hex(&serial.to_bytes())).unwrap_or_default();
         let certificate = params.signed_by(&key, &self.issuer)?;
         Ok(Issued {
             certificate_pem: certificate.pem(),
-            key_pem: Zeroizing::new(key.serialize_pem()),
+            key_pem: key.to_pem(),
             sha256: sha256(certificate.der()),
             serial,
             validity,
@@ -191,6 +223,14 @@ pub(super) fn gateway_params(names: &[String], validity: Validity) -> Result<Cer
     }
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     Ok(params)
+}
+
+/// Whether two files begin with the same certificate.
+///
+/// # Errors
+/// One of them can't be read, or has none.
+pub fn same_certificate(one: &Path, other: &Path) -> Result<bool, TrustError> {
+    Ok(first(pem::certificates(one)?, one)? == first(pem::certificates(other)?, other)?)
 }
 
 pub(super) fn sha256(der: &CertificateDer<'_>) -> [u8; 32] {

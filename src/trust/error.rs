@@ -36,6 +36,32 @@ pub enum TrustError {
         /// The files that are there.
         names: Vec<&'static str>,
     },
+    /// Others than the folder's owner can replace what is in it.
+    #[error("{}: others may write into this folder (mode {mode:04o}): chmod go-w, or name another one", path.display())]
+    SharedFolder {
+        /// The folder.
+        path: PathBuf,
+        /// Its mode.
+        mode: u32,
+    },
+    /// The folder is somebody else's, who can replace what is in it.
+    #[error("{}: this folder belongs to the user {owner}, and you are {user}: name one of your own", path.display())]
+    OthersFolder {
+        /// The folder.
+        path: PathBuf,
+        /// Its owner's number.
+        owner: u32,
+        /// This process's.
+        user: u32,
+    },
+    /// A CA's certificate is where ours should go.
+    #[error("{}: is there already and is not the CA in {}: an app would refuse this gateway by it", path.display(), ca.display())]
+    OtherCa {
+        /// The file.
+        path: PathBuf,
+        /// The gateway's CA.
+        ca: PathBuf,
+    },
     /// A file has no certificate in it.
     #[error("{}: there is no certificate in it (PEM, `-----BEGIN CERTIFICATE-----`)", path.display())]
     NoCertificate {

@@ -1,9 +1,9 @@
 //! Writing files whole or not at all, and private ones for the owner's eyes only.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, DirBuilder, File, OpenOptions},
     io::{self, Write},
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
@@ -18,6 +18,24 @@ pub enum Existing {
     Keep,
     /// Replace it.
     Replace,
+}
+
+/// Makes a folder for private files (0700), or takes one that is there and that nobody else can write into.
+///
+/// # Errors
+/// [`TrustError::SharedFolder`], [`TrustError::OthersFolder`], [`TrustError::Unwritable`].
+pub fn make_folder(path: &Path) -> Result<(), TrustError> {
+    let unwritable = |cause| TrustError::Unwritable { path: path.into(), cause };
+    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(unwritable)?;
+    let metadata = fs::metadata(path).map_err(unwritable)?;
+    let (owner, user, mode) = (metadata.uid(), rustix::process::geteuid().as_raw(), metadata.mode() & 0o7777);
+    if owner != user {
+        return Err(TrustError::OthersFolder { path: path.into(), owner, user });
+    }
+    if mode & 0o022 != 0 {
+        return Err(TrustError::SharedFolder { path: path.into(), mode });
+    }
+    Ok(())
 }
 
 /// Writes a file that everybody may read (0644), whole or not at all, and flushes it to disk.

@@ -2,7 +2,6 @@
 
 use std::{os::unix::fs::PermissionsExt, path::Path};
 
-use rcgen::KeyPair;
 use rustls::{
     Error, InconsistentKeys, RootCertStore,
     client::verify_server_cert_signed_by_trust_anchor,
@@ -15,7 +14,12 @@ use time::OffsetDateTime;
 use x509_parser::prelude::{FromDer, X509Certificate};
 use zeroize::Zeroizing;
 
-use super::{TrustError, Validity, ca::gateway_params, ledger::rfc3339, pem};
+use super::{
+    TrustError, Validity,
+    ca::{WipedKey, gateway_params},
+    ledger::rfc3339,
+    pem,
+};
 
 /// A request for a certificate, and the key that it will belong to.
 pub struct GatewayRequest {
@@ -35,9 +39,9 @@ pub fn request_gateway(names: &[String]) -> Result<GatewayRequest, TrustError> {
     params.serial_number = None;
     params.use_authority_key_identifier_extension = false;
     params.is_ca = rcgen::IsCa::NoCa;
-    let key = KeyPair::generate()?;
+    let key = WipedKey::generate()?;
     let request_pem = params.serialize_request(&key)?.pem()?;
-    Ok(GatewayRequest { request_pem, key_pem: Zeroizing::new(key.serialize_pem()) })
+    Ok(GatewayRequest { request_pem, key_pem: key.to_pem() })
 }
 
 /// Checks that a certificate belongs to the key, is valid now and for servers, and, if a CA is given, comes from it.

@@ -15,9 +15,9 @@ mod setup;
 mod tls;
 mod verifier;
 
-pub use ca::{Ca, Issued, Validity};
+pub use ca::{Ca, Issued, Validity, same_certificate};
 pub use error::{LedgerError, TrustError};
-pub use files::{Existing, write_private, write_public};
+pub use files::{Existing, make_folder, write_private, write_public};
 pub use gateway::{GatewayRequest, check_gateway, request_gateway};
 pub use ledger::{Entry, Ledger, LedgerSnapshot, Operation, Record, Status};
 pub use pem::{certificates, private_key};

@@ -49,21 +49,31 @@ pub fn private_key(path: &Path) -> Result<Zeroizing<PrivateKeyDer<'static>>, Tru
 pub(super) fn encode(certificates: &[CertificateDer<'_>]) -> String {
     let mut text = String::new();
     for der in certificates {
-        text.push_str("-----BEGIN CERTIFICATE-----\n");
-        let base64 = BASE64_STANDARD.encode(der);
-        let mut rest = base64.as_str();
-        while let Some((line, more)) = rest.split_at_checked(64) {
-            text.push_str(line);
-            text.push('\n');
-            rest = more;
-        }
-        if !rest.is_empty() {
-            text.push_str(rest);
-            text.push('\n');
-        }
-        text.push_str("-----END CERTIFICATE-----\n");
+        block(&mut text, "CERTIFICATE", &BASE64_STANDARD.encode(der));
     }
     text
+}
+
+/// This key as PEM (PKCS#8), in memory that is wiped.
+pub(super) fn encode_key(der: &[u8]) -> Zeroizing<String> {
+    let base64 = Zeroizing::new(BASE64_STANDARD.encode(der));
+    // Enough for line ends and the two lines around it: a text that grew would leave what it held where it was.
+    let mut text = Zeroizing::new(String::with_capacity(2 * base64.len() + 128));
+    block(&mut text, "PRIVATE KEY", &base64);
+    text
+}
+
+fn block(text: &mut String, label: &str, base64: &str) {
+    text.extend(["-----BEGIN ", label, "-----\n"]);
+    let mut rest = base64;
+    while let Some((line, more)) = rest.split_at_checked(64) {
+        text.extend([line, "\n"]);
+        rest = more;
+    }
+    if !rest.is_empty() {
+        text.extend([rest, "\n"]);
+    }
+    text.extend(["-----END ", label, "-----\n"]);
 }
 
 /// It may hold a key, so it is wiped.
@@ -85,7 +95,11 @@ mod tests {
         };
         let key = rcgen::KeyPair::generate().unwrap();
         let certificate = rcgen::CertificateParams::default().self_signed(&key).unwrap();
-        let key = file("key", &key.serialize_pem());
+        assert_eq!(
+            encode_key(key.serialized_der()).lines().collect::<Vec<_>>(),
+            key.serialize_pem().lines().collect::<Vec<_>>()
+        );
+        let key = file("key", &encode_key(key.serialized_der()));
         let certificate = file("certificate", &certificate.pem());
         let (empty, damaged) = (file("empty", ""), file("damaged", "-----BEGIN CERTIFICATE-----\nx\n"));
 

@@ -1,15 +1,11 @@
 //! A first start: everything that a gateway needs, in one folder.
 
-use std::{
-    fs::DirBuilder,
-    os::unix::fs::DirBuilderExt,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use aws_lc_rs::rand;
 use time::OffsetDateTime;
 
-use super::{Ca, Existing, TrustError, Validity, write_private, write_public};
+use super::{Ca, Existing, TrustError, Validity, make_folder, write_private, write_public};
 
 /// The CA's certificate, in the folder.
 pub const CA_CERTIFICATE: &str = "ca.pem";
@@ -43,7 +39,8 @@ impl Default for InitOptions {
 /// Returns what was written.
 ///
 /// # Errors
-/// One of the files is there already: then nothing is written. Or a file can't be written.
+/// One of the files is there already, or others may write into the folder: then nothing is written. Or a file can't be
+/// written.
 pub fn init(folder: &Path, options: &InitOptions, now: OffsetDateTime) -> Result<Vec<PathBuf>, TrustError> {
     let names: Vec<&'static str> = [CA_CERTIFICATE, CA_KEY, GATEWAY_CERTIFICATE, GATEWAY_KEY, LEDGER, CONFIG]
         .into_iter()
@@ -55,11 +52,7 @@ pub fn init(folder: &Path, options: &InitOptions, now: OffsetDateTime) -> Result
     let ca = Ca::make(&ca_name()?, Validity::days(now, options.ca_days)?)?;
     let gateway = ca.issue_gateway(&options.names, Validity::days(now, options.gateway_days)?)?;
 
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(folder)
-        .map_err(|cause| TrustError::Unwritable { path: folder.into(), cause })?;
+    make_folder(folder)?;
     let mut written = Vec::new();
     let mut private = |name: &str, text: &str| {
         written.push(folder.join(name));

@@ -71,6 +71,8 @@ pub fn server_config_at(
         .map_err(|error| tls(&error))?
         .with_client_cert_verifier(Arc::new(LedgerVerifier::new(chain_verifier, ledger)))
         .with_cert_resolver(Arc::new(SingleCertAndKey::from(pair)));
+    // Without it a TLS 1.2 session's keys aren't bound to its handshake (RFC 7627), and exporters aren't unique.
+    config.require_ems = true;
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.ticketer = Arc::new(NoTickets);
     config.send_tls13_tickets = 0;

@@ -124,9 +124,9 @@ fn forms(piece: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
         ("as it is", piece.to_vec()),
         ("in escapes", piece.escape_ascii().to_string().into_bytes()),
         ("in escapes", unquoted(&format!("{:?}", Bytes::copy_from_slice(piece)))),
-        ("as numbers", listed(piece, ", ", |byte| byte.to_string())),
-        ("as numbers", listed(piece, ",", |byte| byte.to_string())),
-        ("as numbers", listed(piece, " ", |byte| byte.to_string())),
+        ("as numbers", listed(piece, ", ", ToString::to_string)),
+        ("as numbers", listed(piece, ",", ToString::to_string)),
+        ("as numbers", listed(piece, " ", ToString::to_string)),
     ];
     for separator in ["", " ", ":", "-", ",", ", ", "\\x", ", 0x"] {
         forms.push(("in hex", listed(piece, separator, |byte| format!("{byte:02x}"))));
@@ -154,7 +154,7 @@ fn listed(piece: &[u8], separator: &str, print: impl Fn(&u8) -> String) -> Vec<u
 
 /// `b"..."` without the quotes.
 fn unquoted(debug: &str) -> Vec<u8> {
-    debug[2..debug.len() - 1].as_bytes().to_vec()
+    debug.as_bytes()[2..debug.len() - 1].to_vec()
 }
 
 struct Kept;

@@ -3,10 +3,8 @@
 use std::path::PathBuf;
 
 use anyhow::Result;
-use callgate::trust::{Existing, check_gateway, request_gateway, write_private, write_public};
+use callgate::trust::{Existing, check_gateway, make_folder, request_gateway, write_private, write_public};
 use rustls::pki_types::UnixTime;
-
-use super::make_folder;
 
 /// The private key that a request was made with.
 const KEY: &str = "gateway.key";

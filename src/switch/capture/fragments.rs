@@ -10,6 +10,9 @@ use crate::model::Timestamp;
 /// How many packets are put together at the same time, of 64 KiB at most each. The oldest gives way.
 const MAX_OPEN: usize = 64;
 
+/// The longest IP packet.
+const MAX_PACKET: usize = 65_535;
+
 /// How long a packet may lack a fragment, in microseconds of capture time (RFC 1122, section 3.3.2).
 const PATIENCE_MICROS: i64 = 60_000_000;
 
@@ -78,7 +81,8 @@ impl Fragments {
         if self.open.len() == MAX_OPEN {
             self.give_up_oldest();
         }
-        let buffer = IpDefragBuf::new(id.protocol, Vec::new(), Vec::new());
+        // Of the longest size from the start: a buffer that grew would leave what it held where it was.
+        let buffer = IpDefragBuf::new(id.protocol, Vec::with_capacity(MAX_PACKET), Vec::new());
         self.open.push_back(Open { id, since: at, parts: 0, buffer: Some(buffer) });
         self.open.len() - 1
     }

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use etherparse::{IpNumber, Ipv6ExtensionSlice, LaxIpSlice};
+use zeroize::Zeroizing;
 
 use super::fragments::{FragmentId, Fragments};
 use crate::model::Timestamp;
@@ -20,7 +21,7 @@ pub(super) enum Outcome {
 pub(super) struct Datagram {
     pub(super) source: SocketAddr,
     pub(super) destination: SocketAddr,
-    pub(super) payload: Vec<u8>,
+    pub(super) payload: Zeroizing<Vec<u8>>,
     pub(super) cut: bool,
 }
 
@@ -157,7 +158,7 @@ fn udp(source: IpAddr, destination: IpAddr, protocol: IpNumber, segment: &[u8]) 
     Some(Datagram {
         source: SocketAddr::new(source, u16::from_be_bytes([s0, s1])),
         destination: SocketAddr::new(destination, u16::from_be_bytes([d0, d1])),
-        payload: rest.get(..payload_len).unwrap_or(rest).to_vec(),
+        payload: Zeroizing::new(rest.get(..payload_len).unwrap_or(rest).to_vec()),
         cut: rest.len() < payload_len,
     })
 }

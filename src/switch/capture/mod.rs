@@ -5,7 +5,8 @@
 //! It never looks into a datagram further than to tell its [`PacketKind`], and never writes.
 //!
 //! Invariants: memory is bounded, whatever the file says ([`MAX_RECORD`] and a few fragments), no input makes it
-//! panic, and the memory that datagrams passed through is wiped: a copy of signalling holds keys.
+//! panic, and all memory that datagrams pass through here is wiped when it is dropped, payloads included: any datagram may be
+//! signalling with keys in it. What a caller takes out of a [`Packet`] is the caller's to wipe.
 
 mod fragments;
 mod frame;
@@ -14,6 +15,8 @@ mod pcapng;
 mod source;
 
 use std::{fs::File, io::Read, net::SocketAddr, path::Path};
+
+use zeroize::Zeroizing;
 
 use self::{
     frame::{Datagram, FrameReader, Outcome},
@@ -65,8 +68,8 @@ pub struct Packet {
     pub source: SocketAddr,
     /// Whom it was sent to.
     pub destination: SocketAddr,
-    /// What it carries.
-    pub payload: Vec<u8>,
+    /// What it carries; wiped when it is dropped.
+    pub payload: Zeroizing<Vec<u8>>,
     /// Whether the capture's snap length cut the payload.
     pub cut: bool,
 }

@@ -2,8 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use zeroize::Zeroize;
-
 use super::{Feed, MediaPacket, ReplayCounts, ReplayError, Speed};
 use crate::{
     model::{SwitchEvent, Timestamp},
@@ -13,6 +11,9 @@ use crate::{
 /// After the last packet the feed gets this much of the capture's time to bring out what it holds back: a tracker
 /// waits a second for what was overtaken.
 const SETTLE: Duration = Duration::from_secs(2);
+
+/// After this many steps in which nothing happens one of them is given back, so that whoever plays can look up.
+const QUIET_STEPS: u32 = 64;
 
 /// Goes through a capture step by step.
 pub(super) struct Player<P, F> {
@@ -48,8 +49,9 @@ impl<P: Iterator<Item = Result<Packet, CaptureError>>, F: Feed> Player<P, F> {
         &self.counts
     }
 
-    /// The next thing to do; `None` when the capture was played to its end.
+    /// The next thing to do, which may be nothing; `None` when the capture was played to its end.
     pub(super) fn step(&mut self) -> Result<Option<Step>, ReplayError> {
+        let mut quiet = 0;
         loop {
             let step = match self.next_packet() {
                 Some(packet) => {
@@ -67,7 +69,8 @@ impl<P: Iterator<Item = Result<Packet, CaptureError>>, F: Feed> Player<P, F> {
                     None => return self.result().map(|()| None),
                 },
             };
-            if !step.events.is_empty() || step.media.is_some() {
+            quiet += 1;
+            if !step.events.is_empty() || step.media.is_some() || quiet == QUIET_STEPS {
                 return Ok(Some(step));
             }
         }
@@ -113,18 +116,18 @@ impl<P: Iterator<Item = Result<Packet, CaptureError>>, F: Feed> Player<P, F> {
         match packet.kind() {
             PacketKind::Hep => {
                 self.counts.hep += 1;
+                // A refused one may still have its keys: it is wiped when it is dropped.
                 let mut datagram = packet.payload;
                 let now = self.clock.instant(arrival);
                 if let Err(kind) = self.feed.on_datagram(&mut datagram, packet.at, now, &mut events) {
                     *self.counts.refused.entry(kind).or_default() += 1;
                 }
-                // A refused one may still have its keys.
-                datagram.zeroize();
             }
             PacketKind::Rtp => {
                 self.counts.rtp += 1;
-                let Packet { at, source, destination, payload, .. } = packet;
-                media = Some(MediaPacket { at, source, destination, payload: payload.into() });
+                let Packet { at, source, destination, mut payload, .. } = packet;
+                let payload = std::mem::take(&mut *payload).into();
+                media = Some(MediaPacket { at, source, destination, payload });
             }
             PacketKind::Rtcp => self.counts.rtcp += 1,
             PacketKind::Other => self.counts.other += 1,

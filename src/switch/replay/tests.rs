@@ -67,7 +67,7 @@ pub(super) fn event(device: &str, at: Timestamp) -> SwitchEvent {
 
 fn packet(at: i64, payload: &[u8]) -> Result<Packet, CaptureError> {
     let (source, destination) = ("127.0.0.1:1000".parse().unwrap(), "127.0.0.1:2000".parse().unwrap());
-    Ok(Packet { at: Timestamp(at), source, destination, payload: payload.to_vec(), cut: false })
+    Ok(Packet { at: Timestamp(at), source, destination, payload: payload.to_vec().into(), cut: false })
 }
 
 fn rtp(at: i64) -> Result<Packet, CaptureError> {
@@ -349,7 +349,7 @@ async fn the_recorded_call_is_played_at_once() {
         let mut count = 0;
         while let Some(heard) = media_out.recv().await {
             let Heard::Packet(MediaPacket { at, source, destination, payload }) = heard else { continue };
-            let packet = Packet { at, source, destination, payload: payload.to_vec(), cut: false };
+            let packet = Packet { at, source, destination, payload: payload.to_vec().into(), cut: false };
             assert_eq!(packet.kind(), PacketKind::Rtp);
             count += 1;
         }
@@ -358,4 +358,20 @@ async fn the_recorded_call_is_played_at_once() {
     let ((), count) = tokio::join!(events, media);
     assert_eq!(count, 558 + 404 + 405 + 557);
     assert_eq!(running.await.unwrap(), Ok(()));
+}
+
+#[tokio::test]
+async fn a_capture_in_which_nothing_happens_stops_when_told_and_leaves_others_their_turn() {
+    for payload in [&b"nothing"[..], &[0x80; 12], b"HEP3bad"] {
+        let packets = (0..).map(move |at| packet(at, payload));
+        let replay = Replay::new("replay".parse().unwrap(), packets, Fake::default(), Speed::AtOnce);
+        let (events, _heard) = mpsc::channel(1);
+        let (_orders, commands) = mpsc::channel(1);
+        let stop = CancellationToken::new();
+        // Both on this one thread: whoever never waits is never stopped.
+        let running = tokio::spawn(Box::new(replay).run(SwitchIo { events, commands, stop: stop.clone() }));
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        stop.cancel();
+        assert_eq!(running.await.unwrap(), Ok(()));
+    }
 }

@@ -330,7 +330,7 @@ fn recorded(file: &'static [u8]) -> Vec<Stream> {
     for packet in Capture::from_reader(Cursor::new(file)).unwrap() {
         let packet = packet.unwrap();
         if packet.is_rtp() {
-            let (payload, source, destination) = (packet.payload.into(), packet.source, packet.destination);
+            let (payload, source, destination) = (packet.payload.to_vec().into(), packet.source, packet.destination);
             assembler.on_packet(MediaPacket { at: packet.at, source, destination, payload });
             continue;
         }
@@ -507,7 +507,7 @@ proptest! {
                     at: packet.at,
                     source: packet.source,
                     destination: packet.destination,
-                    payload: packet.payload.into(),
+                    payload: packet.payload.to_vec().into(),
                 }),
             }
         }
