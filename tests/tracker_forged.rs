@@ -95,3 +95,13 @@ fn r41a_a_flood_of_strangers_and_found_pbxes_evicts_no_registration() {
     assert_eq!(lab.feed.pbxes().len(), 11);
     assert_eq!(told_of_call(&mut lab, "one", "198.51.100.7:40000"), "desk");
 }
+
+#[test]
+fn r42b_a_register_of_another_supplies_no_contact_for_an_answer() {
+    // The names of the phone's next REGISTER are known to the stranger, and the phone's port is at the same host.
+    let contact = "10.0.0.2:5999";
+    let mut lab = Lab::new(&[PBX], &["ann=10.0.0.2:5060"]);
+    lab.send(STRANGER, PBX, &register("ann", 1, contact));
+    registers(&mut lab, "ann", 1, ANN, ANN);
+    assert_eq!(told_of_call(&mut lab, "one", contact), contact);
+}
