@@ -11,6 +11,7 @@ mod capture;
 mod captures;
 mod keys;
 #[path = "../common/leaks.rs"]
+#[allow(dead_code, reason = "only the search for keys is used")]
 mod leaks;
 mod odd_dialogs;
 mod scene;
