@@ -11,7 +11,6 @@ mod capture;
 mod captures;
 mod keys;
 #[path = "../common/leaks.rs"]
-#[allow(dead_code, reason = "only the search for keys is used")]
 mod leaks;
 mod odd_dialogs;
 mod scene;
