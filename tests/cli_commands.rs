@@ -9,10 +9,10 @@
 
 use std::{
     fs,
-    io::Write,
+    io::{BufRead, BufReader, Write},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
     sync::Arc,
 };
 
@@ -73,6 +73,21 @@ impl Shell {
             out: String::from_utf8(output.stdout).unwrap(),
             err: String::from_utf8(output.stderr).unwrap(),
         }
+    }
+
+    /// Runs on, with temporary files of its own.
+    fn start(&self, arguments: &str) -> Child {
+        fs::create_dir_all(self.path("tmp")).unwrap();
+        Command::new(env!("CARGO_BIN_EXE_callgate"))
+            .args(arguments.split(' ').filter(|argument| !argument.is_empty()))
+            .current_dir(self.0.path())
+            .env_clear()
+            .env("TMPDIR", self.path("tmp"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap()
     }
 
     fn ok(&self, arguments: &str) -> String {
@@ -380,6 +395,35 @@ fn logs_go_to_standard_error_and_can_be_json() {
     assert_eq!(quiet.err, "");
     let plain = shell.run(CHECK);
     assert!(!plain.err.contains('\u{1b}'), "no colours but on a terminal");
+}
+
+#[test]
+fn a_reader_that_goes_ends_a_command_without_a_word() {
+    let shell = Shell::set_up();
+    let commands = ["demo --speed 1000", "demo --speed 1000 --json", "explain 202", "cert list", CHECK, ""];
+    for command in commands {
+        let mut child = shell.start(command);
+        drop(child.stdout.take());
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{command}");
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "", "{command}");
+    }
+    assert_eq!(fs::read_dir(shell.path("tmp")).unwrap().count(), 1, "the demo that was silent until its end");
+}
+
+#[test]
+fn a_demo_that_is_told_to_stop_leaves_no_ca_behind() {
+    for signal in ["-TERM", "-INT"] {
+        let shell = Shell::new();
+        let mut child = shell.start("demo --speed 0.1");
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        while !lines.next().unwrap().unwrap().starts_with("App dashboard") {}
+        assert_eq!(fs::read_dir(shell.path("tmp")).unwrap().count(), 2, "the CA's folder and the voices'");
+        assert!(Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap().success());
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        assert_eq!(fs::read_dir(shell.path("tmp")).unwrap().count(), 0, "{signal}");
+    }
 }
 
 /// A CA that isn't Callgate's.

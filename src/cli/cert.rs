@@ -16,7 +16,7 @@ use callgate::{
 };
 use time::OffsetDateTime;
 
-use super::Folder;
+use super::{Folder, out::say};
 
 const ISSUE_EXAMPLES: &str = "\
 Examples:
@@ -108,7 +108,6 @@ impl Cert {
 }
 
 impl Issue {
-    #[expect(clippy::print_stdout, reason = "the command's answer")]
     fn run(self) -> Result<()> {
         let config = self.folder.config()?;
         if config.directory.user(self.user.as_str()).is_none() {
@@ -137,20 +136,21 @@ impl Issue {
         let issued = ca.issue_app(&self.user, &self.instance, Validity::days(now, self.days)?, now, &ledger)?;
         write_private(&key, issued.key_pem.as_bytes(), existing)?;
         write_public(&certificate, issued.certificate_pem.as_bytes(), existing)?;
-        println!("issued to {}/{} until {}", self.user, self.instance, issued.validity.not_after.date());
-        println!("sha256 {}", hex(&issued.sha256));
-        println!("wrote {}", certificate.display());
-        println!("wrote {} (0600, the only copy)", key.display());
         if !ca_is_there {
             write_public(&ca_copy, ca.certificate_pem().as_bytes(), Existing::Keep)?;
-            println!("wrote {} (the app checks the gateway by it)", ca_copy.display());
+        }
+        say!("issued to {}/{} until {}", self.user, self.instance, issued.validity.not_after.date())?;
+        say!("sha256 {}", hex(&issued.sha256))?;
+        say!("wrote {}", certificate.display())?;
+        say!("wrote {} (0600, the only copy)", key.display())?;
+        if !ca_is_there {
+            say!("wrote {} (the app checks the gateway by it)", ca_copy.display())?;
         }
         Ok(())
     }
 }
 
 impl Revoke {
-    #[expect(clippy::print_stdout, reason = "the command's answer")]
     fn run(self) -> Result<()> {
         let ledger = Ledger::open(self.folder.config()?.tls.ledger)?;
         let records = ledger.records()?;
@@ -170,9 +170,12 @@ impl Revoke {
             (false, true) => bail!("it is revoked already"),
             _ => {}
         }
-        for record in live {
+        // All are revoked before a word is said: nobody may hear it.
+        for record in &live {
             ledger.append(&Record::revocation(record, OffsetDateTime::now_utc(), &self.reason))?;
-            println!("revoked {} of {}/{}", record.sha256, record.user, record.instance);
+        }
+        for record in live {
+            say!("revoked {} of {}/{}", record.sha256, record.user, record.instance)?;
         }
         Ok(())
     }

@@ -8,6 +8,8 @@ use callgate::{
     trust::{LedgerError, TrustError},
 };
 
+use super::out::{Unwritten, remark};
+
 /// Done.
 const DONE: u8 = 0;
 /// The command could not do it.
@@ -21,12 +23,13 @@ const UNUSABLE: u8 = 2;
 pub(super) struct Unusable(pub(super) String);
 
 /// Tells the error, if there is one, and turns the outcome into the exit code.
-#[expect(clippy::print_stderr, reason = "the command's own words; the log may be off or JSON")]
 pub(super) fn code(outcome: anyhow::Result<()>) -> ExitCode {
     let Err(error) = outcome else {
         return ExitCode::from(DONE);
     };
-    eprintln!("callgate: {error:#}");
+    if !error.downcast_ref::<Unwritten>().is_some_and(Unwritten::is_unheard) {
+        remark!("callgate: {error:#}");
+    }
     ExitCode::from(if is_input(&error) { UNUSABLE } else { FAILED })
 }
 

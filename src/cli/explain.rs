@@ -3,6 +3,8 @@
 use anyhow::{Result, bail};
 use callgate_wire::{ErrorInfo, TABLE, lookup_name};
 
+use super::out::say;
+
 const EXAMPLES: &str = "\
 Examples:
   callgate explain CONNECTION_ON_INVALID_PORT
@@ -20,14 +22,13 @@ pub(super) struct Explain {
 }
 
 impl Explain {
-    #[expect(clippy::print_stdout, reason = "the command's answer")]
     pub(super) fn run(self) -> Result<()> {
         let Some(info) = lookup_name(self.code.trim()) else {
             bail!("no code is called {:?}; the nearest are {}", self.code, nearest(&self.code).join(", "));
         };
-        println!("{} ({}), rule {}", info.name(), info.number(), info.rule);
-        println!("What: {}", info.text);
-        println!("Mend: {}", info.mend);
+        say!("{} ({}), rule {}", info.name(), info.number(), info.rule)?;
+        say!("What: {}", info.text)?;
+        say!("Mend: {}", info.mend)?;
         Ok(())
     }
 }

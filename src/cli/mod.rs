@@ -7,9 +7,11 @@ mod exit;
 mod explain;
 mod init;
 mod logs;
+mod out;
 mod passwd;
 mod process;
 mod serve;
+mod stop;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -98,8 +100,7 @@ fn runtime() -> anyhow::Result<Runtime> {
 }
 
 fn help() -> anyhow::Result<()> {
-    Arguments::command().print_help()?;
-    Ok(())
+    Ok(Arguments::command().print_help().map_err(out::Unwritten::from)?)
 }
 
 /// The folder with the files that `init` makes.

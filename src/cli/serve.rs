@@ -12,7 +12,7 @@ use callgate::{
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info};
 
-use super::{exit::Unusable, process, runtime};
+use super::{exit::Unusable, out::say, process, runtime};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -75,7 +75,6 @@ async fn serve(config: Config) -> Result<()> {
     Ok(())
 }
 
-#[expect(clippy::print_stdout, reason = "the command's answer")]
 fn check(config: &Config, path: &std::path::Path) -> Result<()> {
     // Looked at also where the TLS door is closed: it is meant to be opened some day, but may have no files yet.
     if config.doors.tls.is_some() {
@@ -94,7 +93,7 @@ fn check(config: &Config, path: &std::path::Path) -> Result<()> {
                 .with_context(|| format!("switch {}", switch.name))?;
         }
     }
-    println!(
+    say!(
         "ok {}: {} users, {} devices, {} switches; clear door {}, TLS door {}",
         path.display(),
         config.directory.users().count(),
@@ -102,7 +101,7 @@ fn check(config: &Config, path: &std::path::Path) -> Result<()> {
         config.switches.len(),
         door(config.doors.clear),
         door(config.doors.tls),
-    );
+    )?;
     Ok(())
 }
 
