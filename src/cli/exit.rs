@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use callgate::{
     client::ClientError,
     config::ConfigError,
+    switch::capture::CaptureError,
     trust::{LedgerError, TrustError},
 };
 
@@ -37,6 +38,7 @@ fn is_input(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {
         cause.is::<ConfigError>()
             || cause.is::<Unusable>()
+            || cause.is::<CaptureError>()
             || cause.downcast_ref::<ClientError>().is_some_and(ClientError::is_input)
             || cause.downcast_ref::<TrustError>().is_some_and(TrustError::is_input)
             || cause.downcast_ref::<LedgerError>().is_some_and(|error| !matches!(error, LedgerError::Unwritable { .. }))

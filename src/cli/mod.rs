@@ -1,6 +1,7 @@
 //! Commands: each reads its arguments, calls the library, and says in plain words what it did.
 
 mod cert;
+mod check;
 mod decrypt;
 mod demo;
 mod exit;
