@@ -85,8 +85,8 @@ fn everything_that_is_written_is_read() {
     assert!(config.lenient_doors && config.doors.clear.is_none());
     assert_eq!(config.limits.sessions, 5);
     assert_eq!(config.tls.key, PathBuf::from("/secret/gateway.key"));
-    let SwitchKind::Replay { capture, speed } = &config.switches[0].kind else { panic!() };
-    assert_eq!((capture.as_path(), *speed), (Path::new("/etc/callgate/call.pcap"), 0.0));
+    let SwitchKind::Replay { capture, speed, delay_seconds } = &config.switches[0].kind else { panic!() };
+    assert_eq!((capture.as_path(), *speed, *delay_seconds), (Path::new("/etc/callgate/call.pcap"), 0.0, 0));
     let user = config.directory.user("recorder").unwrap();
     assert_eq!(user.kind, UserKind::EndUser);
     assert!(user.groups.contains(Group::CtiEnabled));

@@ -10,6 +10,7 @@
     reason = "a test"
 )]
 
+#[allow(dead_code, reason = "each test binary uses a part")]
 #[path = "common/leaks.rs"]
 mod leaks;
 

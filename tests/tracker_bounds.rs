@@ -139,6 +139,30 @@ fn r41a_answers_to_nothing_are_kept_only_up_to_their_bound() {
 }
 
 #[test]
+fn r41a_offers_that_nobody_answers_are_kept_up_to_a_bound_over_all_calls() {
+    let limits = TrackerLimits { max_offered: 4000, ..TrackerLimits::default() };
+    let mut lab = Lab::with_limits(&[PBX], &["ann=10.0.0.2:5060"], limits);
+    let flood = D.invite(1, Some(&Sdp::secure("10.9.9.9:4000", 'F')));
+    for i in 0..50 {
+        lab.send("10.9.9.9:5060", PBX, &flood.replace("Call-ID: one", &format!("Call-ID: flood{i}")));
+    }
+    lab.said();
+    let call = |lab: &mut Lab, cseq| {
+        lab.send(ANN, PBX, &D.invite(cseq, Some(&Sdp::secure("10.0.0.2:4000", 'A'))));
+        lab.send(PBX, ANN, &D.ok(cseq, Some(&Sdp::secure("10.0.0.1:5000", 'P'))));
+        let opened: Vec<_> = lab.said().into_iter().filter(|line| line.contains(" open ")).collect();
+        lab.send(ANN, PBX, &D.request("BYE", true, cseq + 1, None));
+        opened
+    };
+    // R42b: an offer that wasn't kept gives no key.
+    assert_eq!(call(&mut lab, 1), ["ann s1 sent open 10.0.0.1:5000 g1 unknown"]);
+    // It goes with the calls that made it.
+    lab.wait(Duration::from_secs(400));
+    lab.said();
+    assert_eq!(call(&mut lab, 10).len(), 2);
+}
+
+#[test]
 fn r42b_a_datagram_without_the_password_is_refused_and_wiped() {
     let mut feed = HepFeed::new(FeedConfig {
         name: "lab".parse().unwrap(),

@@ -518,3 +518,19 @@ fn r23_a_branch_that_answers_without_a_description_has_that_of_its_183() {
     assert_eq!(said[..3], over);
     assert_eq!(said[3..], ["ann s5 received open 10.0.0.2:4000 g1 unknown"]);
 }
+
+#[test]
+fn r42b_a_bye_that_is_out_of_order_or_refused_ends_nothing() {
+    let mut lab = lab();
+    lab.send(ANN, PBX, &D.invite(10, Some(&ann())));
+    lab.send(PBX, ANN, &D.ok(10, Some(&pbx())));
+    lab.said();
+    lab.send(ANN, PBX, &D.request("BYE", true, 3, None));
+    lab.send(PBX, ANN, &D.response(500, "BYE", true, 3, None));
+    // The BYE to this one wasn't seen.
+    lab.send(PBX, ANN, &D.response(403, "BYE", true, 12, None));
+    lab.wait(Duration::from_secs(60));
+    assert_eq!(lab.said(), [""; 0]);
+    lab.send(ANN, PBX, &D.request("BYE", true, 11, None));
+    assert_eq!(lab.said(), ENDED);
+}

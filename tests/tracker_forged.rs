@@ -71,12 +71,8 @@ fn r42b_a_contact_that_is_the_pbx_makes_no_device_of_it() {
 fn r42b_a_record_route_of_another_makes_no_pbx_of_it() {
     let mut lab = lab(&[PBX]);
     assert_eq!(told_of_call(&mut lab, "one", ANN), ANN);
-    for (i, to) in [PBX, ANN].into_iter().enumerate() {
-        let call_id = ["evil", "evil2"][i];
-        let routed =
-            dialog(call_id).invite(1, None).replace("Call-ID", &format!("Record-Route: <sip:{ANN};lr>\r\nCall-ID"));
-        lab.send(STRANGER, to, &routed);
-    }
+    let routed = format!("Record-Route: <sip:{ANN};lr>\r\nCall-ID");
+    lab.send(STRANGER, PBX, &dialog("evil").invite(1, None).replace("Call-ID", &routed));
     assert!(!lab.said().iter().any(|line| line.ends_with("Ended(NotADevice)")));
     assert_eq!(told_of_call(&mut lab, "two", ANN), ANN);
     assert_eq!(lab.feed.pbxes(), [PBX.parse().unwrap()]);
@@ -92,6 +88,17 @@ fn r41a_a_flood_of_strangers_and_found_pbxes_evicts_no_registration() {
         let invite = dialog("flood").invite(1, None).replace("Call-ID: flood", &format!("Call-ID: flood{i}"));
         lab.send(&found, PBX, &invite.replace("Call-ID", &format!("Record-Route: <sip:{found};lr>\r\nCall-ID")));
     }
-    assert_eq!(lab.feed.pbxes().len(), 11);
+    // The configured one answered a REGISTER, and is one of the ten.
+    assert_eq!(lab.feed.pbxes().len(), 10);
     assert_eq!(told_of_call(&mut lab, "one", "198.51.100.7:40000"), "desk");
+}
+
+#[test]
+fn r42b_a_register_of_another_supplies_no_contact_for_an_answer() {
+    // The names of the phone's next REGISTER are known to the stranger, and the phone's port is at the same host.
+    let contact = "10.0.0.2:5999";
+    let mut lab = Lab::new(&[PBX], &["ann=10.0.0.2:5060"]);
+    lab.send(STRANGER, PBX, &register("ann", 1, contact));
+    registers(&mut lab, "ann", 1, ANN, ANN);
+    assert_eq!(told_of_call(&mut lab, "one", contact), contact);
 }

@@ -141,7 +141,11 @@ fn replay(raw: &raw::Switch, base_dir: &Path) -> Result<SwitchKind, Problem> {
             &raw.origin,
             format!("speed is {speed}: from 0 (at once) to 1000; 1 is as it was recorded"),
         )),
-        _ => Ok(SwitchKind::Replay { capture: base_dir.join(&capture.value), speed }),
+        _ => {
+            let delay = raw.delay_seconds.as_ref().map(|delay| number(delay, "delay_seconds", 0, 3600));
+            let delay_seconds = delay.transpose()?.unwrap_or_default();
+            Ok(SwitchKind::Replay { capture: base_dir.join(&capture.value), speed, delay_seconds })
+        }
     }
 }
 

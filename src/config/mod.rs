@@ -124,6 +124,8 @@ pub enum SwitchKind {
         capture: PathBuf,
         /// How many times faster than it was recorded; 0 is at once.
         speed: f64,
+        /// How long after the start it begins, so that apps can be there before the first call; seconds, 0 to 3600.
+        delay_seconds: u32,
     },
 }
 

@@ -94,6 +94,7 @@ pub(super) struct Switch {
     pub(super) kind: Setting<String>,
     pub(super) capture: Option<Setting<String>>,
     pub(super) speed: Option<Setting<f64>>,
+    pub(super) delay_seconds: Option<Setting<i64>>,
     #[serde(default)]
     pub(super) pbx: Vec<Setting<String>>,
 }

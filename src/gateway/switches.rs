@@ -1,6 +1,6 @@
 //! Builds connectors to switches from their settings.
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use super::{StartError, epoch_micros};
 use crate::{
@@ -19,11 +19,12 @@ use crate::{
 /// # Errors
 /// [`StartError::Capture`] and [`StartError::Speed`].
 pub fn connector(switch: &SwitchConfig, config: &Config) -> Result<Box<dyn Switch>, StartError> {
-    let SwitchKind::Replay { capture, speed } = &switch.kind;
-    replay(switch, config, capture, *speed)
+    let SwitchKind::Replay { capture, speed, delay_seconds } = &switch.kind;
+    let replay = replay(switch, config, capture, *speed)?;
+    Ok(Box::new(replay.with_delay(Duration::from_secs((*delay_seconds).into()))))
 }
 
-fn replay(switch: &SwitchConfig, config: &Config, capture: &Path, speed: f64) -> Result<Box<dyn Switch>, StartError> {
+fn replay(switch: &SwitchConfig, config: &Config, capture: &Path, speed: f64) -> Result<Replay, StartError> {
     let capture = Capture::open(capture).map_err(|error| StartError::Capture { switch: switch.name.clone(), error })?;
     let speed = match speed {
         0.0 => Speed::AtOnce,
@@ -41,5 +42,5 @@ fn replay(switch: &SwitchConfig, config: &Config, capture: &Path, speed: f64) ->
         first_id: epoch_micros(),
         limits: TrackerLimits::default(),
     });
-    Ok(Box::new(Replay::new(switch.name.clone(), capture, feed, speed)))
+    Ok(Replay::new(switch.name.clone(), capture, feed, speed))
 }

@@ -119,6 +119,14 @@ impl Sdp {
     }
 }
 
+impl Sdp {
+    /// About how many bytes of memory it takes.
+    pub fn weight(&self) -> usize {
+        let line = |line: &MediaLine| 128 + 64 * line.codecs.len() + 256 * line.crypto.len();
+        self.lines.iter().map(line).sum()
+    }
+}
+
 impl MediaLine {
     /// Whether its owner put the other end on hold by this line: it won't receive (RFC 3264, 8.4), or says so by an
     /// address of zeros (RFC 2543).

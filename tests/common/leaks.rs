@@ -1,7 +1,5 @@
 //! Searches for keys where none may be.
 
-#![allow(dead_code, reason = "each test binary uses a part")]
-
 use std::{
     fmt::Write as _,
     io,

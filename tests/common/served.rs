@@ -47,7 +47,7 @@ impl Served {
         let call = capture("asterisk22-basic");
         let config = format!(
             "{doors}
-            [[switch]]\nname = \"pbx\"\nkind = \"replay\"\ncapture = {call:?}\nspeed = 4.0
+            [[switch]]\nname = \"pbx\"\nkind = \"replay\"\ncapture = {call:?}\nspeed = 4.0\ndelay_seconds = 2
             pbx = [\"udp:127.0.0.1:15060\"]\n
             [[user]]\nname = \"recorder\"\nkind = \"application\"\ndevices = [\"1001\"]\ngroups = [
                 \"Standard CTI Enabled\", \"Standard CTI Secure Connection\",

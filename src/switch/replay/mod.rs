@@ -6,11 +6,17 @@
 mod player;
 mod survey;
 
-use std::{collections::BTreeMap, fmt, net::SocketAddr, time::Instant};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
+use tracing::info;
 
 pub use survey::{Survey, survey};
 
@@ -178,6 +184,7 @@ pub struct Replay {
     packets: Box<dyn Iterator<Item = Result<Packet, CaptureError>> + Send>,
     feed: Box<dyn Feed>,
     speed: Speed,
+    delay: Duration,
     media: Option<mpsc::Sender<Heard>>,
     counts: Option<oneshot::Sender<ReplayCounts>>,
 }
@@ -192,7 +199,15 @@ impl Replay {
         feed: impl Feed + 'static,
         speed: Speed,
     ) -> Self {
-        Self { name, packets: Box::new(packets), feed: Box::new(feed), speed, media: None, counts: None }
+        Self {
+            name,
+            packets: Box::new(packets),
+            feed: Box::new(feed),
+            speed,
+            delay: Duration::ZERO,
+            media: None,
+            counts: None,
+        }
     }
 
     /// Offers RTP packets and the moments of events, in the order of the capture. When the channel is full, everything
@@ -208,9 +223,21 @@ impl Replay {
         Self { counts: Some(counts), ..self }
     }
 
+    /// Begins so long after it was started, so that apps can be there before the first call.
+    #[must_use]
+    pub fn with_delay(self, delay: Duration) -> Self {
+        Self { delay, ..self }
+    }
+
     async fn play(mut self, io: SwitchIo) -> Result<(), SwitchError> {
-        let start = tokio::time::Instant::now();
         let mut desk = Desk { name: self.name, commands: io.commands, stop: io.stop };
+        if !self.delay.is_zero() {
+            info!(switch = %desk.name, seconds = self.delay.as_secs(), "the capture is played after this time");
+            if desk.while_waiting(tokio::time::sleep(self.delay)).await.is_none() {
+                return Ok(());
+            }
+        }
+        let start = tokio::time::Instant::now();
         let mut player = Player::new(self.packets, &mut *self.feed, self.speed, start.into_std());
         let mut steps = 0_u32;
         let result = loop {
@@ -244,6 +271,7 @@ impl Replay {
             }
         };
         desk.refuse_waiting();
+        info!(switch = %desk.name, played = %player.counts(), "the capture has been played");
         if let Some(counts) = self.counts {
             // Who doesn't wait for it doesn't need it.
             let _ = counts.send(player.counts().clone());

@@ -24,6 +24,8 @@ pub(super) struct Exchange {
     pub(super) answered: bool,
     pub(super) accepted: bool,
     pub(super) given_up: bool,
+    /// When it is forgotten, whatever became of it. The first INVITE goes with its call.
+    pub(super) until: Option<Instant>,
     /// When an answer that wasn't seen is given up.
     pub(super) wait: Option<Instant>,
 }
@@ -41,6 +43,18 @@ pub(super) struct Offer {
 const MAX_BRANCHES: usize = 4;
 
 impl Exchange {
+    /// Drops what no answer needs any more. Returns about how many bytes are still kept for one.
+    pub(super) fn tidy(&mut self) -> usize {
+        if self.accepted && self.answered {
+            self.offer.iter_mut().for_each(|offer| offer.sdp = None);
+            (self.early_answer, self.provisional, self.of_branches) = (None, None, Vec::new());
+        }
+        let offer = self.offer.iter().filter_map(|offer| offer.sdp.as_ref());
+        let answers = self.early_answer.iter().map(|(_, answer)| answer).chain(&self.provisional);
+        let of_branches = self.of_branches.iter().filter_map(|(_, answer)| answer.as_ref());
+        offer.chain(answers).chain(of_branches).map(|sdp| sdp.weight()).sum()
+    }
+
     /// Notes the answer of a branch of a fork.
     pub(super) fn note_branch(&mut self, tag: &str, answer: Option<&Arc<Sdp>>) {
         if let Some((_, noted)) = self.of_branches.iter_mut().find(|(of, _)| of == tag) {

@@ -43,6 +43,8 @@ pub struct TrackerLimits {
     pub max_views: usize,
     /// Offers of one view that wait for their answers.
     pub max_exchanges: usize,
+    /// Bytes of offers that wait for their answers, over all calls; above it an offer counts as unreadable.
+    pub max_offered: usize,
     /// Hops of one request that are remembered, to tell who passes it on.
     pub max_hops: usize,
     /// Messages that wait for what they answer.
@@ -69,6 +71,7 @@ impl Default for TrackerLimits {
             max_calls: 20_000,
             max_views: 16,
             max_exchanges: 8,
+            max_offered: 64 * 1024 * 1024,
             max_hops: 16,
             max_early: 256,
             max_addresses: 50_000,
@@ -118,6 +121,8 @@ pub struct Tracker {
     /// When each call has something to do: exactly one entry a call. The first is also the first to make room.
     due: BTreeSet<(Instant, u64)>,
     early: VecDeque<Early>,
+    /// Bytes of offers that wait for their answers.
+    offered: usize,
     ids: Ids,
 }
 
@@ -131,6 +136,8 @@ struct Call {
     due: Instant,
     touched: Instant,
     views: Vec<View>,
+    /// Bytes of its offers that wait for their answers.
+    offered: usize,
     /// INVITEs seen: CSeq, tag, source, destination.
     hops: VecDeque<(u32, String, Address, Address)>,
 }
@@ -180,6 +187,7 @@ impl Tracker {
             by_device: HashMap::new(),
             due: BTreeSet::new(),
             early: VecDeque::new(),
+            offered: 0,
             ids: Ids(first_id),
         }
     }
@@ -264,6 +272,10 @@ impl Tracker {
             self.learn(number, parsed, moment, out);
         }
 
+        let mut sdp = parsed.sdp.as_ref().map(Option::as_ref);
+        if message.kind == Kind::Request && message.method != Method::Ack && self.offered >= self.limits.max_offered {
+            sdp = sdp.map(|_| None);
+        }
         let mut taken = Taken::Done;
         for (address, sent) in [(*source, true), (*destination, false)] {
             let Some(call) = self.calls.get_mut(&number) else { break };
@@ -287,7 +299,7 @@ impl Tracker {
                 continue;
             };
             view.note_address(address);
-            let passing = Passing { message, sdp: parsed.sdp.as_ref().map(Option::as_ref), sent };
+            let passing = Passing { message, sdp, sent };
             if view.on_message(passing, moment, &self.limits, &mut self.ids, out) == Taken::TooEarly {
                 taken = Taken::TooEarly;
             }
@@ -335,6 +347,7 @@ impl Tracker {
             due: moment.now,
             touched: moment.now,
             views: Vec::new(),
+            offered: 0,
             hops: VecDeque::new(),
         };
         self.due.insert((call.due, number));
@@ -457,6 +470,9 @@ impl Tracker {
     fn reschedule(&mut self, number: u64, now: Instant) {
         let Some(call) = self.calls.get_mut(&number) else { return };
         self.due.remove(&(call.due, number));
+        let offered = call.views.iter_mut().map(View::tidy).sum();
+        self.offered = self.offered.saturating_sub(call.offered).saturating_add(offered);
+        call.offered = offered;
         let views = call.views.iter().map(|view| view.due(&self.limits));
         let due = views.min().unwrap_or(call.touched + self.limits.transaction);
         if call.views.is_empty() && due <= now {
@@ -474,6 +490,7 @@ impl Tracker {
         let Some(call) = self.calls.remove(&number) else { return };
         self.due.remove(&(call.due, number));
         self.by_key.remove(&call.key);
+        self.offered = self.offered.saturating_sub(call.offered);
         for mut view in call.views {
             forget_part(&mut self.by_device, view.device, number);
             view.end(EndCause::Forgotten, moment.at, out);

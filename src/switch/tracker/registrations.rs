@@ -22,14 +22,22 @@ pub(super) struct Registrations {
     order: VecDeque<(Instant, Key)>,
 }
 
-/// Call-ID and CSeq.
-type Key = (String, u32);
+/// Call-ID, tag of From, and CSeq.
+type Key = (String, String, u32);
 
 #[derive(Debug)]
 struct Waiting {
-    /// From whom to whom it went: several times, if a proxy forwards it.
-    hops: Vec<(Address, Address)>,
-    contacts: Vec<Contact>,
+    /// Several, if a proxy forwards it.
+    hops: Vec<Hop>,
+}
+
+/// A REGISTER on its way from one to another. An answer on the same way answers this one and no other of its name
+/// (R42b).
+#[derive(Debug)]
+struct Hop {
+    from: Address,
+    to: Address,
+    contact: Option<Contact>,
     expires: Option<u32>,
 }
 
@@ -44,7 +52,7 @@ impl Registrations {
         roles: &mut Roles,
     ) {
         self.forget(moment.now, limits);
-        let key = (message.call_id.clone(), message.cseq);
+        let key = (message.call_id.clone(), message.from.tag.clone(), message.cseq);
         let code = match message.kind {
             Kind::Request => {
                 self.note(key, (source, destination), message, moment.now, limits);
@@ -53,21 +61,19 @@ impl Registrations {
             Kind::Response(code) => code,
         };
         let Some(waiting) = self.waiting.get(&key) else { return };
-        if !waiting.hops.contains(&(destination, source)) {
-            return;
-        }
+        let Some(hop) = waiting.hops.iter().find(|hop| hop.from == destination && hop.to == source) else { return };
         // A challenge comes from a registrar too; other refusals come from anyone.
         if !matches!(code, 200..=299 | 401 | 407 | 423) {
             return;
         }
         roles.note_registrar(source, moment.now);
-        let forwards = waiting.hops.iter().any(|(_, to)| *to == destination);
+        let forwards = waiting.hops.iter().any(|hop| hop.to == destination);
         if (200..300).contains(&code) && !forwards {
             let address = |contact: &Contact| {
                 let (transport, ip, port) = contact.at?;
                 Some(Address::new(transport.unwrap_or(destination.transport), ip, port))
             };
-            let contact = waiting.contacts.first();
+            let contact = hop.contact.as_ref();
             let bound = contact.and_then(address);
             // The answer lists every binding of the name; the one that was asked for counts.
             let granted = message.contacts.iter().find(|answered| bound.is_some() && address(answered) == bound);
@@ -75,15 +81,19 @@ impl Registrations {
                 .and_then(|granted| granted.expires)
                 .or(message.expires)
                 .or(contact.and_then(|contact| contact.expires))
-                .or(waiting.expires)
+                .or(hop.expires)
                 .unwrap_or(DEFAULT_EXPIRES);
             roles.note_registered(destination, bound, Duration::from_secs(expires.into()), moment.now);
         }
     }
 
     fn note(&mut self, key: Key, hop: (Address, Address), message: &Message, now: Instant, limits: &TrackerLimits) {
+        let (from, to) = hop;
+        let hop = Hop { from, to, contact: message.contacts.first().cloned(), expires: message.expires };
         if let Some(waiting) = self.waiting.get_mut(&key) {
-            if !waiting.hops.contains(&hop) && waiting.hops.len() < limits.max_hops {
+            if !waiting.hops.iter().any(|known| known.from == from && known.to == to)
+                && waiting.hops.len() < limits.max_hops
+            {
                 waiting.hops.push(hop);
             }
             return;
@@ -94,8 +104,7 @@ impl Registrations {
             self.waiting.remove(&oldest);
         }
         self.order.push_back((now, key.clone()));
-        let waiting = Waiting { hops: vec![hop], contacts: message.contacts.clone(), expires: message.expires };
-        self.waiting.insert(key, waiting);
+        self.waiting.insert(key, Waiting { hops: vec![hop] });
     }
 
     fn forget(&mut self, now: Instant, limits: &TrackerLimits) {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Passing, Phase, View};
 use crate::{
-    model::{SwitchEvent, Timestamp},
+    model::{CallDirection, SwitchEvent, Timestamp},
     switch::{
         sdp::Sdp,
         sip::{Kind, Method},
@@ -17,6 +17,9 @@ impl View {
     pub(super) fn choose(&mut self, tag: &str, at: Timestamp, out: &mut Vec<SwitchEvent>) {
         if self.called_tag.as_deref().is_some_and(|before| before != tag) {
             self.with_media(at, out, Media::end);
+            // Each branch counts its own requests.
+            let [of_device, of_other] = &mut self.last_cseq;
+            *(if self.call.direction == CallDirection::Outgoing { of_other } else { of_device }) = None;
         }
         if self.called_tag.as_deref() != Some(tag) {
             self.called_tag = Some(tag.to_owned());

@@ -8,11 +8,7 @@ mod requests;
 
 use std::{sync::Arc, time::Instant};
 
-use super::{
-    Ids, Moment, TrackerLimits,
-    exchange::{Exchange, is_challenge},
-    media::Media,
-};
+use super::{Ids, Moment, TrackerLimits, exchange::Exchange, media::Media};
 use crate::{
     model::{
         Address, CallDirection, CallRef, CallState, DeviceName, EndCause, EventBody, LineNumber, SwitchEvent, Timestamp,
@@ -138,6 +134,11 @@ impl View {
         self.last_cseq.into_iter().max().flatten()
     }
 
+    /// Drops what no answer needs any more. Returns about how many bytes are still kept for answers to come.
+    pub(super) fn tidy(&mut self) -> usize {
+        self.exchanges.iter_mut().map(Exchange::tidy).sum()
+    }
+
     /// When something falls due if nothing else happens.
     pub(super) fn due(&self, limits: &TrackerLimits) -> Instant {
         let silence = match self.phase {
@@ -146,7 +147,7 @@ impl View {
             Phase::Answered => limits.silent,
         };
         let doom = self.doom.map(|(when, _)| when);
-        let waits = self.exchanges.iter().filter_map(|exchange| exchange.wait);
+        let waits = self.exchanges.iter().flat_map(|exchange| [exchange.wait, exchange.until]).flatten();
         waits.chain(doom).fold(self.touched + silence, Instant::min)
     }
 
@@ -159,6 +160,7 @@ impl View {
                 self.give_up_answer(i, moment, ids, out);
             }
         }
+        self.exchanges.retain(|exchange| exchange.until.is_none_or(|until| until > now));
         if let Some((_, cause)) = self.doom.filter(|(when, _)| *when <= now) {
             self.end(cause, moment.at, out);
         } else if self.due(limits) <= now && !self.ended() {
@@ -192,9 +194,10 @@ impl View {
             (Kind::Request, Method::Cancel) if self.phase == Phase::Unanswered => {
                 self.doom = Some((moment.now + limits.transaction, EndCause::Cancelled));
             }
-            (Kind::Request, Method::Bye) => self.on_bye(message, moment.at, out),
-            (Kind::Response(code), Method::Bye) if code >= 200 && !is_challenge(code) => {
-                self.on_bye(message, moment.at, out);
+            (Kind::Request, Method::Bye) => self.on_bye(message, passing.sent, moment.at, out),
+            // The BYE itself wasn't seen. Other failures don't say that the call is over (RFC 3261, 12.2.1.2).
+            (Kind::Response(200..=299 | 408 | 481), Method::Bye) => {
+                self.on_bye(message, !passing.sent, moment.at, out);
             }
             (Kind::Response(code), Method::Invite | Method::Update | Method::Prack) => {
                 return self.on_response(code, passing, moment, limits, ids, out);

@@ -68,6 +68,7 @@ impl View {
             answered: false,
             accepted: false,
             given_up: false,
+            until: (!initial).then(|| moment.now + limits.unanswered),
             wait: None,
         });
     }
@@ -185,9 +186,16 @@ impl View {
         Taken::Done
     }
 
-    pub(super) fn on_bye(&mut self, message: &Message, at: Timestamp, out: &mut Vec<SwitchEvent>) {
+    /// A BYE ends the call when it is seen: whoever sends it considers the call over, whatever the answer is (RFC 3261,
+    /// 15.1.1). The exception is one that the other end refuses as out of order (12.2.2), which anybody could send.
+    pub(super) fn on_bye(&mut self, message: &Message, by_device: bool, at: Timestamp, out: &mut Vec<SwitchEvent>) {
         // The branch of a fork that lost may be hung up on its own.
         if self.phase == Phase::Answered && !self.of_this_branch(message) {
+            return;
+        }
+        let [of_device, of_other] = self.last_cseq;
+        let last = if by_device { of_device } else { of_other };
+        if last.is_some_and(|last| last >= message.cseq) {
             return;
         }
         let acknowledged = self.exchanges.iter().any(|exchange| exchange.wait.is_some());
