@@ -3,7 +3,7 @@
 use std::io::{BufRead, IsTerminal, Write, stderr, stdin};
 
 use anyhow::{Context, Result};
-use callgate::directory::ScramVerifier;
+use callgate::directory::{ScramError, ScramVerifier};
 use zeroize::Zeroizing;
 
 use super::{exit::Unusable, out::say};
@@ -42,9 +42,21 @@ impl Passwd {
         if password.len() as u64 > MAX_LEN {
             return Err(Unusable(format!("the password has more than {MAX_LEN} bytes")).into());
         }
-        let verifier =
-            ScramVerifier::generate(password, self.iterations).map_err(|error| Unusable(error.to_string()))?;
+        if password.is_empty() {
+            return Err(Unusable("the password is empty".into()).into());
+        }
+        let verifier = ScramVerifier::generate(password, self.iterations).map_err(|error| Unusable(refused(&error)))?;
         say!("{}", *verifier.to_line())?;
         Ok(())
+    }
+}
+
+/// An empty password was told before.
+fn refused(error: &ScramError) -> String {
+    match error {
+        ScramError::Password => {
+            "the password has characters that SASLprep (RFC 4013) forbids, such as control ones".into()
+        }
+        other => other.to_string(),
     }
 }
