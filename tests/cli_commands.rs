@@ -9,10 +9,10 @@
 
 use std::{
     fs,
-    io::Write,
+    io::{BufRead, BufReader, Write},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
     sync::Arc,
 };
 
@@ -73,6 +73,21 @@ impl Shell {
             out: String::from_utf8(output.stdout).unwrap(),
             err: String::from_utf8(output.stderr).unwrap(),
         }
+    }
+
+    /// Runs on, with temporary files of its own.
+    fn start(&self, arguments: &str, out: Stdio) -> Child {
+        fs::create_dir_all(self.path("tmp")).unwrap();
+        Command::new(env!("CARGO_BIN_EXE_callgate"))
+            .args(arguments.split(' ').filter(|argument| !argument.is_empty()))
+            .current_dir(self.0.path())
+            .env_clear()
+            .env("TMPDIR", self.path("tmp"))
+            .stdin(Stdio::null())
+            .stdout(out)
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap()
     }
 
     fn ok(&self, arguments: &str) -> String {
@@ -157,7 +172,13 @@ fn r14_passwd_prints_a_line_for_the_config_and_never_the_password() {
     assert_eq!(code, 2);
     assert!(error.contains("run `callgate passwd`") && !error.contains("pencil"), "{error}");
 
-    assert_eq!(shell.run_with(&["passwd"], "\n", &[]).code, 2);
+    for (password, expected) in
+        [("\n", "the password is empty"), ("a\u{7}\n", "characters that SASLprep (RFC 4013) forbids")]
+    {
+        let answer = shell.run_with(&["passwd"], password, &[]);
+        assert_eq!(answer.code, 2);
+        assert!(answer.err.contains(expected), "{}", answer.err);
+    }
     assert_eq!(shell.run_with(&["passwd", "--iterations", "1"], "pencil\n", &[]).code, 2);
 }
 
@@ -180,7 +201,9 @@ fn r3_certificates_are_issued_listed_and_revoked() {
     // A running gateway sees the revocation.
     let ledger = Arc::new(Ledger::open(shell.path("callgate/ledger.jsonl")).unwrap());
     assert_eq!(ledger.current().entries().next().unwrap().status, Status::Issued);
-    shell.run_with(&["cert", "revoke", "--user", "recorder", "--instance", "1", "--reason", "laptop lost"], "", &[]);
+    let revoke = ["cert", "revoke", "--user", "recorder", "--instance", "1", "--reason", "laptop lost"];
+    let said = shell.run_with(&revoke, "", &[]).out;
+    assert!(said.contains("A session that is open now stays open until it ends"), "{said}");
     let status = ledger.current().entries().next().unwrap().status.clone();
     assert!(matches!(status, Status::Revoked { reason, .. } if reason == "laptop lost"));
     assert!(shell.ok("cert list").contains("laptop lost"));
@@ -194,6 +217,10 @@ fn r3_certificates_are_issued_listed_and_revoked() {
 
 #[test]
 fn cert_issue_knows_its_users_and_overwrites_only_by_force() {
+    let unset = Shell::new().fails(ISSUE);
+    let expected =
+        "run `callgate init` first, or name the folder with --folder: callgate/callgate.toml: there is no such file";
+    assert_eq!(unset, (2, expected.into()));
     let shell = Shell::set_up();
     let unknown = shell.fails("cert issue --user nobody --instance 1");
     assert_eq!(unknown, (1, "the config has no user \"nobody\"; it has recorder: add the user first".into()));
@@ -306,9 +333,32 @@ fn serve_check_finds_captures_and_names_variables() {
     fs::write(&config, format!("{text}{switch}")).unwrap();
     let (code, error) = shell.check();
     assert_eq!(code, 2);
-    assert!(error.starts_with("switch pbx1: callgate/call.pcap: can't be read: "), "{error}");
-    fs::write(shell.path("callgate/call.pcap"), "").unwrap();
+    assert!(error.starts_with("switch pbx1: callgate/call.pcap can't be opened: "), "{error}");
+    let capture = shell.path("callgate/call.pcap");
+    let recorded = include_bytes!("data/asterisk22-basic/call.pcap");
+    for (bytes, expected) in [
+        (&b""[..], "the file is empty"),
+        (b"not a capture", "this is no capture"),
+        (&recorded[..24], "there is no HEPv3 packet in it"),
+    ] {
+        fs::write(&capture, bytes).unwrap();
+        let (code, error) = shell.check();
+        assert_eq!(code, 2);
+        assert!(error.starts_with(&format!("switch pbx1: callgate/call.pcap: {expected}")), "{error}");
+    }
+    fs::remove_file(&capture).unwrap();
+    fs::create_dir(&capture).unwrap();
+    let folder = "switch pbx1: callgate/call.pcap is a folder: name a capture file";
+    assert_eq!(shell.check(), (2, folder.into()));
+    fs::remove_dir(&capture).unwrap();
+    fs::write(&capture, recorded).unwrap();
     assert!(shell.ok(CHECK).contains("1 switches"));
+
+    fs::set_permissions(&config, fs::Permissions::from_mode(0o640)).unwrap();
+    let warned = shell.run(CHECK).err;
+    for expected in ["warning: the user \"recorder\" sees no device", "callgate.toml: others than its owner may read"] {
+        assert!(warned.contains(expected), "{warned}");
+    }
 
     let check: Vec<&str> = CHECK.split(' ').collect();
     let answer = shell.run_with(&check, "", &[("CALLGATE_MODE", "non-secure")]);
@@ -325,6 +375,11 @@ fn r43_explain_knows_names_and_numbers_and_offers_the_nearest() {
     let expected = "CONNECTION_ON_INVALID_PORT (202), rule R10\n";
     for code in ["CONNECTION_ON_INVALID_PORT", "connection_on_invalid_port", "202"] {
         assert!(shell.ok(&format!("explain {code}")).starts_with(expected));
+    }
+    let reasons = shell.ok("explain KEYS_UNAVAILABLE");
+    assert_eq!(reasons.lines().filter(|line| line.starts_with("KEYS_UNAVAILABLE_")).count(), 6, "{reasons}");
+    for indicator in ["KEYS_AVAILABLE", "NOT_ENCRYPTED"] {
+        assert_eq!(shell.ok(&format!("explain {indicator}")).lines().count(), 1);
     }
     for (code, near) in
         [("CONECTION_ON_INVALID_PORT", "CONNECTION_ON_INVALID_PORT (202)"), ("revoked", "CERTIFICATE_REVOKED (504)")]
@@ -377,9 +432,41 @@ fn logs_go_to_standard_error_and_can_be_json() {
     assert_eq!(logged["level"], "WARN");
     assert!(logged["fields"]["message"].as_str().unwrap().contains("others than its owner may read the private key"));
     let quiet = shell.run_with(&arguments, "", &[("CALLGATE_LOG", "error")]);
-    assert_eq!(quiet.err, "");
+    assert!(!quiet.err.contains("private key"), "{}", quiet.err);
     let plain = shell.run(CHECK);
     assert!(!plain.err.contains('\u{1b}'), "no colours but on a terminal");
+}
+
+#[test]
+fn a_reader_that_goes_ends_a_command_without_a_word() {
+    let shell = Shell::set_up();
+    let commands = ["demo --speed 1000", "demo --speed 1000 --json", "explain 202", "cert list", CHECK, ""];
+    for command in commands {
+        let (reader, mut writer) = std::io::pipe().unwrap();
+        drop(reader);
+        // A process that another test starts right now may have the reader, too, for a moment.
+        while writer.write(b" ").is_ok() {}
+        let child = shell.start(command, writer.into());
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{command}");
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "", "{command}");
+    }
+    assert_eq!(fs::read_dir(shell.path("tmp")).unwrap().count(), 1, "the demo that was silent until its end");
+}
+
+#[test]
+fn a_demo_that_is_told_to_stop_leaves_no_ca_behind() {
+    for signal in ["-TERM", "-INT"] {
+        let shell = Shell::new();
+        let mut child = shell.start("demo --speed 0.1", Stdio::piped());
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        while !lines.next().unwrap().unwrap().starts_with("App dashboard") {}
+        assert_eq!(fs::read_dir(shell.path("tmp")).unwrap().count(), 2, "the CA's folder and the voices'");
+        assert!(Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap().success());
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        assert_eq!(fs::read_dir(shell.path("tmp")).unwrap().count(), 0, "{signal}");
+    }
 }
 
 /// A CA that isn't Callgate's.

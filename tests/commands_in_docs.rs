@@ -1,7 +1,7 @@
 //! Every command that a page shows in a block is run as it stands there, or accounted for.
 //!
 //! The blocks of a page are taken in their order, in one folder: `sh` blocks are run, `toml` blocks are appended to the
-//! config that `callgate init` made.
+//! config that `callgate init` made, or stand for it if they begin with its path.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test")]
 
@@ -9,8 +9,9 @@
 mod pages;
 
 use std::{
+    cell::RefCell,
     fs,
-    io::{BufRead, BufReader, Write},
+    io::{BufRead, BufReader},
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::mpsc,
@@ -61,22 +62,38 @@ fn the_readme_begins_with_the_demo_and_the_tests() {
 }
 
 /// Where the commands of one page are run.
-struct Folder(tempfile::TempDir);
+struct Folder {
+    folder: tempfile::TempDir,
+    /// What `callgate passwd` printed last: a page has dots in its place.
+    password: RefCell<String>,
+}
+
+/// The recorded call that pages name, and a user's own.
+const CAPTURE: &str = "tests/data/asterisk22-basic/call.pcap";
+const PASSWORD: &str = "SCRAM-SHA-256$...";
 
 impl Folder {
     fn new() -> Self {
         let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-        fs::copy(root().join("tests/data/asterisk22-basic/call.pcap"), folder.path().join("call.pcap")).unwrap();
-        Self(folder)
+        fs::create_dir_all(folder.path().join(CAPTURE).parent().unwrap()).unwrap();
+        for copy in [CAPTURE, "call.pcap"] {
+            fs::copy(root().join(CAPTURE), folder.path().join(copy)).unwrap();
+        }
+        Self { folder, password: RefCell::default() }
     }
 
     fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
+        self.folder.path().join(name)
     }
 
     fn configure(&self, settings: &str) {
-        let mut config = fs::OpenOptions::new().append(true).open(self.path("callgate/callgate.toml")).unwrap();
-        writeln!(config, "\n{settings}").unwrap();
+        let path = self.path("callgate/callgate.toml");
+        let settings = settings.replace(PASSWORD, &self.password.borrow());
+        let before = match settings.starts_with("# callgate/callgate.toml") {
+            true => String::new(),
+            false => fs::read_to_string(&path).unwrap(),
+        };
+        fs::write(&path, format!("{before}\n{settings}\n")).unwrap();
     }
 
     /// Runs the command, or knows who does.
@@ -88,7 +105,10 @@ impl Folder {
         } else if command.starts_with("callgate serve") {
             assert!(self.run(command, place).starts_with("ok "), "{place}");
         } else if let Some((_, made)) = RUN.iter().find(|(known, _)| command.starts_with(known)) {
-            self.run(command, place);
+            let said = self.run(command, place);
+            if command.contains("callgate passwd") {
+                *self.password.borrow_mut() = said.trim().into();
+            }
             for name in *made {
                 assert!(self.path(name).exists(), "{place} didn't make {name}");
             }
@@ -146,7 +166,7 @@ impl Folder {
         let path = std::env::join_paths(std::iter::once(binaries).chain(std::env::split_paths(&old))).unwrap();
         let mut command = Command::new(program);
         command
-            .current_dir(self.0.path())
+            .current_dir(self.folder.path())
             .env("PATH", path)
             .env("CALLGATE_DOORS__CLEAR", "127.0.0.1:0")
             .env("CALLGATE_DOORS__TLS", "127.0.0.1:0")

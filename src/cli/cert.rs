@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail};
 use callgate::{
     config::Config,
-    model::{InstanceId, UserName},
+    model::{Group, InstanceId, UserName},
     trust::{
         CA_CERTIFICATE, CA_KEY, CONFIG, Ca, Existing, Ledger, Operation, Record, TrustError, Validity, make_folder,
         same_certificate, write_private, write_public,
@@ -16,7 +16,11 @@ use callgate::{
 };
 use time::OffsetDateTime;
 
-use super::Folder;
+use super::{
+    Folder,
+    exit::Unusable,
+    out::{remark, say},
+};
 
 const ISSUE_EXAMPLES: &str = "\
 Examples:
@@ -28,7 +32,8 @@ Examples:
   callgate cert revoke --user recorder --instance 1 --reason 'laptop lost'
   callgate cert revoke --sha256 5f2c... --reason 'replaced by a new one'
 
-The next handshake with a revoked certificate is refused; a running gateway needs no signal.";
+The next handshake with a revoked certificate is refused; a running gateway needs no signal. A session that is open
+stays open until it ends.";
 
 /// Issue, revoke and list certificates
 #[derive(clap::Subcommand)]
@@ -108,13 +113,12 @@ impl Cert {
 }
 
 impl Issue {
-    #[expect(clippy::print_stdout, reason = "the command's answer")]
     fn run(self) -> Result<()> {
         let config = self.folder.config()?;
-        if config.directory.user(self.user.as_str()).is_none() {
+        let Some(user) = config.directory.user(self.user.as_str()) else {
             let known: Vec<&str> = config.directory.users().map(|user| user.name.as_str()).collect();
             bail!("the config has no user {:?}; it has {}: add the user first", self.user, known.join(", "));
-        }
+        };
         let out = self.out.as_ref().unwrap_or(&self.folder.folder);
         let name = file_name(&self.user, &self.instance);
         let (certificate, key) = (out.join(format!("{name}.pem")), out.join(format!("{name}.key")));
@@ -137,20 +141,25 @@ impl Issue {
         let issued = ca.issue_app(&self.user, &self.instance, Validity::days(now, self.days)?, now, &ledger)?;
         write_private(&key, issued.key_pem.as_bytes(), existing)?;
         write_public(&certificate, issued.certificate_pem.as_bytes(), existing)?;
-        println!("issued to {}/{} until {}", self.user, self.instance, issued.validity.not_after.date());
-        println!("sha256 {}", hex(&issued.sha256));
-        println!("wrote {}", certificate.display());
-        println!("wrote {} (0600, the only copy)", key.display());
         if !ca_is_there {
             write_public(&ca_copy, ca.certificate_pem().as_bytes(), Existing::Keep)?;
-            println!("wrote {} (the app checks the gateway by it)", ca_copy.display());
+        }
+        say!("issued to {}/{} until {}", self.user, self.instance, issued.validity.not_after.date())?;
+        say!("sha256 {}", hex(&issued.sha256))?;
+        say!("wrote {}", certificate.display())?;
+        say!("wrote {} (0600, the only copy)", key.display())?;
+        if !ca_is_there {
+            say!("wrote {} (the app checks the gateway by it)", ca_copy.display())?;
+        }
+        let group = Group::SecureConnection;
+        if !config.lenient_doors && !user.groups.contains(group) {
+            remark!("warning: {:?} is not in {:?}, and can't use the certificate (R10)", self.user, group.name());
         }
         Ok(())
     }
 }
 
 impl Revoke {
-    #[expect(clippy::print_stdout, reason = "the command's answer")]
     fn run(self) -> Result<()> {
         let ledger = Ledger::open(self.folder.config()?.tls.ledger)?;
         let records = ledger.records()?;
@@ -170,10 +179,15 @@ impl Revoke {
             (false, true) => bail!("it is revoked already"),
             _ => {}
         }
-        for record in live {
+        // All are revoked before a word is said: nobody may hear it.
+        for record in &live {
             ledger.append(&Record::revocation(record, OffsetDateTime::now_utc(), &self.reason))?;
-            println!("revoked {} of {}/{}", record.sha256, record.user, record.instance);
         }
+        for record in live {
+            say!("revoked {} of {}/{}", record.sha256, record.user, record.instance)?;
+        }
+        say!("The next handshake is refused. A session that is open now stays open until it ends:")?;
+        say!("close its app, or restart the gateway.")?;
         Ok(())
     }
 }
@@ -181,7 +195,12 @@ impl Revoke {
 impl Folder {
     /// The folder's config.
     fn config(&self) -> Result<Config> {
-        Ok(Config::load(self.join(CONFIG))?)
+        let path = self.join(CONFIG);
+        if !path.try_exists().unwrap_or(true) {
+            let problem = format!("{}: there is no such file", path.display());
+            return Err(Unusable(problem)).context("run `callgate init` first, or name the folder with --folder");
+        }
+        Ok(Config::load(path)?)
     }
 
     fn join(&self, name: &str) -> PathBuf {

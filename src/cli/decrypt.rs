@@ -1,14 +1,15 @@
 //! `callgate decrypt`
 
-use std::{
-    io::Write,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use callgate::client::decrypt::{Decrypted, Heard, Voice, decrypt};
+use tokio::sync::mpsc;
 
-use super::runtime;
+use super::{
+    out::{remark, say},
+    stop,
+};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -41,10 +42,12 @@ impl Decrypt {
     pub(super) fn run(self) -> Result<()> {
         let folder = self.out.unwrap_or_else(|| voices_of(&self.capture));
         let json = self.json;
-        let Decrypted { heard, error } =
-            runtime()?.block_on(decrypt(&self.capture, &folder, |step| tell(json, step)))?;
+        // Its progress goes beside the answer, so that only a signal can end it.
+        let (_unwritten, unheard) = mpsc::channel(1);
+        let work = async { Ok(decrypt(&self.capture, &folder, |step| tell(json, step)).await?) };
+        let Decrypted { heard, error } = stop::run(work, unheard)?;
         let authentic = heard.report.all_authentic();
-        answer(&heard, json).context("the answer can't be written to standard output")?;
+        answer(&heard, json)?;
         if let Some(error) = error {
             return Err(error.into());
         }
@@ -60,40 +63,34 @@ fn voices_of(capture: &Path) -> PathBuf {
 }
 
 /// Progress goes beside the answer.
-#[expect(clippy::print_stderr, reason = "the command's own words")]
 fn tell(json: bool, step: &str) {
     if !json {
-        eprintln!("{step}");
+        remark!("{step}");
     }
 }
 
 /// The JSON object has no place for why a key can't be used, and the exit code alone would leave one guessing.
-#[expect(clippy::print_stderr, reason = "the command's own words")]
 fn tell_troubles(heard: &Heard) {
     for (place, trouble) in &heard.troubles {
-        eprintln!("callgate: stream {}: {trouble}", place + 1);
+        remark!("callgate: stream {}: {trouble}", place + 1);
     }
 }
 
-/// Not by `println!`, which panics when the reader is gone or the disk is full.
 fn answer(heard: &Heard, json: bool) -> Result<()> {
-    let mut out = std::io::stdout().lock();
     if json {
-        writeln!(out, "{}", heard.report.to_json()?)?;
+        say!("{}", heard.report.to_json()?)?;
         tell_troubles(heard);
-    } else {
-        writeln!(out, "{}", heard.report)?;
-        for (place, trouble) in &heard.troubles {
-            writeln!(out, "stream {}: {trouble}", place + 1)?;
-        }
-        for (i, voice) in heard.voices.iter().enumerate() {
-            match voice {
-                Voice::Written { path, seconds } => {
-                    writeln!(out, "voice {}: {} ({seconds} s)", i + 1, path.display())?;
-                }
-                Voice::None(why) => writeln!(out, "voice {}: none, {why}", i + 1)?,
-            }
+        return Ok(());
+    }
+    say!("{}", heard.report)?;
+    for (place, trouble) in &heard.troubles {
+        say!("stream {}: {trouble}", place + 1)?;
+    }
+    for (i, voice) in heard.voices.iter().enumerate() {
+        match voice {
+            Voice::Written { path, seconds } => say!("voice {}: {} ({seconds} s)", i + 1, path.display())?,
+            Voice::None(why) => say!("voice {}: none, {why}", i + 1)?,
         }
     }
-    Ok(out.flush()?)
+    Ok(())
 }

@@ -8,8 +8,13 @@ use callgate::{
     switch::replay::Speed,
 };
 use serde_json::json;
+use tokio::sync::mpsc;
 
-use super::{exit::Unusable, runtime};
+use super::{
+    exit::Unusable,
+    out::{Unwritten, say},
+    stop,
+};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -39,16 +44,29 @@ pub(super) struct Demo {
 impl Demo {
     pub(super) fn run(self) -> Result<()> {
         let speed = Speed::times(self.speed).map_err(|error| Unusable(error.to_string()))?;
-        let folder = match self.out {
-            Some(folder) => folder,
-            None => tempfile::Builder::new().prefix("callgate-demo-").tempdir()?.keep(),
+        // A folder of the demo's own stays only if the demo comes to its end.
+        let own = match &self.out {
+            Some(_) => None,
+            None => Some(tempfile::Builder::new().prefix("callgate-demo-").tempdir()?),
         };
+        let folder = self.out.or_else(|| Some(own.as_ref()?.path().into())).unwrap_or_default();
         let json = self.json;
-        let shown = runtime()?.block_on(demo(Options { folder, speed }, Arc::new(move |step| tell(json, step))))?;
+        let (unwritten, unheard) = mpsc::channel(1);
+        let tell = move |step: &str| {
+            if !json && let Err(error) = say!("{step}") {
+                // One is enough to end it.
+                let _ = unwritten.try_send(error);
+            }
+        };
+        let work = async { Ok(demo(Options { folder, speed }, Arc::new(tell)).await?) };
+        let shown = stop::run(work, unheard)?;
+        if let Some(own) = own {
+            let _ = own.keep();
+        }
         if json {
-            print_json(&shown);
+            print_json(&shown)?
         } else {
-            print(&shown);
+            print(&shown)?
         }
         if !shown.is_proven() {
             bail!("the demo did not prove what it should");
@@ -57,35 +75,27 @@ impl Demo {
     }
 }
 
-#[expect(clippy::print_stdout, reason = "the command's answer")]
-fn tell(json: bool, step: &str) {
-    if !json {
-        println!("{step}");
-    }
-}
-
-#[expect(clippy::print_stdout, reason = "the command's answer")]
-fn print(shown: &Shown) {
-    println!("\nWhat recorder heard:\n{}", shown.heard.report);
+fn print(shown: &Shown) -> Result<(), Unwritten> {
+    say!("\nWhat recorder heard:\n{}", shown.heard.report)?;
     for voice in &shown.heard.voices {
         match voice {
-            Voice::Written { path, seconds } => println!("voice: {} ({seconds} s)", path.display()),
-            Voice::None(why) => println!("no voice: {why}"),
+            Voice::Written { path, seconds } => say!("voice: {} ({seconds} s)", path.display())?,
+            Voice::None(why) => say!("no voice: {why}")?,
         }
     }
-    println!();
+    say!("")?;
     for other in &shown.others {
         let (user, door, events) = (other.user, other.door, other.events);
-        println!("{user} ({door} door): {events} events, {} keys, {}", other.keys, other.indicators.join(" "));
+        say!("{user} ({door} door): {events} events, {} keys, {}", other.keys, other.indicators.join(" "))?;
     }
-    println!();
+    say!("")?;
     for (proof, holds) in &shown.proofs {
-        println!("{} {proof}", if *holds { "[ok]    " } else { "[FAILED]" });
+        say!("{} {proof}", if *holds { "[ok]    " } else { "[FAILED]" })?;
     }
+    Ok(())
 }
 
-#[expect(clippy::print_stdout, reason = "the command's answer")]
-fn print_json(shown: &Shown) {
+fn print_json(shown: &Shown) -> Result<(), Unwritten> {
     let others = shown.others.iter().map(|other| {
         json!({ "user": other.user, "door": other.door, "events": other.events, "indicators": other.indicators,
             "keys": other.keys })
@@ -100,5 +110,5 @@ fn print_json(shown: &Shown) {
         "others": others.collect::<Vec<_>>(),
         "proven": shown.is_proven(),
     });
-    println!("{object}");
+    say!("{object}")
 }

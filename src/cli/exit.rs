@@ -5,8 +5,11 @@ use std::process::ExitCode;
 use callgate::{
     client::ClientError,
     config::ConfigError,
+    switch::capture::CaptureError,
     trust::{LedgerError, TrustError},
 };
+
+use super::out::{Unwritten, remark};
 
 /// Done.
 const DONE: u8 = 0;
@@ -21,12 +24,13 @@ const UNUSABLE: u8 = 2;
 pub(super) struct Unusable(pub(super) String);
 
 /// Tells the error, if there is one, and turns the outcome into the exit code.
-#[expect(clippy::print_stderr, reason = "the command's own words; the log may be off or JSON")]
 pub(super) fn code(outcome: anyhow::Result<()>) -> ExitCode {
     let Err(error) = outcome else {
         return ExitCode::from(DONE);
     };
-    eprintln!("callgate: {error:#}");
+    if !error.downcast_ref::<Unwritten>().is_some_and(Unwritten::is_unheard) {
+        remark!("callgate: {error:#}");
+    }
     ExitCode::from(if is_input(&error) { UNUSABLE } else { FAILED })
 }
 
@@ -34,6 +38,7 @@ fn is_input(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {
         cause.is::<ConfigError>()
             || cause.is::<Unusable>()
+            || cause.is::<CaptureError>()
             || cause.downcast_ref::<ClientError>().is_some_and(ClientError::is_input)
             || cause.downcast_ref::<TrustError>().is_some_and(TrustError::is_input)
             || cause.downcast_ref::<LedgerError>().is_some_and(|error| !matches!(error, LedgerError::Unwritable { .. }))

@@ -3,6 +3,8 @@
 use anyhow::{Result, bail};
 use callgate_wire::{ErrorInfo, TABLE, lookup_name};
 
+use super::out::say;
+
 const EXAMPLES: &str = "\
 Examples:
   callgate explain CONNECTION_ON_INVALID_PORT
@@ -20,15 +22,34 @@ pub(super) struct Explain {
 }
 
 impl Explain {
-    #[expect(clippy::print_stdout, reason = "the command's answer")]
     pub(super) fn run(self) -> Result<()> {
+        if let Some(lines) = indicator(&self.code.trim().to_uppercase()) {
+            return Ok(lines.iter().try_for_each(|line| say!("{line}"))?);
+        }
         let Some(info) = lookup_name(self.code.trim()) else {
             bail!("no code is called {:?}; the nearest are {}", self.code, nearest(&self.code).join(", "));
         };
-        println!("{} ({}), rule {}", info.name(), info.number(), info.rule);
-        println!("What: {}", info.text);
-        println!("Mend: {}", info.mend);
+        say!("{} ({}), rule {}", info.name(), info.number(), info.rule)?;
+        say!("What: {}", info.text)?;
+        say!("Mend: {}", info.mend)?;
         Ok(())
+    }
+}
+
+/// The indicators of a stream that are no errors, and the one that has reasons.
+fn indicator(name: &str) -> Option<Vec<String>> {
+    const REASONS: &str = "KEYS_UNAVAILABLE";
+    match name.strip_prefix("INDICATOR_").unwrap_or(name) {
+        "KEYS_AVAILABLE" => {
+            Some(vec!["KEYS_AVAILABLE (R17): the stream is SRTP, and the event holds its keys.".into()])
+        }
+        "NOT_ENCRYPTED" => Some(vec!["NOT_ENCRYPTED (R17): the stream is not SRTP, so there are no keys.".into()]),
+        REASONS => {
+            let reasons = TABLE.iter().filter(|info| info.name().starts_with(REASONS));
+            let lines = reasons.map(|info| format!("{} ({}): {}", info.name(), info.number(), info.text));
+            Some(std::iter::once(format!("{REASONS} (R17) has one of these reasons:")).chain(lines).collect())
+        }
+        _ => None,
     }
 }
 

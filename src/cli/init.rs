@@ -6,7 +6,7 @@ use anyhow::Result;
 use callgate::trust::{self, InitOptions};
 use time::OffsetDateTime;
 
-use super::FOLDER;
+use super::{FOLDER, out::say};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -42,16 +42,15 @@ pub(super) struct Init {
 }
 
 impl Init {
-    #[expect(clippy::print_stdout, reason = "the command's answer")]
     pub(super) fn run(self) -> Result<()> {
         let options = InitOptions { names: self.names, ca_days: self.ca_days, gateway_days: self.gateway_days };
         let written = trust::init(&self.folder, &options, OffsetDateTime::now_utc())?;
         for path in written {
-            println!("wrote {}", path.display());
+            say!("wrote {}", path.display())?;
         }
         let folder = self.folder.display();
-        println!("Keep ca.key safe: whoever has it can pass for the gateway to its apps.");
-        println!("Next: callgate cert issue --folder {folder} --user recorder --instance 1");
+        say!("Keep ca.key safe: whoever has it can pass for the gateway to its apps.")?;
+        say!("Next: callgate cert issue --folder {folder} --user recorder --instance 1")?;
         Ok(())
     }
 }

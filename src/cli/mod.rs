@@ -1,15 +1,18 @@
 //! Commands: each reads its arguments, calls the library, and says in plain words what it did.
 
 mod cert;
+mod check;
 mod decrypt;
 mod demo;
 mod exit;
 mod explain;
 mod init;
 mod logs;
+mod out;
 mod passwd;
 mod process;
 mod serve;
+mod stop;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -98,8 +101,7 @@ fn runtime() -> anyhow::Result<Runtime> {
 }
 
 fn help() -> anyhow::Result<()> {
-    Arguments::command().print_help()?;
-    Ok(())
+    Ok(Arguments::command().print_help().map_err(out::Unwritten::from)?)
 }
 
 /// The folder with the files that `init` makes.

@@ -1,12 +1,12 @@
 //! `callgate passwd`
 
-use std::io::{BufRead, IsTerminal, stdin};
+use std::io::{BufRead, IsTerminal, Write, stderr, stdin};
 
 use anyhow::{Context, Result};
-use callgate::directory::ScramVerifier;
+use callgate::directory::{ScramError, ScramVerifier};
 use zeroize::Zeroizing;
 
-use super::exit::Unusable;
+use super::{exit::Unusable, out::say};
 
 /// The longest password, in bytes. The room for it is taken at once: growing would leave copies behind.
 const MAX_LEN: u64 = 1024;
@@ -29,10 +29,9 @@ pub(super) struct Passwd {
 }
 
 impl Passwd {
-    #[expect(clippy::print_stdout, clippy::print_stderr, reason = "the command's answer, and its question")]
     pub(super) fn run(self) -> Result<()> {
         if stdin().is_terminal() {
-            eprint!("Password (it shows as you type): ");
+            let _ = write!(stderr(), "Password (it shows as you type): ");
         }
         let mut line = Zeroizing::new(String::with_capacity(MAX_LEN as usize + 2));
         std::io::Read::take(stdin().lock(), MAX_LEN + 2)
@@ -43,9 +42,21 @@ impl Passwd {
         if password.len() as u64 > MAX_LEN {
             return Err(Unusable(format!("the password has more than {MAX_LEN} bytes")).into());
         }
-        let verifier =
-            ScramVerifier::generate(password, self.iterations).map_err(|error| Unusable(error.to_string()))?;
-        println!("{}", *verifier.to_line());
+        if password.is_empty() {
+            return Err(Unusable("the password is empty".into()).into());
+        }
+        let verifier = ScramVerifier::generate(password, self.iterations).map_err(|error| Unusable(refused(&error)))?;
+        say!("{}", *verifier.to_line())?;
         Ok(())
+    }
+}
+
+/// An empty password was told before.
+fn refused(error: &ScramError) -> String {
+    match error {
+        ScramError::Password => {
+            "the password has characters that SASLprep (RFC 4013) forbids, such as control ones".into()
+        }
+        other => other.to_string(),
     }
 }

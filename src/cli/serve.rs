@@ -1,18 +1,17 @@
 //! `callgate serve`
 
-use std::{fs::File, path::PathBuf, sync::Arc};
+use std::path::PathBuf;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use callgate::{
-    config::{Config, SwitchKind},
+    config::Config,
     gateway::{Gateway, connector},
-    trust::{Ledger, server_config},
 };
 
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info};
 
-use super::{exit::Unusable, process, runtime};
+use super::{check, process, runtime};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -39,7 +38,7 @@ impl Serve {
     pub(super) fn run(self) -> Result<()> {
         let config = Config::load(&self.config)?;
         if self.check {
-            return check(&config, &self.config);
+            return check::check(&config, &self.config);
         }
         process::raise_open_files(&config.limits);
         runtime()?.block_on(serve(config))
@@ -73,39 +72,4 @@ async fn serve(config: Config) -> Result<()> {
     info!("stopping");
     gateway.stop().await;
     Ok(())
-}
-
-#[expect(clippy::print_stdout, reason = "the command's answer")]
-fn check(config: &Config, path: &std::path::Path) -> Result<()> {
-    // Looked at also where the TLS door is closed: it is meant to be opened some day, but may have no files yet.
-    if config.doors.tls.is_some() {
-        let ledger = Ledger::open(&config.tls.ledger)?;
-        server_config(&config.tls, Arc::new(ledger))?;
-    }
-    for switch in &config.switches {
-        if let SwitchKind::Replay { capture, .. } = &switch.kind {
-            File::open(capture)
-                .and_then(|file| file.metadata())
-                .and_then(|metadata| match metadata.is_file() {
-                    true => Ok(()),
-                    false => Err(std::io::ErrorKind::InvalidInput.into()),
-                })
-                .map_err(|error| Unusable(format!("{}: can't be read: {error}", capture.display())))
-                .with_context(|| format!("switch {}", switch.name))?;
-        }
-    }
-    println!(
-        "ok {}: {} users, {} devices, {} switches; clear door {}, TLS door {}",
-        path.display(),
-        config.directory.users().count(),
-        config.directory.devices().count(),
-        config.switches.len(),
-        door(config.doors.clear),
-        door(config.doors.tls),
-    );
-    Ok(())
-}
-
-fn door(address: Option<std::net::SocketAddr>) -> String {
-    address.map_or_else(|| "closed".into(), |address| address.to_string())
 }

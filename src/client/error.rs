@@ -26,7 +26,7 @@ pub enum ClientError {
     #[error(transparent)]
     Directory(#[from] DirectoryError),
     /// A folder or a file can't be written.
-    #[error("{path}: can't be written: {source}")]
+    #[error("{path}: can't be written")]
     File {
         /// Which.
         path: PathBuf,

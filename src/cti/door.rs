@@ -68,7 +68,7 @@ pub struct TlsSide {
 
 /// A door can't be opened.
 #[derive(Debug, thiserror::Error)]
-#[error("the {} door can't listen on {address}: {source}{}", door.name(), hint(source))]
+#[error("the {} door can't listen on {address}{}", door.name(), hint(source))]
 pub struct DoorError {
     door: model::Door,
     address: SocketAddr,

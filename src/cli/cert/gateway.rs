@@ -6,6 +6,8 @@ use anyhow::Result;
 use callgate::trust::{Existing, check_gateway, make_folder, request_gateway, write_private, write_public};
 use rustls::pki_types::UnixTime;
 
+use crate::cli::out::say;
+
 /// The private key that a request was made with.
 const KEY: &str = "gateway.key";
 /// The request.
@@ -58,33 +60,31 @@ pub(in crate::cli) struct Import {
 }
 
 impl Csr {
-    #[expect(clippy::print_stdout, reason = "the command's answer")]
     pub(super) fn run(self) -> Result<()> {
         let request = request_gateway(&self.names)?;
         make_folder(&self.out)?;
         let (key, csr) = (self.out.join(KEY), self.out.join(REQUEST));
         write_private(&key, request.key_pem.as_bytes(), Existing::Keep)?;
         write_public(&csr, request.request_pem.as_bytes(), Existing::Keep)?;
-        println!("wrote {} (0600, the only copy)", key.display());
-        println!("wrote {}: send it to the CA", csr.display());
+        say!("wrote {} (0600, the only copy)", key.display())?;
+        say!("wrote {}: send it to the CA", csr.display())?;
         Ok(())
     }
 }
 
 impl Import {
-    #[expect(clippy::print_stdout, reason = "the command's answer")]
     pub(super) fn run(self) -> Result<()> {
         let (key, target) = (self.out.join(KEY), self.out.join(CERTIFICATE));
         let chain = check_gateway(&self.certificate, &key, self.ca.as_deref(), UnixTime::now())?;
         write_public(&target, chain.as_bytes(), Existing::Keep)?;
-        println!("wrote {}", target.display());
+        say!("wrote {}", target.display())?;
         if self.ca.is_none() {
-            println!("The chain was not checked: give --ca to do so.");
+            say!("The chain was not checked: give --ca to do so.")?;
         }
-        println!("Write into the config, and restart the gateway:");
-        println!("[tls]");
-        println!("certificate = {:?}", std::path::absolute(&target)?.display().to_string());
-        println!("key = {:?}", std::path::absolute(&key)?.display().to_string());
+        say!("Write into the config, and restart the gateway:")?;
+        say!("[tls]")?;
+        say!("certificate = {:?}", std::path::absolute(&target)?.display().to_string())?;
+        say!("key = {:?}", std::path::absolute(&key)?.display().to_string())?;
         Ok(())
     }
 }

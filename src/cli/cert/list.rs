@@ -6,6 +6,7 @@ use serde::Serialize;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use super::Folder;
+use crate::cli::out::say;
 
 /// Every certificate of the ledger, oldest first
 #[derive(clap::Args)]
@@ -35,7 +36,6 @@ struct Row<'a> {
 }
 
 impl List {
-    #[expect(clippy::print_stdout, reason = "the command's answer")]
     pub(super) fn run(self) -> Result<()> {
         let records = Ledger::open(self.folder.config()?.tls.ledger)?.records()?;
         let now = OffsetDateTime::now_utc();
@@ -45,17 +45,17 @@ impl List {
             .map(|issued| row(issued, &records, now))
             .collect();
         if self.json {
-            println!("{}", serde_json::to_string_pretty(&rows)?);
+            say!("{}", serde_json::to_string_pretty(&rows)?)?;
             return Ok(());
         }
         if rows.is_empty() {
-            println!("no certificate was issued yet");
+            say!("no certificate was issued yet")?;
         }
         for row in rows {
             let name = format!("{}/{}", row.user, row.instance);
-            println!("{name:24} {:8} until {}  {}", row.status, row.not_after, row.sha256);
+            say!("{name:24} {:8} until {}  {}", row.status, row.not_after, row.sha256)?;
             if let (Some(at), Some(reason)) = (row.revoked_at, row.reason) {
-                println!("{:24} revoked at {at}: {reason}", "");
+                say!("{:24} revoked at {at}: {reason}", "")?;
             }
         }
         Ok(())

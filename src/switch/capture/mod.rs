@@ -99,6 +99,20 @@ pub enum CaptureError {
         /// What the system says.
         text: String,
     },
+    /// It is a folder.
+    #[error("{path} is a folder: name a capture file")]
+    Folder {
+        /// The folder.
+        path: String,
+    },
+    /// The file of this name can't be used.
+    #[error("{path}: {error}")]
+    In {
+        /// The file.
+        path: String,
+        /// Why.
+        error: Box<CaptureError>,
+    },
     /// The file can't be read further.
     #[error("reading failed at byte {byte}: {text}")]
     Read {
@@ -159,9 +173,13 @@ impl Capture {
     /// # Errors
     /// [`CaptureError`], when it can't be opened or is no capture.
     pub fn open(path: &Path) -> Result<Self, CaptureError> {
-        let file = File::open(path)
-            .map_err(|error| CaptureError::Open { path: path.display().to_string(), text: error.to_string() })?;
-        Self::from_reader(file)
+        let shown = || path.display().to_string();
+        let unopened = |error: std::io::Error| CaptureError::Open { path: shown(), text: error.to_string() };
+        let file = File::open(path).map_err(unopened)?;
+        if file.metadata().map_err(unopened)?.is_dir() {
+            return Err(CaptureError::Folder { path: shown() });
+        }
+        Self::from_reader(file).map_err(|error| CaptureError::In { path: shown(), error: Box::new(error) })
     }
 
     /// Reads a capture from anywhere. The reader needs no buffer of its own.

@@ -1,0 +1,173 @@
+//! `callgate serve --check`: what `serve` would refuse, and what it would take although it is surely not meant.
+
+use std::{net::SocketAddr, os::unix::fs::MetadataExt, path::Path, sync::Arc};
+
+use anyhow::{Context, Result};
+use callgate::{
+    config::{Config, SwitchKind},
+    directory::User,
+    model::Group,
+    policy::{Admission, Entrance, Verdict, admit},
+    switch::capture::Capture,
+    trust::{Ledger, server_config},
+};
+
+use super::{
+    exit::Unusable,
+    out::{remark, say},
+};
+
+/// Reads every file that the config names, and says what came out.
+pub(super) fn check(config: &Config, path: &Path) -> Result<()> {
+    // Not looked at where the TLS door is closed: it is meant to be opened some day, but may have no files yet.
+    let mut private = vec![path];
+    if config.doors.tls.is_some() {
+        let ledger = Ledger::open(&config.tls.ledger)?;
+        server_config(&config.tls, Arc::new(ledger))?;
+        // The log warns of the key.
+        private.push(&config.tls.ledger);
+    }
+    for switch in &config.switches {
+        if let SwitchKind::Replay { capture, .. } = &switch.kind {
+            find_hep(capture).with_context(|| format!("switch {}", switch.name))?;
+        }
+    }
+    say!(
+        "ok {}: {} users, {} devices, {} switches; clear door {}, TLS door {}",
+        path.display(),
+        config.directory.users().count(),
+        config.directory.devices().count(),
+        config.switches.len(),
+        door(config.doors.clear),
+        door(config.doors.tls),
+    )?;
+    for warning in warnings(config).into_iter().chain(private.into_iter().filter_map(shared)) {
+        remark!("warning: {warning}");
+    }
+    Ok(())
+}
+
+/// Reads on until the first HEP datagram.
+fn find_hep(capture: &Path) -> Result<()> {
+    let unusable = |problem: String| Unusable(format!("{}: {problem}", capture.display()));
+    for packet in Capture::open(capture)? {
+        if packet.map_err(|error| unusable(error.to_string()))?.is_hep() {
+            return Ok(());
+        }
+    }
+    Err(unusable("there is no HEPv3 packet in it: record the PBX's HEP traffic, too".into()).into())
+}
+
+/// What is allowed, and surely not meant.
+pub(super) fn warnings(config: &Config) -> Vec<String> {
+    let mut warnings: Vec<String> = config.directory.users().flat_map(|user| of_user(user, config)).collect();
+    for device in config.directory.devices().filter(|device| device.addresses.is_empty()) {
+        let name = &device.name;
+        warnings.push(format!("the device {name:?} has no addresses: no call is found to be its, so name them"));
+    }
+    if let Some(clear) = config.doors.clear.filter(|door| !door.ip().to_canonical().is_loopback()) {
+        warnings.push(format!(
+            "the clear door {clear} is not on the loopback: who can read that network reads all events (R1)"
+        ));
+    }
+    warnings
+}
+
+fn of_user(user: &User, config: &Config) -> Vec<String> {
+    let name = &user.name;
+    let mut warnings = Vec::new();
+    let is_in = |group| user.groups.contains(group);
+    if !is_in(Group::CtiEnabled) {
+        let group = Group::CtiEnabled.name();
+        warnings.push(format!("the user {name:?} can't open a session: it is not in {group:?} (R9)"));
+    } else if let Some(why) = closed_doors(user, config) {
+        warnings.push(format!("the user {name:?} can't open a session: {why}"));
+    }
+    if user.devices.is_empty() && !is_in(Group::ControlOfAllDevices) {
+        let group = Group::ControlOfAllDevices.name();
+        warnings.push(format!("the user {name:?} sees no device: give it devices, or the group {group:?} (R13)"));
+    }
+    warnings
+}
+
+/// Why no door that is open lets a user in, if none does.
+fn closed_doors(user: &User, config: &Config) -> Option<&'static str> {
+    let lets_in = |entrance| {
+        let admission =
+            Admission { mode: config.mode, lenient_doors: config.lenient_doors, groups: user.groups, entrance };
+        matches!(admit(&admission), Verdict::Admit(_))
+    };
+    let tls = config.doors.tls.is_some() && lets_in(Entrance::Tls { certificate_matches: true });
+    let clear = config.doors.clear.is_some() && lets_in(Entrance::Clear);
+    match (tls, clear) {
+        (true, _) => None,
+        (false, true) if user.password.is_some() => None,
+        (false, true) => Some("its door is the clear one, and it has no password: `callgate passwd` makes one (R14)"),
+        (false, false) => Some("its door is closed (R10)"),
+    }
+}
+
+/// A file that only its owner should read and write, and that others can.
+fn shared(path: &Path) -> Option<String> {
+    let mode = path.metadata().ok()?.mode() & 0o7777;
+    let path = path.display();
+    (mode & 0o077 != 0)
+        .then(|| format!("{path}: others than its owner may read or write it (mode {mode:04o}): chmod 600"))
+}
+
+fn door(address: Option<SocketAddr>) -> String {
+    address.map_or_else(|| "closed".into(), |address| address.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn warned(text: &str) -> Vec<String> {
+        warnings(&Config::parse(text, "test.toml", Path::new("."), std::iter::empty()).unwrap())
+    }
+
+    /// One user, of these groups, who sees a device with an address.
+    fn user(groups: &str, more: &str) -> String {
+        format!(
+            "[[device]]\nname = \"1001\"\naddresses = [\"udp:192.0.2.1:5060\"]\n\
+             [[user]]\nname = \"u\"\ndevices = [\"1001\"]\ngroups = [{groups}]\n{more}"
+        )
+    }
+
+    const ENABLED: &str = "\"Standard CTI Enabled\"";
+    const SECURE: &str = "\"Standard CTI Enabled\", \"Standard CTI Secure Connection\"";
+
+    #[test]
+    fn a_user_whom_no_door_lets_in_is_named() {
+        assert_eq!(warned(&user(SECURE, "")), [""; 0]);
+        let [warning] = warned(&user("", "")).try_into().unwrap();
+        assert!(warning.contains("it is not in \"Standard CTI Enabled\" (R9)"), "{warning}");
+        let [warning] = warned(&user(ENABLED, "")).try_into().unwrap();
+        assert!(warning.contains("it has no password"), "{warning}");
+        assert_eq!(warned(&format!("lenient_doors = true\n{}", user(ENABLED, ""))), [""; 0]);
+        let [warning] = warned(&format!("[doors]\nclear = \"closed\"\n{}", user(ENABLED, ""))).try_into().unwrap();
+        assert!(warning.contains("its door is closed (R10)"), "{warning}");
+        let password = callgate::directory::ScramVerifier::generate("pencil", 4096).unwrap().to_line().to_string();
+        assert_eq!(warned(&user(ENABLED, &format!("password = \"{password}\""))), [""; 0]);
+    }
+
+    #[test]
+    fn users_without_devices_and_devices_without_addresses_are_named() {
+        let text = format!("[[device]]\nname = \"1001\"\n[[user]]\nname = \"u\"\ngroups = [{SECURE}]");
+        let [user, device] = warned(&text).try_into().unwrap();
+        assert!(user.starts_with("the user \"u\" sees no device"), "{user}");
+        assert!(device.starts_with("the device \"1001\" has no addresses"), "{device}");
+        let all = format!("[[user]]\nname = \"u\"\ngroups = [{SECURE}, \"Standard CTI Allow Control of All Devices\"]");
+        assert_eq!(warned(&all), [""; 0]);
+    }
+
+    #[test]
+    fn r1_a_clear_door_that_others_reach_is_named() {
+        for (address, warns) in
+            [("127.0.0.1:2748", 0), ("[::1]:2748", 0), ("0.0.0.0:2748", 1), ("192.0.2.1:2748", 1), ("closed", 0)]
+        {
+            assert_eq!(warned(&format!("[doors]\nclear = \"{address}\"")).len(), warns, "{address}");
+        }
+    }
+}
