@@ -153,8 +153,22 @@ async fn r36_no_door_falls_back_to_the_other() {
     })
     .await;
     let error = Connector::tls(address, "gateway.test", identity(&ca), roots(&ca)).open("u", "i").await.unwrap_err();
-    assert!(matches!(error, OpenError::Tls(_)), "{error}");
+    assert_eq!(error, OpenError::NotTls);
     assert_eq!(clear.await.unwrap()[..2], [0x16, 0x03]);
+    // And the other way round: the answer is an alert.
+    let address = gateway(server_config(&ca, &ca, &TLS13)).await;
+    let error = Connector::clear(address, "u", "pencil").open("u", "i").await.unwrap_err();
+    assert_eq!(error, OpenError::SecureDoor);
+}
+
+#[test]
+fn a_refused_certificate_is_told_in_the_gateways_words() {
+    let revoked = OpenError::Alert(AlertDescription::CertificateRevoked).to_string();
+    assert_eq!(revoked, "the gateway refused this app's certificate: revoked");
+    let other = OpenError::Alert(AlertDescription::ProtocolVersion).to_string();
+    assert_eq!(other, "the gateway ended the TLS handshake: ProtocolVersion");
+    let unknown = OpenError::GatewayCertificate(CertificateError::UnknownIssuer).to_string();
+    assert!(unknown.contains("is ca.pem the one of this gateway?"), "{unknown}");
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use callgate_wire::FrameError;
 use rustls_pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -11,7 +12,7 @@ use tokio_rustls::TlsConnector;
 
 use super::{
     driver,
-    error::OpenError,
+    error::{OpenError, ProtocolError},
     handshake::{self, Authentication, Wish},
     scram::Credentials,
     session::{Events, Session},
@@ -121,7 +122,8 @@ impl Connector {
                     return Err(OpenError::Scram("the password belongs to another user".to_owned()));
                 }
                 let credentials = Credentials::new(user, password)?;
-                let opened = handshake::open(self.connect().await?, wish(Authentication::Scram(credentials))).await?;
+                let opened = handshake::open(self.connect().await?, wish(Authentication::Scram(credentials))).await;
+                let opened = opened.map_err(|error| if is_alert(&error) { OpenError::SecureDoor } else { error })?;
                 Ok(driver::start(opened, self.event_queue))
             }
             Door::Tls { server_name, identity, roots } => {
@@ -147,4 +149,9 @@ impl Connector {
         stream.set_nodelay(true).map_err(unreachable)?;
         Ok(stream)
     }
+}
+
+/// An alert of TLS begins with 21 and the version, 3.x. Read as a frame, that is a length beyond any limit.
+fn is_alert(error: &OpenError) -> bool {
+    matches!(error, OpenError::Protocol(ProtocolError::Frame(FrameError::TooLarge { len, .. })) if len >> 16 == 0x1503)
 }

@@ -7,6 +7,7 @@ use callgate_wire::{
     FrameError,
     v1::{self, ErrorCode},
 };
+use rustls::{AlertDescription, CertificateError};
 
 /// An error of the gateway's table, as it said it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,11 +71,17 @@ pub enum OpenError {
     #[error("{0:?} is neither a host name nor an IP address")]
     ServerName(String),
     /// The gateway's certificate was not accepted: unknown issuer, other name, expired ...
-    #[error("the gateway's certificate is not accepted: {0}")]
-    GatewayCertificate(rustls::CertificateError),
+    #[error("the gateway's certificate is not accepted: {}", gateway_certificate(.0))]
+    GatewayCertificate(CertificateError),
     /// The gateway ended the TLS handshake with this alert: usually it did not accept the app's certificate.
-    #[error("the gateway ended the TLS handshake: {0:?}; if it is about the certificate, it means the app's own")]
-    Alert(rustls::AlertDescription),
+    #[error("{}", alert(*.0))]
+    Alert(AlertDescription),
+    /// By TLS, but what answers is the clear door, or no gateway.
+    #[error("what answers doesn't speak TLS: it is probably the clear door (2748)")]
+    NotTls,
+    /// In the clear, but what answers speaks TLS.
+    #[error("it answers in TLS: this is the secure door (2749); use Connector::tls")]
+    SecureDoor,
     /// TLS failed otherwise.
     #[error("TLS: {0}")]
     Tls(rustls::Error),
@@ -96,6 +103,33 @@ pub enum OpenError {
     /// What came was not the protocol.
     #[error(transparent)]
     Protocol(#[from] ProtocolError),
+}
+
+fn gateway_certificate(error: &CertificateError) -> String {
+    match error {
+        // The CAs of two gateways may have one name: then the issuer is found, and its signature is wrong.
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+            "it is not from a CA in Roots: is ca.pem the one of this gateway?".to_owned()
+        }
+        other => other.to_string(),
+    }
+}
+
+/// The gateway says by an alert what it thinks of the app's certificate.
+fn alert(alert: AlertDescription) -> String {
+    let why = match alert {
+        AlertDescription::CertificateRequired => "there is none",
+        AlertDescription::CertificateExpired => "it has expired, or isn't valid yet",
+        AlertDescription::CertificateRevoked => "revoked",
+        AlertDescription::UnknownCA | AlertDescription::DecryptError => "it doesn't come from the gateway's CA",
+        AlertDescription::UnsupportedCertificate => "it isn't for TLS clients",
+        AlertDescription::CertificateUnknown => {
+            "its ledger doesn't know it, or it can't be used: the gateway's log says"
+        }
+        AlertDescription::BadCertificate => "it is damaged",
+        other => return format!("the gateway ended the TLS handshake: {other:?}"),
+    };
+    format!("the gateway refused this app's certificate: {why}")
 }
 
 /// What the gateway sent was not what the protocol allows.

@@ -7,6 +7,7 @@ use callgate_wire::{
     SCRAM_SHA_256, VERSION,
     v1::{self, ToApp, open_request, open_result, to_app, to_gateway},
 };
+use rustls::InvalidMessage;
 use tokio::io::{AsyncRead, AsyncWrite, ReadHalf, WriteHalf};
 
 use super::{
@@ -104,6 +105,7 @@ pub(super) fn connection_error(error: &io::Error) -> OpenError {
     match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
         Some(rustls::Error::AlertReceived(alert)) => OpenError::Alert(*alert),
         Some(rustls::Error::InvalidCertificate(cause)) => OpenError::GatewayCertificate(cause.clone()),
+        Some(rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType)) => OpenError::NotTls,
         Some(other) => OpenError::Tls(other.clone()),
         None => OpenError::ConnectionLost(error.to_string()),
     }
