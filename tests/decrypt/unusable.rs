@@ -70,7 +70,7 @@ fn what_is_no_capture_with_hep_is_refused_in_words() {
         assert_eq!((answer.code, answer.out.as_str()), (2, ""));
         assert!(answer.words().contains(word), "{}", answer.words());
     }
-    for (path, word) in [(env!("CARGO_MANIFEST_DIR"), "directory"), ("no-such-file", "can't be opened")] {
+    for (path, word) in [(env!("CARGO_MANIFEST_DIR"), "folder"), ("no-such-file", "can't be opened")] {
         let answer = run(Path::new(path), Path::new("never-made"));
         assert_eq!((answer.code, answer.out.as_str()), (2, ""), "{}", answer.words());
         assert!(answer.words().contains(word), "{}", answer.words());
