@@ -111,7 +111,7 @@ pub enum CaptureError {
         /// The file.
         path: String,
         /// Why.
-        error: Box<CaptureError>,
+        error: Box<Self>,
     },
     /// The file can't be read further.
     #[error("reading failed at byte {byte}: {text}")]
