@@ -64,9 +64,9 @@ impl Demo {
             let _ = own.keep();
         }
         if json {
-            print_json(&shown)?
+            print_json(&shown)?;
         } else {
-            print(&shown)?
+            print(&shown)?;
         }
         if !shown.is_proven() {
             bail!("the demo did not prove what it should");
