@@ -104,11 +104,10 @@ impl Sessions {
 
         for subscriber in self.subscribers.of(&event.device) {
             let key = subscriber.session;
-            let place = self.places.get_mut(key.place as usize).filter(|place| place.turn == key.turn);
-            let Some(live) = place.and_then(|place| place.live.as_deref_mut()) else { continue };
             if !subscriber.wants(published.class) {
                 continue;
             }
+            let Some(live) = live_at(&mut self.places, key) else { continue };
             let disclosure = judge(&self.worker, live, subscriber, published, restricted);
             let Disclosure::Event(indication, rule) = disclosure else { continue };
             audit::disclosure(live.name(), live.session.identity(), published, &fingerprint, indication, rule);
@@ -151,8 +150,7 @@ impl Sessions {
             return self.close(key, code);
         }
         if ready.is_readable() || ready.is_read_closed() {
-            let place = self.places.get_mut(key.place as usize).filter(|place| place.turn == key.turn);
-            let Some(live) = place.and_then(|place| place.live.as_deref_mut()) else { return };
+            let Some(live) = live_at(&mut self.places, key) else { return };
             let received = live.receive(&mut self.scratch);
             // What came before the end still counts, as far as one turn takes it.
             self.on_buffered(key);
@@ -195,9 +193,7 @@ impl Sessions {
 
     /// Ends a session: tells it why if it can still be told, forgets what it monitored, and frees its place.
     pub(super) fn close(&mut self, key: SessionKey, code: ErrorCode) {
-        let Some(place) = self.places.get_mut(key.place as usize).filter(|place| place.turn == key.turn) else {
-            return;
-        };
+        let Some(place) = place_at(&mut self.places, key) else { return };
         let Some(live) = place.live.take() else { return };
         place.turn = place.turn.wrapping_add(1);
         self.free.push(key.place);
@@ -268,9 +264,17 @@ impl Sessions {
     }
 
     fn live(&mut self, key: SessionKey) -> Option<&mut Live> {
-        let place = self.places.get_mut(key.place as usize).filter(|place| place.turn == key.turn)?;
-        place.live.as_deref_mut()
+        live_at(&mut self.places, key)
     }
+}
+
+/// The session's place, unless the session is gone and another may have it.
+fn place_at(places: &mut [Place], key: SessionKey) -> Option<&mut Place> {
+    places.get_mut(key.place as usize).filter(|place| place.turn == key.turn)
+}
+
+fn live_at(places: &mut [Place], key: SessionKey) -> Option<&mut Live> {
+    place_at(places, key)?.live.as_deref_mut()
 }
 
 /// What this session may see of the event.
