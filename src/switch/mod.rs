@@ -11,6 +11,7 @@ pub mod replay;
 pub mod scan;
 pub mod sdes;
 pub mod sdp;
+pub mod sim;
 pub mod sip;
 mod syntax;
 pub mod tracker;
