@@ -363,7 +363,7 @@ impl Leg {
 }
 
 /// Where a device and, for it, the PBX receive.
-fn media_addresses(place: u32) -> [SocketAddr; 2] {
+pub(super) fn media_addresses(place: u32) -> [SocketAddr; 2] {
     let device = Ipv4Addr::from_bits(DEVICES.to_bits().saturating_add(place).saturating_add(1));
     let pbx = Ipv4Addr::from_bits(PBX.to_bits().saturating_add(place / STREAMS_PER_ADDRESS));
     // Even ports, below 60,000.

@@ -24,7 +24,12 @@ impl Draw {
     }
 
     fn of(seed: u64, call: u64, purpose: u8) -> Self {
-        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        // Not by `seed_from_u64`, which is free to become another one.
+        let mut key = [0; 32];
+        for (to, from) in key.iter_mut().zip(seed.to_le_bytes()) {
+            *to = from;
+        }
+        let mut rng = ChaCha8Rng::from_seed(key);
         rng.set_stream(call << 8 | u64::from(purpose));
         Self(rng)
     }
@@ -72,7 +77,7 @@ mod tests {
     fn the_same_seed_draws_the_same_for_ever() {
         // Whoever changes these numbers changes every simulation that somebody has written down.
         let drawn: Vec<usize> = (0..4).map(|call| Draw::course(1, call).below(1_000_000)).collect();
-        assert_eq!(drawn, [0, 0, 0, 0]);
+        assert_eq!(drawn, [381_489, 430_674, 92_490, 485_429]);
         assert_ne!(Draw::course(1, 1).below(1 << 40), Draw::course(2, 1).below(1 << 40));
         assert_ne!(Draw::course(1, 1).below(1 << 40), Draw::keys(1, 1, Generation::FIRST).below(1 << 40));
     }
