@@ -116,12 +116,8 @@ fn a_simulated_switch_brings_its_devices() {
     "#;
     let config = parse(text, &[]).unwrap();
     let SwitchKind::Simulated(settings) = &config.switches[0].kind else { panic!() };
-    let expected = SimSettings {
-        devices: 3,
-        calls_per_second: 2.0,
-        suites: vec![Suite::AeadAes256Gcm],
-        ..SimSettings::default()
-    };
+    let expected =
+        SimSettings { devices: 3, calls_per_second: 2.0, suites: vec![Suite::AeadAes256Gcm], ..SimSettings::default() };
     assert_eq!(settings, &expected);
     let devices: Vec<_> = config.directory.devices().map(|device| (device.name.as_str(), device.restricted)).collect();
     assert_eq!(devices, [("sim-00001", false), ("sim-00002", true), ("sim-00003", false)]);

@@ -51,9 +51,9 @@ fn simulate_millis(settings: SimSettings, millis: u64) -> Vec<SwitchEvent> {
 }
 
 fn check(events: &[SwitchEvent], lifecycles: &mut Lifecycles) -> Result<(), String> {
-    (0..).zip(events).try_for_each(|(number, event)| {
-        lifecycles.take(event).map_err(|why| format!("event {number}: {why}"))
-    })
+    (0..)
+        .zip(events)
+        .try_for_each(|(number, event)| lifecycles.take(event).map_err(|why| format!("event {number}: {why}")))
 }
 
 /// What happens on each leg of a call, a word an event, without what differs from call to call.
@@ -116,14 +116,18 @@ fn the_checker_notices_what_is_missing_and_what_comes_twice() {
             let mut without = events.clone();
             let missing = without.remove(at);
             // Nobody needs to ring, a call may end on hold, and who takes it from hold may stay silent.
-            let was_on_hold = |stream| events[..at].iter().rev().find_map(|event| match &event.body {
-                EventBody::MediaStopped(stopped) if stopped.stream == stream => Some(stopped.cause == StopCause::Hold),
-                _ => None,
-            });
-            let was_connected = |call| {
-                events[..at].iter().any(|event| {
-                    event.call.id == call && matches!(event.body, EventBody::Call(CallState::Connected))
+            let was_on_hold = |stream| {
+                events[..at].iter().rev().find_map(|event| match &event.body {
+                    EventBody::MediaStopped(stopped) if stopped.stream == stream => {
+                        Some(stopped.cause == StopCause::Hold)
+                    }
+                    _ => None,
                 })
+            };
+            let was_connected = |call| {
+                events[..at]
+                    .iter()
+                    .any(|event| event.call.id == call && matches!(event.body, EventBody::Call(CallState::Connected)))
             };
             let may_miss = match &missing.body {
                 EventBody::Call(CallState::Alerting) => true,

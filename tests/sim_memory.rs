@@ -39,7 +39,6 @@ fn a_device_at_rest_costs_less_than_1_kib() {
         println!("{devices} devices, bytes each: simulator {sim}, directory {entry}, topic {topic}");
         assert!(sim < 128, "the simulator keeps {sim} bytes for each of {devices} devices");
         assert!(sim + entry + topic < 1024, "simulator {sim}, directory {entry}, topic {topic} of {devices} devices");
-
     }
 
     // What calls took is given back: two devices have one call after the other.

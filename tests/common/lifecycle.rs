@@ -76,10 +76,7 @@ impl Lifecycles {
     }
 
     fn check(&mut self, event: &SwitchEvent) -> Result<(), String> {
-        ensure(
-            !self.times_are_ordered || self.last.is_none_or(|last| last <= event.at),
-            "time goes back",
-        )?;
+        ensure(!self.times_are_ordered || self.last.is_none_or(|last| last <= event.at), "time goes back")?;
         self.last = Some(event.at);
         let Some(call) = self.calls.get_mut(&(event.call.id, event.device.clone())) else {
             return self.begin(event);
@@ -145,7 +142,11 @@ impl Call {
             (Dialing | Offered, Alerting) => "ring",
             (Dialing | Offered | Alerting, Connected) => "answer",
             (Connected | Held | HeldByRemote, Connected | Held | HeldByRemote) => {
-                if to == Connected { "retrieve" } else { "hold" }
+                if to == Connected {
+                    "retrieve"
+                } else {
+                    "hold"
+                }
             }
             (_, Ended(cause)) => {
                 let live = self.streams.values().any(|stream| stream.flows || stream.opened.is_some() && !stream.over);

@@ -114,10 +114,9 @@ impl Call {
         // Without a cipher the media can be read: the tracker counts that as clear, too.
         let suite = suite.filter(|suite| suite.cipher() != Cipher::Null);
         let course = course(at, settings, suite.is_some(), draw);
-        let [calling, called] = devices.each_ref().map(|device| Party {
-            uri: format!("sip:{}@{}.invalid", device.name, common.switch),
-            name: String::new(),
-        });
+        let [calling, called] = devices
+            .each_ref()
+            .map(|device| Party { uri: format!("sip:{}@{}.invalid", device.name, common.switch), name: String::new() });
         let [caller, callee] = devices;
         let mut leg = |device, side| Leg::new(device, side, number, [&calling, &called], common);
         let legs = [leg(caller, Side::Caller), leg(callee, Side::Called)];

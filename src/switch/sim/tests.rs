@@ -163,9 +163,10 @@ fn a_call_begins_with_both_of_its_ends() {
     let mut events = Vec::new();
     sim.on_time(now, &mut events);
     let [caller, called] = events.as_slice() else { panic!("{events:?}") };
-    assert!(matches!((&caller.body, &called.body), (
-        EventBody::Call(CallState::Dialing), EventBody::Call(CallState::Offered)
-    )));
+    assert!(matches!(
+        (&caller.body, &called.body),
+        (EventBody::Call(CallState::Dialing), EventBody::Call(CallState::Offered))
+    ));
     assert_eq!((caller.at, caller.call.id, called.call.id), (Timestamp(5), CallId(7), CallId(10)));
     assert_eq!(caller.call.switch_call, called.call.switch_call);
     assert_eq!(caller.call.calling.uri, format!("sip:{}@sim.invalid", caller.device));
