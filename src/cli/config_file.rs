@@ -38,11 +38,12 @@ pub(super) fn choose(told: Option<PathBuf>, check: bool) -> Result<PathBuf> {
 fn introduce(config: &Path) -> Result<()> {
     let [app, viewer] = TRY_OUT_USERS;
     say!("There was no config, so this gateway is one for trying out. The folder {FOLDER} was made for it:")?;
-    say!("  {}  a simulated switch with 100 devices, and two users", config.display())?;
-    say!("  {FOLDER}/{app}-1.pem    an app that sees all devices and gets their SRTP keys; its key is {app}-1.key")?;
-    say!("  {FOLDER}/{viewer}-1.pem one that sees the same without keys; its key is {viewer}-1.key")?;
-    say!("Calls and keys are made up, no media are sent, and only this machine can connect.")?;
-    say!("Next, from the sources: cargo run --example first_app")?;
+    let config = config.display();
+    say!("  {config}  the settings: a simulated switch with 100 devices, and two users")?;
+    say!("  {FOLDER}/{app}-1.pem, .key  for an app that sees all devices and gets their SRTP keys")?;
+    say!("  {FOLDER}/{viewer}-1.pem, .key  for one that sees the same without keys, to compare")?;
+    say!("Calls and keys are made up, no media are sent, and its doors are for apps on this machine.")?;
+    say!("Next, in another terminal, from the sources: cargo run --example first_app")?;
     say!("For a gateway of your own: callgate init DIR, then callgate serve --config DIR/{CONFIG}")?;
     say!("")?;
     Ok(())
