@@ -168,7 +168,7 @@ fn settings() -> impl Strategy<Value = SimSettings> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: cases(), ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(), failure_persistence: None, ..ProptestConfig::default() })]
 
     /// Whatever is simulated, and whenever it is asked: every stream has a legal life, no device has two calls at once,
     /// no two streams have one key, and late steps change nothing.
@@ -196,7 +196,7 @@ proptest! {
 }
 
 fn cases() -> u32 {
-    if std::env::var_os("CALLGATE_LONG").is_some() { 2_000 } else { 48 }
+    if std::env::var_os("CALLGATE_LONG").is_some() { 2_000 } else { 24 }
 }
 
 fn one_call_a_device(events: &[SwitchEvent]) -> Result<(), TestCaseError> {

@@ -11,8 +11,8 @@ use std::{
 };
 
 use callgate::model::{
-    CallDirection, CallId, CallRef, CallState, DeviceName, EndCause, EventBody, Generation, KeyMaterial, LineNumber,
-    MediaOpened, Protection, StopCause, StreamDirection, StreamId, SwitchEvent, Timestamp,
+    CallDirection, CallId, CallRef, CallState, Codec, DeviceName, EndCause, EventBody, Generation, KeyMaterial,
+    LineNumber, MediaOpened, Protection, StopCause, StreamDirection, StreamId, SwitchEvent, Timestamp,
 };
 
 /// Looks at every event of one switch, in their order.
@@ -49,9 +49,10 @@ struct Stream {
     known: HashMap<Generation, (Timestamp, Option<Arc<KeyMaterial>>)>,
 }
 
-#[derive(PartialEq, Clone, Copy)]
+#[derive(PartialEq)]
 struct Opened {
     destination: SocketAddr,
+    codecs: Arc<[Codec]>,
     generation: Option<Generation>,
 }
 
@@ -210,11 +211,11 @@ impl Stream {
                 Some(*generation)
             }
         };
-        let now = Opened { destination: opened.destination, generation };
-        let step = match self.opened {
+        let now = Opened { destination: opened.destination, codecs: Arc::clone(&opened.codecs), generation };
+        let step = match &self.opened {
             None => "open",
             Some(before) if self.changing => {
-                // Codecs may be what changed.
+                ensure(*before != now, "a stream changes, and is opened as it was")?;
                 if before.generation == generation { "change" } else { "rekey" }
             }
             Some(_) => "reopen",
