@@ -1,10 +1,12 @@
 //! A first app: opens a session on the secure door, monitors every device of its user, and prints what happens.
 //!
 //! ```sh
+//! cargo run --example first_app
 //! cargo run --example first_app -- 127.0.0.1:2749 callgate recorder 1
 //! ```
 //!
-//! The folder is the one that `callgate cert issue` wrote the app's certificate to.
+//! Without arguments it is the app of a gateway that `callgate serve` made for trying out. Otherwise the folder is the one
+//! that `callgate cert issue` wrote the app's certificate to.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "what it is for")]
 
 use std::{env, error::Error, fs, path::Path, process::ExitCode};
@@ -13,12 +15,14 @@ use callgate_sdk::{Connector, Event, Identity, Roots};
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let arguments: Vec<String> = env::args().skip(1).collect();
-    let [address, folder, user, instance] = arguments.as_slice() else {
-        eprintln!("usage: first_app ADDRESS FOLDER USER INSTANCE");
+    let given: Vec<String> = env::args().skip(1).collect();
+    if given.len() > 4 || given.iter().any(|argument| argument.starts_with('-')) {
+        eprintln!("usage: first_app [ADDRESS [FOLDER [USER [INSTANCE]]]]");
         return ExitCode::from(2);
-    };
-    match listen(address, Path::new(folder), user, instance).await {
+    }
+    let argument = |place: usize, default| given.get(place).map_or(default, String::as_str);
+    let (address, folder) = (argument(0, "127.0.0.1:2749"), argument(1, "callgate"));
+    match listen(address, Path::new(folder), argument(2, "app"), argument(3, "1")).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("first_app: {error}");

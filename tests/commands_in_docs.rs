@@ -98,7 +98,9 @@ impl Folder {
 
     /// Runs the command, or knows who does.
     fn account(&self, command: &str, place: &str) {
-        if is_for_builders(command) {
+        if command == "rm -r callgate" {
+            fs::remove_dir_all(self.path("callgate")).unwrap_or_else(|error| panic!("{place}: {error}"));
+        } else if is_for_builders(command) {
             assert!(is_accounted_for(command), "{place}: .ci/run doesn't run it, and what it names is not there");
         } else if command.starts_with("callgate serve") && !command.contains("--check") {
             self.serve(command, place);
@@ -189,6 +191,10 @@ fn is_accounted_for(command: &str) -> bool {
     }
     let words: Vec<&str> = command.split_whitespace().collect();
     let named = |flag: &str| words.iter().position(|word| *word == flag).and_then(|at| words.get(at + 1));
+    if let Some(example) = named("--example") {
+        let tests = fs::read_to_string(root().join("tests/examples.rs")).unwrap();
+        return tests.contains(&format!("example(\"{example}\")"));
+    }
     match (named("-p"), named("--test"), named("--bench")) {
         (Some(&"callgate"), Some(test), None) => root().join(format!("tests/{test}.rs")).exists(),
         (Some(&"callgate"), None, Some(bench)) => root().join(format!("benches/{bench}.rs")).exists(),

@@ -12,7 +12,8 @@ use std::path::{Path, PathBuf};
 use callgate::{
     config::{Config, ConfigError, Limits, SwitchKind},
     directory::{ScramVerifier, UserKind},
-    model::{Group, Mode},
+    model::{Group, Mode, Suite},
+    switch::sim::SimSettings,
 };
 
 fn parse(text: &str, variables: &[(&str, &str)]) -> Result<Config, ConfigError> {
@@ -95,6 +96,58 @@ fn everything_that_is_written_is_read() {
     let device = config.directory.device("1001").unwrap();
     assert_eq!((device.lines[0].number.0, device.visible_lines().count()), (2, 0));
     assert_eq!(config.directory.device("1002").unwrap().lines[0].number.0, 1, "a device without lines has line 1");
+}
+
+#[test]
+fn a_simulated_switch_brings_its_devices() {
+    let text = r#"
+        [[switch]]
+        name = "sim"
+        kind = "simulated"
+        devices = 3
+        calls_per_second = 2
+        suites = ["AEAD_AES_256_GCM"]
+        [[user]]
+        name = "app"
+        devices = ["sim-00001", "sim-00002"]
+        [[device]]
+        name = "sim-00002"
+        restricted = true
+    "#;
+    let config = parse(text, &[]).unwrap();
+    let SwitchKind::Simulated(settings) = &config.switches[0].kind else { panic!() };
+    let expected =
+        SimSettings { devices: 3, calls_per_second: 2.0, suites: vec![Suite::AeadAes256Gcm], ..SimSettings::default() };
+    assert_eq!(settings, &expected);
+    let devices: Vec<_> = config.directory.devices().map(|device| (device.name.as_str(), device.restricted)).collect();
+    assert_eq!(devices, [("sim-00001", false), ("sim-00002", true), ("sim-00003", false)]);
+}
+
+#[test]
+fn what_can_t_be_simulated_is_named() {
+    for (line, expected) in [
+        ("devices = 100001", "4:11: devices is 100001: from 0 to 100000 are allowed"),
+        ("calls_per_second = -1", "4:20: calls_per_second is -1: from 0 to 10000"),
+        ("calls_per_second = nan", "4:20: calls_per_second is NaN: from 0 to 10000"),
+        ("call_seconds = 0", "4:16: call_seconds is 0: from 1 to 86400 are allowed"),
+        ("ring_seconds = 301", "4:16: ring_seconds is 301: from 0 to 300 are allowed"),
+        ("secure_percent = 101", "4:18: secure_percent is 101: from 0 to 100 are allowed"),
+        ("unanswered_percent = -1", "4:22: unanswered_percent is -1: from 0 to 100 are allowed"),
+        ("hold_percent = 101", "4:16: hold_percent is 101: from 0 to 100 are allowed"),
+        ("rekey_percent = 101", "4:17: rekey_percent is 101: from 0 to 100 are allowed"),
+        ("seed = -1", "4:8: seed is -1: from 0 to 9223372036854775807 are allowed"),
+        (
+            "suites = [\"AEAD_AES_256_GMC\"]",
+            "4:11: unknown crypto suite `AEAD_AES_256_GMC`: did you mean `AEAD_AES_256_GCM`?",
+        ),
+        ("capture = \"call.pcap\"", "4:11: a switch of kind `simulated` has no `capture`: take it out"),
+        ("pbx = [\"udp:192.0.2.1:5060\"]", "4:8: a switch of kind `simulated` has no `pbx`: take it out"),
+        ("device = 3", "4:1: unknown field `device`: did you mean `devices`?"),
+    ] {
+        assert_eq!(error(&format!("[[switch]]\nname = \"sim\"\nkind = \"simulated\"\n{line}")), expected);
+    }
+    let replay = "[[switch]]\nname = \"a\"\nkind = \"replay\"\ncapture = \"a.pcap\"\nseed = 1";
+    assert_eq!(error(replay), "5:8: a switch of kind `replay` has no `seed`: take it out");
 }
 
 #[test]

@@ -6,11 +6,12 @@ mod common;
 
 use std::{
     env,
+    io::{BufRead, BufReader},
     path::PathBuf,
     process::{Command, Stdio},
 };
 
-use common::served::Served;
+use common::served::{Served, callgate};
 
 /// Where `cargo test` has built an example. Who runs only this test has not built it yet.
 fn example(name: &str) -> PathBuf {
@@ -21,6 +22,32 @@ fn example(name: &str) -> PathBuf {
         assert!(built.success());
     }
     path
+}
+
+#[test]
+fn first_app_runs_at_once_against_a_gateway_that_serve_made() {
+    let first_app = example("first_app");
+    let folder = tempfile::tempdir().unwrap();
+    let mut serve = callgate(folder.path(), &["serve"]);
+    serve.env("CALLGATE_DOORS__CLEAR", "127.0.0.1:0").env("CALLGATE_DOORS__TLS", "127.0.0.1:0").stdout(Stdio::null());
+    let mut served = Served::run(folder, serve);
+    let address = served.log_line("door=\"tls\" address=");
+    let mut app =
+        Command::new(first_app).arg(&address).current_dir(&served.folder).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(app.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let mut said = Vec::new();
+    for wanted in ["sim-00100: ", " Dialing, sip:sim-", " media to ", "KeysAvailable"] {
+        loop {
+            let line = lines.next().unwrap_or_else(|| panic!("no {wanted:?} in {said:#?}"));
+            said.push(line);
+            if said.last().unwrap().contains(wanted) {
+                break;
+            }
+        }
+    }
+    assert_eq!(served.stop().0, Some(0));
+    assert!(lines.any(|line| line.starts_with("closed: ")));
+    assert!(app.wait().unwrap().success());
 }
 
 #[test]

@@ -44,6 +44,9 @@ const PURE: &[&str] = &[
     "src/switch/scan.rs",
     "src/switch/sdes.rs",
     "src/switch/sdp.rs",
+    "src/switch/sim/call.rs",
+    "src/switch/sim/draw.rs",
+    "src/switch/sim/schedule.rs",
     "src/switch/sip.rs",
     "src/switch/tracker/",
 ];

@@ -10,8 +10,8 @@ use callgate::{
     config::Config,
     model::{Group, InstanceId, UserName},
     trust::{
-        CA_CERTIFICATE, CA_KEY, CONFIG, Ca, Existing, Ledger, Operation, Record, TrustError, Validity, make_folder,
-        same_certificate, write_private, write_public,
+        CA_CERTIFICATE, CA_KEY, CONFIG, Ca, Existing, Ledger, Operation, Record, TrustError, Validity, identity_files,
+        make_folder, same_certificate, write_identity, write_public,
     },
 };
 use time::OffsetDateTime;
@@ -120,8 +120,7 @@ impl Issue {
             bail!("the config has no user {:?}; it has {}: add the user first", self.user, known.join(", "));
         };
         let out = self.out.as_ref().unwrap_or(&self.folder.folder);
-        let name = file_name(&self.user, &self.instance);
-        let (certificate, key) = (out.join(format!("{name}.pem")), out.join(format!("{name}.key")));
+        let (certificate, key) = identity_files(out, &self.user, &self.instance);
         let existing = if self.force { Existing::Replace } else { Existing::Keep };
         // Before anything is in the ledger.
         for path in [&certificate, &key] {
@@ -139,8 +138,7 @@ impl Issue {
         let now = OffsetDateTime::now_utc();
         make_folder(out)?;
         let issued = ca.issue_app(&self.user, &self.instance, Validity::days(now, self.days)?, now, &ledger)?;
-        write_private(&key, issued.key_pem.as_bytes(), existing)?;
-        write_public(&certificate, issued.certificate_pem.as_bytes(), existing)?;
+        write_identity(out, &self.user, &self.instance, &issued, existing)?;
         if !ca_is_there {
             write_public(&ca_copy, ca.certificate_pem().as_bytes(), Existing::Keep)?;
         }
@@ -206,13 +204,6 @@ impl Folder {
     fn join(&self, name: &str) -> PathBuf {
         self.folder.join(name)
     }
-}
-
-/// A user name may hold what makes a poor file name.
-fn file_name(user: &UserName, instance: &InstanceId) -> String {
-    let user: String =
-        user.as_str().chars().map(|c| if c.is_alphanumeric() || "-_@.".contains(c) { c } else { '_' }).collect();
-    format!("{user}-{instance}")
 }
 
 fn hex(bytes: &[u8]) -> String {

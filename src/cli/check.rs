@@ -1,12 +1,12 @@
 //! `callgate serve --check`: what `serve` would refuse, and what it would take although it is surely not meant.
 
-use std::{net::SocketAddr, os::unix::fs::MetadataExt, path::Path, sync::Arc};
+use std::{collections::HashSet, net::SocketAddr, os::unix::fs::MetadataExt, path::Path, sync::Arc};
 
 use anyhow::{Context, Result};
 use callgate::{
-    config::{Config, SwitchKind},
-    directory::User,
-    model::Group,
+    config::{Config, SwitchConfig, SwitchKind},
+    directory::{Device, User},
+    model::{DeviceName, Group},
     policy::{Admission, Entrance, Verdict, admit},
     switch::capture::Capture,
     trust::{Ledger, server_config},
@@ -61,7 +61,10 @@ fn find_hep(capture: &Path) -> Result<()> {
 /// What is allowed, and surely not meant.
 pub(super) fn warnings(config: &Config) -> Vec<String> {
     let mut warnings: Vec<String> = config.directory.users().flat_map(|user| of_user(user, config)).collect();
-    for device in config.directory.devices().filter(|device| device.addresses.is_empty()) {
+    warnings.extend(config.switches.iter().filter_map(too_few_devices));
+    let simulated: HashSet<DeviceName> = config.switches.iter().flat_map(SwitchConfig::simulated_devices).collect();
+    let has_calls = |device: &Device| !device.addresses.is_empty() || simulated.contains(&device.name);
+    for device in config.directory.devices().filter(|device| !has_calls(device)) {
         let name = &device.name;
         warnings.push(format!("the device {name:?} has no addresses: no call is found to be its, so name them"));
     }
@@ -71,6 +74,18 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
         ));
     }
     warnings
+}
+
+/// A simulated switch whose devices can't have all of its calls.
+fn too_few_devices(switch: &SwitchConfig) -> Option<String> {
+    let SwitchKind::Simulated(settings) = &switch.kind else { return None };
+    let (devices, busy) = (settings.devices, settings.busy_devices().ceil());
+    (f64::from(devices) < busy).then(|| {
+        format!(
+            "the switch {:?}: its calls keep about {busy} devices busy and it has {devices}, so some calls are left out",
+            switch.name
+        )
+    })
 }
 
 fn of_user(user: &User, config: &Config) -> Vec<String> {

@@ -2,6 +2,7 @@
 
 mod cert;
 mod check;
+mod config_file;
 mod decrypt;
 mod demo;
 mod exit;
@@ -25,6 +26,9 @@ const FOLDER: &str = "callgate";
 const EXAMPLES: &str = "\
 See it work:
   callgate demo                                        # a recorded real call, from signalling to decrypted voices
+
+Try it:
+  callgate serve                                       # a gateway with a simulated switch, in the folder callgate
 
 A first start:
   callgate init                                        # a CA, the gateway's certificate and a first config

@@ -11,13 +11,17 @@ use callgate::{
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info};
 
-use super::{check, process, runtime};
+use super::{check, config_file, process, runtime};
 
 const EXAMPLES: &str = "\
 Examples:
+  callgate serve                                       # to try it out
   callgate serve --config callgate/callgate.toml
   callgate serve --config callgate/callgate.toml --check
   CALLGATE_DOORS__CLEAR=closed callgate serve --config callgate/callgate.toml --check
+
+Without --config it takes callgate/callgate.toml. If there is no folder of that name, it makes one for trying out: with a
+simulated switch, and with the certificates of two apps.
 
 A variable CALLGATE_KEY or CALLGATE_SECTION__KEY overrides one setting of the file.";
 
@@ -25,9 +29,9 @@ A variable CALLGATE_KEY or CALLGATE_SECTION__KEY overrides one setting of the fi
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Serve {
-    /// The config file
+    /// The config file [default: callgate/callgate.toml, which is made for trying out if need be]
     #[arg(long, value_name = "FILE")]
-    config: PathBuf,
+    config: Option<PathBuf>,
 
     /// Check the config and all files that it names, and open no door
     #[arg(long)]
@@ -36,9 +40,10 @@ pub(super) struct Serve {
 
 impl Serve {
     pub(super) fn run(self) -> Result<()> {
-        let config = Config::load(&self.config)?;
+        let path = config_file::choose(self.config, self.check)?;
+        let config = Config::load(&path)?;
         if self.check {
-            return check::check(&config, &self.config);
+            return check::check(&config, &path);
         }
         process::raise_open_files(&config.limits);
         runtime()?.block_on(serve(config))

@@ -21,7 +21,8 @@ use zeroize::Zeroizing;
 
 use crate::{
     directory::Directory,
-    model::{Address, Mode, SwitchName},
+    model::{Address, DeviceName, Mode, SwitchName},
+    switch::sim::SimSettings,
 };
 
 pub use error::{ConfigError, Invalid, Place};
@@ -127,6 +128,19 @@ pub enum SwitchKind {
         /// How long after the start it begins, so that apps can be there before the first call; seconds, 0 to 3600.
         delay_seconds: u32,
     },
+    /// Devices that aren't there, and call each other.
+    Simulated(SimSettings),
+}
+
+impl SwitchConfig {
+    /// The devices that this switch makes up.
+    pub fn simulated_devices(&self) -> impl Iterator<Item = DeviceName> {
+        let simulated = match &self.kind {
+            SwitchKind::Simulated(settings) => Some(settings.device_names(&self.name)),
+            SwitchKind::Replay { .. } => None,
+        };
+        simulated.into_iter().flatten().filter_map(Result::ok)
+    }
 }
 
 impl Config {

@@ -95,6 +95,16 @@ pub(super) struct Switch {
     pub(super) capture: Option<Setting<String>>,
     pub(super) speed: Option<Setting<f64>>,
     pub(super) delay_seconds: Option<Setting<i64>>,
+    pub(super) devices: Option<Setting<i64>>,
+    pub(super) calls_per_second: Option<Setting<f64>>,
+    pub(super) call_seconds: Option<Setting<i64>>,
+    pub(super) ring_seconds: Option<Setting<i64>>,
+    pub(super) secure_percent: Option<Setting<i64>>,
+    pub(super) unanswered_percent: Option<Setting<i64>>,
+    pub(super) hold_percent: Option<Setting<i64>>,
+    pub(super) rekey_percent: Option<Setting<i64>>,
+    pub(super) suites: Option<Vec<Setting<String>>>,
+    pub(super) seed: Option<Setting<i64>>,
     #[serde(default)]
     pub(super) pbx: Vec<Setting<String>>,
 }

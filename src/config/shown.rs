@@ -27,9 +27,21 @@ const HARMLESS: &[&str] = &[
     "device.line.restricted",
 ];
 /// The same for lists: with anything else behind them it is unknown what that is.
-const HARMLESS_LISTS: &[&str] = &["switch.pbx", "user.groups", "user.devices", "device.addresses"];
-/// Tables of numbers.
-const HARMLESS_TABLES: &[&str] = &["heartbeat.", "limits."];
+const HARMLESS_LISTS: &[&str] = &["switch.pbx", "switch.suites", "user.groups", "user.devices", "device.addresses"];
+/// Numbers, and whole tables of them: what stands in quotes there is none.
+const HARMLESS_NUMBERS: &[&str] = &[
+    "heartbeat.",
+    "limits.",
+    "switch.devices",
+    "switch.calls_per_second",
+    "switch.call_seconds",
+    "switch.ring_seconds",
+    "switch.secure_percent",
+    "switch.unanswered_percent",
+    "switch.hold_percent",
+    "switch.rekey_percent",
+    "switch.seed",
+];
 
 const VERIFIER: &str = "SCRAM-SHA-256$";
 
@@ -118,7 +130,7 @@ fn is_harmless(table: &str, key: &str, value: &str) -> bool {
     let name = if table.is_empty() { key.into() } else { format!("{table}.{key}") };
     HARMLESS.contains(&name.as_str())
         || HARMLESS_LISTS.contains(&name.as_str()) && value.starts_with('[')
-        || HARMLESS_TABLES.iter().any(|table| name.starts_with(table)) && !value.starts_with(is_quote)
+        || HARMLESS_NUMBERS.iter().any(|known| name.starts_with(known)) && !value.starts_with(is_quote)
 }
 
 /// Part of a bare key, a number, a word.

@@ -10,6 +10,7 @@ use crate::{
         capture::Capture,
         feed::{FeedConfig, HepFeed},
         replay::{Replay, Speed},
+        sim::Simulated,
         tracker::TrackerLimits,
     },
 };
@@ -19,9 +20,15 @@ use crate::{
 /// # Errors
 /// [`StartError::Capture`] and [`StartError::Speed`].
 pub fn connector(switch: &SwitchConfig, config: &Config) -> Result<Box<dyn Switch>, StartError> {
-    let SwitchKind::Replay { capture, speed, delay_seconds } = &switch.kind;
-    let replay = replay(switch, config, capture, *speed)?;
-    Ok(Box::new(replay.with_delay(Duration::from_secs((*delay_seconds).into()))))
+    Ok(match &switch.kind {
+        SwitchKind::Replay { capture, speed, delay_seconds } => {
+            let replay = replay(switch, config, capture, *speed)?;
+            Box::new(replay.with_delay(Duration::from_secs((*delay_seconds).into())))
+        }
+        SwitchKind::Simulated(settings) => {
+            Box::new(Simulated::new(switch.name.clone(), settings.clone(), epoch_micros()))
+        }
+    })
 }
 
 fn replay(switch: &SwitchConfig, config: &Config, capture: &Path, speed: f64) -> Result<Replay, StartError> {

@@ -211,6 +211,11 @@ pub enum StreamDirection {
     Received,
 }
 
+impl StreamDirection {
+    /// Both directions.
+    pub const BOTH: [Self; 2] = [Self::Sent, Self::Received];
+}
+
 /// A payload format (RFC 8866, rtpmap; RFC 3551 for static ones).
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Codec {

@@ -4,16 +4,19 @@
 //! connector is the thin shell around it.
 
 pub mod capture;
+pub mod counts;
 pub mod feed;
 pub mod hep;
 pub mod replay;
 pub mod scan;
 pub mod sdes;
 pub mod sdp;
+pub mod sim;
 pub mod sip;
 mod syntax;
 pub mod tracker;
 
 mod connector;
+mod desk;
 
 pub use connector::{Action, Command, CommandError, Running, Switch, SwitchError, SwitchIo};

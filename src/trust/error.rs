@@ -2,6 +2,8 @@
 
 use std::{io, path::PathBuf};
 
+use crate::model::NameError;
+
 /// What is wrong with certificates and keys.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -35,6 +37,16 @@ pub enum TrustError {
         folder: PathBuf,
         /// The files that are there.
         names: Vec<&'static str>,
+    },
+    /// A folder that should be made has something in it already, or isn't a folder.
+    #[error(
+        "{}: is there and has no callgate.toml in it, so it isn't a gateway's, and nothing is added to it: name a config \
+         with --config, or start where nothing is called so",
+        folder.display()
+    )]
+    Occupied {
+        /// The folder.
+        folder: PathBuf,
     },
     /// Others than the folder's owner can replace what is in it.
     #[error("{}: others may write into this folder (mode {mode:04o}): chmod go-w, or name another one", path.display())]
@@ -149,6 +161,9 @@ pub enum TrustError {
     /// A name for the gateway's certificate is neither a DNS name nor an IP address.
     #[error("{0:?} is neither a DNS name nor an IP address")]
     GatewayName(String),
+    /// A name of a user or an instance that is none.
+    #[error(transparent)]
+    Name(#[from] NameError),
     /// A number of days that makes no date.
     #[error("{0} days are not allowed: from 1 to 36500")]
     Days(u32),

@@ -27,7 +27,15 @@ pub enum Existing {
 pub fn make_folder(path: &Path) -> Result<(), TrustError> {
     let unwritable = |cause| TrustError::Unwritable { path: path.into(), cause };
     DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(unwritable)?;
-    let metadata = fs::metadata(path).map_err(unwritable)?;
+    own_folder(path)
+}
+
+/// Checks that a folder is ours, and that nobody else can write into it.
+///
+/// # Errors
+/// [`TrustError::SharedFolder`], [`TrustError::OthersFolder`], [`TrustError::Unreadable`].
+pub fn own_folder(path: &Path) -> Result<(), TrustError> {
+    let metadata = fs::metadata(path).map_err(|cause| TrustError::Unreadable { path: path.into(), cause })?;
     let (owner, user, mode) = (metadata.uid(), rustix::process::geteuid().as_raw(), metadata.mode() & 0o7777);
     if owner != user {
         return Err(TrustError::OthersFolder { path: path.into(), owner, user });
@@ -81,7 +89,7 @@ fn write_new(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
 }
 
 /// A new name in the same folder, so that a rename stays within the file system.
-fn beside(path: &Path) -> Result<PathBuf, TrustError> {
+pub(super) fn beside(path: &Path) -> Result<PathBuf, TrustError> {
     let mut random = [0; 8];
     rand::fill(&mut random).map_err(|_| TrustError::Randomness)?;
     let mut name = path.file_name().unwrap_or_default().to_os_string();

@@ -13,14 +13,16 @@ mod name;
 mod pem;
 mod setup;
 mod tls;
+mod try_out;
 mod verifier;
 
 pub use ca::{Ca, Issued, Validity, same_certificate};
 pub use error::{LedgerError, TrustError};
-pub use files::{Existing, make_folder, write_private, write_public};
+pub use files::{Existing, make_folder, own_folder, write_private, write_public};
 pub use gateway::{GatewayRequest, check_gateway, request_gateway};
 pub use ledger::{Entry, Ledger, LedgerSnapshot, Operation, Record, Status};
 pub use pem::{certificates, private_key};
 pub use setup::{CA_CERTIFICATE, CA_KEY, CONFIG, InitOptions, init};
 pub use tls::{CertificateIdentity, peer_identity, refusal, refusal_io, server_config, server_config_at};
+pub use try_out::{TRY_OUT_USERS, identity_files, try_out, write_identity};
 pub use verifier::{LedgerVerifier, NotAccepted};

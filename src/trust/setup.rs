@@ -16,7 +16,7 @@ pub const CONFIG: &str = "callgate.toml";
 
 const GATEWAY_CERTIFICATE: &str = "gateway.pem";
 const GATEWAY_KEY: &str = "gateway.key";
-const LEDGER: &str = "ledger.jsonl";
+pub(super) const LEDGER: &str = "ledger.jsonl";
 
 /// What a first start is told.
 #[derive(Debug, Clone)]
@@ -42,6 +42,16 @@ impl Default for InitOptions {
 /// One of the files is there already, or others may write into the folder: then nothing is written. Or a file can't be
 /// written.
 pub fn init(folder: &Path, options: &InitOptions, now: OffsetDateTime) -> Result<Vec<PathBuf>, TrustError> {
+    fill(folder, options, FIRST_CONFIG, now)
+}
+
+/// [`init`] with this config.
+pub(super) fn fill(
+    folder: &Path,
+    options: &InitOptions,
+    config: &str,
+    now: OffsetDateTime,
+) -> Result<Vec<PathBuf>, TrustError> {
     let names: Vec<&'static str> = [CA_CERTIFICATE, CA_KEY, GATEWAY_CERTIFICATE, GATEWAY_KEY, LEDGER, CONFIG]
         .into_iter()
         .filter(|name| folder.join(name).symlink_metadata().is_ok())
@@ -61,7 +71,7 @@ pub fn init(folder: &Path, options: &InitOptions, now: OffsetDateTime) -> Result
     private(CA_KEY, &ca.key_pem())?;
     private(GATEWAY_KEY, &gateway.key_pem)?;
     private(LEDGER, "")?;
-    private(CONFIG, FIRST_CONFIG)?;
+    private(CONFIG, config)?;
     for (name, text) in [(CA_CERTIFICATE, ca.certificate_pem()), (GATEWAY_CERTIFICATE, &gateway.certificate_pem)] {
         write_public(&folder.join(name), text.as_bytes(), Existing::Keep)?;
         written.push(folder.join(name));
@@ -96,7 +106,7 @@ mod tests {
             .flat_map(|line| [line, "\n"])
             .collect();
         let config = Config::parse(&uncommented, CONFIG, Path::new("."), std::iter::empty()).unwrap();
-        assert_eq!(config.switches.len(), 1);
-        assert_eq!(config.directory.devices().count(), 1);
+        assert_eq!(config.switches.len(), 2);
+        assert_eq!(config.directory.devices().count(), 101);
     }
 }

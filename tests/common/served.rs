@@ -57,8 +57,13 @@ impl Served {
         fs::write(folder.path().join("callgate.toml"), config).unwrap();
         let issue = ["cert", "issue", "--folder", ".", "--user", "recorder", "--instance", "1"];
         assert!(callgate(folder.path(), &issue).output().unwrap().status.success());
-        let serve = callgate(folder.path(), &["serve", "--config", "callgate.toml"]);
-        let mut child = wrap(serve).stderr(Stdio::piped()).spawn().unwrap();
+        let serve = wrap(callgate(folder.path(), &["serve", "--config", "callgate.toml"]));
+        Self::run(folder, serve)
+    }
+
+    /// Runs what serves in the folder.
+    pub fn run(folder: TempDir, mut serve: Command) -> Self {
+        let mut child = serve.stderr(Stdio::piped()).spawn().unwrap();
         let log: Box<dyn Read + Send> = Box::new(child.stderr.take().unwrap());
         Self { child, folder, log: BufReader::new(log), seen: String::new() }
     }
