@@ -125,7 +125,7 @@ async fn r41a_who_doesn_t_open_in_time_is_closed() {
 }
 
 #[tokio::test]
-async fn r41a_connections_that_aren_t_open_are_bounded() {
+async fn r41a_connections_that_aren_t_open_are_bounded_and_the_oldest_makes_room() {
     let gateway = TestGateway::start_with(USERS, "[limits]\nopening_connections = 3\n").await;
     let mut waiting = Vec::new();
     for _ in 0..3 {
@@ -133,12 +133,48 @@ async fn r41a_connections_that_aren_t_open_are_bounded() {
         client.hello().await;
         waiting.push(client);
     }
-    let mut refused = RawClient::clear(gateway.clear()).await;
-    assert_eq!(refused.closed().await, Some(ErrorCode::TooManyConnections));
-    waiting.clear();
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_alive(&gateway).await;
+    assert_eq!(waiting[0].closed().await, Some(ErrorCode::TooManyConnections));
+    for (instance, later) in ["2", "3"].into_iter().zip(&mut waiting[1..]) {
+        later.open_scram_after_hello("dashboard", instance, PASSWORD).await.unwrap();
+    }
+    gateway.finish().await;
+}
+
+#[tokio::test]
+async fn r41a_who_says_nothing_is_displaced_and_its_address_is_not_locked_out() {
+    let limits = "[limits]\nopening_connections = 3\ntries_per_source_per_minute = 3\n";
+    let gateway = TestGateway::start_with(USERS, limits).await;
+    for door in [gateway.tls(), gateway.gateway.clear_address().unwrap()] {
+        let mut silent = Vec::new();
+        for _ in 0..20 {
+            silent.push(RawClient::clear(door).await);
+        }
+        for mut displaced in silent.drain(..17) {
+            let told = (door != gateway.tls()).then_some(ErrorCode::TooManyConnections);
+            assert_eq!(displaced.closed().await, told);
+        }
+    }
     assert_alive(&gateway).await;
     gateway.finish().await;
+}
+
+#[tokio::test]
+async fn r21_a_flood_of_refusals_is_one_record_until_the_minute_is_over() {
+    let gateway = TestGateway::start_with(USERS, "[limits]\ntries_per_source_per_minute = 1000000\n").await;
+    for _ in 0..30 {
+        let mut client = RawClient::clear(gateway.clear()).await;
+        client.send_bytes(&u32::MAX.to_be_bytes()).await;
+        assert_eq!(client.closed().await, Some(ErrorCode::FrameTooLarge));
+    }
+    let clear = gateway.gateway.clear_address().unwrap();
+    gateway.finish().await;
+    // The logs are those of all tests of this process, so no exact count.
+    let logs = common::leaks::logs();
+    let told =
+        |record: &str| logs.lines().filter(|line| line.contains(record) && line.contains("FRAME_TOO_LARGE")).count();
+    assert!(told("record=\"refused\"") < 30 && told("record=\"refused again\"") > 0, "{clear}");
+    assert!(logs.lines().any(|line| line.contains("record=\"refused again\"") && line.contains("count=29")));
 }
 
 #[tokio::test]

@@ -7,12 +7,11 @@ mod common;
 use std::{
     fs,
     net::TcpStream,
-    process::Command,
     time::{Duration, Instant},
 };
 
 use callgate_sdk::client::{Connector, Identity, Roots};
-use common::served::Served;
+use common::served::{Served, under};
 
 const DOORS: &str = "[doors]\nclear = \"127.0.0.1:0\"\ntls = \"127.0.0.1:0\"";
 
@@ -22,14 +21,6 @@ fn limit(pid: u32, name: &str) -> (String, String) {
     let line = limits.lines().find_map(|line| line.strip_prefix(name)).unwrap();
     let mut words = line.split_whitespace().map(String::from);
     (words.next().unwrap(), words.next().unwrap())
-}
-
-/// The same command under other limits.
-fn under(limits: &str, command: &Command) -> Command {
-    let mut shell = Command::new("sh");
-    shell.args(["-c", &format!("{limits}; exec \"$@\""), "sh"]).arg(command.get_program()).args(command.get_args());
-    shell.current_dir(command.get_current_dir().unwrap()).stdin(std::process::Stdio::null());
-    shell
 }
 
 #[test]

@@ -36,9 +36,20 @@ pub(super) fn closed(session: &str, identity: &Identity, code: ErrorCode) {
         door = identity.door.name(), code = code.as_str_name(), number = code as i32);
 }
 
+/// Counts a refusal that is not told alone.
+pub(super) fn count_refusal(code: ErrorCode) {
+    counter!("callgate_refusals_total", "code" => code.as_str_name()).increment(1);
+}
+
+/// The same refusal of a source, so many times more within a minute. They are counted already.
+pub(super) fn refused_again(door: Door, source: IpAddr, code: ErrorCode, count: u64) {
+    info!(target: "audit", record = "refused again", door = door.name(), %source, count, code = code.as_str_name(),
+        number = code as i32);
+}
+
 /// A connection was refused before it was a session. `cause` is the true reason where the answer hides it (R14).
 pub(super) fn refused(door: Door, peer: IpAddr, user: Option<&str>, code: ErrorCode, Rule(rule): Rule, cause: &str) {
-    counter!("callgate_refusals_total", "code" => code.as_str_name()).increment(1);
+    count_refusal(code);
     let user = user.map(shortened);
     info!(target: "audit", record = "refused", door = door.name(), %peer, user, code = code.as_str_name(),
         number = code as i32, rule, cause);

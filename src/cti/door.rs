@@ -6,7 +6,7 @@
 use std::{
     io,
     net::{IpAddr, SocketAddr},
-    sync::Arc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -16,20 +16,23 @@ use callgate_wire::{
 };
 use metrics::counter;
 use rustls::ServerConfig;
+use socket2::SockRef;
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
-    time::timeout,
+    time::{timeout, timeout_at},
 };
 use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{info, warn};
 
 use super::{
-    FAREWELL, Settings, audit, encode,
+    FAREWELL, Settings,
+    arrivals::{Arrivals, Ticket},
+    audit, encode,
     live::Live,
     opening::{Admitted, Next, Opening, Refused},
-    registry::{Lease, Registry},
+    refusals::{Refusals, Repeated},
+    registry::{Lease, Registry, network},
     scram::Decoy,
     socket::{Received, Socket, end_tcp},
     worker::WorkerHandle,
@@ -43,6 +46,12 @@ use crate::{
 
 /// The shortest and the longest pause after an accept that failed.
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
+
+/// What the system may keep for an app that doesn't read, in bytes, before frames wait here. It keeps twice as much, with
+/// what it adds to each packet.
+const SEND_BUFFER: usize = 128 * 1024;
+/// How often it is looked whether refusals are to be summed up.
+const SUMMARY: Duration = Duration::from_secs(10);
 
 /// What both doors share.
 pub struct Entrance {
@@ -82,9 +91,9 @@ pub struct Door {
     entrance: Arc<Entrance>,
     /// `None` on the clear door.
     tls: Option<Arc<TlsSide>>,
-    /// One permit for each connection that isn't open yet. Each door has its own: strangers who block the clear one don't
-    /// block the other.
-    opening: Arc<Semaphore>,
+    /// The connections that aren't open yet. Each door has its own: strangers at the clear one don't crowd the other.
+    arrivals: Arc<Mutex<Arrivals<CancellationToken>>>,
+    refusals: Arc<Mutex<Refusals>>,
 }
 
 impl Door {
@@ -95,8 +104,8 @@ impl Door {
     pub async fn open(address: SocketAddr, entrance: Arc<Entrance>, tls: Option<TlsSide>) -> Result<Self, DoorError> {
         let door = if tls.is_some() { model::Door::Tls } else { model::Door::Clear };
         let listener = TcpListener::bind(address).await.map_err(|source| DoorError { door, address, source })?;
-        let opening = Arc::new(Semaphore::new(entrance.settings.limits.opening_connections));
-        Ok(Self { listener, entrance, tls: tls.map(Arc::new), opening })
+        let arrivals = Arc::new(Mutex::new(Arrivals::new(entrance.settings.limits.opening_connections)));
+        Ok(Self { listener, entrance, tls: tls.map(Arc::new), arrivals, refusals: Arc::default() })
     }
 
     /// Where it listens.
@@ -109,49 +118,109 @@ impl Door {
 
     /// Accepts until `stop`, then waits for the connections that are being opened.
     pub async fn run(self, stop: CancellationToken) {
-        let (mut back_off, tasks) = (BACK_OFF.0, TaskTracker::new());
+        let (mut back_off, mut warned, tasks) = (BACK_OFF.0, None, TaskTracker::new());
+        let mut summary = tokio::time::interval(SUMMARY);
         loop {
             let accepted = tokio::select! {
                 () = stop.cancelled() => break,
+                _ = summary.tick() => {
+                    self.summarise(Instant::now());
+                    continue;
+                }
                 accepted = self.listener.accept() => accepted,
             };
             match accepted {
                 Ok((tcp, peer)) => {
                     back_off = BACK_OFF.0;
-                    let visit = self.visit(peer.ip());
-                    let stop = stop.clone();
-                    tasks.spawn(async move {
-                        tokio::select! {
-                            () = stop.cancelled() => {}
-                            () = visit.receive(tcp) => {}
-                        }
-                    });
+                    if let Some(visit) = self.visit(peer.ip(), &tcp) {
+                        let stop = stop.clone();
+                        tasks.spawn(async move {
+                            tokio::select! {
+                                () = stop.cancelled() => {}
+                                () = visit.receive(tcp) => {}
+                            }
+                        });
+                    }
                 }
                 Err(error) => {
                     counter!("callgate_accept_errors_total", "door" => self.kind().name()).increment(1);
-                    warn!(door = self.kind().name(), %error, "a connection could not be accepted");
+                    if warned.is_none_or(|at: Instant| at.elapsed() >= SUMMARY) {
+                        warned = Some(Instant::now());
+                        warn!(door = self.kind().name(), %error, "a connection could not be accepted");
+                    }
+                    // Who only holds a file descriptor gives it to who comes next.
+                    let displaced = lock(&self.arrivals).displace().map(|displaced| displaced.cancel());
+                    back_off = if displaced.is_some() { BACK_OFF.0 } else { BACK_OFF.1.min(2 * back_off) };
                     tokio::time::sleep(back_off).await;
-                    back_off = BACK_OFF.1.min(2 * back_off);
                 }
             }
         }
         tasks.close();
         tasks.wait().await;
+        self.summarise(Instant::now() + Duration::from_secs(3600));
     }
 
     fn kind(&self) -> model::Door {
         if self.tls.is_some() { model::Door::Tls } else { model::Door::Clear }
     }
 
-    fn visit(&self, peer: IpAddr) -> Visit {
-        Visit {
+    /// A new connection's visit. `None`: its source has tried too often.
+    fn visit(&self, peer: IpAddr, tcp: &TcpStream) -> Option<Visit> {
+        let peer = peer.to_canonical();
+        if !self.entrance.registry.may_try(peer, Instant::now()) {
+            if lock(&self.refusals).note(network(peer), ErrorCode::TooManyTries, Instant::now()) {
+                audit::refused(self.kind(), peer, None, ErrorCode::TooManyTries, Rule("R41a"), "turned away");
+            } else {
+                audit::count_refusal(ErrorCode::TooManyTries);
+            }
+            if self.tls.is_none() {
+                // It is told, but no time is spent on it.
+                let _ = tcp.try_write(&encode::close(ErrorCode::TooManyTries));
+            }
+            return None;
+        }
+        let displaced = CancellationToken::new();
+        let (ticket, makes_room) = lock(&self.arrivals).enter(network(peer), displaced.clone());
+        if let Some(other) = makes_room {
+            other.cancel();
+        }
+        let place = Place { arrivals: Arc::clone(&self.arrivals), ticket, displaced };
+        let time_to_open = Duration::from_secs(self.entrance.settings.limits.open_seconds.into());
+        Some(Visit {
             entrance: Arc::clone(&self.entrance),
             tls: self.tls.clone(),
             door: self.kind(),
             peer,
-            opening: Arc::clone(&self.opening),
+            deadline: Instant::now() + time_to_open,
+            place,
+            refusals: Arc::clone(&self.refusals),
+        })
+    }
+
+    /// Records what was only counted since.
+    fn summarise(&self, now: Instant) {
+        for Repeated { source, code, count } in lock(&self.refusals).due(now) {
+            audit::refused_again(self.kind(), source, code, count);
         }
     }
+}
+
+/// A place among the connections that aren't open yet, given back when dropped.
+struct Place {
+    arrivals: Arc<Mutex<Arrivals<CancellationToken>>>,
+    ticket: Ticket,
+    /// Somebody else needs the place.
+    displaced: CancellationToken,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        lock(&self.arrivals).leave(self.ticket);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// One connection on its way in.
@@ -160,56 +229,64 @@ struct Visit {
     tls: Option<Arc<TlsSide>>,
     door: model::Door,
     peer: IpAddr,
-    opening: Arc<Semaphore>,
+    deadline: Instant,
+    place: Place,
+    refusals: Arc<Mutex<Refusals>>,
 }
 
 impl Visit {
     async fn receive(self, tcp: TcpStream) {
-        if !self.entrance.registry.may_try(self.peer.to_canonical(), Instant::now()) {
-            self.refused(ErrorCode::TooManyTries, "turned away");
-            if self.tls.is_none() {
-                // It is told, but no time is spent on it.
-                let _ = Socket::new(tcp, None, MAX_FRAME_BEFORE_OPEN).send(encode::close(ErrorCode::TooManyTries));
-            }
-            return;
-        }
-        let Ok(_permit) = Arc::clone(&self.opening).try_acquire_owned() else {
-            return self.turn_away(tcp, ErrorCode::TooManyConnections).await;
-        };
         // An event must not wait for the acknowledgement of the one before it.
         let _ = tcp.set_nodelay(true);
-        let time_to_open = Duration::from_secs(self.entrance.settings.limits.open_seconds.into());
-        let deadline = Instant::now() + time_to_open;
-
-        let mut socket = match timeout(time_to_open, self.shake_hands(tcp)).await {
-            Ok(Some(socket)) => socket,
-            Ok(None) => return,
-            Err(_) => return self.refused(ErrorCode::OpenTimeout, "in the TLS handshake"),
+        // By itself the system would keep megabytes for an app that doesn't read (R41a).
+        let _ = SockRef::from(&tcp).set_send_buffer_size(SEND_BUFFER);
+        match self.in_time(tcp.readable()).await {
+            Ok(_) => {}
+            Err(code) => return self.end_silent(&tcp, code),
+        }
+        let mut socket = match self.in_time(self.shake_hands(tcp)).await {
+            Ok(Ok(socket)) => socket,
+            Ok(Err(tcp)) => return self.farewell(end_tcp(&tcp)).await,
+            Err(code) => return self.refused(code, "in the TLS handshake"),
         };
         let mut decoder = FrameDecoder::new(MAX_FRAME_BEFORE_OPEN);
-        match tokio::time::timeout_at(deadline.into(), self.converse(&mut socket, &mut decoder)).await {
+        match self.in_time(self.converse(&mut socket, &mut decoder)).await {
             Ok(Ok((admitted, lease))) => self.hand_over(admitted, lease, socket, decoder).await,
             Ok(Err(None)) => self.refused(ErrorCode::ConnectionLost, "before the session was open"),
             Ok(Err(Some(refused))) => self.refuse(socket, refused).await,
-            Err(_) => {
-                self.refuse(socket, refusal(ErrorCode::OpenTimeout, "before the session was open")).await;
-            }
+            Err(code) => self.refuse(socket, refusal(code, "before the session was open")).await,
         }
     }
 
-    /// The TLS handshake, on the TLS door. `None`: it failed, and that is on record.
-    async fn shake_hands(&self, tcp: TcpStream) -> Option<Socket> {
+    /// What comes of `step`, or the code to end with: it took too long, or somebody else needs the place.
+    async fn in_time<T>(&self, step: impl Future<Output = T>) -> Result<T, ErrorCode> {
+        tokio::select! {
+            biased;
+            () = self.place.displaced.cancelled() => Err(ErrorCode::TooManyConnections),
+            done = timeout_at(self.deadline.into(), step) => done.map_err(|_| ErrorCode::OpenTimeout),
+        }
+    }
+
+    /// Ends a connection that has said nothing. That cost nothing, so it doesn't count as a try.
+    fn end_silent(&self, tcp: &TcpStream, code: ErrorCode) {
+        self.record(None, code, Rule(callgate_wire::lookup(code).rule), "nothing was heard");
+        if self.tls.is_none() {
+            let _ = tcp.try_write(&encode::close(code));
+        }
+    }
+
+    /// The TLS handshake, on the TLS door. If it fails, that is on record.
+    async fn shake_hands(&self, tcp: TcpStream) -> Result<Socket, TcpStream> {
         let max_backlog = self.entrance.settings.limits.queued_bytes_per_session;
-        let Some(side) = &self.tls else { return Some(Socket::new(tcp, None, max_backlog)) };
+        let Some(side) = &self.tls else { return Ok(Socket::new(tcp, None, max_backlog)) };
         match TlsAcceptor::from(Arc::clone(&side.config)).accept(tcp).into_fallible().await {
             Ok(stream) => {
                 let (tcp, tls) = stream.into_inner();
-                Some(Socket::new(tcp, Some(tls), max_backlog))
+                Ok(Socket::new(tcp, Some(tls), max_backlog))
             }
             Err((error, tcp)) => {
                 self.refused(handshake_code(&error), &error.to_string());
-                let _ = timeout(FAREWELL, end_tcp(&tcp)).await;
-                None
+                Err(tcp)
             }
         }
     }
@@ -307,26 +384,11 @@ impl Visit {
         }
     }
 
-    /// Refuses a connection before anything was read from it.
-    async fn turn_away(&self, tcp: TcpStream, code: ErrorCode) {
-        self.refused(code, "turned away");
-        // On the TLS door nothing can be said without a handshake, which is what is to be spared.
-        if self.tls.is_none() {
-            let farewell = async {
-                let mut socket = Socket::new(tcp, None, MAX_FRAME_BEFORE_OPEN);
-                if socket.send_all(encode::close(code)).await.is_ok() {
-                    socket.end().await;
-                }
-            };
-            let _ = timeout(FAREWELL, farewell).await;
-        }
-    }
-
     async fn refuse(&self, mut socket: Socket, refused: Refused) {
         let Refused { code, rule, cause, user, as_result, reply_to } = refused;
-        audit::refused(self.door, self.peer, user.as_deref(), code, rule, cause);
+        self.record(user.as_deref(), code, rule, cause);
         self.count_failure(code);
-        let farewell = async {
+        self.farewell(async {
             if as_result {
                 let result = Some(open_result::Result::Refused(v1::Error { rule: rule.0.into(), ..code.into() }));
                 let result = to_app::Message::OpenResult(OpenResult { result });
@@ -335,13 +397,31 @@ impl Visit {
                 let _ = socket.send_all(encode::close(code)).await;
             }
             socket.end().await;
-        };
-        let _ = timeout(FAREWELL, farewell).await;
+        })
+        .await;
+    }
+
+    /// Says good-bye, for as long as nobody else needs the place.
+    async fn farewell(&self, words: impl Future<Output = ()>) {
+        tokio::select! {
+            biased;
+            _ = timeout(FAREWELL, words) => {}
+            () = self.place.displaced.cancelled() => {}
+        }
+    }
+
+    fn record(&self, user: Option<&str>, code: ErrorCode, rule: Rule, cause: &str) {
+        // Who names a user is an app that somebody is responsible for: each of its refusals counts for itself.
+        if user.is_some() || lock(&self.refusals).note(network(self.peer), code, Instant::now()) {
+            audit::refused(self.door, self.peer, user, code, rule, cause);
+        } else {
+            audit::count_refusal(code);
+        }
     }
 
     fn refused(&self, code: ErrorCode, cause: &str) {
         let rule = Rule(callgate_wire::lookup(code).rule);
-        audit::refused(self.door, self.peer, None, code, rule, cause);
+        self.record(None, code, rule, cause);
         self.count_failure(code);
     }
 
@@ -353,7 +433,7 @@ impl Visit {
             code => matches!(code as i32, 100..=299 | 500..=599),
         };
         if counts {
-            self.entrance.registry.failed(self.peer.to_canonical(), Instant::now());
+            self.entrance.registry.failed(self.peer, Instant::now());
         }
     }
 }

@@ -4,11 +4,13 @@
 //! worker: one thread that owns the sockets of its sessions, judges each event by [`crate::policy`], writes the record
 //! and sends. The state machines of opening and of an open session are pure; the shells around them own the sockets.
 
+mod arrivals;
 mod audit;
 mod door;
 mod encode;
 mod live;
 mod opening;
+mod refusals;
 mod registry;
 mod scram;
 mod session;

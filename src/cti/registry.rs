@@ -160,7 +160,7 @@ fn is_over(since: Instant, now: Instant) -> bool {
 }
 
 /// Who counts as one source: an IPv4 address, and an IPv6 network of 64 bits, of which one machine has all addresses.
-fn network(source: IpAddr) -> IpAddr {
+pub(super) fn network(source: IpAddr) -> IpAddr {
     match source.to_canonical() {
         IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX))),
         address => address,

@@ -44,6 +44,18 @@ pub fn logs() -> String {
     String::from_utf8_lossy(&LOGS.get().unwrap().lock().unwrap()).into_owned()
 }
 
+/// How much memory the logs take here.
+pub fn logged_bytes() -> usize {
+    LOGS.get().unwrap().lock().unwrap().capacity()
+}
+
+/// How many lines were logged that have all these parts.
+pub fn logged_lines(parts: &[&str]) -> usize {
+    let logs = LOGS.get().unwrap().lock().unwrap();
+    let has = |line: &&[u8]| str::from_utf8(line).is_ok_and(|line| parts.iter().all(|part| line.contains(part)));
+    logs.split(|byte| *byte == b'\n').filter(has).count()
+}
+
 pub fn assert_no_key_in_logs() {
     // The bytes as they are: a key in them need not be text.
     let logs = LOGS.get().unwrap().lock().unwrap().clone();

@@ -44,7 +44,11 @@ impl RawClient {
     }
 
     pub async fn tls(address: SocketAddr, config: Arc<ClientConfig>) -> Self {
-        let tcp = TcpStream::connect(address).await.unwrap();
+        Self::tls_over(TcpStream::connect(address).await.unwrap(), config).await
+    }
+
+    /// The same over a connection that was made before.
+    pub async fn tls_over(tcp: TcpStream, config: Arc<ClientConfig>) -> Self {
         let name = ServerName::try_from("localhost").unwrap();
         Self::new(Box::new(TlsConnector::from(config).connect(name, tcp).await.unwrap()), false)
     }
@@ -143,6 +147,20 @@ impl RawClient {
     /// Hello and open by password.
     pub async fn open_scram(&mut self, user: &str, instance: &str, password: &str) -> Result<v1::Opened, ErrorCode> {
         self.hello().await;
+        self.scram(user, instance, password).await
+    }
+
+    /// The same when Hello was said before.
+    pub async fn open_scram_after_hello(
+        &mut self,
+        user: &str,
+        instance: &str,
+        password: &str,
+    ) -> Result<v1::Opened, ErrorCode> {
+        self.scram(user, instance, password).await
+    }
+
+    async fn scram(&mut self, user: &str, instance: &str, password: &str) -> Result<v1::Opened, ErrorCode> {
         let config = SASLConfig::with_credentials(None, user.into(), password.into()).unwrap();
         let mechanism = Mechname::parse(b"SCRAM-SHA-256").unwrap();
         let mut client = SASLClient::new(config).start_suggested([&mechanism]).unwrap();

@@ -96,3 +96,11 @@ impl Served {
         (status.code(), self.seen)
     }
 }
+
+/// The same command under other limits.
+pub fn under(limits: &str, command: &Command) -> Command {
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &format!("{limits}; exec \"$@\""), "sh"]).arg(command.get_program()).args(command.get_args());
+    shell.current_dir(command.get_current_dir().unwrap()).stdin(Stdio::null());
+    shell
+}

@@ -203,8 +203,8 @@ pub static TABLE: &[ErrorInfo] = &[
     entry(
         ErrorCode::TooManyConnections,
         "R41a",
-        "As many connections are waiting to be opened as may be.",
-        "Try again after a short and growing delay, or raise limits.opening_connections.",
+        "Too many connections waited to be opened, and this one made room for another.",
+        "Open within milliseconds of connecting, and try again after a short and growing delay; the operator can raise limits.opening_connections.",
     ),
     entry(
         ErrorCode::TooManyTries,
