@@ -4,6 +4,7 @@
 //! connector is the thin shell around it.
 
 pub mod capture;
+pub mod counts;
 pub mod feed;
 pub mod hep;
 pub mod replay;
@@ -15,5 +16,6 @@ mod syntax;
 pub mod tracker;
 
 mod connector;
+mod desk;
 
 pub use connector::{Action, Command, CommandError, Running, Switch, SwitchError, SwitchIo};
