@@ -1,16 +1,17 @@
 //! From what is written to what is meant: every value checked, every error at its place.
 
+mod switches;
+
 use std::{collections::HashSet, net::SocketAddr, path::Path, str::FromStr, sync::Arc};
 
 use super::{
-    Config, Doors, Heartbeat, Limits, SwitchConfig, SwitchKind, TlsFiles,
+    Config, Doors, Heartbeat, Limits, SwitchConfig, TlsFiles,
     error::{Origin, Problem, list, nearest},
     raw::{self, Raw, Setting},
 };
 use crate::{
     directory::{Device, Directory, DirectoryError, Line, ScramVerifier, User, UserKind},
-    model::{Address, DeviceName, Group, LineNumber, Mode, Suite},
-    switch::sim::SimSettings,
+    model::{Address, DeviceName, Group, LineNumber, Mode, Network, NetworkError},
 };
 
 /// What an app is told of a device fits into a frame (R41a).
@@ -19,12 +20,10 @@ const MAX_LABEL: usize = 64;
 const MAX_LINES: usize = 64;
 
 const CLOSED: &str = "closed";
-const REPLAY: &str = "replay";
-const SIMULATED: &str = "simulated";
 
 pub(super) fn check(raw: &Raw, base_dir: &Path) -> Result<Config, Problem> {
     let mode = word(&raw.mode.0, "mode", &[("mixed", Mode::Mixed), ("non-secure", Mode::NonSecure)])?;
-    let switches = switches(&raw.switch, base_dir)?;
+    let switches = switches::switches(&raw.switch, base_dir)?;
     Ok(Config {
         mode,
         lenient_doors: raw.lenient_doors.value,
@@ -117,120 +116,6 @@ fn limits(raw: &raw::Limits) -> Result<Limits, Problem> {
     })
 }
 
-fn switches(raw: &[raw::Switch], base_dir: &Path) -> Result<Vec<SwitchConfig>, Problem> {
-    let mut names = HashSet::new();
-    let mut switches = Vec::new();
-    for switch in raw {
-        let kinds: [(&str, KindOf); 2] = [(REPLAY, replay), (SIMULATED, simulated)];
-        let kind = word(&switch.kind, "kind of switch", &kinds)?;
-        let config = SwitchConfig {
-            name: parsed(&switch.name)?,
-            kind: kind(switch, base_dir)?,
-            pbx: switch.pbx.iter().map(address).collect::<Result<_, _>>()?,
-        };
-        if !names.insert(config.name.clone()) {
-            return Err(Problem::new(&switch.name.origin, format!("there are two switches called {:?}", config.name)));
-        }
-        switches.push(config);
-    }
-    Ok(switches)
-}
-
-type KindOf = fn(&raw::Switch, &Path) -> Result<SwitchKind, Problem>;
-
-/// Every key that not every kind has.
-fn own_keys(raw: &raw::Switch) -> [(&'static str, Option<&Origin>); 14] {
-    fn origin<T>(setting: &Option<Setting<T>>) -> Option<&Origin> {
-        setting.as_ref().map(|setting| &setting.origin)
-    }
-    [
-        ("capture", origin(&raw.capture)),
-        ("speed", origin(&raw.speed)),
-        ("delay_seconds", origin(&raw.delay_seconds)),
-        ("pbx", raw.pbx.first().map(|setting| &setting.origin)),
-        ("devices", origin(&raw.devices)),
-        ("calls_per_second", origin(&raw.calls_per_second)),
-        ("call_seconds", origin(&raw.call_seconds)),
-        ("ring_seconds", origin(&raw.ring_seconds)),
-        ("secure_percent", origin(&raw.secure_percent)),
-        ("unanswered_percent", origin(&raw.unanswered_percent)),
-        ("hold_percent", origin(&raw.hold_percent)),
-        ("rekey_percent", origin(&raw.rekey_percent)),
-        ("suites", raw.suites.as_ref().and_then(|suites| Some(&suites.first()?.origin))),
-        ("seed", origin(&raw.seed)),
-    ]
-}
-
-/// Refuses keys of other kinds: what looks as if it counted must count.
-fn only(raw: &raw::Switch, known: &[&str]) -> Result<(), Problem> {
-    for (key, origin) in own_keys(raw) {
-        if let Some(origin) = origin.filter(|_| !known.contains(&key)) {
-            let kind = &raw.kind.value;
-            return Err(Problem::new(origin, format!("a switch of kind `{kind}` has no `{key}`: take it out")));
-        }
-    }
-    Ok(())
-}
-
-fn simulated(raw: &raw::Switch, _: &Path) -> Result<SwitchKind, Problem> {
-    const DAY: i64 = 86_400;
-    const PERCENT: (i64, i64) = (0, 100);
-    let calls = ["devices", "calls_per_second", "call_seconds", "ring_seconds", "suites", "seed"];
-    let shares = ["secure_percent", "unanswered_percent", "hold_percent", "rekey_percent"];
-    only(raw, &[&calls[..], &shares].concat())?;
-
-    let percent = |setting: &Option<Setting<i64>>, what, default| optional(setting.as_ref(), what, PERCENT, default);
-    let default = SimSettings::default();
-    let devices = (0, SimSettings::MAX_DEVICES.into());
-    Ok(SwitchKind::Simulated(SimSettings {
-        devices: optional(raw.devices.as_ref(), "devices", devices, default.devices)?,
-        calls_per_second: match &raw.calls_per_second {
-            None => default.calls_per_second,
-            Some(rate) if (0.0..=SimSettings::MAX_RATE).contains(&rate.value) => rate.value,
-            Some(rate) => {
-                let (value, max) = (rate.value, SimSettings::MAX_RATE);
-                return Err(Problem::new(&rate.origin, format!("calls_per_second is {value}: from 0 to {max}")));
-            }
-        },
-        call_seconds: optional(raw.call_seconds.as_ref(), "call_seconds", (1, DAY), default.call_seconds)?,
-        ring_seconds: optional(raw.ring_seconds.as_ref(), "ring_seconds", (0, 300), default.ring_seconds)?,
-        secure_percent: percent(&raw.secure_percent, "secure_percent", default.secure_percent)?,
-        unanswered_percent: percent(&raw.unanswered_percent, "unanswered_percent", default.unanswered_percent)?,
-        hold_percent: percent(&raw.hold_percent, "hold_percent", default.hold_percent)?,
-        rekey_percent: percent(&raw.rekey_percent, "rekey_percent", default.rekey_percent)?,
-        suites: match &raw.suites {
-            None => default.suites,
-            Some(suites) => suites.iter().map(suite).collect::<Result<_, _>>()?,
-        },
-        seed: optional(raw.seed.as_ref(), "seed", (0, i64::MAX), default.seed)?,
-    }))
-}
-
-fn suite(raw: &Setting<String>) -> Result<Suite, Problem> {
-    raw.value.parse().map_err(|_| {
-        let known = Suite::ALL.map(Suite::name);
-        Problem::new(&raw.origin, unknown("crypto suite", &raw.value, &known))
-    })
-}
-
-fn replay(raw: &raw::Switch, base_dir: &Path) -> Result<SwitchKind, Problem> {
-    only(raw, &["capture", "speed", "delay_seconds", "pbx"])?;
-    let Some(capture) = &raw.capture else {
-        return Err(Problem::new(&raw.kind.origin, "a replay needs `capture`, the file to play"));
-    };
-    let speed = raw.speed.as_ref().map_or(1.0, |speed| speed.value);
-    match &raw.speed {
-        Some(raw) if !(speed.is_finite() && (0.0..=1000.0).contains(&speed)) => Err(Problem::new(
-            &raw.origin,
-            format!("speed is {speed}: from 0 (at once) to 1000; 1 is as it was recorded"),
-        )),
-        _ => {
-            let delay_seconds = optional(raw.delay_seconds.as_ref(), "delay_seconds", (0, 3600), 0)?;
-            Ok(SwitchKind::Replay { capture: base_dir.join(&capture.value), speed, delay_seconds })
-        }
-    }
-}
-
 fn directory(users: &[raw::User], devices: &[raw::Device], switches: &[SwitchConfig]) -> Result<Directory, Problem> {
     let mut checked_devices = devices.iter().map(device).collect::<Result<Vec<_>, _>>()?;
     // Of those that somebody described, such as a restricted one, the description counts.
@@ -288,6 +173,12 @@ fn device(raw: &raw::Device) -> Result<Device, Problem> {
         description: text(raw.description.as_ref(), "a device's description", MAX_DESCRIPTION)?,
         restricted: raw.restricted,
     })
+}
+
+fn network(raw: &Setting<String>) -> Result<Network, Problem> {
+    raw.value
+        .parse()
+        .map_err(|error: NetworkError| Problem::new(&raw.origin, format!("{:?} is no network: {error}", raw.value)))
 }
 
 fn address(raw: &Setting<String>) -> Result<Address, Problem> {

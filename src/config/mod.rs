@@ -21,7 +21,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     directory::Directory,
-    model::{Address, DeviceName, Mode, SwitchName},
+    model::{Address, DeviceName, Mode, Network, SwitchName},
     switch::sim::SimSettings,
 };
 
@@ -43,7 +43,7 @@ pub struct Config {
     pub heartbeat: Heartbeat,
     /// The bounds of everything (R41a).
     pub limits: Limits,
-    /// The connectors to switches, in the order of the file.
+    /// The connectors to switches, in the order of the file; without those that are disabled (R4).
     pub switches: Vec<SwitchConfig>,
     /// Users and devices.
     pub directory: Arc<Directory>,
@@ -119,6 +119,8 @@ pub struct SwitchConfig {
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum SwitchKind {
+    /// Takes live HEP over UDP.
+    Hep(HepConfig),
     /// Plays a capture of HEP.
     Replay {
         /// The capture file.
@@ -137,10 +139,23 @@ impl SwitchConfig {
     pub fn simulated_devices(&self) -> impl Iterator<Item = DeviceName> {
         let simulated = match &self.kind {
             SwitchKind::Simulated(settings) => Some(settings.device_names(&self.name)),
-            SwitchKind::Replay { .. } => None,
+            SwitchKind::Hep(_) | SwitchKind::Replay { .. } => None,
         };
         simulated.into_iter().flatten().filter_map(Result::ok)
     }
+}
+
+/// A live feed of HEP.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HepConfig {
+    /// Where it listens, UDP; 9060 by habit.
+    pub listen: SocketAddr,
+    /// Who may send (R5). It names all of them, loopback too.
+    pub networks: Vec<Network>,
+    /// The file with the password that every datagram must carry, if any.
+    pub password_file: Option<PathBuf>,
+    /// Bytes that may wait to be tracked; 1 MiB to 1 GiB.
+    pub queue_bytes: usize,
 }
 
 impl Config {

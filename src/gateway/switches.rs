@@ -4,23 +4,27 @@ use std::{path::Path, time::Duration};
 
 use super::{StartError, epoch_micros};
 use crate::{
-    config::{Config, SwitchConfig, SwitchKind},
+    config::{Config, HepConfig, SwitchConfig, SwitchKind},
+    model::Secret,
     switch::{
         Switch,
         capture::Capture,
         feed::{FeedConfig, HepFeed},
+        listen::{HepListener, ListenSettings},
         replay::{Replay, Speed},
         sim::Simulated,
         tracker::TrackerLimits,
     },
+    trust,
 };
 
 /// Builds a connector from its settings. `devices` are the addresses that the operator named.
 ///
 /// # Errors
-/// [`StartError::Capture`] and [`StartError::Speed`].
+/// [`StartError::Capture`] and [`StartError::Speed`]; [`StartError::Feed`] and [`StartError::Trust`].
 pub fn connector(switch: &SwitchConfig, config: &Config) -> Result<Box<dyn Switch>, StartError> {
     Ok(match &switch.kind {
+        SwitchKind::Hep(hep) => Box::new(listener(switch, config, hep)?),
         SwitchKind::Replay { capture, speed, delay_seconds } => {
             let replay = replay(switch, config, capture, *speed)?;
             Box::new(replay.with_delay(Duration::from_secs((*delay_seconds).into())))
@@ -31,13 +35,30 @@ pub fn connector(switch: &SwitchConfig, config: &Config) -> Result<Box<dyn Switc
     })
 }
 
+fn listener(switch: &SwitchConfig, config: &Config, hep: &HepConfig) -> Result<HepListener, StartError> {
+    let password = hep.password_file.as_deref().map(trust::secret).transpose()?;
+    let settings = ListenSettings {
+        name: switch.name.clone(),
+        address: hep.listen,
+        networks: hep.networks.clone(),
+        queue_bytes: hep.queue_bytes,
+        devices: config.directory.devices().map(|device| device.name.clone()).collect(),
+    };
+    HepListener::bind(settings, feed(switch, config, password))
+        .map_err(|error| StartError::Feed { switch: switch.name.clone(), error })
+}
+
 fn replay(switch: &SwitchConfig, config: &Config, capture: &Path, speed: f64) -> Result<Replay, StartError> {
     let capture = Capture::open(capture).map_err(|error| StartError::Capture { switch: switch.name.clone(), error })?;
     let speed = match speed {
         0.0 => Speed::AtOnce,
         times => Speed::times(times).map_err(|error| StartError::Speed { switch: switch.name.clone(), error })?,
     };
-    let feed = HepFeed::new(FeedConfig {
+    Ok(Replay::new(switch.name.clone(), capture, feed(switch, config, None), speed))
+}
+
+fn feed(switch: &SwitchConfig, config: &Config, password: Option<Secret>) -> HepFeed {
+    HepFeed::new(FeedConfig {
         name: switch.name.clone(),
         pbxes: switch.pbx.clone(),
         devices: config
@@ -45,9 +66,8 @@ fn replay(switch: &SwitchConfig, config: &Config, capture: &Path, speed: f64) ->
             .devices()
             .flat_map(|device| device.addresses.iter().map(|address| (*address, device.name.clone())))
             .collect(),
-        password: None,
+        password,
         first_id: epoch_micros(),
         limits: TrackerLimits::default(),
-    });
-    Ok(Replay::new(switch.name.clone(), capture, feed, speed))
+    })
 }

@@ -7,6 +7,7 @@ pub mod capture;
 pub mod counts;
 pub mod feed;
 pub mod hep;
+pub mod listen;
 pub mod replay;
 pub mod scan;
 pub mod sdes;
