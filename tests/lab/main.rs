@@ -56,7 +56,7 @@ async fn r16_a_live_call_over_kamailio_is_heard_by_the_app_with_the_keys_and_by_
 async fn live_call(kind: Kind) {
     let place = Place::new();
     let gateway = Served::start(&place, kind).await;
-    let _pbx = Pbx::start(&place, kind).await;
+    let _pbx = Pbx::start(&place, kind);
     let phones = [Phone::start(&place, 0), Phone::start(&place, 1)];
     phones.iter().for_each(Phone::wait_until_registered);
     let mut apps = Apps::open(&gateway).await;
@@ -112,11 +112,11 @@ async fn live_call(kind: Kind) {
 #[tokio::test]
 #[ignore = "temporary"]
 async fn temporary_try() {
-    for kind in [Kind::Asterisk("sid"), Kind::Asterisk("bullseye"), Kind::Kamailio] {
+    for kind in [Kind::Kamailio, Kind::Asterisk("sid")] {
         let start = std::time::Instant::now();
         let place = Place::new();
         let hep = std::net::UdpSocket::bind(("127.0.0.1", place.hep())).unwrap();
-        let pbx = Pbx::start(&place, kind).await;
+        let pbx = Pbx::start(&place, kind);
         println!("pbx {:?}", start.elapsed());
         let phones = [Phone::start(&place, 0), Phone::start(&place, 1)];
         phones.iter().for_each(Phone::wait_until_registered);
@@ -126,7 +126,7 @@ async fn temporary_try() {
         tokio::time::sleep(TALK).await;
         phones[0].hang_up();
         tokio::time::sleep(TALK / 3).await;
-        drop((pbx, phones, hep));
+        drop(phones); drop((pbx, hep));
         let packets = ears.close();
         println!("{} rtp {:?}", packets.len(), start.elapsed());
         let output = common::served::callgate(place.folder(), &["decrypt", "media.pcap"]).output().unwrap();

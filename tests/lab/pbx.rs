@@ -30,12 +30,12 @@ pub struct Pbx(#[allow(dead_code, reason = "it stops when it is dropped")] Proce
 
 impl Pbx {
     /// Starts it; when this returns it takes SIP.
-    pub async fn start(place: &Place, kind: Kind) -> Self {
-        let process = match kind {
+    pub fn start(place: &Place, kind: Kind) -> Self {
+        let mut process = match kind {
             Kind::Asterisk(suite) => asterisk(place, suite),
             Kind::Kamailio => kamailio(place),
         };
-        wait_until_it_answers(place.sip());
+        wait_until_it_answers(&mut process, place.sip());
         Self(process)
     }
 }
@@ -101,7 +101,7 @@ fn existing(folders: &[PathBuf]) -> &Path {
 }
 
 /// Asks for the PBX's options until it answers. Asterisk says 503 while its modules are loaded.
-fn wait_until_it_answers(port: u16) {
+fn wait_until_it_answers(pbx: &mut Process, port: u16) {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     socket.connect(("127.0.0.1", port)).unwrap();
     socket.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
@@ -119,6 +119,6 @@ fn wait_until_it_answers(port: u16) {
             Ok(n) if !answer[..n].starts_with(b"SIP/2.0 503") => return,
             _ => std::thread::sleep(Duration::from_millis(50)),
         }
-        assert!(start.elapsed() < PATIENCE, "the PBX doesn't answer");
+        assert!(pbx.runs() && start.elapsed() < PATIENCE, "the PBX doesn't answer but says:\n{}", pbx.said());
     }
 }

@@ -56,6 +56,15 @@ impl Process {
         }
     }
 
+    pub fn runs(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    /// Its last words, as they may be shown.
+    pub fn said(&self) -> String {
+        without_keys(&self.said.0.lock().unwrap())
+    }
+
     /// Stops it by `signal`, and returns how it ended and all that it said.
     pub fn stop(mut self, signal: &str) -> (ExitStatus, String) {
         self.signal(signal);
@@ -76,10 +85,8 @@ impl Process {
             if let Some(status) = self.child.try_wait().unwrap() {
                 return status;
             }
-            if start.elapsed() > PATIENCE {
-                // `timeout` kills what doesn't end by itself, some seconds after the signal that it was given.
-                panic!("{} doesn't stop", self.name);
-            }
+            // `timeout` kills what doesn't end by itself, some seconds after the signal.
+            assert!(start.elapsed() < PATIENCE, "{} doesn't stop", self.name);
             std::thread::sleep(Duration::from_millis(10));
         }
     }
@@ -87,12 +94,9 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        if self.child.try_wait().is_ok_and(|ended| ended.is_none()) {
+        if self.runs() {
             self.signal("TERM");
-            let start = Instant::now();
-            while start.elapsed() < PATIENCE && self.child.try_wait().is_ok_and(|ended| ended.is_none()) {
-                std::thread::sleep(Duration::from_millis(10));
-            }
+            self.end();
         }
     }
 }
