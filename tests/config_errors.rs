@@ -62,6 +62,14 @@ fn everything_that_is_written_is_read() {
         capture = "call.pcap"
         speed = 0
         pbx = ["udp:127.0.0.1:15060"]
+        [[switch]]
+        name = "pbx2"
+        kind = "hep"
+        listen = "[::]:9070"
+        security_level = "unsecure"
+        networks = ["192.0.2.0/24", "2001:db8::1"]
+        password_file = "hep.password"
+        queue_bytes = 1048576
         [[user]]
         name = "recorder"
         kind = "end-user"
@@ -86,6 +94,10 @@ fn everything_that_is_written_is_read() {
     assert_eq!(config.limits.sessions, 5);
     assert_eq!(config.tls.key, PathBuf::from("/secret/gateway.key"));
     let SwitchKind::Replay { capture, speed, delay_seconds } = &config.switches[0].kind else { panic!() };
+    let SwitchKind::Hep(hep) = &config.switches[1].kind else { panic!() };
+    assert_eq!((hep.listen.to_string(), hep.queue_bytes), ("[::]:9070".into(), 1 << 20));
+    assert_eq!(hep.password_file.as_deref(), Some(Path::new("/etc/callgate/hep.password")));
+    assert_eq!(hep.networks.iter().map(ToString::to_string).collect::<Vec<_>>(), ["192.0.2.0/24", "2001:db8::1/128"]);
     assert_eq!((capture.as_path(), *speed, *delay_seconds), (Path::new("/etc/callgate/call.pcap"), 0.0, 0));
     let user = config.directory.user("recorder").unwrap();
     assert_eq!(user.kind, UserKind::EndUser);
@@ -249,6 +261,110 @@ fn devices_lines_addresses_and_switches_are_unique() {
         ),
     ] {
         assert_eq!(error(text), expected);
+    }
+}
+
+/// A feed with this in it, from the third line on.
+fn feed(more: &str) -> String {
+    format!("[[switch]]\nname = \"pbx\"\nkind = \"hep\"\n{more}")
+}
+
+#[test]
+fn r5_a_feed_listens_on_loopback_to_loopback_unless_it_is_told_otherwise() {
+    let config = parse(&feed(""), &[]).unwrap();
+    let SwitchKind::Hep(hep) = &config.switches[0].kind else { panic!() };
+    assert_eq!((hep.listen.to_string(), hep.password_file.as_ref()), ("127.0.0.1:9060".into(), None));
+    for (source, allowed) in [("127.0.0.2", true), ("::1", true), ("192.0.2.1", false), ("2001:db8::1", false)] {
+        assert_eq!(hep.networks.iter().any(|network| network.contains(source.parse().unwrap())), allowed, "{source}");
+    }
+    // Whoever names networks names all of them.
+    let config = parse(&feed("networks = [\"192.0.2.1\"]"), &[]).unwrap();
+    let SwitchKind::Hep(hep) = &config.switches[0].kind else { panic!() };
+    assert!(!hep.networks.iter().any(|network| network.contains("127.0.0.1".parse().unwrap())));
+}
+
+#[test]
+fn r4_a_feed_over_udp_is_unsecure_or_disabled() {
+    assert_eq!(parse(&feed("security_level = \"unsecure\""), &[]).unwrap().switches.len(), 1);
+    assert_eq!(parse(&feed("security_level = \"disabled\""), &[]).unwrap().switches.len(), 0);
+    assert_eq!(
+        error(&feed("security_level = \"secure-high\"")),
+        "4:18: security_level is \"secure-high\": a feed over UDP can be \"unsecure\" or \"disabled\" (R4)"
+    );
+    // It is checked all the same, so that it can be enabled again.
+    assert!(error(&feed("security_level = \"disabled\"\nlisten = \"x\"")).starts_with("5:10:"));
+}
+
+#[test]
+fn wrong_settings_of_a_feed_are_named_with_what_to_write() {
+    for (more, expected) in [
+        (
+            "listen = \"localhost\"",
+            "4:10: \"localhost\" is nowhere to listen: write an IP address and a port from 0 to 65535, such as \
+             \"127.0.0.1:9060\" or \"0.0.0.0:9060\"",
+        ),
+        (
+            "listen = \"0.0.0.0:9060\"",
+            "4:10: listen is 0.0.0.0:9060, and without `networks` only this machine may send (R5): name who sends, such as \
+             networks = [\"192.0.2.10\", \"198.51.100.0/24\"], or listen on the loopback",
+        ),
+        (
+            "networks = [\"192.0.2.1/24\"]",
+            "4:13: \"192.0.2.1/24\" is no network: the address has bits behind the prefix: write \"192.0.2.0/24\", or \
+             without a prefix for the one address",
+        ),
+        (
+            "networks = [\"pbx.example.org\"]",
+            "4:13: \"pbx.example.org\" is no network: write an IP address and the length of its prefix, such as \
+             \"192.0.2.0/24\" or \"2001:db8::/32\"",
+        ),
+        ("queue_bytes = 4096", "4:15: queue_bytes is 4096: from 1048576 to 1073741824 are allowed"),
+        ("capture = \"call.pcap\"", "4:11: a switch of kind `hep` has no `capture`: take it out"),
+        ("speed = 2.0", "4:9: a switch of kind `hep` has no `speed`: take it out"),
+        ("delay_seconds = 2", "4:17: a switch of kind `hep` has no `delay_seconds`: take it out"),
+        ("network = [\"192.0.2.0/24\"]", "4:1: unknown field `network`: did you mean `networks`?"),
+        ("password = \"hunter2\"", "4:1: unknown field `password`: did you mean `password_file`?"),
+    ] {
+        let whole = parse(&feed(more), &[]).unwrap_err().to_string();
+        assert_eq!(error(&feed(more)), expected);
+        assert!(!whole.contains("hunter2"), "{whole}");
+    }
+    let replay = |more: &str| format!("[[switch]]\nname = \"a\"\nkind = \"replay\"\ncapture = \"c\"\n{more}");
+    for (key, value, column) in [
+        ("listen", "\"127.0.0.1:9060\"", 10),
+        ("security_level", "\"unsecure\"", 18),
+        ("networks", "[\"192.0.2.0/24\"]", 13),
+        ("password_file", "\"x\"", 17),
+        ("queue_bytes", "1048576", 15),
+    ] {
+        let expected = format!("5:{column}: a switch of kind `replay` has no `{key}`: take it out");
+        assert_eq!(error(&replay(&format!("{key} = {value}"))), expected);
+    }
+    assert_eq!(
+        error("[[switch]]\nname = \"a\"\nkind = \"hepp\""),
+        "3:8: unknown kind of switch `hepp`: did you mean `hep`?"
+    );
+}
+
+#[test]
+fn two_feeds_have_two_ports() {
+    let two = |one: &str, other: &str| {
+        let networks = "networks = [\"192.0.2.0/24\"]";
+        format!(
+            "{}\n{networks}\n[[switch]]\nname = \"b\"\nkind = \"hep\"\nlisten = \"{other}\"\n{networks}",
+            feed(&format!("listen = \"{one}\""))
+        )
+    };
+    for (one, other) in
+        [("127.0.0.1:9060", "127.0.0.1:9060"), ("0.0.0.0:9060", "127.0.0.1:9060"), ("192.0.2.1:9060", "[::]:9060")]
+    {
+        let expected = format!("9:10: the switch \"pbx\" listens at {other} already: give each feed a port of its own");
+        assert_eq!(error(&two(one, other)), expected);
+    }
+    for (one, other) in
+        [("127.0.0.1:9060", "127.0.0.1:9061"), ("127.0.0.1:9060", "127.0.0.2:9060"), ("0.0.0.0:0", "0.0.0.0:0")]
+    {
+        assert_eq!(parse(&two(one, other), &[]).unwrap().switches.len(), 2);
     }
 }
 

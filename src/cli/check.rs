@@ -4,12 +4,12 @@ use std::{net::SocketAddr, os::unix::fs::MetadataExt, path::Path, sync::Arc};
 
 use anyhow::{Context, Result};
 use callgate::{
-    config::{Config, SwitchKind},
+    config::{Config, HepConfig, SwitchConfig, SwitchKind},
     directory::User,
     model::Group,
     policy::{Admission, Entrance, Verdict, admit},
     switch::capture::Capture,
-    trust::{Ledger, server_config},
+    trust::{Ledger, secret, server_config},
 };
 
 use super::{
@@ -28,8 +28,17 @@ pub(super) fn check(config: &Config, path: &Path) -> Result<()> {
         private.push(&config.tls.ledger);
     }
     for switch in &config.switches {
-        if let SwitchKind::Replay { capture, .. } = &switch.kind {
-            find_hep(capture).with_context(|| format!("switch {}", switch.name))?;
+        match &switch.kind {
+            SwitchKind::Hep(hep) => {
+                if let Some(path) = &hep.password_file {
+                    // The log warns of the file's mode.
+                    secret(path).with_context(|| format!("switch {}", switch.name))?;
+                }
+            }
+            SwitchKind::Replay { capture, .. } => {
+                find_hep(capture).with_context(|| format!("switch {}", switch.name))?;
+            }
+            _ => {}
         }
     }
     say!(
@@ -70,7 +79,20 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
             "the clear door {clear} is not on the loopback: who can read that network reads all events (R1)"
         ));
     }
+    warnings.extend(config.switches.iter().filter_map(of_switch));
     warnings
+}
+
+/// R42b: whoever can send datagrams from a network that is allowed could make up calls.
+fn of_switch(switch: &SwitchConfig) -> Option<String> {
+    let SwitchKind::Hep(HepConfig { networks, password_file: None, .. }) = &switch.kind else { return None };
+    let open = networks.iter().find(|network| !network.is_loopback())?;
+    Some(format!(
+        "the feed {:?} has no password, and anybody in {open} can send it calls that never were (R42b): name a \
+         `password_file` with the capture_password of Asterisk's hep.conf; for Kamailio, which sends none, keep `networks` \
+         to its own address",
+        switch.name
+    ))
 }
 
 fn of_user(user: &User, config: &Config) -> Vec<String> {
@@ -160,6 +182,16 @@ mod tests {
         assert!(device.starts_with("the device \"1001\" has no addresses"), "{device}");
         let all = format!("[[user]]\nname = \"u\"\ngroups = [{SECURE}, \"Standard CTI Allow Control of All Devices\"]");
         assert_eq!(warned(&all), [""; 0]);
+    }
+
+    #[test]
+    fn r42b_a_feed_that_others_can_send_to_has_a_password() {
+        let feed = |more: &str| warned(&format!("[[switch]]\nname = \"pbx\"\nkind = \"hep\"\n{more}"));
+        assert_eq!(feed(""), [""; 0]);
+        assert_eq!(feed("networks = [\"127.0.0.3\"]"), [""; 0]);
+        assert_eq!(feed("networks = [\"192.0.2.0/24\"]\npassword_file = \"x\""), [""; 0]);
+        let [warning] = feed("networks = [\"127.0.0.3\", \"192.0.2.0/24\"]").try_into().unwrap();
+        assert!(warning.starts_with("the feed \"pbx\" has no password, and anybody in 192.0.2.0/24"), "{warning}");
     }
 
     #[test]

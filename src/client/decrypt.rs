@@ -49,7 +49,7 @@ pub async fn decrypt(capture: &Path, folder: &Path, mut progress: impl FnMut(&st
     if let Some(error @ (ReplayError::NoHep { .. } | ReplayError::NoUsableHep { .. })) = looked.error {
         return Err(error.into());
     }
-    if looked.counts.hep_refused() > 0 || looked.counts.cut > 0 {
+    if looked.counts.feed.refused() > 0 || looked.counts.cut > 0 {
         // What they said is missing in the account, which doesn't show it.
         tracing::warn!("not all of the capture can be used: {}", looked.counts);
     }

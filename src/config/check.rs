@@ -1,15 +1,21 @@
 //! From what is written to what is meant: every value checked, every error at its place.
 
-use std::{collections::HashSet, net::SocketAddr, path::Path, str::FromStr, sync::Arc};
+use std::{
+    collections::HashSet,
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::Path,
+    str::FromStr,
+    sync::Arc,
+};
 
 use super::{
-    Config, Doors, Heartbeat, Limits, SwitchConfig, SwitchKind, TlsFiles,
+    Config, Doors, Heartbeat, HepConfig, Limits, SwitchConfig, SwitchKind, TlsFiles,
     error::{Origin, Problem, list, nearest},
     raw::{self, Raw, Setting},
 };
 use crate::{
     directory::{Device, Directory, DirectoryError, Line, ScramVerifier, User, UserKind},
-    model::{Address, DeviceName, Group, LineNumber, Mode},
+    model::{Address, DeviceName, Group, LineNumber, Mode, Network, NetworkError},
 };
 
 /// What an app is told of a device fits into a frame (R41a).
@@ -18,7 +24,11 @@ const MAX_LABEL: usize = 64;
 const MAX_LINES: usize = 64;
 
 const CLOSED: &str = "closed";
+const HEP: &str = "hep";
 const REPLAY: &str = "replay";
+
+const HEP_LISTEN: &str = "127.0.0.1:9060";
+const HEP_QUEUE_BYTES: usize = 8 << 20;
 
 pub(super) fn check(raw: &Raw, base_dir: &Path) -> Result<Config, Problem> {
     let mode = word(&raw.mode.0, "mode", &[("mixed", Mode::Mixed), ("non-secure", Mode::NonSecure)])?;
@@ -116,22 +126,123 @@ fn limits(raw: &raw::Limits) -> Result<Limits, Problem> {
 
 fn switches(raw: &[raw::Switch], base_dir: &Path) -> Result<Vec<SwitchConfig>, Problem> {
     let mut names = HashSet::new();
-    let mut switches = Vec::new();
+    let mut switches: Vec<SwitchConfig> = Vec::new();
     for switch in raw {
+        let kinds: [(&str, KindOf); 2] = [(HEP, hep), (REPLAY, replay)];
+        let kind = word(&switch.kind, "kind of switch", &kinds)?;
         let config = SwitchConfig {
             name: parsed(&switch.name)?,
-            kind: word(&switch.kind, "kind of switch", &[(REPLAY, ())]).and_then(|()| replay(switch, base_dir))?,
+            kind: kind(switch, base_dir)?,
             pbx: switch.pbx.iter().map(address).collect::<Result<_, _>>()?,
         };
         if !names.insert(config.name.clone()) {
             return Err(Problem::new(&switch.name.origin, format!("there are two switches called {:?}", config.name)));
+        }
+        if is_disabled(switch)? {
+            continue;
+        }
+        if let SwitchKind::Hep(HepConfig { listen, .. }) = &config.kind {
+            let other = switches
+                .iter()
+                .find(|other| matches!(&other.kind, SwitchKind::Hep(other) if collide(other.listen, *listen)));
+            if let Some(SwitchConfig { name, .. }) = other {
+                let origin = switch.listen.as_ref().map_or(&switch.kind.origin, |listen| &listen.origin);
+                return Err(Problem::new(
+                    origin,
+                    format!("the switch {name:?} listens at {listen} already: give each feed a port of its own"),
+                ));
+            }
         }
         switches.push(config);
     }
     Ok(switches)
 }
 
+type KindOf = fn(&raw::Switch, &Path) -> Result<SwitchKind, Problem>;
+
+/// Every key that not every kind has.
+fn own_keys(raw: &raw::Switch) -> [(&'static str, Option<&Origin>); 8] {
+    [
+        ("capture", raw.capture.as_ref().map(|setting| &setting.origin)),
+        ("speed", raw.speed.as_ref().map(|setting| &setting.origin)),
+        ("delay_seconds", raw.delay_seconds.as_ref().map(|setting| &setting.origin)),
+        ("listen", raw.listen.as_ref().map(|setting| &setting.origin)),
+        ("security_level", raw.security_level.as_ref().map(|setting| &setting.origin)),
+        ("networks", raw.networks.first().map(|setting| &setting.origin)),
+        ("password_file", raw.password_file.as_ref().map(|setting| &setting.origin)),
+        ("queue_bytes", raw.queue_bytes.as_ref().map(|setting| &setting.origin)),
+    ]
+}
+
+/// Refuses keys of other kinds: what looks as if it counted must count.
+fn only(raw: &raw::Switch, known: &[&str]) -> Result<(), Problem> {
+    for (key, origin) in own_keys(raw) {
+        if let Some(origin) = origin.filter(|_| !known.contains(&key)) {
+            let kind = &raw.kind.value;
+            return Err(Problem::new(origin, format!("a switch of kind `{kind}` has no `{key}`: take it out")));
+        }
+    }
+    Ok(())
+}
+
+/// R4: what comes over UDP can't be secure.
+fn is_disabled(raw: &raw::Switch) -> Result<bool, Problem> {
+    let Some(level) = &raw.security_level else { return Ok(false) };
+    match level.value.as_str() {
+        "disabled" => Ok(true),
+        "unsecure" => Ok(false),
+        other => Err(Problem::new(
+            &level.origin,
+            format!("security_level is {other:?}: a feed over UDP can be \"unsecure\" or \"disabled\" (R4)"),
+        )),
+    }
+}
+
+fn hep(raw: &raw::Switch, base_dir: &Path) -> Result<SwitchKind, Problem> {
+    only(raw, &["listen", "security_level", "networks", "password_file", "queue_bytes"])?;
+    let text = raw.listen.as_ref().map_or(HEP_LISTEN, |listen| &listen.value);
+    let origin = raw.listen.as_ref().map_or(&raw.kind.origin, |listen| &listen.origin);
+    let listen: SocketAddr = text.parse().map_err(|_| {
+        let example = "an IP address and a port from 0 to 65535, such as \"127.0.0.1:9060\" or \"0.0.0.0:9060\"";
+        Problem::new(origin, format!("{text:?} is nowhere to listen: write {example}"))
+    })?;
+    let mut networks = raw.networks.iter().map(network).collect::<Result<Vec<_>, _>>()?;
+    if networks.is_empty() {
+        if !listen.ip().to_canonical().is_loopback() {
+            return Err(Problem::new(
+                origin,
+                format!(
+                    "listen is {listen}, and without `networks` only this machine may send (R5): name who sends, such as \
+                     networks = [\"192.0.2.10\", \"198.51.100.0/24\"], or listen on the loopback"
+                ),
+            ));
+        }
+        networks =
+            vec![Network::around(Ipv4Addr::LOCALHOST.into(), 8), Network::around(Ipv6Addr::LOCALHOST.into(), 128)];
+    }
+    let queue_bytes = raw.queue_bytes.as_ref().map(|bytes| number(bytes, "queue_bytes", 1 << 20, 1 << 30));
+    Ok(SwitchKind::Hep(HepConfig {
+        listen,
+        networks,
+        password_file: raw.password_file.as_ref().map(|path| base_dir.join(&path.value)),
+        queue_bytes: queue_bytes.transpose()?.unwrap_or(HEP_QUEUE_BYTES),
+    }))
+}
+
+fn network(raw: &Setting<String>) -> Result<Network, Problem> {
+    raw.value
+        .parse()
+        .map_err(|error: NetworkError| Problem::new(&raw.origin, format!("{:?} is no network: {error}", raw.value)))
+}
+
+/// Whether two sockets can't be at these addresses at once.
+fn collide(one: SocketAddr, other: SocketAddr) -> bool {
+    let same_ip = one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified();
+    one.port() == other.port() && one.port() != 0 && same_ip
+}
+
 fn replay(raw: &raw::Switch, base_dir: &Path) -> Result<SwitchKind, Problem> {
+    only(raw, &["capture", "speed", "delay_seconds"])?;
     let Some(capture) = &raw.capture else {
         return Err(Problem::new(&raw.kind.origin, "a replay needs `capture`, the file to play"));
     };

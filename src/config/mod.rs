@@ -21,7 +21,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     directory::Directory,
-    model::{Address, Mode, SwitchName},
+    model::{Address, Mode, Network, SwitchName},
 };
 
 pub use error::{ConfigError, Invalid, Place};
@@ -42,7 +42,7 @@ pub struct Config {
     pub heartbeat: Heartbeat,
     /// The bounds of everything (R41a).
     pub limits: Limits,
-    /// The connectors to switches, in the order of the file.
+    /// The connectors to switches, in the order of the file; without those that are disabled (R4).
     pub switches: Vec<SwitchConfig>,
     /// Users and devices.
     pub directory: Arc<Directory>,
@@ -118,6 +118,8 @@ pub struct SwitchConfig {
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum SwitchKind {
+    /// Takes live HEP over UDP.
+    Hep(HepConfig),
     /// Plays a capture of HEP.
     Replay {
         /// The capture file.
@@ -127,6 +129,19 @@ pub enum SwitchKind {
         /// How long after the start it begins, so that apps can be there before the first call; seconds, 0 to 3600.
         delay_seconds: u32,
     },
+}
+
+/// A live feed of HEP.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HepConfig {
+    /// Where it listens, UDP; 9060 by habit.
+    pub listen: SocketAddr,
+    /// Who may send (R5). It names all of them, loopback too.
+    pub networks: Vec<Network>,
+    /// The file with the password that every datagram must carry, if any.
+    pub password_file: Option<PathBuf>,
+    /// Bytes that may wait to be tracked; 1 MiB to 1 GiB.
+    pub queue_bytes: usize,
 }
 
 impl Config {

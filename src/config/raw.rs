@@ -95,6 +95,12 @@ pub(super) struct Switch {
     pub(super) capture: Option<Setting<String>>,
     pub(super) speed: Option<Setting<f64>>,
     pub(super) delay_seconds: Option<Setting<i64>>,
+    pub(super) listen: Option<Setting<String>>,
+    pub(super) security_level: Option<Setting<String>>,
+    #[serde(default)]
+    pub(super) networks: Vec<Setting<String>>,
+    pub(super) password_file: Option<Setting<String>>,
+    pub(super) queue_bytes: Option<Setting<i64>>,
     #[serde(default)]
     pub(super) pbx: Vec<Setting<String>>,
 }

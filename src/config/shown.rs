@@ -17,6 +17,9 @@ const HARMLESS: &[&str] = &[
     "switch.kind",
     "switch.capture",
     "switch.speed",
+    "switch.listen",
+    "switch.security_level",
+    "switch.queue_bytes",
     "user.name",
     "user.kind",
     "device.name",
@@ -27,7 +30,7 @@ const HARMLESS: &[&str] = &[
     "device.line.restricted",
 ];
 /// The same for lists: with anything else behind them it is unknown what that is.
-const HARMLESS_LISTS: &[&str] = &["switch.pbx", "user.groups", "user.devices", "device.addresses"];
+const HARMLESS_LISTS: &[&str] = &["switch.pbx", "switch.networks", "user.groups", "user.devices", "device.addresses"];
 /// Tables of numbers.
 const HARMLESS_TABLES: &[&str] = &["heartbeat.", "limits."];
 

@@ -24,7 +24,7 @@ use crate::{
     cti::{self, Decoy, Door, DoorError, Entrance, Registry, Settings, TlsSide, WorkerSettings, spawn_worker},
     hub::{self, Hub, HubHandle, WorkerId},
     model::{Mode, SwitchEvent, SwitchName},
-    switch::{Switch, SwitchError, SwitchIo, capture::CaptureError, replay::SpeedError},
+    switch::{Switch, SwitchError, SwitchIo, capture::CaptureError, listen::ListenError, replay::SpeedError},
     trust::{self, Ledger, LedgerError, TrustError},
 };
 
@@ -50,6 +50,14 @@ pub enum StartError {
     /// A door can't listen.
     #[error(transparent)]
     Door(#[from] DoorError),
+    /// A feed can't listen.
+    #[error("the switch {switch} {error}")]
+    Feed {
+        /// The switch.
+        switch: SwitchName,
+        /// Why.
+        error: ListenError,
+    },
     /// The ledger can't be read.
     #[error(transparent)]
     Ledger(#[from] LedgerError),

@@ -4,24 +4,44 @@ use std::{path::Path, time::Duration};
 
 use super::{StartError, epoch_micros};
 use crate::{
-    config::{Config, SwitchConfig, SwitchKind},
+    config::{Config, HepConfig, SwitchConfig, SwitchKind},
+    model::Secret,
     switch::{
         Switch,
         capture::Capture,
         feed::{FeedConfig, HepFeed},
+        listen::{HepListener, ListenSettings},
         replay::{Replay, Speed},
         tracker::TrackerLimits,
     },
+    trust,
 };
 
 /// Builds a connector from its settings. `devices` are the addresses that the operator named.
 ///
 /// # Errors
-/// [`StartError::Capture`] and [`StartError::Speed`].
+/// [`StartError::Capture`] and [`StartError::Speed`]; [`StartError::Feed`] and [`StartError::Trust`].
 pub fn connector(switch: &SwitchConfig, config: &Config) -> Result<Box<dyn Switch>, StartError> {
-    let SwitchKind::Replay { capture, speed, delay_seconds } = &switch.kind;
-    let replay = replay(switch, config, capture, *speed)?;
-    Ok(Box::new(replay.with_delay(Duration::from_secs((*delay_seconds).into()))))
+    Ok(match &switch.kind {
+        SwitchKind::Hep(hep) => Box::new(listener(switch, config, hep)?),
+        SwitchKind::Replay { capture, speed, delay_seconds } => {
+            let replay = replay(switch, config, capture, *speed)?;
+            Box::new(replay.with_delay(Duration::from_secs((*delay_seconds).into())))
+        }
+    })
+}
+
+fn listener(switch: &SwitchConfig, config: &Config, hep: &HepConfig) -> Result<HepListener, StartError> {
+    let password = hep.password_file.as_deref().map(trust::secret).transpose()?;
+    let settings = ListenSettings {
+        name: switch.name.clone(),
+        address: hep.listen,
+        networks: hep.networks.clone(),
+        queue_bytes: hep.queue_bytes,
+        devices: config.directory.devices().map(|device| device.name.clone()).collect(),
+    };
+    HepListener::bind(settings, feed(switch, config, password))
+        .map_err(|error| StartError::Feed { switch: switch.name.clone(), error })
 }
 
 fn replay(switch: &SwitchConfig, config: &Config, capture: &Path, speed: f64) -> Result<Replay, StartError> {
@@ -30,7 +50,11 @@ fn replay(switch: &SwitchConfig, config: &Config, capture: &Path, speed: f64) ->
         0.0 => Speed::AtOnce,
         times => Speed::times(times).map_err(|error| StartError::Speed { switch: switch.name.clone(), error })?,
     };
-    let feed = HepFeed::new(FeedConfig {
+    Ok(Replay::new(switch.name.clone(), capture, feed(switch, config, None), speed))
+}
+
+fn feed(switch: &SwitchConfig, config: &Config, password: Option<Secret>) -> HepFeed {
+    HepFeed::new(FeedConfig {
         name: switch.name.clone(),
         pbxes: switch.pbx.clone(),
         devices: config
@@ -38,9 +62,8 @@ fn replay(switch: &SwitchConfig, config: &Config, capture: &Path, speed: f64) ->
             .devices()
             .flat_map(|device| device.addresses.iter().map(|address| (*address, device.name.clone())))
             .collect(),
-        password: None,
+        password,
         first_id: epoch_micros(),
         limits: TrackerLimits::default(),
-    });
-    Ok(Replay::new(switch.name.clone(), capture, feed, speed))
+    })
 }

@@ -5,6 +5,7 @@ mod address;
 mod event;
 mod id;
 mod key;
+mod network;
 mod secret;
 mod suite;
 
@@ -18,5 +19,6 @@ pub use id::{
     CallId, DeviceName, Generation, InstanceId, LineNumber, NameError, StreamId, SwitchName, Timestamp, UserName,
 };
 pub use key::{KeyError, KeyMaterial, MasterKey, Mki, SessionParameters};
+pub use network::{Network, NetworkError};
 pub use secret::Secret;
 pub use suite::{Cipher, Suite, UnknownSuite};

@@ -157,6 +157,14 @@ pub enum SwitchError {
     /// A capture can't be played, or not to its end.
     #[error(transparent)]
     Replay(#[from] ReplayError),
+    /// Nothing more can be read.
+    #[error("the socket of the switch {switch} can't be used any more: {reason}")]
+    Socket {
+        /// The switch.
+        switch: SwitchName,
+        /// Why.
+        reason: String,
+    },
     /// The house doesn't take events any more, though it didn't say stop.
     #[error("nobody takes the events of the switch {0} any more")]
     Unheard(SwitchName),

@@ -42,6 +42,69 @@ pub enum FeedError {
     Sip(#[from] SipError),
 }
 
+/// The kinds of [`FeedError`], as they are counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// A payload that is compressed.
+    CompressedHep,
+    /// A HEPv3 packet that contradicts itself or lacks something.
+    MalformedHep,
+    /// A SIP message that can't be read.
+    MalformedSip,
+    /// No HEPv3 packet.
+    NotHep,
+    /// No auth key, or another one than the feed's password.
+    WrongPassword,
+}
+
+impl Refusal {
+    /// Its name in logs, errors and metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::CompressedHep => "compressed HEP",
+            Self::MalformedHep => "malformed HEP",
+            Self::MalformedSip => "malformed SIP",
+            Self::NotHep => "not HEPv3",
+            Self::WrongPassword => "wrong HEP password",
+        }
+    }
+}
+
+impl FeedError {
+    /// Its kind.
+    pub fn refusal(self) -> Refusal {
+        match self {
+            Self::Hep(HepError::Compressed) => Refusal::CompressedHep,
+            Self::Hep(HepError::Magic) => Refusal::NotHep,
+            Self::Hep(HepError::Password) => Refusal::WrongPassword,
+            Self::Hep(_) => Refusal::MalformedHep,
+            Self::Sip(_) => Refusal::MalformedSip,
+        }
+    }
+}
+
+/// What makes events of HEP datagrams. Pure: bytes and time in, events out.
+pub trait Feed: Send {
+    /// Takes one datagram, and overwrites the keys in it.
+    ///
+    /// # Errors
+    /// The kind of refusal, for the count of it.
+    fn on_datagram(
+        &mut self,
+        datagram: &mut [u8],
+        arrived: Timestamp,
+        now: Instant,
+        out: &mut Vec<SwitchEvent>,
+    ) -> Result<(), Refusal>;
+
+    /// Does what is due.
+    fn on_time(&mut self, now: Instant, out: &mut Vec<SwitchEvent>);
+
+    /// When something is due.
+    fn deadline(&self) -> Option<Instant>;
+}
+
 /// Makes events of datagrams.
 pub struct HepFeed {
     password: Option<Secret>,
@@ -104,5 +167,45 @@ impl HepFeed {
     /// Every address that counts as a PBX, configured or found.
     pub fn pbxes(&self) -> Vec<Address> {
         self.tracker.pbxes()
+    }
+}
+
+impl Feed for HepFeed {
+    fn on_datagram(
+        &mut self,
+        datagram: &mut [u8],
+        arrived: Timestamp,
+        now: Instant,
+        out: &mut Vec<SwitchEvent>,
+    ) -> Result<(), Refusal> {
+        Self::on_datagram(self, datagram, arrived, now, out).map_err(FeedError::refusal)
+    }
+
+    fn on_time(&mut self, now: Instant, out: &mut Vec<SwitchEvent>) {
+        Self::on_time(self, now, out);
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        Self::deadline(self)
+    }
+}
+
+impl<F: Feed + ?Sized> Feed for &mut F {
+    fn on_datagram(
+        &mut self,
+        datagram: &mut [u8],
+        arrived: Timestamp,
+        now: Instant,
+        out: &mut Vec<SwitchEvent>,
+    ) -> Result<(), Refusal> {
+        (**self).on_datagram(datagram, arrived, now, out)
+    }
+
+    fn on_time(&mut self, now: Instant, out: &mut Vec<SwitchEvent>) {
+        (**self).on_time(now, out);
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        (**self).deadline()
     }
 }

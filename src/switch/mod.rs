@@ -4,8 +4,10 @@
 //! connector is the thin shell around it.
 
 pub mod capture;
+pub mod counts;
 pub mod feed;
 pub mod hep;
+pub mod listen;
 pub mod replay;
 pub mod scan;
 pub mod sdes;
@@ -15,5 +17,6 @@ mod syntax;
 pub mod tracker;
 
 mod connector;
+mod desk;
 
 pub use connector::{Action, Command, CommandError, Running, Switch, SwitchError, SwitchIo};

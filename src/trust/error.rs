@@ -6,6 +6,12 @@ use std::{io, path::PathBuf};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TrustError {
+    /// It has no secret.
+    #[error("{}: no password is in it: write the password alone, on one line of 1 to 256 bytes", path.display())]
+    NoSecret {
+        /// The file.
+        path: PathBuf,
+    },
     /// A file can't be read.
     #[error("{}: can't be read: {cause}", path.display())]
     Unreadable {

@@ -6,49 +6,23 @@
 mod player;
 mod survey;
 
-use std::{
-    collections::BTreeMap,
-    fmt,
-    net::SocketAddr,
-    time::{Duration, Instant},
-};
+use std::{fmt, net::SocketAddr, time::Duration};
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
-use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 pub use survey::{Survey, survey};
 
 use self::player::{Player, Step};
 use super::{
-    Command, CommandError, Running, Switch, SwitchError, SwitchIo,
+    Running, Switch, SwitchError, SwitchIo,
     capture::{CaptureError, Packet},
-    feed::{FeedError, HepFeed},
-    hep::HepError,
+    counts::{FeedCounts, FeedMeter},
+    desk::Desk,
+    feed::Feed,
 };
-use crate::model::{CallId, SwitchEvent, SwitchName, Timestamp};
-
-/// What makes events of HEP datagrams. Pure: bytes and time in, events out.
-pub trait Feed: Send {
-    /// Takes one datagram, and overwrites the keys in it.
-    ///
-    /// # Errors
-    /// The kind of refusal, for the count of it.
-    fn on_datagram(
-        &mut self,
-        datagram: &mut [u8],
-        arrived: Timestamp,
-        now: Instant,
-        out: &mut Vec<SwitchEvent>,
-    ) -> Result<(), &'static str>;
-
-    /// Does what is due.
-    fn on_time(&mut self, now: Instant, out: &mut Vec<SwitchEvent>);
-
-    /// When something is due.
-    fn deadline(&self) -> Option<Instant>;
-}
+use crate::model::{CallId, SwitchName, Timestamp};
 
 /// After this many steps whoever else runs on the thread gets a turn, also if nothing has to be waited for.
 const STEPS_AT_ONCE: u32 = 64;
@@ -111,10 +85,8 @@ pub enum Heard {
 /// What was played.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ReplayCounts {
-    /// HEP datagrams, refused ones included.
-    pub hep: u64,
-    /// HEP datagrams that were refused, by kind.
-    pub refused: BTreeMap<&'static str, u64>,
+    /// What the feed took and refused.
+    pub feed: FeedCounts,
     /// RTP packets.
     pub rtp: u64,
     /// RTCP packets. They are not offered to anyone.
@@ -125,20 +97,9 @@ pub struct ReplayCounts {
     pub cut: u64,
 }
 
-impl ReplayCounts {
-    /// HEP datagrams that were refused, of all kinds.
-    pub fn hep_refused(&self) -> u64 {
-        self.refused.values().sum()
-    }
-}
-
 impl fmt::Display for ReplayCounts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} HEP datagrams", self.hep)?;
-        for (i, (kind, count)) in self.refused.iter().enumerate() {
-            write!(f, "{}{count} refused: {kind}", if i == 0 { " (" } else { ", " })?;
-        }
-        write!(f, "{}, {} RTP packets", if self.refused.is_empty() { "" } else { ")" }, self.rtp)?;
+        write!(f, "{}, {} RTP packets", self.feed, self.rtp)?;
         if self.cut > 0 {
             write!(f, ", {} cut by the capture's snap length", self.cut)?;
         }
@@ -230,9 +191,10 @@ impl Replay {
     }
 
     async fn play(mut self, io: SwitchIo) -> Result<(), SwitchError> {
-        let mut desk = Desk { name: self.name, commands: io.commands, stop: io.stop };
+        let mut desk = Desk::new(self.name, io.commands, io.stop);
+        let mut meter = FeedMeter::new(desk.name());
         if !self.delay.is_zero() {
-            info!(switch = %desk.name, seconds = self.delay.as_secs(), "the capture is played after this time");
+            info!(switch = %desk.name(), seconds = self.delay.as_secs(), "the capture is played after this time");
             if desk.while_waiting(tokio::time::sleep(self.delay)).await.is_none() {
                 return Ok(());
             }
@@ -249,6 +211,7 @@ impl Replay {
             if !due.is_zero() && desk.while_waiting(tokio::time::sleep_until(start + due)).await.is_none() {
                 break Ok(());
             }
+            meter.publish(&player.counts().feed);
             steps = steps.wrapping_add(1);
             let quiet = events.is_empty() && media.is_none();
             if (quiet || steps.is_multiple_of(STEPS_AT_ONCE))
@@ -262,7 +225,7 @@ impl Replay {
             if !events.is_empty() {
                 match desk.while_waiting(io.events.send(events)).await {
                     None => break Ok(()),
-                    Some(Err(_)) => break Err(SwitchError::Unheard(desk.name.clone())),
+                    Some(Err(_)) => break Err(SwitchError::Unheard(desk.name().clone())),
                     Some(Ok(())) => {}
                 }
             }
@@ -271,7 +234,8 @@ impl Replay {
             }
         };
         desk.refuse_waiting();
-        info!(switch = %desk.name, played = %player.counts(), "the capture has been played");
+        meter.publish(&player.counts().feed);
+        info!(switch = %desk.name(), played = %player.counts(), "the capture has been played");
         if let Some(counts) = self.counts {
             // Who doesn't wait for it doesn't need it.
             let _ = counts.send(player.counts().clone());
@@ -290,34 +254,6 @@ impl Switch for Replay {
     }
 }
 
-/// Where commands are answered, whatever else is waited for.
-struct Desk {
-    name: SwitchName,
-    commands: mpsc::Receiver<Command>,
-    stop: CancellationToken,
-}
-
-impl Desk {
-    /// Waits for `work`; `None` when it is time to stop.
-    async fn while_waiting<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
-        tokio::pin!(work);
-        loop {
-            tokio::select! {
-                biased;
-                () = self.stop.cancelled() => return None,
-                Some(command) = self.commands.recv() => refuse(&self.name, command),
-                done = &mut work => return Some(done),
-            }
-        }
-    }
-
-    fn refuse_waiting(&mut self) {
-        while let Ok(command) = self.commands.try_recv() {
-            refuse(&self.name, command);
-        }
-    }
-}
-
 /// Offers to who listens; forgets who doesn't any more.
 async fn offer(media: &mut Option<mpsc::Sender<Heard>>, heard: Vec<Heard>) {
     for heard in heard {
@@ -325,57 +261,6 @@ async fn offer(media: &mut Option<mpsc::Sender<Heard>>, heard: Vec<Heard>) {
         if channel.send(heard).await.is_err() {
             *media = None;
         }
-    }
-}
-
-fn refuse(switch: &SwitchName, command: Command) {
-    let refusal = CommandError::Unsupported { switch: switch.clone(), action: command.action.name() };
-    // Who asked may be gone by now.
-    let _ = command.answer.send(Err(refusal));
-}
-
-impl Feed for HepFeed {
-    fn on_datagram(
-        &mut self,
-        datagram: &mut [u8],
-        arrived: Timestamp,
-        now: Instant,
-        out: &mut Vec<SwitchEvent>,
-    ) -> Result<(), &'static str> {
-        Self::on_datagram(self, datagram, arrived, now, out).map_err(|error| match error {
-            FeedError::Hep(HepError::Compressed) => "compressed HEP",
-            FeedError::Hep(HepError::Password) => "wrong HEP password",
-            FeedError::Hep(_) => "malformed HEP",
-            FeedError::Sip(_) => "malformed SIP",
-        })
-    }
-
-    fn on_time(&mut self, now: Instant, out: &mut Vec<SwitchEvent>) {
-        Self::on_time(self, now, out);
-    }
-
-    fn deadline(&self) -> Option<Instant> {
-        Self::deadline(self)
-    }
-}
-
-impl<F: Feed + ?Sized> Feed for &mut F {
-    fn on_datagram(
-        &mut self,
-        datagram: &mut [u8],
-        arrived: Timestamp,
-        now: Instant,
-        out: &mut Vec<SwitchEvent>,
-    ) -> Result<(), &'static str> {
-        (**self).on_datagram(datagram, arrived, now, out)
-    }
-
-    fn on_time(&mut self, now: Instant, out: &mut Vec<SwitchEvent>) {
-        (**self).on_time(now, out);
-    }
-
-    fn deadline(&self) -> Option<Instant> {
-        (**self).deadline()
     }
 }
 

@@ -2,10 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Feed, MediaPacket, ReplayCounts, ReplayError, Speed};
+use super::{MediaPacket, ReplayCounts, ReplayError, Speed};
 use crate::{
     model::{SwitchEvent, Timestamp},
-    switch::capture::{CaptureError, Packet, PacketKind},
+    switch::{
+        capture::{CaptureError, Packet, PacketKind},
+        feed::Feed,
+    },
 };
 
 /// After the last packet the feed gets this much of the capture's time to bring out what it holds back: a tracker
@@ -115,13 +118,10 @@ impl<P: Iterator<Item = Result<Packet, CaptureError>>, F: Feed> Player<P, F> {
         let (mut events, mut media) = (Vec::new(), None);
         match packet.kind() {
             PacketKind::Hep => {
-                self.counts.hep += 1;
                 // A refused one may still have its keys: it is wiped when it is dropped.
                 let mut datagram = packet.payload;
                 let now = self.clock.instant(arrival);
-                if let Err(kind) = self.feed.on_datagram(&mut datagram, packet.at, now, &mut events) {
-                    *self.counts.refused.entry(kind).or_default() += 1;
-                }
+                self.counts.feed.note(self.feed.on_datagram(&mut datagram, packet.at, now, &mut events));
             }
             PacketKind::Rtp => {
                 self.counts.rtp += 1;
@@ -138,10 +138,8 @@ impl<P: Iterator<Item = Result<Packet, CaptureError>>, F: Feed> Player<P, F> {
     fn result(&self) -> Result<(), ReplayError> {
         match &self.end {
             Some(Err(error)) => Err(ReplayError::Capture { error: error.clone(), counts: self.counts.clone() }),
-            _ if self.counts.hep == 0 => Err(ReplayError::NoHep { counts: self.counts.clone() }),
-            _ if self.counts.hep == self.counts.hep_refused() => {
-                Err(ReplayError::NoUsableHep { counts: self.counts.clone() })
-            }
+            _ if self.counts.feed.datagrams == 0 => Err(ReplayError::NoHep { counts: self.counts.clone() }),
+            _ if self.counts.feed.used() == 0 => Err(ReplayError::NoUsableHep { counts: self.counts.clone() }),
             _ => Ok(()),
         }
     }

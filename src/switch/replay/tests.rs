@@ -1,14 +1,18 @@
 use std::{
+    collections::BTreeMap,
     sync::{Arc, Mutex},
-    time::Duration,
+    time::{Duration, Instant},
 };
+
+use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::{
-    model::{CallDirection, CallId, CallRef, CallState, EventBody, LineNumber},
+    model::{CallDirection, CallId, CallRef, CallState, EventBody, LineNumber, SwitchEvent},
     switch::{
-        Action,
+        Action, Command, CommandError,
         capture::{Capture, PacketKind},
+        feed::Refusal,
     },
 };
 
@@ -30,10 +34,10 @@ impl Feed for Fake {
         arrived: Timestamp,
         now: Instant,
         out: &mut Vec<SwitchEvent>,
-    ) -> Result<(), &'static str> {
+    ) -> Result<(), Refusal> {
         self.seen.lock().unwrap().push((arrived, now));
         if datagram.ends_with(b"bad") {
-            return Err("malformed");
+            return Err(Refusal::MalformedHep);
         }
         out.push(event("phone", arrived));
         Ok(())
@@ -189,11 +193,11 @@ fn packets_are_counted_by_kind_and_refusals_by_theirs() {
     ];
     let mut player = player(packets, Fake::default(), Speed::AtOnce, Instant::now());
     steps(&mut player).1.unwrap();
-    let refused = BTreeMap::from([("malformed", 2)]);
-    assert_eq!(*player.counts(), ReplayCounts { hep: 3, refused, rtp: 2, rtcp: 1, other: 1, cut: 1 });
+    let feed = FeedCounts { datagrams: 3, refused: BTreeMap::from([(Refusal::MalformedHep, 2)]) };
+    assert_eq!(*player.counts(), ReplayCounts { feed, rtp: 2, rtcp: 1, other: 1, cut: 1 });
     assert_eq!(
         player.counts().to_string(),
-        "3 HEP datagrams (2 refused: malformed), 2 RTP packets, 1 cut by the capture's snap length"
+        "3 HEP datagrams (2 refused: malformed HEP), 2 RTP packets, 1 cut by the capture's snap length"
     );
 }
 
@@ -205,7 +209,7 @@ fn a_capture_whose_hep_is_of_no_use_is_not_played_as_if_nothing_had_happened() {
     };
     assert_eq!(
         played(true),
-        "no HEP in the capture can be used (played: 1 HEP datagrams (1 refused: malformed), 1 RTP packets, 1 cut by the \
+        "no HEP in the capture can be used (played: 1 HEP datagrams (1 refused: malformed HEP), 1 RTP packets, 1 cut by the \
          capture's snap length): record whole packets (snap length 0), HEPv3 and not compressed"
     );
     assert!(played(false).starts_with("no HEP in the capture can be used"));
@@ -218,10 +222,11 @@ fn a_capture_without_hep_and_a_truncated_one_are_named_after_they_were_played() 
     assert_eq!(result, Err(ReplayError::NoHep { counts: ReplayCounts { rtp: 2, ..Default::default() } }));
 
     let error = CaptureError::Truncated { byte: 99, record: 2, packets: 1 };
+    let feed = FeedCounts { datagrams: 1, ..Default::default() };
     let packets = vec![packet(0, b"HEP3"), Err(error.clone())];
     let (steps_, result) = steps(&mut player(packets, Fake::default(), Speed::AtOnce, Instant::now()));
     assert_eq!(steps_.len(), 1);
-    assert_eq!(result, Err(ReplayError::Capture { error, counts: ReplayCounts { hep: 1, ..Default::default() } }));
+    assert_eq!(result, Err(ReplayError::Capture { error, counts: ReplayCounts { feed, ..Default::default() } }));
 }
 
 #[test]
@@ -270,7 +275,7 @@ async fn a_capture_is_played_in_its_own_time_and_to_its_end() {
     assert_eq!(begin.elapsed(), Duration::from_secs(30));
     assert_eq!(running.await.unwrap(), Ok(()));
     assert_eq!(media_out.recv().await, Some(Heard::Event { call: CallId(1), at: Timestamp(65 * SECOND) }));
-    assert_eq!((counts_out.await.unwrap().hep, media_out.recv().await), (2, None));
+    assert_eq!((counts_out.await.unwrap().feed.datagrams, media_out.recv().await), (2, None));
 }
 
 #[tokio::test(start_paused = true)]

@@ -442,7 +442,7 @@ async fn the_recorded_calls_authenticate_whole_through_the_feed() {
     for (file, mut expected) in files {
         let capture = || Capture::from_reader(file).unwrap();
         let found = survey(capture(), feed_config(vec![]), Instant::now());
-        assert_eq!((found.error, found.counts.refused.len()), (None, 0));
+        assert_eq!((found.error, found.counts.feed.refused()), (None, 0));
         let devices: Vec<_> = found.devices.iter().map(DeviceName::as_str).collect();
         assert_eq!(devices, ["127.0.0.1:16010", "127.0.0.1:16020"]);
 
