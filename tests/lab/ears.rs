@@ -21,7 +21,7 @@ impl Ears {
         let to = File::create(&file).unwrap();
         let tcpdump = Process::start("tcpdump", "tcpdump", |command| {
             command.args(["-i", "lo", "-n", "-U", "--immediate-mode", "-s", "0", "-w", "-"]);
-            command.arg(format!("udp portrange {}-{}", place.hep(), rtp.end())).stdout(Stdio::from(to))
+            command.arg(format!("udp portrange {}-{}", rtp.start(), rtp.end())).stdout(Stdio::from(to))
         });
         tcpdump.wait_for("listening on");
         Self { tcpdump, file }

@@ -28,13 +28,14 @@ impl Served {
         let folder = place.folder().join("gateway");
         fs::create_dir(&folder).unwrap();
         run(&folder, &["init", "."]);
-        for app in APPS.iter().filter(|app| app.secure) {
-            run(&folder, &["cert", "issue", "--folder", ".", "--user", app.user, "--instance", "1"]);
-        }
         let secret = folder.join("hep.password");
         fs::write(&secret, HEP_PASSWORD).unwrap();
         fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).unwrap();
         fs::write(folder.join("callgate.toml"), config(place, kind)).unwrap();
+        for app in APPS.iter().filter(|app| app.secure) {
+            run(&folder, &["cert", "issue", "--folder", ".", "--user", app.user, "--instance", "1"]);
+        }
+        run(&folder, &["serve", "--config", "callgate.toml", "--check"]);
 
         let binary = env!("CARGO_BIN_EXE_callgate");
         let process = Process::start("callgate", binary, |command| {

@@ -108,29 +108,3 @@ async fn live_call(kind: Kind) {
     leaks::assert_no_key("the gateway's log", log.as_bytes());
     assert!(log.contains("TRACE") && !log.contains("response=\""), "the log is at trace level, without digests");
 }
-
-#[tokio::test]
-#[ignore = "temporary"]
-async fn temporary_try() {
-    for kind in [Kind::Kamailio, Kind::Asterisk("sid")] {
-        let start = std::time::Instant::now();
-        let place = Place::new();
-        let hep = std::net::UdpSocket::bind(("127.0.0.1", place.hep())).unwrap();
-        let pbx = Pbx::start(&place, kind);
-        println!("pbx {:?}", start.elapsed());
-        let phones = [Phone::start(&place, 0), Phone::start(&place, 1)];
-        phones.iter().for_each(Phone::wait_until_registered);
-        println!("phones {:?}", start.elapsed());
-        let ears = Ears::open(&place);
-        phones[0].dial("1002");
-        tokio::time::sleep(TALK).await;
-        phones[0].hang_up();
-        tokio::time::sleep(TALK / 3).await;
-        drop(phones); drop((pbx, hep));
-        let packets = ears.close();
-        println!("{} rtp {:?}", packets.len(), start.elapsed());
-        let output = common::served::callgate(place.folder(), &["decrypt", "media.pcap"]).output().unwrap();
-        println!("{}", String::from_utf8_lossy(&output.stdout));
-        println!("end {:?}", start.elapsed());
-    }
-}
