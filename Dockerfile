@@ -13,8 +13,7 @@ COPY sdk sdk
 COPY src src
 # The call that `callgate demo` plays.
 COPY tests/data/asterisk22-basic tests/data/asterisk22-basic
-RUN cargo build --locked --release --package callgate --bin callgate
-RUN mkdir /empty
+RUN mkdir /empty && cargo build --locked --release --package callgate --bin callgate
 
 FROM ${RUN_IMAGE}
 COPY --from=build /source/target/release/callgate /usr/local/bin/callgate

@@ -73,7 +73,9 @@ fn what_the_page_says_of_a_rule_is_there() {
         let missing = rule.state.contains("Missing: ");
         match rule.state.split('.').next() {
             Some("Enforced") if missing => say("is enforced, and something is missing".into()),
-            Some("Enforced" | "Partly") if rule.code.is_none() || !has_test => say("names no code, or has no test".into()),
+            Some("Enforced" | "Partly") if rule.code.is_none() || !has_test => {
+                say("names no code, or has no test".into())
+            }
             Some("Partly" | "Not yet") if !missing => say("doesn't say what is missing".into()),
             Some("Not yet") if rule.code.is_some() => say("has code, and so is there in part".into()),
             Some("Enforced" | "Partly" | "Not yet") => {}
@@ -115,7 +117,8 @@ fn the_scans_find_what_they_look_for() {
     assert_eq!(rules_in("R3, (R42b) and \"R41a\": no XR4, R4x, RFC 4, SR9 or R0"), ["R3", "R42b", "R41a"]);
     assert_eq!(rules_of("r2_r9_admission_for_every_combination"), ["R2", "R9"]);
     assert_eq!(rules_of("r20_no_dump_and_r41a_all_files"), ["R20", "R41a"]);
-    let source = "#[tokio::test]\n#[ignore = \"x\"]\nasync fn r1_a() {}\nfn r2_helper() {}\n#[test]\nfn b() {\n  fn c() {}";
+    let source =
+        "#[tokio::test]\n#[ignore = \"x\"]\nasync fn r1_a() {}\nfn r2_helper() {}\n#[test]\nfn b() {\n  fn c() {}";
     assert_eq!(tests_of(source), ["r1_a", "b"]);
     assert_eq!(tests_of("proptest! {\n    #[test]\n    fn r7_p(x in 0..9) {"), ["r7_p"]);
     assert!(declares("pub(super) fn door(x", "door") && declares("pub static T: &[u8]", "T"));
@@ -221,7 +224,9 @@ fn tests_of(source: &str) -> Vec<String> {
 
 /// The rules in a test's name.
 fn rules_of(test: &str) -> Vec<String> {
-    test.split('_').filter_map(|word| Some(format!("R{}", word.strip_prefix('r').filter(|rest| is_number(rest))?))).collect()
+    test.split('_')
+        .filter_map(|word| Some(format!("R{}", word.strip_prefix('r').filter(|rest| is_number(rest))?)))
+        .collect()
 }
 
 /// The rules that a line of text names.
@@ -273,7 +278,8 @@ fn renew(page: &str, tests: &BTreeMap<String, Vec<(String, String)>>) -> String 
             for (i, test) in tests.into_iter().enumerate() {
                 row += if i == 0 { ":" } else { "," };
                 let last = row.rsplit('\n').next().unwrap();
-                row += &if last.len() + test.len() + 4 > WIDTH { format!("\n    `{test}`") } else { format!(" `{test}`") };
+                row +=
+                    &if last.len() + test.len() + 4 > WIDTH { format!("\n    `{test}`") } else { format!(" `{test}`") };
             }
             renewed += &format!("{row}\n");
         }

@@ -71,7 +71,8 @@ impl Apps {
 
     /// Until all have been told that the call is over on both phones.
     pub async fn wait_for_the_end(&mut self) {
-        let is_end = |event: &&Event| matches!(event, Event::CallState(_, changed) if changed.state == CallState::Ended);
+        let is_end =
+            |event: &&Event| matches!(event, Event::CallState(_, changed) if changed.state == CallState::Ended);
         for app in self.all() {
             app.wait("for the call's end", |heard| heard.iter().filter(is_end).count() == PHONES.len()).await;
         }
@@ -146,7 +147,9 @@ impl App {
     }
 
     pub fn keys(&self) -> usize {
-        opened(&self.heard).filter(|event| matches!(event, Event::MediaOpened(_, media) if media.keys.is_some())).count()
+        opened(&self.heard)
+            .filter(|event| matches!(event, Event::MediaOpened(_, media) if media.keys.is_some()))
+            .count()
     }
 
     pub fn indicators(&self) -> Vec<&'static str> {

@@ -90,7 +90,8 @@ fn config(place: &Place, kind: Kind) -> String {
     let verifier = ScramVerifier::generate(PASSWORD, 4096).unwrap().to_line();
     for app in APPS {
         let groups: Vec<_> = app.groups.iter().map(|group| group.name()).collect();
-        writeln!(config, "[[user]]\nname = {:?}\ngroups = {groups:?}\ndevices = [\"1001\", \"1002\"]", app.user).unwrap();
+        writeln!(config, "[[user]]\nname = {:?}\ngroups = {groups:?}\ndevices = [\"1001\", \"1002\"]", app.user)
+            .unwrap();
         if !app.secure {
             writeln!(config, "password = {:?}", &*verifier).unwrap();
         }

@@ -7,6 +7,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test")]
 #![allow(unreachable_pub, reason = "a test")]
+#![allow(clippy::print_stdout, reason = "what was heard is worth seeing")]
 
 mod apps;
 #[path = "../common/mod.rs"]

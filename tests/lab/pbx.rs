@@ -92,7 +92,13 @@ fn kamailio(place: &Place) -> Process {
     Process::start("kamailio", "kamailio", |command| {
         // -DD: it stays in the foreground, and is the parent of all its processes.
         let folder = place.folder();
-        command.args(["-DD", "-E", "-m", "64", "-Y"]).arg(folder).arg("-P").arg(folder.join("pid")).arg("-f").arg(config)
+        command
+            .args(["-DD", "-E", "-m", "64", "-Y"])
+            .arg(folder)
+            .arg("-P")
+            .arg(folder.join("pid"))
+            .arg("-f")
+            .arg(config)
     })
 }
 

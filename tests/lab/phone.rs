@@ -81,7 +81,8 @@ impl Phone {
 }
 
 fn write_tone(path: &Path, tone: u32) {
-    let spec = hound::WavSpec { channels: 1, sample_rate: 8000, bits_per_sample: 16, sample_format: hound::SampleFormat::Int };
+    let spec =
+        hound::WavSpec { channels: 1, sample_rate: 8000, bits_per_sample: 16, sample_format: hound::SampleFormat::Int };
     let mut file = hound::WavWriter::create(path, spec).unwrap();
     for n in 0..VOICE * 8000 {
         let turns = f64::from(tone) * f64::from(n) / 8000.0;

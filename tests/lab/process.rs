@@ -25,7 +25,11 @@ impl Process {
     /// Starts a program and keeps what it says. `command` says where its standard output goes if it is no text.
     pub fn start(name: &'static str, program: &str, set: impl FnOnce(&mut Command) -> &mut Command) -> Self {
         let mut command = Command::new("timeout");
-        command.args(["--kill-after=5", LIFE, program]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+            .args(["--kill-after=5", LIFE, program])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         set(&mut command);
         let mut child = command.spawn().unwrap_or_else(|error| panic!("{name}: {error}"));
         let said = Arc::<(Mutex<String>, Condvar)>::default();
@@ -45,10 +49,10 @@ impl Process {
         let start = Instant::now();
         let mut now = said.lock().unwrap();
         loop {
-            if let Some((_, rest)) = now.split_once(text) {
-                if let Some((rest, _)) = rest.split_once('\n') {
-                    return rest.trim().into();
-                }
+            if let Some((_, rest)) = now.split_once(text)
+                && let Some((rest, _)) = rest.split_once('\n')
+            {
+                return rest.trim().into();
             }
             let left = PATIENCE.saturating_sub(start.elapsed());
             assert!(!left.is_zero(), "{} didn't say {text:?} but:\n{}", self.name, without_keys(&now));
