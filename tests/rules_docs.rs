@@ -74,7 +74,7 @@ fn what_the_page_says_of_a_rule_is_there() {
         match rule.state.split('.').next() {
             Some("Enforced") if missing => say("is enforced, and something is missing".into()),
             Some("Enforced" | "Partly") if rule.code.is_none() || !has_test => {
-                say("names no code, or has no test".into())
+                say("names no code, or has no test".into());
             }
             Some("Partly" | "Not yet") if !missing => say("doesn't say what is missing".into()),
             Some("Not yet") if rule.code.is_some() => say("has code, and so is there in part".into()),
@@ -243,14 +243,12 @@ fn is_number(text: &str) -> bool {
 
 fn declares(source: &str, item: &str) -> bool {
     let words = ["fn", "struct", "enum", "trait", "const", "static", "type", "mod"];
-    let lines = source.lines().map(str::trim_start).filter(|line| !line.starts_with("//"));
-    lines.into_iter().any(|line| {
-        let at = words.iter().find_map(|word| Some(line.split_once(&format!("{word} {item}"))?));
-        at.is_some_and(|(before, after)| {
-            let is_word = before.is_empty() || before.ends_with(' ');
-            is_word && !after.starts_with(|c: char| c.is_alphanumeric() || c == '_')
-        })
-    })
+    let mut lines = source.lines().map(str::trim_start).filter(|line| !line.starts_with("//"));
+    let declared = |(before, after): (&str, &str)| {
+        let is_word = before.is_empty() || before.ends_with(' ');
+        is_word && !after.starts_with(|c: char| c.is_alphanumeric() || c == '_')
+    };
+    lines.any(|line| words.iter().any(|word| line.split_once(&format!("{word} {item}")).is_some_and(declared)))
 }
 
 /// The page with the lines under each `- Tests:` made anew.

@@ -1,9 +1,11 @@
 //! How much of a voice is a tone of one frequency.
 
+#![allow(clippy::indexing_slicing, unreachable_pub, reason = "a test")]
+
 use std::f64::consts::TAU;
 
 /// Samples a second, as telephone codecs have them.
-pub const RATE: usize = 8000;
+const RATE: usize = 8000;
 
 /// The share of the energy that has this frequency (Goertzel), from 0 to 1, in the second that begins half a second in.
 pub fn share(tone: u32, samples: &[f64]) -> f64 {
