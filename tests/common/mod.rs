@@ -18,6 +18,7 @@
 
 pub mod leaks;
 pub mod raw;
+pub mod recorded;
 pub mod scripted;
 pub mod served;
 pub mod tap;
