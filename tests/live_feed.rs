@@ -115,6 +115,12 @@ impl Scene {
         self.events().await
     }
 
+    /// The app goes first: a gateway that stops would wait for it.
+    async fn finish(self) {
+        drop(self.app);
+        self.gateway.finish().await;
+    }
+
     async fn events(&mut self) -> Vec<v1::Event> {
         self.arrived().await;
         heard(&self.gateway, &mut self.app).await
@@ -185,6 +191,7 @@ async fn in_order_and_twice_the_live_feed_says_what_the_replay_says() {
         gateway.attach(Box::new(replay));
         gateway.gateway.switch_ended().await.unwrap().1.unwrap();
         let replayed = heard(&gateway, &mut app).await;
+        drop(app);
         gateway.finish().await;
         assert!(known(&replayed) == knowable(&recording.datagrams));
 
@@ -199,7 +206,7 @@ async fn in_order_and_twice_the_live_feed_says_what_the_replay_says() {
                 assert!(of(&live) == of(&replayed), "{}: {device}", recording.name);
             }
             recording.assert_true(&known(&live), "live");
-            scene.gateway.finish().await;
+            scene.finish().await;
         }
     }
 }
@@ -224,7 +231,7 @@ async fn r42b_lost_shuffled_and_begun_late_no_key_is_wrong_and_what_can_be_known
             recording.assert_true(&known, what);
             assert!(known == knowable(&datagrams), "{}: {what}", recording.name);
         }
-        scene.gateway.finish().await;
+        scene.finish().await;
     }
 }
 
@@ -248,7 +255,7 @@ async fn a_call_whose_invite_was_lost_has_no_key_until_it_is_offered_again() {
     assert_eq!(healed.len(), 2, "both directions of the phone that held");
     assert!(known(&after) == knowable(rest));
     recording.assert_true(&known(&after), "healed");
-    scene.gateway.finish().await;
+    scene.finish().await;
 }
 
 fn contains(bytes: &[u8], part: &[u8]) -> bool {
@@ -275,7 +282,7 @@ async fn r42b_who_does_not_know_the_password_is_refused_and_who_does_is_heard() 
     scene.attach(listener(&["127.0.0.2"], Some(recorded::PASSWORD))).await;
     let heard = scene.play(&recording.datagrams).await;
     assert!(known(&heard) == knowable(&recording.datagrams));
-    scene.gateway.finish().await;
+    scene.finish().await;
 }
 
 #[tokio::test]
@@ -291,7 +298,7 @@ async fn r5_who_may_not_send_is_not_heard() {
         .filter(|line| line.contains("nobody there may send") && line.contains("127.0.0.0/24"))
         .count();
     assert_eq!(told, 1, "once a minute, whatever comes");
-    scene.gateway.finish().await;
+    scene.finish().await;
 }
 
 #[tokio::test]
@@ -326,7 +333,7 @@ async fn r42b_garbage_makes_nothing_and_the_feed_goes_on() {
 
     let heard = scene.play(&recording.datagrams).await;
     assert!(known(&heard) == knowable(&recording.datagrams));
-    scene.gateway.finish().await;
+    scene.finish().await;
 }
 
 #[tokio::test]

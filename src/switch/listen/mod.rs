@@ -28,7 +28,7 @@ use tracing::{info, warn};
 use self::{
     notices::{Notice, Notices, mend},
     queue::{Batch, batches},
-    reader::Reader,
+    reader::{Backlog, Reader},
     sources::Sources,
 };
 use super::{
@@ -41,7 +41,7 @@ use crate::model::{DeviceName, Network, SwitchEvent, SwitchName};
 
 /// After so many datagrams their events leave, and whoever else runs on the thread gets a turn.
 const TRACKED_AT_ONCE: usize = 64;
-/// How often is looked whether something is to be told or given up, when nothing else happens.
+/// How often is looked whether something is to be told, when nothing else happens.
 const LOOK: Duration = Duration::from_secs(10);
 /// A feed that is due again at once is called this often at most.
 const RESOLUTION: Duration = Duration::from_millis(1);
@@ -132,7 +132,9 @@ impl HepListener {
         // One batch is tracked, one waits here, the others with the reader.
         let (full, mut batches_in) = mpsc::channel(1);
         let (emptied, empty) = mpsc::channel(batches(queue_bytes));
-        let reader = Reader::new(&name, socket, Sources::new(networks), queue_bytes, full, empty, Arc::clone(&counts));
+        let backlog = Backlog::default();
+        let back = (empty, backlog.clone());
+        let reader = Reader::new(&name, socket, Sources::new(networks), queue_bytes, full, back, Arc::clone(&counts));
         // It ends with us.
         let mut reading = JoinSet::new();
         reading.spawn(reader.run());
@@ -153,17 +155,22 @@ impl HepListener {
                 tokio::select! {
                     // Datagrams first: they came before what is due now.
                     biased;
-                    batch = batches_in.recv() => Some(batch),
-                    () = tokio::time::sleep_until(wake) => None,
+                    batch = batches_in.recv() => batch.map_or(Next::Failed, Next::Batch),
+                    () = tokio::time::sleep_until(wake) => {
+                        // In this order: what isn't told of any more is in the channel.
+                        let now = Instant::now();
+                        let horizon = backlog.oldest().map_or(now, |oldest| oldest.min(now));
+                        batches_in.try_recv().map_or(Next::Time(horizon), Next::Batch)
+                    }
                 }
             });
             let done = match next.await {
                 None => break,
-                Some(None) => tracking.on_time().await?,
-                Some(Some(None)) => {
+                Some(Next::Time(now)) => tracking.on_time(now).await?,
+                Some(Next::Failed) => {
                     return Err(SwitchError::Socket { switch: name, reason: "its reader has failed".into() });
                 }
-                Some(Some(Some(mut batch))) => {
+                Some(Next::Batch(mut batch)) => {
                     let done = tracking.on_batch(&mut batch).await?;
                     batch.wipe();
                     // There is room for all batches, unless the reader is gone.
@@ -189,6 +196,14 @@ impl Switch for HepListener {
     fn run(self: Box<Self>, io: SwitchIo) -> Running {
         Box::pin(self.listen(io))
     }
+}
+
+/// What there is to do.
+enum Next {
+    Batch(Batch),
+    Failed,
+    /// Nothing that came before this moment waits any more.
+    Time(Instant),
 }
 
 /// The side of the queue where datagrams become events.
@@ -240,9 +255,13 @@ impl Tracking {
         self.send().await
     }
 
-    async fn on_time(&mut self) -> Result<Done, SwitchError> {
-        self.last = self.last.max(Instant::now());
+    async fn on_time(&mut self, now: Instant) -> Result<Done, SwitchError> {
+        self.last = self.last.max(now);
         self.feed.on_time(self.last, &mut self.pending);
+        if self.feed.deadline().is_some_and(|deadline| deadline <= Instant::now()) {
+            // What came before it is about to be handed over.
+            tokio::task::yield_now().await;
+        }
         self.tell();
         self.send().await
     }

@@ -138,6 +138,12 @@ impl Queue {
         self.free.push(batch);
     }
 
+    /// When the oldest datagram came.
+    pub(super) fn oldest(&self) -> Option<Instant> {
+        let oldest = self.waiting.front().or(self.open.as_ref())?;
+        oldest.datagrams.first().map(|(_, arrival)| arrival.now)
+    }
+
     /// Whether there is nothing to take.
     pub(super) fn is_empty(&self) -> bool {
         self.waiting.is_empty() && self.open.as_ref().is_none_or(Batch::is_empty)
@@ -176,11 +182,13 @@ mod tests {
     #[test]
     fn what_goes_in_comes_out_in_its_order() {
         let mut queue = Queue::new(0);
-        assert!(queue.is_empty() && queue.next().is_none());
+        assert!(queue.is_empty() && queue.next().is_none() && queue.oldest().is_none());
         for datagram in [&b"one"[..], b"", b"three"] {
             assert!(put(&mut queue, datagram));
         }
+        let oldest = queue.oldest();
         let mut batch = queue.next().unwrap();
+        assert_eq!(batch.datagrams().next().map(|(_, arrival)| arrival.now), oldest);
         assert_eq!(take(&mut batch), [&b"one"[..], b"", b"three"]);
         assert!(queue.is_empty() && queue.next().is_none());
     }

@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant, SystemTime},
 };
 
@@ -28,6 +28,21 @@ const READ_AT_ONCE: usize = 256;
 /// After an error of the socket, which should have none.
 const REST: Duration = Duration::from_millis(100);
 
+/// Tells the other side of the queue what it can't see yet.
+#[derive(Clone, Default)]
+pub(super) struct Backlog(Arc<Mutex<Option<Instant>>>);
+
+impl Backlog {
+    /// When the oldest datagram came that was read and not handed over. No later moment is over yet.
+    pub(super) fn oldest(&self) -> Option<Instant> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set(&self, oldest: Option<Instant>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = oldest;
+    }
+}
+
 /// Drains a socket into the queue.
 pub(super) struct Reader {
     switch: SwitchName,
@@ -38,6 +53,7 @@ pub(super) struct Reader {
     spare: Batch,
     full: mpsc::Sender<Batch>,
     empty: mpsc::Receiver<Batch>,
+    backlog: Backlog,
     counts: Arc<watch::Sender<ListenCounts>>,
     meters: Meters,
     lost: Tally,
@@ -87,7 +103,7 @@ impl Reader {
         sources: Sources,
         queue_bytes: usize,
         full: mpsc::Sender<Batch>,
-        empty: mpsc::Receiver<Batch>,
+        (empty, backlog): (mpsc::Receiver<Batch>, Backlog),
         counts: Arc<watch::Sender<ListenCounts>>,
     ) -> Self {
         let dropped =
@@ -106,6 +122,7 @@ impl Reader {
             spare: spare(),
             full,
             empty,
+            backlog,
             counts,
             meters,
             lost: Tally::default(),
@@ -136,6 +153,8 @@ impl Reader {
                     if let Some(batch) = self.queue.next() {
                         permit.send(batch);
                     }
+                    // Only now: until it is seen there it is told of here.
+                    self.backlog.set(self.queue.oldest());
                     continue;
                 }
                 Next::Look => {
@@ -161,8 +180,10 @@ impl Reader {
             self.queue.give_back(batch);
         }
         let arrival = Arrival { now: Instant::now(), at: wall_clock() };
+        self.backlog.set(self.queue.oldest().or(Some(arrival.now)));
         let mut turn = Turn::default();
         let outcome = (0..READ_AT_ONCE).try_for_each(|_| self.read_one(arrival, &mut turn));
+        self.backlog.set(self.queue.oldest());
         if turn.foreign > 0 || turn.dropped > 0 {
             self.meters.foreign.increment(turn.foreign);
             self.meters.dropped.increment(turn.dropped);

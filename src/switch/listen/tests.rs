@@ -9,10 +9,15 @@ use crate::{
     switch::{Action, Command, CommandError, feed::Refusal},
 };
 
+/// How long after a datagram that begins with `later` something is due.
+const LATER: Duration = Duration::from_millis(100);
+
 /// Keeps what it gets, makes an event of each datagram that begins with `event`, and refuses those that begin with `bad`.
 #[derive(Default)]
 struct Fake {
     seen: Arc<Mutex<Vec<Vec<u8>>>>,
+    /// When each datagram came; `None` stands for a deadline.
+    arrivals: Arc<Mutex<Vec<Option<Timestamp>>>>,
     deadline: Option<Instant>,
 }
 
@@ -25,17 +30,19 @@ impl Feed for Fake {
         out: &mut Vec<SwitchEvent>,
     ) -> Result<(), Refusal> {
         self.seen.lock().unwrap().push(datagram.to_vec());
+        self.arrivals.lock().unwrap().push(Some(at));
         if datagram.starts_with(b"event") {
             out.push(event("127.0.0.1:5060", at));
         }
         if datagram.starts_with(b"later") {
-            self.deadline = Some(now + Duration::from_millis(20));
+            self.deadline = Some(now + LATER);
         }
         if datagram.starts_with(b"bad") { Err(Refusal::NotHep) } else { Ok(()) }
     }
 
     fn on_time(&mut self, now: Instant, out: &mut Vec<SwitchEvent>) {
         if self.deadline.take_if(|deadline| *deadline <= now).is_some() {
+            self.arrivals.lock().unwrap().push(None);
             out.push(event("timer", Timestamp(0)));
         }
     }
@@ -164,6 +171,38 @@ async fn r41a_while_the_house_is_full_datagrams_wait_then_are_dropped_and_counte
         }
     });
     timer.await.expect("the feed goes on, and so does its time");
+}
+
+#[tokio::test]
+async fn what_came_before_a_deadline_is_tracked_before_it_however_long_the_house_was_full() {
+    let fake = Fake::default();
+    let (seen, arrivals) = (Arc::clone(&fake.seen), Arc::clone(&fake.arrivals));
+    let mut scene = Scene::start(&["127.0.0.2"], fake).await;
+    // The house has room for one batch of events, so the second one waits, and all that comes behind it.
+    for n in 1..=2 {
+        scene.sender.send(b"event").await.unwrap();
+        while seen.lock().unwrap().len() < n {
+            tokio::task::yield_now().await;
+        }
+    }
+    scene.sender.send(b"later").await.unwrap();
+    for _ in 0..50 {
+        tokio::task::yield_now().await;
+        scene.sender.send(b"before").await.unwrap();
+    }
+    // The deadline passes while all of it waits.
+    tokio::time::sleep(2 * LATER).await;
+    let mut timer = false;
+    while !timer {
+        timer = scene.events.recv().await.unwrap().iter().any(|event| event.device.as_str() == "timer");
+    }
+    let arrivals = arrivals.lock().unwrap().clone();
+    let later = arrivals[2].unwrap().0;
+    let due = arrivals.iter().position(Option::is_none).unwrap();
+    let deadline = later + i64::try_from(LATER.as_micros()).unwrap();
+    let late = arrivals[due..].iter().flatten().filter(|at| at.0 < deadline).count();
+    assert_eq!(late, 0, "{late} datagrams came before the deadline and were tracked after it");
+    scene.until(|counts| counts.feed.datagrams == 53).await;
 }
 
 #[tokio::test]
