@@ -3,9 +3,11 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test")]
 
+#[path = "common/tone.rs"]
+mod tone;
+
 use std::{
     collections::BTreeSet,
-    f64::consts::TAU,
     fs,
     path::{Path, PathBuf},
 };
@@ -18,8 +20,6 @@ use callgate::{
     model::StreamDirection,
 };
 use tempfile::TempDir;
-
-const RATE: usize = 8000;
 
 /// A stream with packets, as the independent check counted it.
 struct Expected {
@@ -79,15 +79,10 @@ fn expected(folder: &Path) -> Vec<Expected> {
     text.lines().map(Expected::read).filter(|expected| expected.packets > 0).collect()
 }
 
-/// How much of the energy has this frequency (Goertzel), in the second that the independent check looked at too.
+/// How much of the voice in a file is this tone, in the second that the independent check looked at too.
 fn share_of(tone: u32, file: &Path) -> f64 {
-    let samples: Vec<f64> =
-        hound::WavReader::open(file).unwrap().into_samples::<i16>().map(|sample| f64::from(sample.unwrap())).collect();
-    let second = &samples[RATE / 2..][..RATE];
-    let turn = 2.0 * (TAU * f64::from(tone) / RATE as f64).cos();
-    let (last, before) = second.iter().fold((0.0, 0.0), |(last, before), sample| (sample + turn * last - before, last));
-    let power = last * last + before * before - turn * last * before;
-    2.0 * power / RATE as f64 / second.iter().map(|sample| sample * sample).sum::<f64>()
+    let samples = hound::WavReader::open(file).unwrap().into_samples::<i16>();
+    tone::share(tone, &samples.map(|sample| f64::from(sample.unwrap())).collect::<Vec<_>>())
 }
 
 #[tokio::test]
