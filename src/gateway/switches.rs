@@ -67,7 +67,29 @@ fn feed(switch: &SwitchConfig, config: &Config, password: Option<Secret>) -> Hep
             .flat_map(|device| device.addresses.iter().map(|address| (*address, device.name.clone())))
             .collect(),
         password,
-        first_id: epoch_micros(),
+        first_id: first_id(switch, config),
         limits: TrackerLimits::default(),
     })
+}
+
+/// Ids that no start before has given, and that no other switch gives: each has 2^54 of them to itself.
+fn first_id(switch: &SwitchConfig, config: &Config) -> u64 {
+    let place = config.switches.iter().position(|other| other.name == switch.name).unwrap_or_default();
+    epoch_micros().wrapping_add(u64::try_from(place).unwrap_or_default() << 54)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_of_two_feeds_don_t_meet() {
+        let feed = |name: &str, port: u16| {
+            format!("[[switch]]\nname = \"{name}\"\nkind = \"hep\"\nlisten = \"127.0.0.1:{port}\"\n")
+        };
+        let text = feed("one", 9060) + &feed("other", 9061);
+        let config = Config::parse(&text, "test.toml", Path::new("."), std::iter::empty()).unwrap();
+        let [one, other] = [0, 1].map(|place: usize| first_id(&config.switches[place], &config));
+        assert!(other - one > 1 << 53, "{one} {other}");
+    }
 }

@@ -106,7 +106,7 @@ mod tests {
             .flat_map(|line| [line, "\n"])
             .collect();
         let config = Config::parse(&uncommented, CONFIG, Path::new("."), std::iter::empty()).unwrap();
-        assert_eq!(config.switches.len(), 2);
+        assert_eq!(config.switches.len(), 3);
         assert_eq!(config.directory.devices().count(), 101);
     }
 }
