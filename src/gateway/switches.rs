@@ -30,7 +30,7 @@ pub fn connector(switch: &SwitchConfig, config: &Config) -> Result<Box<dyn Switc
             Box::new(replay.with_delay(Duration::from_secs((*delay_seconds).into())))
         }
         SwitchKind::Simulated(settings) => {
-            Box::new(Simulated::new(switch.name.clone(), settings.clone(), epoch_micros()))
+            Box::new(Simulated::new(switch.name.clone(), settings.clone(), first_id(switch, config)))
         }
     })
 }
