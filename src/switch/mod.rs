@@ -5,6 +5,7 @@
 
 pub mod capture;
 pub mod feed;
+mod head;
 pub mod hep;
 pub mod replay;
 pub mod scan;
