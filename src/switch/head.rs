@@ -64,8 +64,7 @@ pub(super) fn read(head: &str) -> Result<(Start<'_>, Fields<'_>), SipError> {
     let mut line = lines.next();
     while let Some(first) = line {
         line = lines.next();
-        let Some((name, value)) = first.split_once(':') else { continue };
-        let Some(field) = Field::of(name.trim_ascii_end()) else { continue };
+        let Some((field, value)) = field(first) else { continue };
         let mut value = Cow::Borrowed(value.trim_ascii());
         // Continuation lines belong to the field (RFC 3261, 7.3.1).
         while let Some(more) = line.filter(|line| line.starts_with([' ', '\t'])) {
@@ -125,6 +124,18 @@ fn is_request_uri(uri: &str) -> bool {
 /// A token (RFC 3261, 25.1).
 pub(super) fn is_token(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-.!%*_+`'~".contains(&byte))
+}
+
+/// Which field a line is, if it is read.
+fn field(line: &str) -> Option<(Field, &str)> {
+    // A quick look: what most lines are.
+    let first = line.bytes().next()?.to_ascii_lowercase();
+    if !matches!(first, b'c' | b'e' | b'f' | b'i' | b'l' | b'm' | b'r' | b't' | b'v') {
+        return None;
+    }
+    let colon = line.bytes().position(|byte| byte == b':')?;
+    let (name, value) = (line.get(..colon)?, line.get(colon + 1..)?);
+    Some((Field::of(name.trim_ascii_end())?, value))
 }
 
 #[derive(Clone, Copy)]

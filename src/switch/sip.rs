@@ -15,7 +15,7 @@ use super::{
     head::{self, Fields, Start},
     scan::Keys,
     sdp::{Sdp, SdpError},
-    syntax::{Parameters, all_shown, list, name_address, parameter, parts, shown},
+    syntax::{Parameters, all_shown, list, lossy, name_address, parameter, parts, shown},
 };
 use crate::model::{Party, Transport};
 
@@ -137,7 +137,7 @@ impl Message {
         if head.len() > MAX_HEAD_LEN {
             return Err(SipError::Head(head.len()));
         }
-        let head = String::from_utf8_lossy(head);
+        let head = lossy(head);
         let (start, fields) = head::read(&head)?;
 
         let (cseq, cseq_method) = fields.cseq.as_deref().and_then(cseq).ok_or(SipError::Header("CSeq"))?;

@@ -4,6 +4,12 @@
 
 use std::borrow::Cow;
 
+/// Bytes as text, in which what isn't UTF-8 is replaced.
+pub(super) fn lossy(bytes: &[u8]) -> Cow<'_, str> {
+    // The check alone is much quicker than the replacement.
+    std::str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes), Cow::Borrowed)
+}
+
 /// Whether a character may be shown: it controls neither a terminal nor the direction of the text around it.
 fn is_shown(c: char) -> bool {
     !c.is_control()
