@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use memchr::memchr_iter;
 
-use super::sip::SipError;
+use super::{sip::SipError, syntax::host_port};
 
 /// A start line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,16 +109,20 @@ fn start_line(line: &str) -> Option<Start<'_>> {
     fits.then_some(Start::Request(first))
 }
 
-/// What a URI must be whatever its scheme (RFC 3986, 2 and 3.1); one of SIP has no headers here (RFC 3261, 19.1.1).
+/// What a URI must be whatever its scheme (RFC 3986, 2 and 3.1). One of SIP has a host and no headers here (RFC 3261,
+/// 19.1.1).
 fn is_request_uri(uri: &str) -> bool {
     let Some((scheme, rest)) = uri.split_once(':') else { return false };
-    let sip = scheme.eq_ignore_ascii_case("sip") || scheme.eq_ignore_ascii_case("sips");
-    let behind_user = rest.rsplit_once('@').map_or(rest, |(_, behind)| behind);
-    scheme.starts_with(|c: char| c.is_ascii_alphabetic())
+    let well_formed = scheme.starts_with(|c: char| c.is_ascii_alphabetic())
         && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
         && !rest.is_empty()
-        && !rest.bytes().any(|byte| byte <= b' ' || byte == 0x7f || b"<>\"".contains(&byte))
-        && !(sip && behind_user.contains('?'))
+        && !rest.bytes().any(|byte| byte <= b' ' || byte == 0x7f || b"<>\"".contains(&byte));
+    if !scheme.eq_ignore_ascii_case("sip") && !scheme.eq_ignore_ascii_case("sips") {
+        return well_formed;
+    }
+    let behind_user = rest.rsplit_once('@').map_or(rest, |(_, behind)| behind);
+    let end = behind_user.find(';').unwrap_or(behind_user.len());
+    well_formed && !behind_user.contains('?') && behind_user.get(..end).and_then(host_port).is_some()
 }
 
 /// A token (RFC 3261, 25.1).
@@ -130,7 +134,7 @@ pub(super) fn is_token(text: &str) -> bool {
 fn field(line: &str) -> Option<(Field, &str)> {
     // A quick look: what most lines are.
     let first = line.bytes().next()?.to_ascii_lowercase();
-    if !matches!(first, b'c' | b'e' | b'f' | b'i' | b'l' | b'm' | b'r' | b't' | b'v') {
+    if !matches!(first, b'c' | b'd' | b'e' | b'f' | b'i' | b'l' | b'm' | b'r' | b't' | b'v') {
         return None;
     }
     let colon = line.bytes().position(|byte| byte == b':')?;
@@ -146,6 +150,7 @@ enum Field {
     ContentLength,
     ContentType,
     CSeq,
+    Date,
     Expires,
     From,
     RecordRoute,
@@ -171,7 +176,7 @@ impl Field {
             },
             2 => is("To", Self::To),
             3 => is("Via", Self::Via),
-            4 => is("From", Self::From).or_else(|| is("CSeq", Self::CSeq)),
+            4 => is("From", Self::From).or_else(|| is("CSeq", Self::CSeq)).or_else(|| is("Date", Self::Date)),
             7 => is("Call-ID", Self::CallId)
                 .or_else(|| is("Contact", Self::Contact))
                 .or_else(|| is("Expires", Self::Expires)),
@@ -198,6 +203,9 @@ impl<'a> Fields<'a> {
                 self.via.get_or_insert(value);
                 return Ok(());
             }
+            // Nobody needs it here, but a server refuses the message for it (RFC 3261, 20.17; RFC 4475, 3.1.2.12).
+            Field::Date if value.ends_with(" GMT") => return Ok(()),
+            Field::Date => return Err(SipError::Header("Date")),
             Field::CallId => (&mut self.call_id, "Call-ID"),
             Field::ContentEncoding => (&mut self.content_encoding, "Content-Encoding"),
             Field::ContentLength => (&mut self.content_length, "Content-Length"),
@@ -229,6 +237,7 @@ mod tests {
             ("INVITE sip:a@b SIP/2.0", Start::Request("INVITE")),
             ("x%1 urn:service:sos sip/2.0", Start::Request("x%1")),
             ("INVITE sip:a?b@c SIP/2.0", Start::Request("INVITE")),
+            ("INVITE sip:a@[2001:db8::1]:5070;x=y SIP/2.0", Start::Request("INVITE")),
             ("SIP/2.0 200 OK then", Start::Response(200)),
             ("SIP/2.0 100 ", Start::Response(100)),
             ("SIP/2.0 699", Start::Response(699)),
@@ -244,6 +253,9 @@ mod tests {
             "INVITE sip:a@b?x=y SIP/2.0",
             "INVITE a SIP/2.0",
             "INVITE sip: SIP/2.0",
+            "INVITE sip:a@ SIP/2.0",
+            "INVITE sip:2001:db8::1 SIP/2.0",
+            "INVITE sip:[2001:db8::1 SIP/2.0",
             "INVITE sip:a SIP/7.0",
             "IN(VITE sip:a SIP/2.0",
             "SIP/2.0 099 X",

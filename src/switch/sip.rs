@@ -15,7 +15,7 @@ use super::{
     head::{self, Fields, Start},
     scan::Keys,
     sdp::{Sdp, SdpError},
-    syntax::{Parameters, all_shown, list, lossy, name_address, parameter, parts, shown},
+    syntax::{Host, Parameters, all_shown, host_port, list, lossy, name_address, parameter, parts, shown},
 };
 use crate::model::{Party, Transport};
 
@@ -155,6 +155,11 @@ impl Message {
         let to = End::parse(fields.to.as_deref(), "To")?;
         let branch = fields.via.as_deref().and_then(via_branch).ok_or(SipError::Header("Via"))?;
 
+        let (whole, contacts) = contacts(&fields.contacts);
+        if !whole && method == Method::Register {
+            return Err(SipError::Header("Contact"));
+        }
+
         Ok(Self {
             kind,
             method,
@@ -163,8 +168,8 @@ impl Message {
             to,
             cseq,
             branch: bounded(branch, "Via branch")?.to_owned(),
-            contacts: contacts(&fields.contacts),
-            record_routes: contacts(&fields.record_routes),
+            contacts,
+            record_routes: self::contacts(&fields.record_routes).1,
             expires: fields.expires.as_deref().and_then(|text| text.parse().ok()),
             sdp: session_description(&fields, body)?.map(|sdp| Sdp::parse(sdp, keys)),
         })
@@ -243,11 +248,19 @@ fn via_branch(value: &str) -> Option<&str> {
             branch = value.unwrap_or_default();
         }
     }
-    Some(branch)
+    // The cookie alone is as good as none (RFC 4475, 3.2.1).
+    Some(if branch.eq_ignore_ascii_case("z9hG4bK") { "" } else { branch })
 }
 
-fn contacts(values: &[Cow<'_, str>]) -> Vec<Contact> {
-    values.iter().flat_map(|value| list(value)).filter_map(contact).take(16).collect()
+/// The first entries, and whether all of them can be read.
+fn contacts(values: &[Cow<'_, str>]) -> (bool, Vec<Contact>) {
+    let (mut whole, mut contacts) = (true, Vec::new());
+    for entry in values.iter().flat_map(|value| list(value)).take(16) {
+        let contact = contact(entry);
+        whole &= contact.is_some();
+        contacts.extend(contact);
+    }
+    (whole, contacts)
 }
 
 /// The session description of a body: all of it, or the part of a multipart that is one.
@@ -299,9 +312,12 @@ fn without_password(uri: &str) -> Cow<'_, str> {
     }
 }
 
-/// `None` if it is no address at all.
+/// `None` if it is malformed.
 fn contact(entry: &str) -> Option<Contact> {
     let (_, uri, parameters) = name_address(entry)?;
+    if Parameters::of(parameters).any(|parameter| parameter.is_none()) {
+        return None;
+    }
     let expires = parameter(parameters, "expires").and_then(|text| text.parse().ok());
     Some(Contact { at: place(uri), expires })
 }
@@ -316,22 +332,12 @@ fn place(uri: &str) -> Option<(Option<Transport>, IpAddr, u16)> {
     let rest = rest.rsplit_once('@').map_or(rest, |(_, rest)| rest);
     let rest = rest.split_once('?').map_or(rest, |(rest, _)| rest);
     let (host, parameters) = rest.split_once(';').unwrap_or((rest, ""));
-    let (ip, port) = match host.strip_prefix('[') {
-        Some(host) => {
-            let (ip, port) = host.split_once(']')?;
-            (IpAddr::V6(ip.parse::<Ipv6Addr>().ok()?), port)
-        }
-        None => {
-            let end = host.find(':').unwrap_or(host.len());
-            (IpAddr::V4(host.get(..end)?.parse::<Ipv4Addr>().ok()?), host.get(end..)?)
-        }
+    let (host, port) = host_port(host)?;
+    let ip = match host {
+        Host::Bracketed(ip) => IpAddr::V6(ip.parse::<Ipv6Addr>().ok()?),
+        Host::Plain(ip) => IpAddr::V4(ip.parse::<Ipv4Addr>().ok()?),
     };
-    let port = match port.strip_prefix(':') {
-        Some(port) => port.parse().ok()?,
-        None if !port.is_empty() => return None,
-        None if secure => 5061,
-        None => 5060,
-    };
+    let port = port.unwrap_or(if secure { 5061 } else { 5060 });
     let transport = match parameter(parameters, "transport") {
         Some(name) if name.eq_ignore_ascii_case("udp") => Some(Transport::Udp),
         Some(_) => Some(Transport::Tcp),

@@ -30,6 +30,31 @@ pub(super) fn shown(text: &str, max: usize) -> String {
     text.chars().filter(|c| is_shown(*c)).take(max).collect()
 }
 
+/// A host as a URI names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Host<'a> {
+    /// What stands in brackets: it should be an IPv6 address.
+    Bracketed(&'a str),
+    /// A name, or an IPv4 address.
+    Plain(&'a str),
+}
+
+/// Cuts `host[:port]` (RFC 3261, 25.1).
+pub(super) fn host_port(text: &str) -> Option<(Host<'_>, Option<u16>)> {
+    let (host, rest) = match text.strip_prefix('[') {
+        Some(text) => text.split_once(']').map(|(host, rest)| (Host::Bracketed(host), rest))?,
+        None => {
+            let (host, rest) = text.split_at_checked(text.find(':').unwrap_or(text.len()))?;
+            (Host::Plain(host), rest)
+        }
+    };
+    if rest.is_empty() {
+        return (host != Host::Plain("")).then_some((host, None));
+    }
+    let port = rest.strip_prefix(':').filter(|port| port.bytes().all(|byte| byte.is_ascii_digit()))?;
+    Some((host, Some(port.parse().ok()?)))
+}
+
 /// The parts between the lines `--<boundary>` (RFC 2046, 5.1).
 pub(super) fn parts<'a>(body: &'a [u8], boundary: &[u8]) -> Vec<&'a [u8]> {
     let mut parts = Vec::new();
@@ -60,7 +85,7 @@ pub(super) fn name_address(value: &str) -> Option<(Cow<'_, str>, &str, &str)> {
                 // Without brackets the parameters belong to the header.
                 let end = value.find(';').unwrap_or(value.len());
                 let (uri, parameters) = (value.get(..end)?.trim_ascii_end(), value.get(end..)?);
-                return is_uri(uri).then_some((Cow::Borrowed(""), uri, parameters));
+                return (is_uri(uri) && !uri.contains(['?', ','])).then_some((Cow::Borrowed(""), uri, parameters));
             };
             if name.contains(['"', ',', ';']) {
                 return None;
