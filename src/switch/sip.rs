@@ -15,7 +15,7 @@ use super::{
     head::{self, Fields, Start},
     scan::Keys,
     sdp::{Sdp, SdpError},
-    syntax::{Host, Parameters, all_shown, host_port, list, lossy, name_address, parameter, parts, shown},
+    syntax::{Host, Parameters, host_port, list, lossy, name_address, parameter, parts, shown},
 };
 use crate::model::{Party, Transport};
 
@@ -146,7 +146,7 @@ impl Message {
             Start::Request(method) => (Kind::Request, Method::of(method)),
             Start::Response(code) => (Kind::Response(code), Method::of(cseq_method)),
         };
-        let call_id = fields.call_id.as_deref().filter(|id| !id.is_empty() && all_shown(id));
+        let call_id = fields.call_id.as_deref().filter(|id| !id.is_empty() && is_name(id));
         let call_id = call_id.ok_or(SipError::Header("Call-ID"))?;
         let from = End::parse(fields.from.as_deref(), "From")?;
         if from.tag.is_empty() {
@@ -215,7 +215,8 @@ impl End {
         let end = uri.find([';', '?']).unwrap_or(uri.len());
         let party =
             Party { uri: shown(uri.get(..end).unwrap_or_default(), MAX_ID_LEN), name: shown(&name, MAX_ID_LEN) };
-        Ok(Self { party, tag: bounded(tag.unwrap_or_default(), what)?.to_owned() })
+        let tag = Some(tag.unwrap_or_default()).filter(|tag| is_name(tag)).ok_or(SipError::Header(what))?;
+        Ok(Self { party, tag: bounded(tag, what)?.to_owned() })
     }
 }
 
@@ -344,6 +345,12 @@ fn place(uri: &str) -> Option<(Option<Transport>, IpAddr, u16)> {
         None => secure.then_some(Transport::Tcp),
     };
     Some((transport, ip, port))
+}
+
+/// Whether a text can name a dialog: no blanks, and nothing that was replaced because it wasn't UTF-8, since then two
+/// names could become one.
+fn is_name(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 fn bounded<'a>(text: &'a str, what: &'static str) -> Result<&'a str, SipError> {
