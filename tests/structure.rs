@@ -38,6 +38,7 @@ const PURE: &[&str] = &[
     "src/policy/",
     "src/switch/capture/",
     "src/switch/feed.rs",
+    "src/switch/head.rs",
     "src/switch/hep.rs",
     "src/switch/replay/player.rs",
     "src/switch/replay/survey.rs",
@@ -45,6 +46,7 @@ const PURE: &[&str] = &[
     "src/switch/sdes.rs",
     "src/switch/sdp.rs",
     "src/switch/sip.rs",
+    "src/switch/syntax.rs",
     "src/switch/tracker/",
 ];
 

@@ -57,19 +57,19 @@ pub fn assert_from(text: &[u8], message: &Message) {
     let known = keys(text);
     for line in sdp.lines.iter().flat_map(|line| &line.crypto) {
         if let Material::Known(material) = &line.material {
-            assert_material(material, &known);
+            assert_material(material, |key| known.iter().any(|known| known == key));
         }
     }
 }
 
 /// As [`assert_from`], of the keys that an event has.
-pub fn assert_material(material: &KeyMaterial, known: &[Vec<u8>]) {
+pub fn assert_material(material: &KeyMaterial, is_known: impl Fn(&[u8]) -> bool) {
     let suite = material.suite();
     assert!(!material.keys().is_empty());
     for master in material.keys() {
         assert_eq!((master.key.len(), master.salt.len()), lengths(suite), "{suite}");
         let whole = [master.key.expose(), master.salt.expose()].concat();
-        assert!(known.contains(&whole), "a key that nobody sent");
+        assert!(is_known(&whole), "a key that nobody sent");
     }
 }
 
