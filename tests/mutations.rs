@@ -59,6 +59,7 @@ fn r42b_mutated_recordings_make_no_call_and_no_key_of_what_is_invalid() {
         round += 1;
         let recording = &recordings[random.below(recordings.len())];
         let mut own = Own { round, ..Own::default() };
+        let mut accepted = Vec::new();
         for i in 0..recording.len() {
             let mut datagram = own.rename(&recording[i]);
             if random.one_in(2) {
@@ -72,12 +73,15 @@ fn r42b_mutated_recordings_make_no_call_and_no_key_of_what_is_invalid() {
             if watched.datagram(&datagram).is_err() {
                 refused += 1;
                 assert_eq!(watched.events.len(), said, "a refused datagram made an event");
+            } else if datagram.windows(7).any(|window| window == b"INVITE ") {
+                let head = datagram.split(|byte| *byte == b'\n').take_while(|line| *line != b"\r");
+                accepted.push(head.map(|line| String::from_utf8_lossy(line).into_owned()).collect::<Vec<_>>());
             }
         }
         watched.wait(10_000_000);
         for event in &watched.events {
             let call_id = &event.call.sip_call_id;
-            assert!(invited.contains(call_id), "a call that no valid INVITE began: {call_id:?}");
+            assert!(invited.contains(call_id), "a call that no valid INVITE began: {call_id:?}, of {accepted:#?}");
             calls.insert(event.call.id);
             if let EventBody::MediaOpened(opened) = &event.body {
                 keys += usize::from(matches!(opened.protection, Protection::Keyed { .. }));

@@ -25,6 +25,11 @@ fn places(text: &[u8]) -> Vec<std::ops::Range<usize>> {
         if !before.last_chunk::<6>().is_some_and(|word| word.eq_ignore_ascii_case(b"inline")) {
             continue;
         }
+        // A line that isn't continued ends what stands on it.
+        let gap = &text[before.len()..=colon];
+        if gap.windows(2).any(|pair| pair[0] == b'\n' && !b" \t".contains(&pair[1])) {
+            continue;
+        }
         let blanks = text[colon + 1..].iter().take_while(|byte| **byte == b' ' || **byte == b'\t').count();
         let start = colon + 1 + blanks;
         let ends = |byte: &u8| *byte == b'|' || *byte == b';' || byte.is_ascii_whitespace();

@@ -40,7 +40,8 @@ pub(super) fn split(text: &[u8]) -> (&[u8], &[u8]) {
     let (mut start, mut begun) = (0, false);
     for feed in memchr_iter(b'\n', text) {
         let end = feed + 1;
-        let empty = text.get(start..feed).unwrap_or_default().trim_ascii().is_empty();
+        // A line of blanks is none: it continues the field before it, and who takes it for one reads another message.
+        let empty = text.get(start..feed).unwrap_or_default().iter().all(|byte| *byte == b'\r');
         // Empty lines before the start line are allowed (RFC 3261, 7.5).
         if empty && begun {
             return (text.get(..start).unwrap_or_default(), text.get(end..).unwrap_or_default());
@@ -68,9 +69,12 @@ pub(super) fn read(head: &str) -> Result<(Start<'_>, Fields<'_>), SipError> {
         let mut value = Cow::Borrowed(value.trim_ascii());
         // Continuation lines belong to the field (RFC 3261, 7.3.1).
         while let Some(more) = line.filter(|line| line.starts_with([' ', '\t'])) {
-            let value = value.to_mut();
-            value.push(' ');
-            value.push_str(more.trim_ascii());
+            let more = more.trim_ascii();
+            if !more.is_empty() {
+                let value = value.to_mut();
+                value.push_str(if value.is_empty() { "" } else { " " });
+                value.push_str(more);
+            }
             line = lines.next();
         }
         fields.put(field, value)?;
@@ -229,6 +233,7 @@ mod tests {
         assert_eq!(split(b"\n\na\n\nb"), (&b"\n\na\n"[..], &b"b"[..]));
         assert_eq!(split(b"a\n"), (&b"a\n"[..], &b""[..]));
         assert_eq!(split(b"a"), (&b"a"[..], &b""[..]));
+        assert_eq!(split(b"a\r\n \r\nb\r\n\r\nc"), (&b"a\r\n \r\nb\r\n"[..], &b"c"[..]));
     }
 
     #[test]
@@ -277,7 +282,7 @@ mod tests {
         )
         .unwrap();
         assert_eq!((fields.call_id.as_deref(), fields.to.as_deref()), (Some("x"), Some("z")));
-        assert_eq!(fields.from.as_deref(), Some(" <sip:a@b> ;tag=1"));
+        assert_eq!(fields.from.as_deref(), Some("<sip:a@b> ;tag=1"));
         assert_eq!((fields.via.as_deref(), fields.contacts), (Some("one"), vec!["<sip:a>".into(), "<sip:b>".into()]));
     }
 

@@ -477,6 +477,12 @@ mod tests {
     }
 
     #[test]
+    fn r42b_a_line_of_blanks_ends_no_head() {
+        let text = format!("{HEAD}Content-Length: 5\r\n \r\nv=0\r\n\r\n");
+        assert_eq!(parse(&text).err(), Some(SipError::Truncated { said: 5, has: 0 }));
+    }
+
+    #[test]
     fn r42b_a_cut_body_is_refused() {
         let text = format!("{HEAD}Content-Type: application/sdp\r\nContent-Length: 9\r\n\r\nv=0\r\n");
         assert_eq!(parse(&text).err(), Some(SipError::Truncated { said: 9, has: 5 }));
