@@ -60,8 +60,8 @@ fn r42b_mutated_recordings_make_no_call_and_no_key_of_what_is_invalid() {
         let recording = &recordings[random.below(recordings.len())];
         let mut own = Own { round, ..Own::default() };
         let mut accepted = Vec::new();
-        for i in 0..recording.len() {
-            let mut datagram = own.rename(&recording[i]);
+        for original in recording {
+            let mut datagram = own.rename(original);
             if random.one_in(2) {
                 let other = own.rename(&recording[random.below(recording.len())]);
                 datagram = mutated(&mut random, datagram, &other);

@@ -43,7 +43,7 @@ fn places(text: &[u8]) -> Vec<std::ops::Range<usize>> {
 pub fn keys(text: &[u8]) -> Vec<Vec<u8>> {
     let values = places(text).into_iter().map(|place| &text[place]);
     // One `inline:` may stand in the value of another.
-    let values = values.flat_map(|value| value.split(|byte| *byte == b':').last());
+    let values = values.flat_map(|value| value.rsplit(|byte| *byte == b':').next());
     values.filter_map(|value| BASE64.decode(value).ok()).collect()
 }
 

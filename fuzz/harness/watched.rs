@@ -96,8 +96,10 @@ impl Watched {
             let Protection::Keyed { keys, .. } = &opened.protection else { continue };
             let call_id = event.call.sip_call_id.as_bytes();
             inline::assert_material(keys, |key| {
-                let with_key = self.keyed.iter().filter(|(_, keys)| keys.iter().any(|known| known == key));
-                with_key.into_iter().any(|(text, _)| text.windows(call_id.len()).any(|part| part == call_id))
+                self.keyed
+                    .iter()
+                    .filter(|(_, keys)| keys.iter().any(|known| known == key))
+                    .any(|(text, _)| text.windows(call_id.len()).any(|part| part == call_id))
             });
         }
         self.judged = self.events.len();
