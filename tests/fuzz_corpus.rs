@@ -1,7 +1,7 @@
 //! Every committed input of the fuzz targets runs through their harnesses: what was found once stays mended.
 //!
 //! The inputs of the target `session` are run beside the code that they are about, in `src/cti/fuzzing.rs`.
-#![allow(missing_docs, clippy::unwrap_used, reason = "test code")]
+#![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout, reason = "test code")]
 
 #[path = "../fuzz/harness/mod.rs"]
 mod harness;

@@ -2,7 +2,14 @@
 //!
 //! Each round plays a recording under Call-IDs and keys of its own into a feed that has seen all rounds before, and
 //! damages every other datagram. `CALLGATE_LONG=1` makes 100,000 mutations of the usual 5,000.
-#![allow(missing_docs, clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "test code")]
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "test code"
+)]
 
 #[path = "../fuzz/harness/mod.rs"]
 mod harness;

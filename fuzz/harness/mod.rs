@@ -65,13 +65,11 @@ fn unseen(message: &v1::ToApp) {
     let Some(v1::to_app::Message::Event(event)) = &message.message else { return };
     let Some(v1::event::Body::MediaOpened(opened)) = &event.body else { return };
     let Some(keys) = &opened.keys else { return };
-    let bare = v1::SrtpKeys { keys: Vec::new(), ..keys.clone() };
-    let others: usize = format!("{bare:?}").len();
     // What is shown of a key depends on its lengths and numbers only.
     for key in &keys.keys {
         let blank =
             v1::SrtpKey { key: vec![0; key.key.len()].into(), salt: vec![0; key.salt.len()].into(), ..key.clone() };
-        assert_eq!(format!("{key:?}"), format!("{blank:?}"), "{others}");
+        assert_eq!(format!("{key:?}"), format!("{blank:?}"));
     }
 }
 
