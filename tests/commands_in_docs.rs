@@ -180,7 +180,8 @@ impl Folder {
 
 /// What is for a checkout of the repository, and not for a folder with a capture.
 fn is_for_builders(command: &str) -> bool {
-    command == ".ci/run" || command.starts_with("cargo ") || command.starts_with("UPDATE=1 cargo ")
+    let command = ["UPDATE=1 ", "CALLGATE_LONG=1 "].iter().find_map(|set| command.strip_prefix(set)).unwrap_or(command);
+    command.starts_with(".ci/") || command.starts_with("cargo ")
 }
 
 /// `.ci/run` runs it, or it is a part of what `.ci/run` does, named so that it can be found.

@@ -38,6 +38,7 @@ const PURE: &[&str] = &[
     "src/policy/",
     "src/switch/capture/",
     "src/switch/feed.rs",
+    "src/switch/head.rs",
     "src/switch/hep.rs",
     "src/switch/listen/notices.rs",
     "src/switch/listen/queue.rs",
@@ -51,6 +52,7 @@ const PURE: &[&str] = &[
     "src/switch/sim/draw.rs",
     "src/switch/sim/schedule.rs",
     "src/switch/sip.rs",
+    "src/switch/syntax.rs",
     "src/switch/tracker/",
 ];
 

@@ -19,6 +19,11 @@ mod socket;
 mod subscribers;
 mod worker;
 
+/// For the fuzz target; nothing that the gateway has.
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
+
 #[cfg(test)]
 mod tests;
 

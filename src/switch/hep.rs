@@ -8,7 +8,7 @@ use std::{net::IpAddr, ops::Range};
 
 use subtle::ConstantTimeEq;
 
-use super::syntax::is_shown;
+use super::syntax::all_shown;
 use crate::model::{Address, Secret, Timestamp, Transport};
 
 /// The protocol type of SIP in chunk 0x000b. Other numbers differ between implementations, so nothing rests on them.
@@ -205,7 +205,7 @@ fn fixed<const N: usize>(value: &[u8]) -> Option<[u8; N]> {
 /// A short printable text; anything else is treated as absent.
 fn text(value: &[u8]) -> Option<String> {
     let text = std::str::from_utf8(value).ok()?.trim_end_matches('\0');
-    (!text.is_empty() && text.len() <= 256 && text.chars().all(is_shown)).then(|| text.to_owned())
+    (!text.is_empty() && text.len() <= 256 && all_shown(text)).then(|| text.to_owned())
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 pub mod capture;
 pub mod counts;
 pub mod feed;
+mod head;
 pub mod hep;
 pub mod listen;
 pub mod replay;

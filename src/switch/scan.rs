@@ -15,6 +15,7 @@ use base64::{
     alphabet::STANDARD,
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
 };
+use memchr::{memchr, memchr_iter};
 use zeroize::Zeroizing;
 
 use crate::model::Secret;
@@ -103,7 +104,7 @@ pub fn redact(message: &mut [u8]) -> Keys {
             if after_key && is_rest_of_key(line) {
                 wipe(line, 0..line.len());
             } else {
-                after_key = redact_line(line, &mut keys);
+                after_key = may_hold_secret(line) && redact_line(line, &mut keys);
             }
         }
         start = end;
@@ -111,12 +112,30 @@ pub fn redact(message: &mut [u8]) -> Keys {
     keys
 }
 
+/// A quick look at a line: `false` only if [`redact_line`] would find nothing in it.
+fn may_hold_secret(line: &[u8]) -> bool {
+    // Each name whose value is wiped, and `a=crypto:`, begins with one of these.
+    let first = line.iter().find(|byte| !byte.is_ascii_whitespace());
+    if first.is_some_and(|first| b"akpwAKPW".contains(first)) {
+        return true;
+    }
+    // Or behind a CR, where something stands behind it.
+    let behind_cr = memchr(b'\r', line).and_then(|at| line.get(at + 1..)).unwrap_or_default();
+    if !behind_cr.trim_ascii_start().is_empty() {
+        return true;
+    }
+    memchr_iter(b':', line).any(|colon| {
+        let before = line.get(..colon).unwrap_or_default();
+        before.trim_ascii_end().last().is_some_and(|last| last.eq_ignore_ascii_case(&b'e'))
+    })
+}
+
 /// Where the line that begins at `start` ends, with the continuation lines that belong to it (RFC 3261, 7.3.1).
 fn logical_line_end(message: &[u8], start: usize) -> usize {
     let mut at = start;
     loop {
         let rest = message.get(at..).unwrap_or_default();
-        let Some(feed) = rest.iter().position(|byte| *byte == b'\n') else { return message.len() };
+        let Some(feed) = memchr(b'\n', rest) else { return message.len() };
         at += feed + 1;
         if !matches!(message.get(at), Some(b' ' | b'\t')) {
             return at;
@@ -168,8 +187,7 @@ fn whole_value_behind_cr(line: &[u8]) -> Option<usize> {
 /// Where the value begins that must be wiped as a whole, if the line is of that kind.
 fn whole_value(line: &[u8]) -> Option<usize> {
     let begin = skip_blanks(line, 0);
-    let colon = line.iter().position(|byte| *byte == b':');
-    if let Some(colon) = colon {
+    if let Some(colon) = memchr(b':', line) {
         let name = line.get(begin..colon)?.trim_ascii();
         if DIGEST_HEADERS.iter().any(|header| name.eq_ignore_ascii_case(header)) {
             return Some(colon + 1);
@@ -193,7 +211,7 @@ fn after_key(text: &[u8], letter: u8) -> Option<&[u8]> {
 
 /// Where the key parameters of an `a=crypto:<tag> <suite> <parameters>` begin.
 fn crypto_parameters(line: &[u8]) -> Option<usize> {
-    let colon = line.iter().position(|byte| *byte == b':')?;
+    let colon = memchr(b':', line)?;
     let name = after_key(line.get(..colon)?.trim_ascii(), b'a')?;
     if !name.eq_ignore_ascii_case(b"crypto") {
         return None;
@@ -217,7 +235,7 @@ fn find_inline(line: &[u8], from: usize) -> Option<Range<usize>> {
     const WORD: &[u8] = b"inline";
     let mut at = from;
     loop {
-        let colon = at + line.get(at..)?.iter().position(|byte| *byte == b':')?;
+        let colon = at + memchr(b':', line.get(at..)?)?;
         let before = line.get(from..colon)?.trim_ascii_end();
         let start = before.len().checked_sub(WORD.len());
         if let Some(start) = start.filter(|start| before.get(*start..).is_some_and(|w| w.eq_ignore_ascii_case(WORD))) {
@@ -425,6 +443,22 @@ mod tests {
         let (text, keys) = redacted("k=clear:pass\r\na=key-mgmt:mikey AQAF\r\na=ice-pwd:hush\r\nk: 100rel\r\n");
         assert_eq!(text, "k=**********\r\na=key-mgmt:***** ****\r\na=ice-pwd:****\r\nk: 100rel\r\n");
         assert!(keys.is_empty());
+    }
+
+    proptest::proptest! {
+        /// The quick look never passes over what the thorough one would wipe.
+        #[test]
+        fn r20_no_line_is_passed_over_that_holds_a_secret(
+            pieces in proptest::collection::vec(proptest::sample::select(vec![
+                " ", "\t", "\r", "\n", "\r\n ", ":", "=", ";", "|", "X", "a", "A", "k", "K", "crypto", "inline", "InLine",
+                "Authorization", "www-authenticate", "Proxy-Authenticate", "key-mgmt", "ice-pwd", KEY, "\0", "\u{c}", "\u{b}",
+            ]), 0..12),
+        ) {
+            let line = pieces.concat().into_bytes();
+            let (mut wiped, mut keys) = (line.clone(), Keys::default());
+            let held = redact_line(&mut wiped, &mut keys);
+            proptest::prop_assert!(may_hold_secret(&line) || !held && wiped == line && keys.is_empty());
+        }
     }
 
     #[test]

@@ -1,12 +1,18 @@
 //! The syntax of a session description: media lines, addresses, directions, payload formats, crypto lines.
 //!
-//! Lines are read by sdp-types, behind [`Sdp`]. Its parser (0.3.1) refuses a whole description for a fault in a line
-//! that nobody here reads (a session version of 65 bits, a second `k=`), so only the lines that are read go in. Crypto
-//! lines are read by [`super::sdes`]: sdp-types refuses legal ones (a window size above 255, an MKI above 32 bits).
+//! Only `m=`, `c=` and `a=` lines are read, and a description is refused only for a fault in what is read of them: much
+//! that is out there breaks RFC 8866 in lines that tell us nothing. Crypto lines are read by [`super::sdes`].
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::Arc,
+};
 
-use super::{scan::Keys, sdes::CryptoLine, syntax::shown};
+use super::{
+    scan::Keys,
+    sdes::CryptoLine,
+    syntax::{lossy, shown},
+};
 use crate::model::Codec;
 
 /// More media lines than this are not read: the description counts as unreadable.
@@ -82,40 +88,39 @@ impl Sdp {
     /// # Errors
     /// [`SdpError`]: it is malformed where it matters.
     pub fn parse(text: &[u8], keys: &Keys) -> Result<Self, SdpError> {
-        let (plain, stray) = plain(text);
-        let session = sdp_types::Session::parse(plain.as_bytes()).map_err(|_| SdpError::Syntax)?;
-        if session.medias.len() > MAX_LINES {
-            return Err(SdpError::TooMany(session.medias.len()));
+        let text = lossy(text);
+        let Sections { session, medias, stray } = Sections::read(&text)?;
+        if medias.len() > MAX_LINES {
+            return Err(SdpError::TooMany(medias.len()));
         }
         let direction = direction(&session.attributes).unwrap_or(Direction::BOTH);
         let fingerprint = has(&session.attributes, "fingerprint");
         // A key that no media line has taken protects something, but what? (R42b)
-        let crypto = session.medias.iter().flat_map(|media| values(&media.attributes, "crypto"));
+        let crypto = medias.iter().flat_map(|(_, section)| values(&section.attributes, "crypto"));
         let stray = stray || keys.any_besides(crypto);
-        let line = |(i, media): (usize, &sdp_types::Media)| {
-            let connection = media.connections.first().or(session.connection.as_ref());
-            let ip = connection.and_then(|connection| connection.try_address().ok()).map(|address| address.ip);
-            let transport = match MediaTransport::of(&media.proto, fingerprint || has(&media.attributes, "fingerprint"))
-            {
-                _ if i >= MAX_RTP => MediaTransport::Other,
-                MediaTransport::Plain | MediaTransport::Opportunistic if stray => MediaTransport::Secure,
-                transport => transport,
-            };
+        let line = |(i, (media, section)): (usize, &(Media<'_>, Section<'_>))| {
+            let ip = section.connection.or(session.connection).unwrap_or_default();
+            let transport =
+                match MediaTransport::of(media.proto, fingerprint || has(&section.attributes, "fingerprint")) {
+                    _ if i >= MAX_RTP => MediaTransport::Other,
+                    MediaTransport::Plain | MediaTransport::Opportunistic if stray => MediaTransport::Secure,
+                    transport => transport,
+                };
             let kept = if i < MAX_RTP { MAX_PER_LINE } else { 0 };
             MediaLine {
-                media: shown(&media.media, 32).into(),
+                media: shown(media.media, 32).into(),
                 address: ip.filter(|_| media.port != 0).map(|ip| SocketAddr::new(ip.to_canonical(), media.port)),
                 rejected: media.port == 0,
                 transport,
-                direction: self::direction(&media.attributes).unwrap_or(direction),
-                codecs: codecs(media, kept),
-                crypto: values(&media.attributes, "crypto")
+                direction: self::direction(&section.attributes).unwrap_or(direction),
+                codecs: codecs(media.formats, &section.attributes, kept),
+                crypto: values(&section.attributes, "crypto")
                     .take(kept)
                     .map(|value| CryptoLine::parse(value, keys))
                     .collect(),
             }
         };
-        Ok(Self { lines: session.medias.iter().enumerate().map(line).collect() })
+        Ok(Self { lines: medias.iter().enumerate().map(line).collect() })
     }
 }
 
@@ -151,13 +156,14 @@ impl MediaLine {
 
 impl MediaTransport {
     fn of(proto: &str, fingerprint: bool) -> Self {
-        let proto = proto.to_ascii_uppercase();
-        match proto.rsplit('/').next() {
-            _ if !proto.split('/').any(|part| part == "RTP") => Self::Other,
-            Some("SAVP" | "SAVPF") => Self::Secure,
-            Some("AVP" | "AVPF") if fingerprint => Self::Opportunistic,
-            Some("AVP" | "AVPF") => Self::Plain,
-            _ => Self::Other,
+        let profile = proto.rsplit('/').next().unwrap_or_default();
+        let is = |names: [&str; 2]| names.iter().any(|name| profile.eq_ignore_ascii_case(name));
+        match () {
+            () if !proto.split('/').any(|part| part.eq_ignore_ascii_case("RTP")) => Self::Other,
+            () if is(["SAVP", "SAVPF"]) => Self::Secure,
+            () if is(["AVP", "AVPF"]) && fingerprint => Self::Opportunistic,
+            () if is(["AVP", "AVPF"]) => Self::Plain,
+            () => Self::Other,
         }
     }
 }
@@ -167,33 +173,84 @@ impl Direction {
     pub const BOTH: Self = Self { send: true, receive: true };
 }
 
-/// The lines that are read, blanks and line ends as sdp-types wants them. Also whether there is a crypto line that isn't
-/// read: of no media line, or misspelt.
-fn plain(text: &[u8]) -> (String, bool) {
-    let text = String::from_utf8_lossy(text);
-    let mut plain = String::from("v=0\r\n");
-    let (mut connected, mut in_media, mut stray) = (false, false, false);
-    for line in text.lines().map(str::trim_end) {
-        in_media |= line.starts_with("m=");
-        stray |= is_crypto(line) && !(in_media && line.starts_with("a="));
-        let Some((key, value)) = line.split_once('=') else { continue };
-        match key {
-            "m" => connected = false,
-            // The first connection line of a section counts; sdp-types refuses a second one of the session.
-            "c" if !connected => connected = true,
-            "a" => {}
-            _ => continue,
+/// What is read of a description, cut into its sections.
+#[derive(Default)]
+struct Sections<'a> {
+    session: Section<'a>,
+    medias: Vec<(Media<'a>, Section<'a>)>,
+    /// Whether there is a crypto line that isn't read: of no media line, or misspelt.
+    stray: bool,
+}
+
+/// The lines that belong together.
+#[derive(Default)]
+struct Section<'a> {
+    /// The first connection line counts. The inner `None` is a host that is named by a name.
+    connection: Option<Option<IpAddr>>,
+    /// Names and values.
+    attributes: Vec<(&'a str, &'a str)>,
+}
+
+/// An `m=` line.
+struct Media<'a> {
+    media: &'a str,
+    port: u16,
+    proto: &'a str,
+    formats: &'a str,
+}
+
+impl<'a> Sections<'a> {
+    fn read(text: &'a str) -> Result<Self, SdpError> {
+        let mut sections = Self::default();
+        for line in text.split('\n').map(str::trim_ascii_end) {
+            if is_crypto(line) && (sections.medias.is_empty() || !line.starts_with("a=")) {
+                sections.stray = true;
+            }
+            let Some((key, value)) = line.split_at_checked(2) else { continue };
+            let value = value.trim_ascii();
+            let section = sections.medias.last_mut().map_or(&mut sections.session, |(_, section)| section);
+            match key {
+                "m=" => sections.medias.push((Media::parse(value).ok_or(SdpError::Syntax)?, Section::default())),
+                "c=" if section.connection.is_none() => {
+                    section.connection = Some(connection(value).ok_or(SdpError::Syntax)?);
+                }
+                "a=" => {
+                    let (name, value) = value.split_once(':').unwrap_or((value, ""));
+                    section.attributes.push((name.trim_ascii(), value));
+                }
+                _ => {}
+            }
         }
-        let value = match key {
-            "m" => value.split_ascii_whitespace().collect::<Vec<_>>().join(" "),
-            _ => value.replace(['\0', '\r'], " "),
-        };
-        plain.push_str(key);
-        plain.push('=');
-        plain.push_str(value.trim());
-        plain.push_str("\r\n");
+        Ok(sections)
     }
-    (plain, stray)
+}
+
+impl<'a> Media<'a> {
+    /// Reads `<media> <port>[/<number>] <proto> <formats>` (RFC 8866, 5.14).
+    fn parse(value: &'a str) -> Option<Self> {
+        let word = |text: &'a str| text.split_once(|c: char| c.is_ascii_whitespace());
+        let (media, rest) = word(value)?;
+        let (port, rest) = word(rest.trim_ascii_start())?;
+        let (proto, formats) = word(rest.trim_ascii_start())?;
+        let (port, number) = port.split_once('/').unwrap_or((port, "1"));
+        number.parse::<u16>().ok()?;
+        Some(Self { media, port: port.parse().ok()?, proto, formats })
+    }
+}
+
+/// Reads `<nettype> <addrtype> <address>[/<ttl>[/<number>]]` (RFC 8866, 5.7).
+fn connection(value: &str) -> Option<Option<IpAddr>> {
+    let mut words = value.split_ascii_whitespace();
+    let (_, kind, address) = (words.next()?, words.next()?, words.next()?);
+    if words.next().is_some() {
+        return None;
+    }
+    let address = address.split_once('/').map_or(address, |(address, _)| address);
+    Some(match () {
+        () if kind.eq_ignore_ascii_case("IP4") => address.parse::<Ipv4Addr>().ok().map(IpAddr::V4),
+        () if kind.eq_ignore_ascii_case("IP6") => address.parse::<Ipv6Addr>().ok().map(IpAddr::V6),
+        () => None,
+    })
 }
 
 /// Whether a line means to be a crypto line, however it is spelt.
@@ -202,41 +259,36 @@ fn is_crypto(line: &str) -> bool {
     "a=crypto:".chars().all(|c| letters.next() == Some(c))
 }
 
-fn values<'a>(attributes: &'a [sdp_types::Attribute], name: &'static str) -> impl Iterator<Item = &'a str> {
-    attributes
-        .iter()
-        .filter(move |attribute| attribute.attribute.trim().eq_ignore_ascii_case(name))
-        .map(|attribute| attribute.value.as_deref().unwrap_or_default())
+fn values<'a>(attributes: &[(&'a str, &'a str)], name: &'static str) -> impl Iterator<Item = &'a str> {
+    attributes.iter().filter(move |(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| *value)
 }
 
-fn has(attributes: &[sdp_types::Attribute], name: &'static str) -> bool {
+fn has(attributes: &[(&str, &str)], name: &'static str) -> bool {
     values(attributes, name).next().is_some()
 }
 
-fn direction(attributes: &[sdp_types::Attribute]) -> Option<Direction> {
-    attributes.iter().find_map(|attribute| {
-        let (send, receive) = match attribute.attribute.trim().to_ascii_lowercase().as_str() {
-            "sendrecv" => (true, true),
-            "sendonly" => (true, false),
-            "recvonly" => (false, true),
-            "inactive" => (false, false),
-            _ => return None,
+fn direction(attributes: &[(&str, &str)]) -> Option<Direction> {
+    attributes.iter().find_map(|(name, _)| {
+        let is = |known: &str| name.eq_ignore_ascii_case(known);
+        let (send, receive) = match () {
+            () if is("sendrecv") => (true, true),
+            () if is("sendonly") => (true, false),
+            () if is("recvonly") => (false, true),
+            () if is("inactive") => (false, false),
+            () => return None,
         };
         Some(Direction { send, receive })
     })
 }
 
-/// Payload formats of the media line, named by `a=rtpmap` or by RFC 3551, 6.
-fn codecs(media: &sdp_types::Media, max: usize) -> Arc<[Codec]> {
-    let named: Vec<sdp_types::RtpMap> = media.attributes_typed().filter_map(Result::ok).collect();
-    let formats = media.fmt.split_ascii_whitespace().filter_map(|format| format.parse::<u8>().ok());
+/// Payload formats of a media line, named by `a=rtpmap` or by RFC 3551, 6.
+fn codecs(formats: &str, attributes: &[(&str, &str)], max: usize) -> Arc<[Codec]> {
+    let named: Vec<_> = values(attributes, "rtpmap").filter_map(rtpmap).collect();
+    let formats = formats.split_ascii_whitespace().filter_map(|format| format.parse::<u8>().ok());
     let codec = |payload_type| {
-        if let Some(map) = named.iter().find(|map| map.payload_type == payload_type) {
-            let name = shown(&map.encoding_name, 64);
-            return Some(Codec { payload_type, name, clock_rate: map.clock_rate });
-        }
-        let (_, name, clock_rate) = STATIC.iter().find(|(number, ..)| *number == payload_type)?;
-        Some(Codec { payload_type, name: (*name).to_owned(), clock_rate: *clock_rate })
+        let named = named.iter().find(|(number, ..)| *number == payload_type);
+        let (_, name, clock_rate) = named.or_else(|| STATIC.iter().find(|(number, ..)| *number == payload_type))?;
+        Some(Codec { payload_type, name: shown(name, 64), clock_rate: *clock_rate })
     };
     let mut once = 0u128;
     let first = |format: &u8| {
@@ -245,6 +297,13 @@ fn codecs(media: &sdp_types::Media, max: usize) -> Arc<[Codec]> {
         bit.is_some()
     };
     formats.filter(first).take(max).filter_map(codec).collect()
+}
+
+/// Reads `<format> <name>/<clock rate>[/<parameters>]` (RFC 8866, 6.6).
+fn rtpmap(value: &str) -> Option<(u8, &str, u32)> {
+    let (format, rest) = value.trim_ascii_start().split_once(' ')?;
+    let mut parts = rest.trim_ascii_start().splitn(3, '/');
+    Some((format.parse().ok()?, parts.next()?, parts.next()?.trim_ascii_end().parse().ok()?))
 }
 
 /// Static payload types (RFC 3551, 6): number, encoding name, clock rate in Hz.

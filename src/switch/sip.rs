@@ -1,23 +1,21 @@
 //! The syntax of a SIP message: what the tracker needs to know of it, in our own words.
 //!
-//! The start line and the headers are read by rsipstack, behind [`Message`]. Its parser (0.7.14) is lenient in places
-//! and strict in others, so the head is made plain before it and judged after it:
-//! - it stops reading headers at the first line that isn't UTF-8: the head is made UTF-8;
-//! - it demands CRLF twice after the head: bare LF becomes CRLF;
-//! - it fails on request URIs of schemes that it doesn't know; the URI tells us nothing, so a stand-in goes in;
-//! - it takes a body of no Content-Length as empty, and a cut one as whole: the body is taken by ourselves;
-//! - its address headers break at `<` in a quoted name: they are read by our own `name_address`.
+//! What is needed is read strictly: a message whose start line, Via, From, To, Call-ID, CSeq or Content-Length is
+//! malformed or stands there twice is refused, since whoever it was sent to would refuse it, or understand something else.
+//! Whatever isn't needed is passed over, well-formed or not (RFC 3261, 16.3).
 //!
 //! The text must have gone through [`super::scan::redact`] before. Nothing here panics on any input.
 
-use std::net::IpAddr;
-
-use rsipstack::sip::{HasHeaders, Header, SipMessage, parse_uri, uri::Host};
+use std::{
+    borrow::Cow,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
 
 use super::{
+    head::{self, Fields, Start},
     scan::Keys,
     sdp::{Sdp, SdpError},
-    syntax::{is_shown, list, name_address, parameter, parts, shown, split},
+    syntax::{Host, Parameters, host_port, list, lossy, name_address, parameter, parts, shown},
 };
 use crate::model::{Party, Transport};
 
@@ -30,8 +28,8 @@ pub const MAX_HEAD_LEN: usize = 32 * 1024;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SipError {
-    /// It has no start line of SIP/2.0, or its method is not known.
-    #[error("not a SIP message of a known method")]
+    /// It has no start line of SIP/2.0.
+    #[error("not a SIP message")]
     Start,
     /// The head is longer than [`MAX_HEAD_LEN`].
     #[error("a head of {0} bytes")]
@@ -39,6 +37,9 @@ pub enum SipError {
     /// A header without which a message means nothing is missing or unreadable.
     #[error("{0} is missing or unreadable")]
     Header(&'static str),
+    /// A header that may stand there once stands there twice: who may say which one counts?
+    #[error("{0} comes more than once")]
+    Repeated(&'static str),
     /// A name in a header is too long.
     #[error("{what} has {len} bytes")]
     TooLong {
@@ -132,39 +133,32 @@ impl Message {
     /// [`SipError`]: it isn't SIP, or lacks what RFC 3261, 8.1.1 demands. An unreadable session description is no
     /// error of the message, and stands in [`Message::sdp`].
     pub fn parse(text: &[u8], keys: &Keys) -> Result<Self, SipError> {
-        let (head, body) = split(text);
+        let (head, body) = head::split(text);
         if head.len() > MAX_HEAD_LEN {
             return Err(SipError::Head(head.len()));
         }
-        let read = SipMessage::try_from(plain(head)?.as_str()).map_err(|_| SipError::Start)?;
-        let headers = Headers(&read);
+        let head = lossy(head);
+        let (start, fields) = head::read(&head)?;
 
-        let cseq = headers.first("CSeq").ok_or(SipError::Header("CSeq"))?;
-        let (number, cseq_method) =
-            cseq.split_once(|c: char| c.is_ascii_whitespace()).ok_or(SipError::Header("CSeq"))?;
-        let cseq = number.parse().map_err(|_| SipError::Header("CSeq"))?;
-        let (kind, method) = match &read {
-            SipMessage::Request(request) => (Kind::Request, Method::of(&request.method.to_string())),
-            SipMessage::Response(response) => {
-                let code = response.status_code.code();
-                if !(100..700).contains(&code) {
-                    return Err(SipError::Start);
-                }
-                (Kind::Response(code), Method::of(cseq_method.trim()))
-            }
+        let (cseq, cseq_method) = fields.cseq.as_deref().and_then(cseq).ok_or(SipError::Header("CSeq"))?;
+        let (kind, method) = match start {
+            Start::Request(method) if method != cseq_method => return Err(SipError::Header("CSeq")),
+            Start::Request(method) => (Kind::Request, Method::of(method)),
+            Start::Response(code) => (Kind::Response(code), Method::of(cseq_method)),
         };
-        if kind == Kind::Request && method != Method::of(cseq_method.trim()) {
-            return Err(SipError::Header("CSeq"));
-        }
-        let call_id = headers.first("Call-ID").filter(|id| !id.is_empty() && id.chars().all(is_shown));
+        let call_id = fields.call_id.as_deref().filter(|id| !id.is_empty() && is_name(id));
         let call_id = call_id.ok_or(SipError::Header("Call-ID"))?;
-        let from = End::parse(headers.first("From").ok_or(SipError::Header("From"))?, "From")?;
+        let from = End::parse(fields.from.as_deref(), "From")?;
         if from.tag.is_empty() {
             return Err(SipError::Header("From tag"));
         }
-        let to = End::parse(headers.first("To").ok_or(SipError::Header("To"))?, "To")?;
-        let branch =
-            headers.first("Via").and_then(|via| parameter(via.split(',').next()?, "branch")).unwrap_or_default();
+        let to = End::parse(fields.to.as_deref(), "To")?;
+        let branch = fields.via.as_deref().and_then(via_branch).ok_or(SipError::Header("Via"))?;
+
+        let (whole, contacts) = contacts(&fields.contacts);
+        if !whole && method == Method::Register {
+            return Err(SipError::Header("Contact"));
+        }
 
         Ok(Self {
             kind,
@@ -174,10 +168,10 @@ impl Message {
             to,
             cseq,
             branch: bounded(branch, "Via branch")?.to_owned(),
-            contacts: headers.contacts("Contact"),
-            record_routes: headers.contacts("Record-Route"),
-            expires: headers.first("Expires").and_then(|text| text.trim().parse().ok()),
-            sdp: session_description(&headers, body)?.map(|sdp| Sdp::parse(sdp, keys)),
+            contacts,
+            record_routes: self::contacts(&fields.record_routes).1,
+            expires: fields.expires.as_deref().and_then(|text| text.parse().ok()),
+            sdp: session_description(&fields, body)?.map(|sdp| Sdp::parse(sdp, keys)),
         })
     }
 
@@ -191,79 +185,98 @@ impl Message {
 }
 
 impl Method {
+    /// Methods are case-sensitive (RFC 3261, 7.1).
     fn of(name: &str) -> Self {
-        [
-            ("ACK", Self::Ack),
-            ("BYE", Self::Bye),
-            ("CANCEL", Self::Cancel),
-            ("INVITE", Self::Invite),
-            ("PRACK", Self::Prack),
-            ("REGISTER", Self::Register),
-            ("UPDATE", Self::Update),
-        ]
-        .into_iter()
-        .find_map(|(known, method)| known.eq_ignore_ascii_case(name).then_some(method))
-        .unwrap_or(Self::Other)
+        match name {
+            "ACK" => Self::Ack,
+            "BYE" => Self::Bye,
+            "CANCEL" => Self::Cancel,
+            "INVITE" => Self::Invite,
+            "PRACK" => Self::Prack,
+            "REGISTER" => Self::Register,
+            "UPDATE" => Self::Update,
+            _ => Self::Other,
+        }
     }
 }
 
 impl End {
-    fn parse(value: &str, what: &'static str) -> Result<Self, SipError> {
-        let (name, uri, parameters) = name_address(value).ok_or(SipError::Header(what))?;
-        let tag = parameter(parameters, "tag").unwrap_or_default();
+    fn parse(value: Option<&str>, what: &'static str) -> Result<Self, SipError> {
+        let (name, uri, parameters) = value.and_then(name_address).ok_or(SipError::Header(what))?;
+        let mut tag = None;
+        for parameter in Parameters::of(parameters) {
+            let (key, value) = parameter.ok_or(SipError::Header(what))?;
+            if key.eq_ignore_ascii_case("tag") && tag.replace(value.unwrap_or_default()).is_some() {
+                return Err(SipError::Repeated(what));
+            }
+        }
         // A password may have both characters in it that end the URI.
         let uri = without_password(uri);
-        let uri = uri.split([';', '?']).next().unwrap_or_default();
-        let party = Party { uri: shown(uri, MAX_ID_LEN), name: shown(&name, MAX_ID_LEN) };
+        let end = uri.find([';', '?']).unwrap_or(uri.len());
+        let party =
+            Party { uri: shown(uri.get(..end).unwrap_or_default(), MAX_ID_LEN), name: shown(&name, MAX_ID_LEN) };
+        let tag = Some(tag.unwrap_or_default()).filter(|tag| is_name(tag)).ok_or(SipError::Header(what))?;
         Ok(Self { party, tag: bounded(tag, what)?.to_owned() })
     }
 }
 
-struct Headers<'a>(&'a SipMessage);
-
-impl<'a> Headers<'a> {
-    fn all(&self, name: &'static str) -> impl Iterator<Item = &'a str> {
-        self.0.headers().iter().filter(move |header| header.name() == name).map(Header::value)
-    }
-
-    /// The first header of this name: a second one of a header that must not repeat is ignored.
-    fn first(&self, name: &'static str) -> Option<&'a str> {
-        self.all(name).next().map(str::trim)
-    }
-
-    fn contacts(&self, name: &'static str) -> Vec<Contact> {
-        self.all(name).flat_map(list).filter_map(|entry| contact(&entry)).take(16).collect()
-    }
+/// The number and the method of a CSeq.
+fn cseq(value: &str) -> Option<(u32, &str)> {
+    let (number, method) = value.split_once([' ', '\t'])?;
+    let number = number.parse().ok().filter(|_| number.bytes().all(|byte| byte.is_ascii_digit()))?;
+    let method = method.trim_ascii();
+    head::is_token(method).then_some((number, method))
 }
 
-/// The head as rsipstack reads it safely: UTF-8, CRLF, no empty line, a request URI that means nothing.
-fn plain(head: &[u8]) -> Result<String, SipError> {
-    let head = String::from_utf8_lossy(head);
-    let mut lines = head.lines().map(|line| line.trim_end_matches('\r')).skip_while(|line| line.trim().is_empty());
-    let start = lines.next().unwrap_or_default();
-    let mut words = start.split_ascii_whitespace();
-    let mut plain = match (words.next(), words.next_back()) {
-        (Some("SIP/2.0"), _) => start.to_owned(),
-        (Some(method), Some("SIP/2.0")) => format!("{method} sip:stand-in.invalid SIP/2.0"),
-        _ => return Err(SipError::Start),
-    };
-    for line in lines {
-        plain.push_str("\r\n");
-        plain.push_str(line);
+/// The branch of the topmost entry of a Via, or an empty text if it has none (RFC 2543). `None` if the entry is malformed.
+fn via_branch(value: &str) -> Option<&str> {
+    let entry = list(value).next()?;
+    let (way, parameters) = entry.split_once(';').map_or((entry, None), |(way, rest)| (way, Some(rest)));
+    let (name, rest) = way.split_once('/')?;
+    let (version, rest) = rest.split_once('/')?;
+    let (transport, by) = rest.trim_ascii_start().split_once([' ', '\t'])?;
+    if !name.trim_ascii().eq_ignore_ascii_case("SIP")
+        || version.trim_ascii() != "2.0"
+        || !head::is_token(transport)
+        || by.trim_ascii().is_empty()
+    {
+        return None;
     }
-    plain.push_str("\r\n\r\n");
-    Ok(plain)
+    let mut branch = "";
+    for parameter in parameters.into_iter().flat_map(Parameters::behind) {
+        let (key, value) = parameter?;
+        if key.eq_ignore_ascii_case("branch") {
+            branch = value.unwrap_or_default();
+        }
+    }
+    // The cookie alone is as good as none (RFC 4475, 3.2.1).
+    Some(if branch.eq_ignore_ascii_case("z9hG4bK") { "" } else { branch })
+}
+
+/// The first entries, and whether all of them can be read.
+fn contacts(values: &[Cow<'_, str>]) -> (bool, Vec<Contact>) {
+    let (mut whole, mut contacts) = (true, Vec::new());
+    for entry in values.iter().flat_map(|value| list(value)).take(16) {
+        let contact = contact(entry);
+        whole &= contact.is_some();
+        contacts.extend(contact);
+    }
+    (whole, contacts)
 }
 
 /// The session description of a body: all of it, or the part of a multipart that is one.
-fn session_description<'a>(headers: &Headers<'_>, body: &'a [u8]) -> Result<Option<&'a [u8]>, SipError> {
-    let body = match headers.first("Content-Length").map(str::parse::<usize>) {
-        // A cut description could lack its crypto lines, and make a secure stream look clear.
-        Some(Ok(said)) => body.get(..said).ok_or(SipError::Truncated { said, has: body.len() })?,
-        _ => body,
+fn session_description<'a>(fields: &Fields<'_>, body: &'a [u8]) -> Result<Option<&'a [u8]>, SipError> {
+    let body = match fields.content_length.as_deref() {
+        None => body,
+        Some(said) => {
+            let digits = said.bytes().all(|byte| byte.is_ascii_digit());
+            let said = said.parse().ok().filter(|_| digits).ok_or(SipError::Header("Content-Length"))?;
+            // A cut description could lack its crypto lines, and make a secure stream look clear.
+            body.get(..said).ok_or(SipError::Truncated { said, has: body.len() })?
+        }
     };
-    let kind = headers.first("Content-Type").unwrap_or("application/sdp");
-    let encoded = headers.first("Content-Encoding").is_some_and(|encoding| !encoding.eq_ignore_ascii_case("identity"));
+    let kind = fields.content_type.as_deref().unwrap_or("application/sdp");
+    let encoded = fields.content_encoding.as_deref().is_some_and(|kind| !kind.eq_ignore_ascii_case("identity"));
     if body.trim_ascii().is_empty() || encoded {
         return Ok(None);
     }
@@ -279,7 +292,7 @@ fn session_description<'a>(headers: &Headers<'_>, body: &'a [u8]) -> Result<Opti
         let (head, content) = match part.trim_ascii_start() {
             // A part without headers begins with its empty line.
             trimmed if trimmed.starts_with(b"v=0") => (&[][..], trimmed),
-            _ => split(part),
+            _ => head::split(part),
         };
         let head = String::from_utf8_lossy(head);
         let kind = head.lines().find_map(|line| {
@@ -291,31 +304,53 @@ fn session_description<'a>(headers: &Headers<'_>, body: &'a [u8]) -> Result<Opti
 }
 
 /// A URI may carry a password (RFC 3261, 19.1.1): nobody needs to see it.
-fn without_password(uri: &str) -> String {
-    let Some((user, host)) = uri.rsplit_once('@') else { return uri.to_owned() };
+fn without_password(uri: &str) -> Cow<'_, str> {
+    let Some((user, host)) = uri.rsplit_once('@') else { return uri.into() };
     let mut parts = user.splitn(3, ':');
     match (parts.next(), parts.next(), parts.next()) {
-        (Some(scheme), Some(name), Some(_)) => format!("{scheme}:{name}@{host}"),
-        _ => uri.to_owned(),
+        (Some(scheme), Some(name), Some(_)) => format!("{scheme}:{name}@{host}").into(),
+        _ => uri.into(),
     }
 }
 
+/// `None` if it is malformed.
 fn contact(entry: &str) -> Option<Contact> {
     let (_, uri, parameters) = name_address(entry)?;
+    if Parameters::of(parameters).any(|parameter| parameter.is_none()) {
+        return None;
+    }
     let expires = parameter(parameters, "expires").and_then(|text| text.parse().ok());
-    let at = parse_uri(uri).ok().and_then(|read| {
-        let Host::IpAddr(ip) = read.host_with_port.host else { return None };
-        let secure = uri.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case("sips:"));
-        let transport = match parameter(uri, "transport") {
-            Some(name) if name.eq_ignore_ascii_case("udp") => Some(Transport::Udp),
-            Some(_) => Some(Transport::Tcp),
-            None if secure => Some(Transport::Tcp),
-            None => None,
-        };
-        let port = read.host_with_port.port.map_or(if secure { 5061 } else { 5060 }, u16::from);
-        Some((transport, ip, port))
-    });
-    Some(Contact { at, expires })
+    Some(Contact { at: place(uri), expires })
+}
+
+/// Where a SIP URI points to, if it says so by number (RFC 3261, 19.1.1).
+fn place(uri: &str) -> Option<(Option<Transport>, IpAddr, u16)> {
+    let (scheme, rest) = uri.split_once(':')?;
+    let secure = scheme.eq_ignore_ascii_case("sips");
+    if !secure && !scheme.eq_ignore_ascii_case("sip") {
+        return None;
+    }
+    let rest = rest.rsplit_once('@').map_or(rest, |(_, rest)| rest);
+    let rest = rest.split_once('?').map_or(rest, |(rest, _)| rest);
+    let (host, parameters) = rest.split_once(';').unwrap_or((rest, ""));
+    let (host, port) = host_port(host)?;
+    let ip = match host {
+        Host::Bracketed(ip) => IpAddr::V6(ip.parse::<Ipv6Addr>().ok()?),
+        Host::Plain(ip) => IpAddr::V4(ip.parse::<Ipv4Addr>().ok()?),
+    };
+    let port = port.unwrap_or(if secure { 5061 } else { 5060 });
+    let transport = match parameter(parameters, "transport") {
+        Some(name) if name.eq_ignore_ascii_case("udp") => Some(Transport::Udp),
+        Some(_) => Some(Transport::Tcp),
+        None => secure.then_some(Transport::Tcp),
+    };
+    Some((transport, ip, port))
+}
+
+/// Whether a text can name a dialog: no blanks, and nothing that was replaced because it wasn't UTF-8, since then two
+/// names could become one.
+fn is_name(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 fn bounded<'a>(text: &'a str, what: &'static str) -> Result<&'a str, SipError> {
@@ -392,6 +427,7 @@ mod tests {
     #[test]
     fn r42b_what_lacks_a_needed_header_is_refused() {
         for (header, error) in [
+            ("Via: SIP/2.0/UDP 192.0.2.1;branch=z9hG4bKa;rport\r\n", SipError::Header("Via")),
             ("Call-ID: abc\r\n", SipError::Header("Call-ID")),
             ("CSeq: 7 INVITE\r\n", SipError::Header("CSeq")),
             ("To: <sip:1002@example.com>\r\n", SipError::Header("To")),
@@ -401,10 +437,49 @@ mod tests {
         }
         assert_eq!(parse(&HEAD.replace("7 INVITE", "7 BYE")).err(), Some(SipError::Header("CSeq")));
         assert_eq!(parse(&HEAD.replace("7 INVITE", "99999999999 INVITE")).err(), Some(SipError::Header("CSeq")));
+        assert_eq!(parse(&HEAD.replace("7 INVITE", "+7 INVITE")).err(), Some(SipError::Header("CSeq")));
+        assert_eq!(parse(&HEAD.replace("tag=f1", "tag=f1;TAG=f2")).err(), Some(SipError::Repeated("From")));
+        assert_eq!(parse(&HEAD.replace(";branch", ";;branch")).err(), Some(SipError::Header("Via")));
+        assert_eq!(parse(&format!("{HEAD}i: abc\r\n")).err(), Some(SipError::Repeated("Call-ID")));
         assert_eq!(parse("OPTIONS").err(), Some(SipError::Start));
         assert_eq!(parse("").err(), Some(SipError::Start));
         let long = HEAD.replace("abc", &"a".repeat(257));
         assert_eq!(parse(&long).err(), Some(SipError::TooLong { what: "Call-ID", len: 257 }));
+    }
+
+    #[test]
+    fn where_a_contact_is_says_its_uri_and_nothing_else() {
+        for (uri, at) in [
+            ("sip:192.0.2.1", Some("None 192.0.2.1 5060")),
+            ("SIPS:a;b?c@192.0.2.1", Some("Some(Tcp) 192.0.2.1 5061")),
+            ("sip:a:1@[2001:db8::1];x=y;Transport=UDP?h=i", Some("Some(Udp) 2001:db8::1 5060")),
+            ("sip:a@192.0.2.1:5070;transport=ws", Some("Some(Tcp) 192.0.2.1 5070")),
+            ("sip:a@192.0.2.1:", None),
+            ("sip:a@192.0.2.1:65536", None),
+            ("sip:a@[192.0.2.1]", None),
+            ("sip:a@2001:db8::1", None),
+            ("sip:a@[2001:db8::1]5060", None),
+            ("sip:192.0.2.1@host", None),
+            ("tel:192.0.2.1", None),
+            ("192.0.2.1", None),
+        ] {
+            let read = place(uri).map(|(transport, ip, port)| format!("{transport:?} {ip} {port}"));
+            assert_eq!(read.as_deref(), at, "{uri}");
+        }
+    }
+
+    #[test]
+    fn r42b_a_length_that_is_no_number_is_refused() {
+        for length in ["-1", "+5", "5 5", "x", "", "99999999999999999999999"] {
+            let text = format!("{HEAD}Content-Length: {length}\r\n\r\nv=0\r\n");
+            assert_eq!(parse(&text).err(), Some(SipError::Header("Content-Length")), "{length}");
+        }
+    }
+
+    #[test]
+    fn r42b_a_line_of_blanks_ends_no_head() {
+        let text = format!("{HEAD}Content-Length: 5\r\n \r\nv=0\r\n\r\n");
+        assert_eq!(parse(&text).err(), Some(SipError::Truncated { said: 5, has: 0 }));
     }
 
     #[test]
