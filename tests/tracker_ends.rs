@@ -83,6 +83,13 @@ fn a_proxy_in_record_route_is_no_device_from_the_start() {
     let routed = D.invite(1, Some(&ann())).replace("Call-ID", "Record-Route: <sip:10.0.0.1;lr>\r\nCall-ID");
     lab.send(PROXY, BOB, &routed);
     assert_eq!(lab.said(), ["10.0.0.3:5060 Offered"]);
+    // It is one as soon as the answer repeats it, and may be a phone that says so until then (R42b).
+    assert_eq!(lab.feed.pbxes(), []);
+    let ok = D.ok(1, Some(&bob()));
+    lab.send(BOB, PROXY, &ok.replace("Call-ID", "Record-Route: <sip:10.0.0.9;lr>\r\nCall-ID"));
+    assert_eq!(lab.feed.pbxes(), []);
+    lab.send(BOB, PROXY, &ok.replace("Call-ID", "Record-Route: <sip:10.0.0.1;lr>\r\nCall-ID"));
+    assert_eq!(lab.feed.pbxes(), [PROXY.parse().unwrap()]);
 }
 
 #[test]
@@ -205,6 +212,8 @@ fn a_pbx_is_found_by_the_end_of_a_call_that_the_feed_met_midway() {
     lab.send(ANN, PROXY, &one.request("INVITE", true, 2, Some(&ann())));
     lab.send(PROXY, ANN, &one.ok(2, Some(&bob())));
     lab.send(PROXY, BOB, &other.request("BYE", true, 2, None));
+    assert_eq!(lab.feed.pbxes(), [], "anyone may send a BYE");
+    lab.send(BOB, PROXY, &other.response(200, "BYE", true, 2, None));
     assert!(lab.said().contains(&format!("{PROXY} Ended(NotADevice)")));
     assert_eq!(lab.feed.pbxes(), [PROXY.parse().unwrap()]);
 }
@@ -212,12 +221,22 @@ fn a_pbx_is_found_by_the_end_of_a_call_that_the_feed_met_midway() {
 #[test]
 fn a_bye_over_two_hops_of_one_dialog_makes_no_pbx_of_its_ends() {
     let mut lab = Lab::new(&[], &[]);
-    let passed = D.request("BYE", true, 2, None);
-    lab.send(ANN, PROXY, &passed);
-    lab.send(ANN, BOB, &passed);
+    let answered = |lab: &mut Lab, to: &str, dialog: Dialog| {
+        lab.send(ANN, to, &dialog.request("BYE", true, 2, None));
+        lab.send(to, ANN, &dialog.response(200, "BYE", true, 2, None));
+    };
+    answered(&mut lab, PROXY, D);
+    answered(&mut lab, BOB, D);
     assert_eq!(lab.feed.pbxes(), []);
-    // A BYE outside a dialog shows nothing.
-    let outside = dialog("two").request("BYE", true, 2, None).replace(";tag=b", "");
-    lab.send(ANN, "10.0.0.9:5060", &outside);
+    // A BYE outside a dialog shows nothing, nor does an answer to another one, or from elsewhere.
+    let two = dialog("two");
+    lab.send(ANN, "10.0.0.9:5060", &two.request("BYE", true, 2, None).replace(";tag=b", ""));
+    lab.send("10.0.0.9:5060", ANN, &two.response(200, "BYE", true, 2, None));
+    lab.send(ANN, "10.0.0.9:5060", &two.request("BYE", true, 2, None));
+    lab.send("10.0.0.9:5060", ANN, &two.response(200, "BYE", true, 3, None));
+    lab.send("10.0.0.9:5060", ANN, &two.response(481, "BYE", true, 2, None));
+    lab.send("10.0.0.8:5060", ANN, &two.response(200, "BYE", true, 2, None));
     assert_eq!(lab.feed.pbxes(), []);
+    answered(&mut lab, "10.0.0.9:5060", dialog("three"));
+    assert_eq!(lab.feed.pbxes(), [ANN.parse().unwrap()]);
 }

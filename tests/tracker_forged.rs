@@ -86,7 +86,10 @@ fn r41a_a_flood_of_strangers_and_found_pbxes_evicts_no_registration() {
     for i in 1..=200 {
         let found = format!("10.8.0.{i}:5060");
         let invite = dialog("flood").invite(1, None).replace("Call-ID: flood", &format!("Call-ID: flood{i}"));
-        lab.send(&found, PBX, &invite.replace("Call-ID", &format!("Record-Route: <sip:{found};lr>\r\nCall-ID")));
+        let routed = format!("Record-Route: <sip:{found};lr>\r\nCall-ID");
+        lab.send(&found, PBX, &invite.replace("Call-ID", &routed));
+        let ok = dialog("flood").ok(1, None).replace("Call-ID: flood", &format!("Call-ID: flood{i}"));
+        lab.send(PBX, &found, &ok.replace("Call-ID", &routed));
     }
     // The configured one answered a REGISTER, and is one of the ten.
     assert_eq!(lab.feed.pbxes().len(), 10);

@@ -220,7 +220,7 @@ impl Lab {
         let mut stream = |id| format!("s{}", self.streams.entry(id).or_insert(next));
         match &event.body {
             EventBody::Call(state) => format!("{device} {state:?}"),
-            EventBody::MediaKeyed { stream: id, generation } => {
+            EventBody::MediaKeyed { stream: id, generation, .. } => {
                 format!("{device} {} keyed g{}", stream(*id), generation.0)
             }
             EventBody::MediaOpened(opened) => {
