@@ -240,3 +240,62 @@ fn a_bye_over_two_hops_of_one_dialog_makes_no_pbx_of_its_ends() {
     answered(&mut lab, "10.0.0.9:5060", dialog("three"));
     assert_eq!(lab.feed.pbxes(), [ANN.parse().unwrap()]);
 }
+
+#[test]
+fn who_asks_a_caller_for_credentials_is_a_pbx_and_a_registered_phone_that_does_is_none() {
+    let mut lab = Lab::new(&[], &["ann=10.0.0.2:5060"]);
+    lab.send(ANN, PROXY, &D.invite(1, Some(&ann())));
+    // Of that INVITE, and by who got it.
+    lab.send("10.0.0.9:5060", ANN, &D.response(407, "INVITE", true, 1, None));
+    lab.send(PROXY, ANN, &D.response(407, "INVITE", true, 2, None));
+    assert_eq!(lab.feed.pbxes(), []);
+    lab.send(PROXY, ANN, &D.response(407, "INVITE", true, 1, None));
+    assert_eq!(lab.said(), ["ann Dialing", "10.0.0.1:5060 Offered", "10.0.0.1:5060 Ended(NotADevice)"]);
+    assert_eq!(lab.feed.pbxes(), [PROXY.parse().unwrap()]);
+    // A configured phone, and one that registers.
+    lab.send(PROXY, BOB, &register(BOB, 600));
+    lab.send(BOB, PROXY, &register(BOB, 600));
+    lab.send(PROXY, BOB, &registered(BOB, 600));
+    for phone in [ANN, BOB] {
+        lab.send(PROXY, phone, &dialog("in").invite(1, None));
+        lab.send(phone, PROXY, &dialog("in").response(401, "INVITE", true, 1, None));
+    }
+    assert_eq!(lab.feed.pbxes(), [PROXY.parse().unwrap()]);
+}
+
+#[test]
+fn a_connection_from_any_port_of_a_pbx_is_the_pbx() {
+    let other = "tcp:10.0.0.1:49152";
+    let contact = |at: &str| format!("Contact: <sip:x@{at};transport=tcp>\r\nCall-ID");
+    let mut lab = Lab::new(&[PROXY], &["bob=10.0.0.3:5060"]);
+    lab.send(other, "tcp:10.0.0.4:5060", &D.invite(1, None).replace("Call-ID", &contact("10.0.0.1:5060")));
+    assert_eq!(lab.said(), ["tcp:10.0.0.4:5060 Offered"]);
+    assert_eq!(lab.feed.pbxes().len(), 2);
+    // Also if a phone calls over it.
+    let third = "tcp:10.0.0.1:49153";
+    lab.send("tcp:10.0.0.4:5060", third, &dialog("two").invite(1, None));
+    lab.send(third, "tcp:10.0.0.4:5060", &dialog("two").ok(1, None).replace("Call-ID", &contact("10.0.0.1:5060")));
+    assert!(lab.said().contains(&format!("{third} Ended(NotADevice)")));
+    // Another host can't say so, a phone of that host has its own Contact, and a known one stays a device.
+    lab.send("tcp:10.0.0.9:49152", BOB, &dialog("x").invite(1, None).replace("Call-ID", &contact("10.0.0.1:5060")));
+    lab.send("tcp:10.0.0.1:6000", BOB, &dialog("y").invite(1, None).replace("Call-ID", &contact("10.0.0.1:6001")));
+    assert_eq!(lab.said(), ["tcp:10.0.0.9:49152 Dialing", "bob Offered", "tcp:10.0.0.1:6000 Dialing", "bob Offered"]);
+    assert_eq!(lab.feed.pbxes().len(), 3);
+}
+
+#[test]
+fn a_pbx_of_two_answered_calls_is_found_without_any_registration() {
+    let mut lab = Lab::new(&[], &[]);
+    for (cseq, (phone, call)) in (1..).zip([(ANN, "one"), (BOB, "two")]) {
+        lab.send(phone, PROXY, &dialog(call).invite(cseq, Some(&ann())));
+        assert_eq!(lab.feed.pbxes(), []);
+        lab.send(PROXY, phone, &dialog(call).ok(cseq, Some(&bob())));
+    }
+    assert_eq!(lab.feed.pbxes(), [PROXY.parse().unwrap()]);
+    let said = lab.said();
+    assert_eq!(said.iter().filter(|line| line.ends_with("Ended(NotADevice)")).count(), 2, "{said:?}");
+    // The phones have more calls with it, and with another one that is found: they stay phones.
+    lab.send("10.0.0.7:5060", ANN, &dialog("three").invite(1, None));
+    lab.send(ANN, "10.0.0.7:5060", &dialog("three").ok(1, None));
+    assert_eq!(lab.feed.pbxes(), [PROXY.parse().unwrap()]);
+}
