@@ -540,3 +540,16 @@ fn r42b_a_bye_that_is_out_of_order_or_refused_ends_nothing() {
     lab.send(ANN, PBX, &D.request("BYE", true, 11, None));
     assert_eq!(lab.said(), ENDED);
 }
+
+#[test]
+fn a_first_invite_that_comes_after_the_second_begins_no_other_call() {
+    let mut lab = lab();
+    lab.send(PBX, ANN, &D.request("INVITE", false, 1, Some(&pbx())));
+    lab.send(ANN, PBX, &D.invite(1, Some(&ann())));
+    lab.send(ANN, PBX, &D.response(200, "INVITE", false, 1, Some(&ann())));
+    lab.send(ANN, PBX, &D.request("BYE", true, 2, None));
+    assert_eq!(lab.said().last().unwrap(), "ann Ended(Hangup)");
+    assert_eq!(lab.calls().len(), 1);
+    lab.wait(Duration::from_secs(60));
+    assert_eq!(lab.feed.deadline(), None);
+}

@@ -18,7 +18,8 @@ const MAX_LOOKED_AT: usize = 64;
 #[derive(Debug, Default)]
 pub(super) struct Calls {
     calls: HashMap<u64, Call>,
-    /// By Call-ID and the tag of the end that began (or that was heard first), as [`Calls::name`] joins them.
+    /// By Call-ID and the tag of the end that began, as [`Calls::name`] joins them; of a call that the feed met midway by
+    /// the tags of both ends, as its beginning may still come.
     by_name: HashMap<String, u64>,
     /// The calls that each device has a part in.
     by_device: HashMap<Address, BTreeSet<u64>>,
@@ -33,7 +34,7 @@ pub(super) struct Calls {
 #[derive(Debug)]
 pub(super) struct Call {
     pub(super) id: CallId,
-    name: String,
+    names: Vec<String>,
     due: Instant,
     pub(super) touched: Instant,
     pub(super) views: Vec<View>,
@@ -68,12 +69,15 @@ impl Calls {
 
     /// Begins a call of the number `number` by its first INVITE.
     pub(super) fn begin(&mut self, number: u64, invite: &Message, now: Instant) {
-        self.name(&invite.call_id, &invite.from.tag);
-        let name = self.scratch.clone();
-        self.by_name.insert(name.clone(), number);
+        let mut names = Vec::with_capacity(1);
+        for tag in [&invite.from.tag, &invite.to.tag].into_iter().filter(|tag| !tag.is_empty()) {
+            self.name(&invite.call_id, tag);
+            names.push(self.scratch.clone());
+            self.by_name.insert(self.scratch.clone(), number);
+        }
         let call = Call {
             id: CallId(number),
-            name,
+            names,
             due: now,
             touched: now,
             views: Vec::new(),
@@ -165,7 +169,9 @@ impl Calls {
     pub(super) fn remove(&mut self, number: u64) -> Option<Call> {
         let call = self.calls.remove(&number)?;
         self.due.remove(&(call.due, number));
-        self.by_name.remove(&call.name);
+        for name in &call.names {
+            self.by_name.remove(name);
+        }
         self.offered = self.offered.saturating_sub(call.offered);
         call.views.iter().for_each(|view| leave(&mut self.by_device, view.device, number));
         Some(call)
