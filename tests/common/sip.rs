@@ -36,7 +36,7 @@ pub struct Sdp {
     pub proto: &'static str,
     pub formats: &'static str,
     pub attributes: Vec<String>,
-    pub more: Vec<Sdp>,
+    pub more: Vec<Self>,
 }
 
 impl Sdp {
