@@ -264,8 +264,8 @@ fn a_registration_ends_when_it_is_taken_back() {
     let nat = "198.51.100.7:40000";
     let bound = "<sip:x@192.168.1.7:5060>";
     for (cseq, contact, answered) in [
-        (2, format!("{bound};expires=0"), "<sip:x@192.0.2.99:5060>;expires=600"),
-        (3, "*\r\nExpires: 0".to_owned(), "<sip:x@192.0.2.99:5060>;expires=600"),
+        (2, format!("{bound};expires=0"), "<sip:x@192.0.2.99:5060>\r\nExpires: 600"),
+        (3, "*\r\nExpires: 0".to_owned(), "<sip:x@192.0.2.99:5060>\r\nExpires: 600"),
     ] {
         let mut lab = Lab::new(&[PBX], &["desk=192.168.1.7:5060"]);
         let request = register("reg", "x", 1, &format!("{bound}\r\nExpires: 600"));
