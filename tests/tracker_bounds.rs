@@ -162,6 +162,100 @@ fn r41a_offers_that_nobody_answers_are_kept_up_to_a_bound_over_all_calls() {
     assert_eq!(call(&mut lab, 10).len(), 2);
 }
 
+/// A call of ann's that was answered, by its number, with keys of its own.
+fn answered(lab: &mut Lab, call: u32) {
+    let named = |text: String| text.replace("Call-ID: one", &format!("Call-ID: call{call}"));
+    lab.send(ANN, PBX, &named(D.invite(1, Some(&Sdp::secure("10.0.0.2:4000", 'A')))));
+    lab.send(PBX, ANN, &named(D.ok(1, Some(&Sdp::secure("10.0.0.1:5000", 'P')))));
+}
+
+/// A re-INVITE of that call that repeats its session descriptions, or has this letter's key in its offer.
+fn invited_again(lab: &mut Lab, call: u32, cseq: u32, letter: char) -> Vec<String> {
+    let named = |text: String| text.replace("Call-ID: one", &format!("Call-ID: call{call}"));
+    lab.said();
+    lab.send(ANN, PBX, &named(D.request("INVITE", true, cseq, Some(&Sdp::secure("10.0.0.2:4000", letter)))));
+    lab.send(PBX, ANN, &named(D.ok(cseq, Some(&Sdp::secure("10.0.0.1:5000", 'P')))));
+    let opened = lab.said().into_iter().filter(|line| line.contains(" open "));
+    opened.map(|line| line.split(' ').skip(5).collect::<Vec<_>>().join(" ")).collect()
+}
+
+#[test]
+fn r16_the_old_key_of_a_call_that_was_forgotten_is_given_to_nobody() {
+    let mut lab = Lab::new(&[PBX], &["ann=10.0.0.2:5060"]);
+    answered(&mut lab, 1);
+    lab.wait(Duration::from_secs(24 * 3600 + 1));
+    assert_eq!(lab.said().last().unwrap(), "ann Ended(Forgotten)");
+    lab.wait(Duration::from_secs(3600));
+    assert_eq!(invited_again(&mut lab, 1, 2, 'A'), ["g1 unknown", "g1 unknown"]);
+    // Also when it says so again; and what it never had before is new.
+    assert_eq!(invited_again(&mut lab, 1, 3, 'A'), [""; 0]);
+    assert_eq!(invited_again(&mut lab, 1, 4, 'B'), ["g2 B"]);
+    assert_eq!(invited_again(&mut lab, 1, 5, 'A'), ["g1 unknown"]);
+    // A feed that never met the call heals by it (R42b), and a call that begins anew may have any key.
+    assert_eq!(invited_again(&mut Lab::new(&[PBX], &["ann=10.0.0.2:5060"]), 1, 2, 'A'), ["g1 A", "g1 P"]);
+    lab.said();
+    answered(&mut lab, 2);
+    assert!(lab.said().last().unwrap().ends_with("g1 P"));
+}
+
+#[test]
+fn r16_keys_that_there_is_no_room_to_remember_are_given_to_nobody() {
+    let limits = TrackerLimits { max_calls: 2, max_forgotten: 1, ..TrackerLimits::default() };
+    let mut lab = Lab::with_limits(&[PBX], &["ann=10.0.0.2:5060"], limits);
+    (1..=4).for_each(|call| answered(&mut lab, call));
+    assert_eq!(invited_again(&mut lab, 1, 2, 'A'), ["g1 unknown", "g1 unknown"]);
+    assert_eq!(invited_again(&mut lab, 9, 2, 'C'), ["g1 unknown", "g1 unknown"], "it may be an old one");
+    // After the time for which they are remembered all is as in the beginning.
+    lab.wait(Duration::from_secs(25 * 3600));
+    lab.wait(Duration::from_secs(8 * 24 * 3600));
+    assert_eq!(invited_again(&mut lab, 10, 2, 'C').first().unwrap(), "g1 C");
+}
+
+#[test]
+fn r16_the_first_key_of_a_call_with_very_many_is_never_new_again() {
+    let mut lab = Lab::new(&[PBX], &["ann=10.0.0.2:5060"]);
+    answered(&mut lab, 1);
+    let letters: Vec<char> = ('0'..='9').chain('B'..='O').chain('a'..='z').collect();
+    for (cseq, letter) in (2..).zip(&letters) {
+        assert_eq!(invited_again(&mut lab, 1, cseq, *letter), [format!("g{cseq} {letter}")]);
+    }
+    // One of the last comes back as what it was, or as the same object; the first isn't known any more.
+    assert_eq!(invited_again(&mut lab, 1, 100, 'y'), [format!("g{} y", letters.len())]);
+    assert!(invited_again(&mut lab, 1, 101, 'A')[0].ends_with("unknown"));
+}
+
+#[test]
+fn r41a_an_answered_call_with_an_offer_under_way_survives_a_flood() {
+    let limits = TrackerLimits { max_calls: 100, ..TrackerLimits::default() };
+    let mut lab = Lab::with_limits(&[PBX], &["ann=10.0.0.2:5060"], limits);
+    answered(&mut lab, 1);
+    let named = |text: String| text.replace("Call-ID: one", "Call-ID: call1");
+    lab.send(ANN, PBX, &named(D.request("INVITE", true, 2, Some(&Sdp::secure("10.0.0.2:4000", 'B')))));
+    lab.wait(Duration::from_secs(1));
+    for i in 0..300 {
+        lab.send("10.9.9.9:5060", PBX, &D.invite(1, None).replace("Call-ID: one", &format!("Call-ID: flood{i}")));
+    }
+    assert!(!lab.said().iter().any(|line| line.starts_with("ann Ended")));
+    lab.send(PBX, ANN, &named(D.ok(2, Some(&Sdp::secure("10.0.0.1:5000", 'P')))));
+    assert_eq!(lab.said().last().unwrap(), "ann s1 sent open 10.0.0.1:5000 g2 B");
+}
+
+#[test]
+fn r41a_byes_of_unknown_calls_are_kept_only_up_to_their_bound() {
+    let limits = TrackerLimits { max_early: 4, ..TrackerLimits::default() };
+    let mut lab = Lab::with_limits(&[], &[], limits);
+    let (one, other) = (Dialog { call_id: "first", b: "b" }, Dialog { call_id: "other", b: "b" });
+    lab.send(PBX, ANN, &one.request("BYE", true, 2, None));
+    for i in 0..4 {
+        let bye = D.request("BYE", true, 2, None).replace("Call-ID: one", &format!("Call-ID: flood{i}"));
+        lab.send("10.9.9.9:5060", PBX, &bye);
+    }
+    lab.send(ANN, PBX, &one.response(200, "BYE", true, 2, None));
+    lab.send(PBX, "10.0.0.3:5060", &other.request("BYE", true, 2, None));
+    lab.send("10.0.0.3:5060", PBX, &other.response(200, "BYE", true, 2, None));
+    assert_eq!(lab.feed.pbxes(), [], "the first one had to make room");
+}
+
 #[test]
 fn r42b_a_datagram_without_the_password_is_refused_and_wiped() {
     let mut feed = HepFeed::new(FeedConfig {

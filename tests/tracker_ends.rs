@@ -83,6 +83,13 @@ fn a_proxy_in_record_route_is_no_device_from_the_start() {
     let routed = D.invite(1, Some(&ann())).replace("Call-ID", "Record-Route: <sip:10.0.0.1;lr>\r\nCall-ID");
     lab.send(PROXY, BOB, &routed);
     assert_eq!(lab.said(), ["10.0.0.3:5060 Offered"]);
+    // It is one as soon as the answer repeats it, and may be a phone that says so until then (R42b).
+    assert_eq!(lab.feed.pbxes(), []);
+    let ok = D.ok(1, Some(&bob()));
+    lab.send(BOB, PROXY, &ok.replace("Call-ID", "Record-Route: <sip:10.0.0.9;lr>\r\nCall-ID"));
+    assert_eq!(lab.feed.pbxes(), []);
+    lab.send(BOB, PROXY, &ok.replace("Call-ID", "Record-Route: <sip:10.0.0.1;lr>\r\nCall-ID"));
+    assert_eq!(lab.feed.pbxes(), [PROXY.parse().unwrap()]);
 }
 
 #[test]
@@ -205,6 +212,8 @@ fn a_pbx_is_found_by_the_end_of_a_call_that_the_feed_met_midway() {
     lab.send(ANN, PROXY, &one.request("INVITE", true, 2, Some(&ann())));
     lab.send(PROXY, ANN, &one.ok(2, Some(&bob())));
     lab.send(PROXY, BOB, &other.request("BYE", true, 2, None));
+    assert_eq!(lab.feed.pbxes(), [], "anyone may send a BYE");
+    lab.send(BOB, PROXY, &other.response(200, "BYE", true, 2, None));
     assert!(lab.said().contains(&format!("{PROXY} Ended(NotADevice)")));
     assert_eq!(lab.feed.pbxes(), [PROXY.parse().unwrap()]);
 }
@@ -212,12 +221,80 @@ fn a_pbx_is_found_by_the_end_of_a_call_that_the_feed_met_midway() {
 #[test]
 fn a_bye_over_two_hops_of_one_dialog_makes_no_pbx_of_its_ends() {
     let mut lab = Lab::new(&[], &[]);
-    let passed = D.request("BYE", true, 2, None);
-    lab.send(ANN, PROXY, &passed);
-    lab.send(ANN, BOB, &passed);
+    let answered = |lab: &mut Lab, to: &str, dialog: Dialog| {
+        lab.send(ANN, to, &dialog.request("BYE", true, 2, None));
+        lab.send(to, ANN, &dialog.response(200, "BYE", true, 2, None));
+    };
+    answered(&mut lab, PROXY, D);
+    answered(&mut lab, BOB, D);
     assert_eq!(lab.feed.pbxes(), []);
-    // A BYE outside a dialog shows nothing.
-    let outside = dialog("two").request("BYE", true, 2, None).replace(";tag=b", "");
-    lab.send(ANN, "10.0.0.9:5060", &outside);
+    // A BYE outside a dialog shows nothing, nor does an answer to another one, or from elsewhere.
+    let two = dialog("two");
+    lab.send(ANN, "10.0.0.9:5060", &two.request("BYE", true, 2, None).replace(";tag=b", ""));
+    lab.send("10.0.0.9:5060", ANN, &two.response(200, "BYE", true, 2, None));
+    lab.send(ANN, "10.0.0.9:5060", &two.request("BYE", true, 2, None));
+    lab.send("10.0.0.9:5060", ANN, &two.response(200, "BYE", true, 3, None));
+    lab.send("10.0.0.9:5060", ANN, &two.response(481, "BYE", true, 2, None));
+    lab.send("10.0.0.8:5060", ANN, &two.response(200, "BYE", true, 2, None));
     assert_eq!(lab.feed.pbxes(), []);
+    answered(&mut lab, "10.0.0.9:5060", dialog("three"));
+    assert_eq!(lab.feed.pbxes(), [ANN.parse().unwrap()]);
+}
+
+#[test]
+fn who_asks_a_caller_for_credentials_is_a_pbx_and_a_registered_phone_that_does_is_none() {
+    let mut lab = Lab::new(&[], &["ann=10.0.0.2:5060"]);
+    lab.send(ANN, PROXY, &D.invite(1, Some(&ann())));
+    // Of that INVITE, and by who got it.
+    lab.send("10.0.0.9:5060", ANN, &D.response(407, "INVITE", true, 1, None));
+    lab.send(PROXY, ANN, &D.response(407, "INVITE", true, 2, None));
+    assert_eq!(lab.feed.pbxes(), []);
+    lab.send(PROXY, ANN, &D.response(407, "INVITE", true, 1, None));
+    assert_eq!(lab.said(), ["ann Dialing", "10.0.0.1:5060 Offered", "10.0.0.1:5060 Ended(NotADevice)"]);
+    assert_eq!(lab.feed.pbxes(), [PROXY.parse().unwrap()]);
+    // A configured phone, and one that registers.
+    lab.send(BOB, PROXY, &register(BOB, 600));
+    lab.send(PROXY, BOB, &registered(BOB, 600));
+    for phone in [ANN, BOB] {
+        lab.send(PROXY, phone, &dialog("in").invite(1, None));
+        lab.send(phone, PROXY, &dialog("in").response(401, "INVITE", true, 1, None));
+    }
+    assert_eq!(lab.feed.pbxes(), [PROXY.parse().unwrap()]);
+}
+
+#[test]
+fn a_connection_from_any_port_of_a_pbx_is_the_pbx() {
+    let other = "tcp:10.0.0.1:49152";
+    let contact = |at: &str| format!("Contact: <sip:x@{at};transport=tcp>\r\nCall-ID");
+    let mut lab = Lab::new(&[PROXY], &["bob=tcp:10.0.0.3:5060"]);
+    lab.send(other, "tcp:10.0.0.4:5060", &D.invite(1, None).replace("Call-ID", &contact("10.0.0.1:5060")));
+    assert_eq!(lab.said(), ["tcp:10.0.0.4:5060 Offered"]);
+    assert_eq!(lab.feed.pbxes().len(), 2);
+    // Also if a phone calls over it.
+    let third = "tcp:10.0.0.1:49153";
+    lab.send("tcp:10.0.0.4:5060", third, &dialog("two").invite(1, None));
+    lab.send(third, "tcp:10.0.0.4:5060", &dialog("two").ok(1, None).replace("Call-ID", &contact("10.0.0.1:5060")));
+    assert!(lab.said().contains(&format!("{third} Ended(NotADevice)")));
+    // Another host can't say so, a phone of that host has its own Contact, and a known one stays a device.
+    lab.send("tcp:10.0.0.9:49152", BOB, &dialog("x").invite(1, None).replace("Call-ID", &contact("10.0.0.1:5060")));
+    lab.send("tcp:10.0.0.1:6000", BOB, &dialog("y").invite(1, None).replace("Call-ID", &contact("10.0.0.1:6001")));
+    assert_eq!(lab.said(), ["tcp:10.0.0.9:49152 Dialing", "bob Offered", "tcp:10.0.0.1:6000 Dialing", "bob Offered"]);
+    assert_eq!(lab.feed.pbxes().len(), 3);
+}
+
+#[test]
+fn a_pbx_of_two_answered_calls_is_found_without_any_registration() {
+    let mut lab = Lab::new(&[], &[]);
+    for (cseq, (phone, call)) in (1..).zip([(ANN, "one"), (BOB, "two")]) {
+        lab.send(phone, PROXY, &dialog(call).invite(cseq, Some(&ann())));
+        assert_eq!(lab.feed.pbxes(), []);
+        lab.send(PROXY, phone, &dialog(call).ok(cseq, Some(&bob())));
+    }
+    assert_eq!(lab.feed.pbxes(), [PROXY.parse().unwrap()]);
+    let said = lab.said();
+    assert_eq!(said.iter().filter(|line| line.ends_with("Ended(NotADevice)")).count(), 2, "{said:?}");
+    // The phones have more calls with it, and with another one that is found: they stay phones.
+    lab.send("10.0.0.7:5060", ANN, &dialog("three").invite(1, None));
+    lab.send(ANN, "10.0.0.7:5060", &dialog("three").ok(1, None));
+    assert_eq!(lab.feed.pbxes(), [PROXY.parse().unwrap()]);
 }

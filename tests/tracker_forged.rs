@@ -86,7 +86,10 @@ fn r41a_a_flood_of_strangers_and_found_pbxes_evicts_no_registration() {
     for i in 1..=200 {
         let found = format!("10.8.0.{i}:5060");
         let invite = dialog("flood").invite(1, None).replace("Call-ID: flood", &format!("Call-ID: flood{i}"));
-        lab.send(&found, PBX, &invite.replace("Call-ID", &format!("Record-Route: <sip:{found};lr>\r\nCall-ID")));
+        let routed = format!("Record-Route: <sip:{found};lr>\r\nCall-ID");
+        lab.send(&found, PBX, &invite.replace("Call-ID", &routed));
+        let ok = dialog("flood").ok(1, None).replace("Call-ID: flood", &format!("Call-ID: flood{i}"));
+        lab.send(PBX, &found, &ok.replace("Call-ID", &routed));
     }
     // The configured one answered a REGISTER, and is one of the ten.
     assert_eq!(lab.feed.pbxes().len(), 10);
@@ -101,4 +104,39 @@ fn r42b_a_register_of_another_supplies_no_contact_for_an_answer() {
     lab.send(STRANGER, PBX, &register("ann", 1, contact));
     registers(&mut lab, "ann", 1, ANN, ANN);
     assert_eq!(told_of_call(&mut lab, "one", contact), contact);
+}
+
+#[test]
+fn r42b_strangers_make_no_pbx_of_a_phone_that_nobody_configured() {
+    let mut lab = lab(&[PBX]);
+    assert_eq!(told_of_call(&mut lab, "one", ANN), ANN);
+    lab.said();
+    for (i, from) in ["10.9.9.1:5060", "10.9.9.2:5060", "10.9.9.3:5060"].into_iter().enumerate() {
+        let call = dialog(["x", "y", "z"][i]);
+        // Calls that it doesn't take, BYEs that it knows nothing of, answers and challenges to nothing.
+        lab.send(from, ANN, &call.invite(1, None));
+        lab.send(ANN, from, &call.response(486, "INVITE", true, 1, None));
+        lab.send(from, ANN, &call.request("BYE", true, 2, None));
+        lab.send(ANN, from, &call.response(481, "BYE", true, 2, None));
+        lab.send(from, ANN, &dialog("never").ok(1, None));
+        lab.send(from, ANN, &dialog("never").response(200, "BYE", true, 1, None));
+        lab.send(from, ANN, &dialog("never").response(407, "INVITE", true, 1, None));
+        // Its own address in a forged Record-Route, as if it had sent that.
+        let routed = format!("Record-Route: <sip:{ANN};lr>\r\nCall-ID");
+        lab.send(ANN, from, &dialog("spoofed").invite(1, None).replace("Call-ID", &routed));
+    }
+    assert_eq!(lab.feed.pbxes(), [PBX.parse().unwrap()]);
+    assert!(!lab.said().iter().any(|line| line.contains("NotADevice")));
+    assert_eq!(told_of_call(&mut lab, "two", ANN), ANN);
+}
+
+#[test]
+fn r42b_a_call_that_comes_back_to_its_caller_makes_no_pbx_of_it() {
+    let mut lab = lab(&[]);
+    let invite = dialog("spiral").invite(1, None);
+    lab.send(ANN, "10.0.0.11:5060", &invite);
+    lab.send("10.0.0.11:5060", "10.0.0.12:5060", &invite);
+    lab.send("10.0.0.12:5060", ANN, &invite);
+    let found: Vec<String> = lab.feed.pbxes().iter().map(ToString::to_string).collect();
+    assert_eq!(found, ["10.0.0.11:5060", "10.0.0.12:5060"]);
 }

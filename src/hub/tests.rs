@@ -40,9 +40,13 @@ fn event(device_name: &str, call: u64, body: EventBody) -> SwitchEvent {
     }
 }
 
-fn opened(stream: u64, generation: Option<u32>) -> EventBody {
+fn key_material() -> KeyMaterial {
     let suite = Suite::AesCm128HmacSha1_80;
-    let key = || MasterKey::new(suite, &Secret::new(vec![1; 30]), None, None).unwrap();
+    let key = MasterKey::new(suite, &Secret::new(vec![1; 30]), None, None).unwrap();
+    KeyMaterial::new(suite, vec![key], SessionParameters::default()).unwrap()
+}
+
+fn opened(stream: u64, generation: Option<u32>) -> EventBody {
     EventBody::MediaOpened(MediaOpened {
         stream: StreamId(stream),
         direction: StreamDirection::Sent,
@@ -55,7 +59,7 @@ fn opened(stream: u64, generation: Option<u32>) -> EventBody {
             Some(generation) => Protection::Keyed {
                 generation: Generation(generation),
                 since: Timestamp(0),
-                keys: Arc::new(KeyMaterial::new(suite, vec![key()], SessionParameters::default()).unwrap()),
+                keys: Arc::new(key_material()),
             },
         },
     })
@@ -163,12 +167,48 @@ fn r16_a_generation_that_comes_back_was_seen_before() {
 #[test]
 fn r16_a_generation_seen_on_hold_is_late_for_who_monitors_before_it_flows() {
     let mut hub = hub();
-    let keyed = EventBody::MediaKeyed { stream: StreamId(7), generation: Generation(1) };
+    let keyed =
+        EventBody::MediaKeyed { stream: StreamId(7), generation: Generation(1), keys: Arc::new(key_material()) };
     assert!(hub.publish(event("1001", 1, keyed)).unwrap().is_none());
     let (late, snapshot) = subscribe(&mut hub, ONE, "1001");
     assert_eq!(snapshot.number, 0, "what apps don't see isn't numbered");
     let flows = hub.publish(event("1001", 1, opened(7, Some(1)))).unwrap().unwrap();
     assert!(flows.event.first_seen < late);
+}
+
+#[test]
+fn r16_key_material_that_another_stream_goes_on_with_is_as_old_as_it_was() {
+    let mut hub = hub();
+    let keys = Arc::new(key_material());
+    let goes_on = |stream| match opened(stream, Some(1)) {
+        EventBody::MediaOpened(media) => {
+            let protection = Protection::Keyed { generation: Generation(1), since: Timestamp(0), keys: keys.clone() };
+            EventBody::MediaOpened(MediaOpened { protection, ..media })
+        }
+        other => other,
+    };
+    let first_seen = |hub: &mut Hub, body| hub.publish(event("1001", 1, body)).unwrap().unwrap().event.first_seen;
+    subscribe(&mut hub, TWO, "1001");
+    let begun = first_seen(&mut hub, goes_on(7));
+    let (late, _) = subscribe(&mut hub, ONE, "1001");
+    first_seen(&mut hub, stopped(7, StopCause::Ended));
+    assert_eq!(first_seen(&mut hub, goes_on(8)), begun);
+    assert!(begun < late && late < first_seen(&mut hub, opened(9, Some(1))), "equal key material may be new");
+}
+
+#[test]
+fn r16_a_generation_that_comes_back_again_and_again_stays_as_old_as_it_was() {
+    let mut hub = hub();
+    subscribe(&mut hub, ONE, "1001");
+    let mut open = |generation| {
+        let body = opened(7, Some(generation));
+        hub.publish(event("1001", 1, body)).unwrap().unwrap().event.first_seen
+    };
+    let begun = open(1);
+    for generation in 2..40 {
+        open(generation);
+        assert_eq!(open(1), begun, "after {generation}");
+    }
 }
 
 #[test]

@@ -2,17 +2,19 @@
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
-    sync::Arc,
+    sync::{Arc, Weak},
 };
 
 use super::{Moment, Published, SessionKey, WorkerId};
 use crate::model::{
-    CallId, CallRef, CallState, DeviceName, EventBody, EventClass, Generation, LineNumber, Protection, StopCause,
-    StreamId, SwitchEvent,
+    CallId, CallRef, CallState, DeviceName, EventBody, EventClass, Generation, KeyMaterial, LineNumber, Protection,
+    StopCause, StreamId, SwitchEvent,
 };
 
-/// How many generations of a stream are remembered: more than a switch connector calls by their old numbers.
+/// How many generations of a stream are remembered.
 const MAX_GENERATIONS: usize = 16;
+/// How much key material of a call is remembered, as long as its connector remembers it: many times more than that does.
+const MAX_KEYS: usize = 1024;
 
 /// How a device stands. It never holds a key (R19).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,12 +70,14 @@ struct Call {
     line: LineNumber,
     state: CallState,
     streams: HashMap<StreamId, Stream>,
+    /// When key material was first seen, oldest first: another stream may go on with it (R16). It holds none (R19).
+    keys: Vec<(Weak<KeyMaterial>, Moment)>,
 }
 
 struct Stream {
     /// `None` until it flows for the first time.
     encrypted: Option<bool>,
-    /// When each generation was first seen, oldest first: one that comes back is no new one (R16, R22).
+    /// When each generation was first seen, the one named last at the end: one that comes back is no new one (R16, R22).
     generations: Vec<(Generation, Moment)>,
 }
 
@@ -124,17 +128,25 @@ impl Topic {
             line: event.line,
             state: CallState::Offered,
             streams: HashMap::new(),
+            keys: Vec::new(),
         });
         match &event.body {
             EventBody::Call(state) => {
                 call.state = *state;
                 moment
             }
-            EventBody::MediaKeyed { stream, generation } => call.stream(*stream).see(Some(*generation), moment),
+            EventBody::MediaKeyed { stream, generation, keys } => {
+                let moment = call.see(keys, moment);
+                call.stream(*stream).see(Some(*generation), moment)
+            }
             EventBody::MediaOpened(media) => {
                 let generation = match &media.protection {
                     Protection::Clear => None,
                     Protection::Keyed { generation, .. } | Protection::Unknown { generation, .. } => Some(*generation),
+                };
+                let moment = match &media.protection {
+                    Protection::Keyed { keys, .. } => call.see(keys, moment),
+                    Protection::Clear | Protection::Unknown { .. } => moment,
                 };
                 let stream = call.stream(media.stream);
                 stream.encrypted = Some(generation.is_some());
@@ -192,6 +204,19 @@ impl Call {
         self.streams.entry(id).or_insert(Stream { encrypted: None, generations: Vec::new() })
     }
 
+    /// When this key material was first seen, in whichever of the call's streams.
+    fn see(&mut self, keys: &Arc<KeyMaterial>, moment: Moment) -> Moment {
+        if let Some((_, first_seen)) = self.keys.iter().find(|(known, _)| known.as_ptr() == Arc::as_ptr(keys)) {
+            return *first_seen;
+        }
+        self.keys.retain(|(known, _)| known.strong_count() > 0);
+        if self.keys.len() >= MAX_KEYS {
+            self.keys.remove(0);
+        }
+        self.keys.push((Arc::downgrade(keys), moment));
+        moment
+    }
+
     fn security(&self) -> CallSecurity {
         let mut streams = self.streams.values().filter_map(|stream| stream.encrypted).peekable();
         if streams.peek().is_none() {
@@ -207,13 +232,15 @@ impl Call {
 impl Stream {
     fn see(&mut self, generation: Option<Generation>, moment: Moment) -> Moment {
         let Some(generation) = generation else { return moment };
-        if let Some((_, first_seen)) = self.generations.iter().find(|(known, _)| *known == generation) {
-            return *first_seen;
-        }
+        let known = self.generations.iter().position(|(known, _)| *known == generation);
+        let seen = match known {
+            Some(i) => self.generations.remove(i),
+            None => (generation, moment),
+        };
         if self.generations.len() >= MAX_GENERATIONS {
             self.generations.remove(0);
         }
-        self.generations.push((generation, moment));
-        moment
+        self.generations.push(seen);
+        seen.1
     }
 }

@@ -31,6 +31,8 @@ pub enum EventBody {
         stream: StreamId,
         /// Its new generation.
         generation: Generation,
+        /// The key material.
+        keys: Arc<KeyMaterial>,
     },
     /// Media flow, or flow again.
     MediaOpened(MediaOpened),
@@ -166,7 +168,8 @@ pub enum Protection {
         generation: Generation,
         /// When the switch first showed it.
         since: Timestamp,
-        /// The key material.
+        /// The key material. Within one call of a device the same key material is the same object, whichever of its
+        /// streams goes on with it: by that it is known when it was first seen (R16).
         keys: Arc<KeyMaterial>,
     },
     /// It is SRTP, but the switch side doesn't know the key (R42b).

@@ -1,6 +1,9 @@
 //! The key material of one generation of a stream (R18).
 
-use std::fmt;
+use std::{
+    fmt,
+    hash::{BuildHasher, Hash, Hasher},
+};
 
 use super::{Secret, Suite};
 
@@ -146,6 +149,20 @@ impl KeyMaterial {
             && self.parameters.key_derivation_rate_log2 == other.parameters.key_derivation_rate_log2
             && self.keys.len() == other.keys.len()
             && self.keys.iter().zip(&other.keys).fold(true, |same, (a, b)| same & a.same_as(b))
+    }
+
+    /// A fingerprint of what makes a generation (R22), for the life of `state`, which must be keyed at random: nobody
+    /// else can make it, or tell a key by it.
+    pub fn fingerprint(&self, state: &impl BuildHasher) -> u64 {
+        let mut hasher = state.build_hasher();
+        self.suite.name().hash(&mut hasher);
+        self.parameters.key_derivation_rate_log2.hash(&mut hasher);
+        for key in &self.keys {
+            hasher.write(key.key.expose());
+            hasher.write(key.salt.expose());
+            key.mki.as_ref().map(Mki::as_bytes).hash(&mut hasher);
+        }
+        hasher.finish()
     }
 }
 

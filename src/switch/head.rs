@@ -30,6 +30,9 @@ pub(super) struct Fields<'a> {
     pub(super) expires: Option<Cow<'a, str>>,
     pub(super) from: Option<Cow<'a, str>>,
     pub(super) record_routes: Vec<Cow<'a, str>>,
+    pub(super) replaces: Option<Cow<'a, str>>,
+    pub(super) require: Vec<Cow<'a, str>>,
+    pub(super) supported: Vec<Cow<'a, str>>,
     pub(super) to: Option<Cow<'a, str>>,
     /// The topmost.
     pub(super) via: Option<Cow<'a, str>>,
@@ -138,7 +141,7 @@ pub(super) fn is_token(text: &str) -> bool {
 fn field(line: &str) -> Option<(Field, &str)> {
     // A quick look: what most lines are.
     let first = line.bytes().next()?.to_ascii_lowercase();
-    if !matches!(first, b'c' | b'd' | b'e' | b'f' | b'i' | b'l' | b'm' | b'r' | b't' | b'v') {
+    if !matches!(first, b'c'..=b'f' | b'i' | b'k'..=b'm' | b'r'..=b't' | b'v') {
         return None;
     }
     let colon = line.bytes().position(|byte| byte == b':')?;
@@ -158,6 +161,9 @@ enum Field {
     Expires,
     From,
     RecordRoute,
+    Replaces,
+    Require,
+    Supported,
     To,
     Via,
 }
@@ -172,6 +178,7 @@ impl Field {
                 b'e' => Some(Self::ContentEncoding),
                 b'f' => Some(Self::From),
                 b'i' => Some(Self::CallId),
+                b'k' => Some(Self::Supported),
                 b'l' => Some(Self::ContentLength),
                 b'm' => Some(Self::Contact),
                 b't' => Some(Self::To),
@@ -183,7 +190,10 @@ impl Field {
             4 => is("From", Self::From).or_else(|| is("CSeq", Self::CSeq)).or_else(|| is("Date", Self::Date)),
             7 => is("Call-ID", Self::CallId)
                 .or_else(|| is("Contact", Self::Contact))
-                .or_else(|| is("Expires", Self::Expires)),
+                .or_else(|| is("Expires", Self::Expires))
+                .or_else(|| is("Require", Self::Require)),
+            8 => is("Replaces", Self::Replaces),
+            9 => is("Supported", Self::Supported),
             12 => is("Content-Type", Self::ContentType).or_else(|| is("Record-Route", Self::RecordRoute)),
             14 => is("Content-Length", Self::ContentLength),
             16 => is("Content-Encoding", Self::ContentEncoding),
@@ -195,14 +205,10 @@ impl Field {
 impl<'a> Fields<'a> {
     fn put(&mut self, field: Field, value: Cow<'a, str>) -> Result<(), SipError> {
         let (place, name) = match field {
-            Field::Contact => {
-                self.contacts.push(value);
-                return Ok(());
-            }
-            Field::RecordRoute => {
-                self.record_routes.push(value);
-                return Ok(());
-            }
+            Field::Contact => return keep(&mut self.contacts, value),
+            Field::RecordRoute => return keep(&mut self.record_routes, value),
+            Field::Require => return keep(&mut self.require, value),
+            Field::Supported => return keep(&mut self.supported, value),
             Field::Via => {
                 self.via.get_or_insert(value);
                 return Ok(());
@@ -217,10 +223,18 @@ impl<'a> Fields<'a> {
             Field::CSeq => (&mut self.cseq, "CSeq"),
             Field::Expires => (&mut self.expires, "Expires"),
             Field::From => (&mut self.from, "From"),
+            Field::Replaces => (&mut self.replaces, "Replaces"),
             Field::To => (&mut self.to, "To"),
         };
         if place.replace(value).is_some() { Err(SipError::Repeated(name)) } else { Ok(()) }
     }
+}
+
+/// Takes one of those that may repeat.
+#[expect(clippy::unnecessary_wraps, reason = "as its caller returns")]
+fn keep<'a>(list: &mut Vec<Cow<'a, str>>, value: Cow<'a, str>) -> Result<(), SipError> {
+    list.push(value);
+    Ok(())
 }
 
 #[cfg(test)]

@@ -99,6 +99,17 @@ pub struct Contact {
     pub expires: Option<u32>,
 }
 
+/// The dialog that an INVITE is to replace (RFC 3891, 6.1), as the end that gets the INVITE knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Replaces {
+    /// Its Call-ID.
+    pub call_id: String,
+    /// The tag of the end that gets the INVITE.
+    pub to_tag: String,
+    /// The tag of the other end.
+    pub from_tag: String,
+}
+
 /// The part of a SIP message that the tracker looks at.
 #[derive(Debug, Clone)]
 pub struct Message {
@@ -122,6 +133,10 @@ pub struct Message {
     pub record_routes: Vec<Contact>,
     /// Expires, in seconds.
     pub expires: Option<u32>,
+    /// The dialog that it is to replace.
+    pub replaces: Option<Replaces>,
+    /// Whether its receiver must know `replaces`, or its sender does: Require of a request, Supported of a response.
+    pub knows_replaces: bool,
     /// The session description, if the message has one.
     pub sdp: Option<Result<Sdp, SdpError>>,
 }
@@ -171,6 +186,10 @@ impl Message {
             contacts,
             record_routes: self::contacts(&fields.record_routes).1,
             expires: fields.expires.as_deref().and_then(|text| text.parse().ok()),
+            replaces: fields.replaces.as_deref().and_then(Replaces::parse),
+            knows_replaces: (if kind == Kind::Request { &fields.require } else { &fields.supported })
+                .iter()
+                .any(|options| has_replaces(options)),
             sdp: session_description(&fields, body)?.map(|sdp| Sdp::parse(sdp, keys)),
         })
     }
@@ -182,6 +201,23 @@ impl Message {
             Kind::Response(code) => Some(code),
         }
     }
+}
+
+impl Replaces {
+    fn parse(value: &str) -> Option<Self> {
+        let (call_id, parameters) = value.split_once(';')?;
+        let part =
+            |text: &str| bounded(text.trim(), "Replaces").ok().filter(|text| !text.is_empty()).map(str::to_owned);
+        Some(Self {
+            call_id: part(call_id)?,
+            to_tag: part(parameter(parameters, "to-tag")?)?,
+            from_tag: part(parameter(parameters, "from-tag")?)?,
+        })
+    }
+}
+
+fn has_replaces(options: &str) -> bool {
+    options.split(',').any(|option| option.trim().eq_ignore_ascii_case("replaces"))
 }
 
 impl Method {
@@ -380,6 +416,21 @@ mod tests {
         let ip = "192.0.2.1".parse().unwrap();
         assert_eq!(message.contacts, [Contact { at: Some((Some(Transport::Tcp), ip, 5062)), expires: Some(60) }]);
         assert!(message.sdp.is_none());
+        assert_eq!((message.replaces, message.knows_replaces), (None, false));
+    }
+
+    #[test]
+    fn replaces_is_read_and_who_knows_it() {
+        for (headers, knows) in [
+            ("Replaces: x@y;from-tag=f;to-tag=t;early-only\r\nRequire: 100rel, Replaces\r\n", true),
+            ("replaces: x@y ; to-tag=t ; from-tag=f\r\nk: replaces\r\n", false),
+        ] {
+            let message = parse(&format!("{HEAD}{headers}\r\n")).unwrap();
+            let replaces = message.replaces.unwrap();
+            assert_eq!([&*replaces.call_id, &*replaces.to_tag, &*replaces.from_tag], ["x@y", "t", "f"]);
+            assert_eq!(message.knows_replaces, knows);
+        }
+        assert_eq!(parse(&format!("{HEAD}Replaces: x@y;to-tag=t\r\n\r\n")).unwrap().replaces, None);
     }
 
     #[test]

@@ -92,7 +92,7 @@ impl Lifecycles {
         }
         let step = match &event.body {
             EventBody::Call(state) => call.change(*state)?,
-            EventBody::MediaKeyed { stream, generation } => {
+            EventBody::MediaKeyed { stream, generation, .. } => {
                 ensure(call.streams.contains_key(stream) || self.streams.insert(*stream), "a stream has two calls")?;
                 let stream = call.streams.entry(*stream).or_insert_with(|| Stream::new(StreamDirection::Sent));
                 stream.keyed(*generation, event.at)?

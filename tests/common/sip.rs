@@ -28,7 +28,7 @@ pub fn key(letter: char) -> String {
     STANDARD.encode([letter as u8; 30])
 }
 
-/// A session description, one media line.
+/// A session description: one media line, and more if there are.
 #[derive(Clone)]
 pub struct Sdp {
     pub address: SocketAddr,
@@ -36,12 +36,13 @@ pub struct Sdp {
     pub proto: &'static str,
     pub formats: &'static str,
     pub attributes: Vec<String>,
+    pub more: Vec<Self>,
 }
 
 impl Sdp {
     pub fn plain(address: &str) -> Self {
         let address = address.parse().unwrap();
-        Self { address, media: "audio", proto: "RTP/AVP", formats: "0", attributes: Vec::new() }
+        Self { address, media: "audio", proto: "RTP/AVP", formats: "0", attributes: Vec::new(), more: Vec::new() }
     }
 
     pub fn secure(address: &str, letter: char) -> Self {
@@ -57,18 +58,49 @@ impl Sdp {
         self
     }
 
+    /// Another media line.
+    pub fn and(mut self, line: Self) -> Self {
+        self.more.push(line);
+        self
+    }
+
     fn text(&self) -> String {
         let family = if self.address.is_ipv4() { "IP4" } else { "IP6" };
         let mut text = format!(
             "v=0\r\no=- 1 1 IN {family} {ip}\r\ns=-\r\nc=IN {family} {ip}\r\nt=0 0\r\n",
             ip = self.address.ip()
         );
-        write!(text, "m={} {} {} {}\r\n", self.media, self.address.port(), self.proto, self.formats).unwrap();
-        for attribute in &self.attributes {
-            write!(text, "a={attribute}\r\n").unwrap();
+        for line in std::iter::once(self).chain(&self.more) {
+            write!(text, "m={} {} {} {}\r\n", line.media, line.address.port(), line.proto, line.formats).unwrap();
+            for attribute in &line.attributes {
+                write!(text, "a={attribute}\r\n").unwrap();
+            }
         }
         text
     }
+}
+
+/// The message with one header more.
+pub fn with(text: &str, header: &str) -> String {
+    text.replacen("Call-ID:", &format!("{header}\r\nCall-ID:"), 1)
+}
+
+/// A REGISTER of this user, to be answered.
+pub fn register(call_id: &'static str, user: &str, cseq: u32, contact: &str) -> String {
+    dialog(call_id)
+        .invite(cseq, None)
+        .replace("INVITE sip:bob@example.com", "REGISTER sip:example.com")
+        .replace(&format!("{cseq} INVITE"), &format!("{cseq} REGISTER"))
+        .replace("To: <sip:bob@example.com>", &format!("To: <sip:{user}@example.com>"))
+        .replace("Content-Length", &format!("Contact: {contact}\r\nContent-Length"))
+}
+
+/// The answer to a REGISTER, with these Contacts.
+pub fn registered(request: &str, contact: &str) -> String {
+    let text = request.replace("REGISTER sip:example.com SIP/2.0", "SIP/2.0 200 OK");
+    let (begin, rest) = text.split_once("Contact: ").unwrap();
+    let (_, end) = rest.split_once("\r\n").unwrap();
+    format!("{begin}Contact: {contact}\r\n{end}")
 }
 
 /// A dialog: the caller has tag `a`, the called end the tag in `b`.
@@ -220,7 +252,7 @@ impl Lab {
         let mut stream = |id| format!("s{}", self.streams.entry(id).or_insert(next));
         match &event.body {
             EventBody::Call(state) => format!("{device} {state:?}"),
-            EventBody::MediaKeyed { stream: id, generation } => {
+            EventBody::MediaKeyed { stream: id, generation, .. } => {
                 format!("{device} {} keyed g{}", stream(*id), generation.0)
             }
             EventBody::MediaOpened(opened) => {

@@ -326,10 +326,10 @@ impl Leg {
             self.stop(direction, StopCause::Changed, at, out);
             self.key(direction, keys, at);
             self.open(direction, at, common, out);
-        } else if let Some((generation, _)) = keys {
-            self.key(direction, keys, at);
+        } else if let Some((generation, material)) = keys {
+            self.key(direction, Some((generation, Arc::clone(&material))), at);
             let stream = self.stream(direction).id;
-            out.push(self.event(EventBody::MediaKeyed { stream, generation }, at));
+            out.push(self.event(EventBody::MediaKeyed { stream, generation, keys: material }, at));
         }
     }
 

@@ -21,6 +21,15 @@ pub(super) enum Standing {
     Registered,
 }
 
+/// How well it is proven that an address is a PBX.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Proof {
+    /// A phone of an unusual kind may do the same.
+    Weak,
+    /// No phone does.
+    Strong,
+}
+
 /// Where an address is in the order of forgetting.
 type Place = (Standing, u64);
 
@@ -48,6 +57,8 @@ pub(super) struct Seen {
     pub(super) registered: Option<Instant>,
     /// It was such a source once: nobody else may bind it.
     pub(super) was_source: bool,
+    /// A number for the user that it registered last.
+    pub(super) user: Option<u64>,
     /// The Contact that it registered last.
     pub(super) contact: Option<Address>,
     /// It is the Contact of a REGISTER that was answered.
@@ -55,10 +66,10 @@ pub(super) struct Seen {
     /// It answered a REGISTER.
     pub(super) registrar: bool,
     /// It was found to be a PBX by something else.
-    pub(super) pbx: bool,
+    pub(super) pbx: Option<Proof>,
     /// It had a call as a device.
     pub(super) was_device: bool,
-    /// The dialogs that it had, and with whom.
+    /// The answered dialogs that it had, and with whom.
     pub(super) peers: Vec<(Address, u64)>,
 }
 
@@ -119,10 +130,11 @@ impl Addresses {
             touched: now,
             registered: None,
             was_source: false,
+            user: None,
             contact: None,
             bound: None,
             registrar: false,
-            pbx: false,
+            pbx: None,
             was_device: false,
             peers: Vec::new(),
         });

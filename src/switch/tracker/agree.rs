@@ -48,7 +48,8 @@ pub(super) enum Secrecy {
     Unknown,
 }
 
-/// What offer and answer agree on, line by line; `None` for a line that isn't RTP.
+/// What offer and answer agree on, line by line; `None` for a line that isn't RTP, or is rejected: its streams are over
+/// (RFC 3264, 8.2).
 pub(super) fn agree(offer: Option<&Sdp>, answer: Option<&Sdp>) -> Vec<Option<Agreed>> {
     match (offer, answer) {
         (Some(offer), Some(answer)) => {
@@ -66,10 +67,7 @@ fn both(offer: &MediaLine, answer: Option<&MediaLine>) -> Option<Agreed> {
         return None;
     }
     // A line that the answer lacks is rejected.
-    let Some(answer) = answer.filter(|answer| !answer.rejected && !offer.rejected) else {
-        let shut = || Flow { way: Way::Shut, source: None, codecs: Arc::default(), secrecy: Secrecy::Unknown };
-        return Some(Agreed { media: offer.media.clone(), to_answerer: shut(), to_offerer: shut() });
-    };
+    let answer = answer.filter(|answer| !answer.rejected && !offer.rejected)?;
     let (by_offerer, by_answerer) = secrecy(offer, answer);
     Some(Agreed {
         media: offer.media.clone(),
@@ -90,17 +88,12 @@ fn both(offer: &MediaLine, answer: Option<&MediaLine>) -> Option<Agreed> {
 
 /// Only one end's SDP was seen: what flows to it has a destination, and no known key if it is secure.
 fn one(seen: &MediaLine, is_offer: bool) -> Option<Agreed> {
-    if seen.transport == MediaTransport::Other {
+    if seen.transport == MediaTransport::Other || seen.rejected {
         return None;
     }
     let clear = seen.transport == MediaTransport::Plain && seen.crypto.is_empty();
     let secrecy = if clear { Secrecy::Clear } else { Secrecy::Unknown };
-    let to_seen = Flow {
-        way: if seen.rejected { Way::Shut } else { way(true, seen) },
-        source: None,
-        codecs: seen.codecs.clone(),
-        secrecy: secrecy.clone(),
-    };
+    let to_seen = Flow { way: way(true, seen), source: None, codecs: seen.codecs.clone(), secrecy: secrecy.clone() };
     let to_unseen = Flow { way: Way::Unseen, source: usable(seen.address), codecs: seen.codecs.clone(), secrecy };
     let (to_answerer, to_offerer) = if is_offer { (to_unseen, to_seen) } else { (to_seen, to_unseen) };
     Some(Agreed { media: seen.media.clone(), to_answerer, to_offerer })
@@ -139,6 +132,12 @@ fn secrecy(offer: &MediaLine, answer: &MediaLine) -> (Secrecy, Secrecy) {
         (Material::Clear, Material::Clear) => (Secrecy::Clear, Secrecy::Clear),
         // UNENCRYPTED_SRTP is negotiated: only if both say so is it agreed (RFC 4568, 6.3.2).
         (Material::Clear, _) | (_, Material::Clear) => unknown,
+        // So is UNAUTHENTICATED_SRTP, which changes where a packet's payload ends (6.3.3).
+        (Material::Known(chosen), Material::Known(accepted))
+            if chosen.parameters().unauthenticated_srtp != accepted.parameters().unauthenticated_srtp =>
+        {
+            unknown
+        }
         _ => (keyed(chosen), keyed(accepted)),
     }
 }

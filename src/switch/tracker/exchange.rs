@@ -4,23 +4,25 @@ use std::{sync::Arc, time::Instant};
 
 use crate::switch::{sdp::Sdp, sip::Method};
 
-/// A request that may carry an offer, and what became of it.
-#[derive(Debug)]
+/// A request that may carry an offer, and what became of it in one dialog.
+#[derive(Debug, Clone)]
 pub(super) struct Exchange {
     /// Its place in the order of arrival, in its view.
     pub(super) number: u64,
     pub(super) method: Method,
     pub(super) by_device: bool,
+    /// The dialog, by the tag of its called end. The first INVITE has none, and a copy for each dialog that it makes
+    /// (RFC 3261, 12.1): each branch of a fork gives its own answer.
+    pub(super) tag: Option<String>,
+    /// It is a first INVITE, or the copy of one.
     pub(super) initial: bool,
     pub(super) cseq: u32,
     pub(super) branch: String,
     pub(super) offer: Option<Offer>,
-    /// An ACK's SDP that came before the offer that it answers, and the tag of the branch that it goes to.
-    pub(super) early_answer: Option<(String, Arc<Sdp>)>,
+    /// The SDP of an ACK or a PRACK that came before the offer that it answers.
+    pub(super) early_answer: Option<Arc<Sdp>>,
     /// The answer in a provisional response of an established dialog: it counts once the request is accepted.
     pub(super) provisional: Option<Arc<Sdp>>,
-    /// The answers of the branches of a fork, by their tags; `None` once the branch agreed on something else.
-    pub(super) of_branches: Vec<(String, Option<Arc<Sdp>>)>,
     pub(super) answered: bool,
     pub(super) accepted: bool,
     pub(super) given_up: bool,
@@ -30,43 +32,32 @@ pub(super) struct Exchange {
     pub(super) wait: Option<Instant>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Offer {
     pub(super) by_device: bool,
-    /// The tag of the called end, in the message that carried the offer. Of a fork only that branch is answered.
-    pub(super) tag: String,
     /// `None` if it can't be read.
     pub(super) sdp: Option<Arc<Sdp>>,
 }
 
-/// The answers of more branches of a fork than this are not kept.
-const MAX_BRANCHES: usize = 4;
-
 impl Exchange {
+    /// Whether this is the request of that name, in any dialog.
+    pub(super) fn is(&self, by_device: bool, cseq: u32, method: Method) -> bool {
+        self.by_device == by_device && self.cseq == cseq && self.method == method
+    }
+
+    /// Whether it belongs to the dialog whose called end has this tag.
+    pub(super) fn is_of(&self, tag: &str) -> bool {
+        self.tag.as_deref() == Some(tag)
+    }
+
     /// Drops what no answer needs any more. Returns about how many bytes are still kept for one.
     pub(super) fn tidy(&mut self) -> usize {
         if self.accepted && self.answered {
             self.offer.iter_mut().for_each(|offer| offer.sdp = None);
-            (self.early_answer, self.provisional, self.of_branches) = (None, None, Vec::new());
+            (self.early_answer, self.provisional) = (None, None);
         }
         let offer = self.offer.iter().filter_map(|offer| offer.sdp.as_ref());
-        let answers = self.early_answer.iter().map(|(_, answer)| answer).chain(&self.provisional);
-        let of_branches = self.of_branches.iter().filter_map(|(_, answer)| answer.as_ref());
-        offer.chain(answers).chain(of_branches).map(|sdp| sdp.weight()).sum()
-    }
-
-    /// Notes the answer of a branch of a fork.
-    pub(super) fn note_branch(&mut self, tag: &str, answer: Option<&Arc<Sdp>>) {
-        if let Some((_, noted)) = self.of_branches.iter_mut().find(|(of, _)| of == tag) {
-            *noted = answer.cloned();
-        } else if self.of_branches.len() < MAX_BRANCHES {
-            self.of_branches.push((tag.to_owned(), answer.cloned()));
-        }
-    }
-
-    /// The answer of a branch, if it was seen and still counts.
-    pub(super) fn of_branch(&self, tag: &str) -> Option<Arc<Sdp>> {
-        self.of_branches.iter().find(|(of, _)| of == tag).and_then(|(_, answer)| answer.clone())
+        offer.chain(&self.early_answer).chain(&self.provisional).map(|sdp| sdp.weight()).sum()
     }
 
     /// Whether the other end offered, so that `device` (or not) is to answer.
@@ -74,9 +65,9 @@ impl Exchange {
         !self.answered && self.offer.as_ref().is_some_and(|offer| offer.by_device != device && self.by_device == device)
     }
 
-    /// Whether there is an offer, now that a response with or without SDP came.
+    /// Whether there is an offer, or there will be one that is answered already.
     pub(super) fn offers(&self, with_sdp: bool) -> bool {
-        self.offer.is_some() || with_sdp
+        self.offer.is_some() || self.early_answer.is_some() || with_sdp
     }
 }
 

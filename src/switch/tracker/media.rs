@@ -2,17 +2,17 @@
 //!
 //! Each RTP media line has two streams, one each way as the device sees it. This module owns their ids and generations
 //! and turns what was agreed into opened and stopped events. A generation changes only with the key material (R22):
-//! hold, resume and a new address keep it. Key material that comes back comes back as the generation that it was: who
-//! monitors since then would be told a key that was in force before (R16).
-//!
-//! Known limit: a stream that is a new one (another branch of a fork, a line used for another medium) counts its own
-//! generations, also if a party goes on with the key of the old one.
+//! hold, resume and a new address keep it. Key material that comes back comes back as the generation that it was. A line
+//! that is rejected, or used for another medium, ends its streams: what comes in its place are new ones, which count
+//! their own generations. That they go on with an old key is known by [`Ring`], which they share (R16).
 
 use std::{net::SocketAddr, sync::Arc};
 
 use super::{
-    Ids,
+    Ids, Moment,
     agree::{Agreed, Flow, Secrecy, Way},
+    forgotten::Forgotten,
+    ring::Ring,
 };
 use crate::model::{
     Codec, EventBody, Generation, KeyMaterial, MediaOpened, MediaStopped, Protection, StopCause, StreamDirection,
@@ -57,6 +57,13 @@ struct Seen {
     keys: Arc<KeyMaterial>,
 }
 
+/// Where a view's key material and the ids of its streams come from.
+pub(super) struct Sources<'a> {
+    pub(super) ring: &'a mut Ring,
+    pub(super) forgotten: &'a mut Forgotten,
+    pub(super) ids: &'a mut Ids,
+}
+
 /// So many generations of one stream are remembered.
 const MAX_KNOWN: usize = 8;
 
@@ -74,8 +81,8 @@ impl Media {
         &mut self,
         agreed: Vec<Option<Agreed>>,
         device_offered: bool,
-        at: Timestamp,
-        ids: &mut Ids,
+        moment: Moment,
+        sources: &mut Sources<'_>,
         out: &mut Vec<EventBody>,
     ) {
         if self.lines.len() < agreed.len() {
@@ -89,13 +96,13 @@ impl Media {
                 old.end(out);
             }
             let Some(agreed) = agreed else { continue };
-            let line = place.get_or_insert_with(|| Line::new(agreed.media.clone(), ids));
+            let line = place.get_or_insert_with(|| Line::new(agreed.media.clone(), sources.ids));
             let (sent, received) = match device_offered {
                 true => (agreed.to_answerer, agreed.to_offerer),
                 false => (agreed.to_offerer, agreed.to_answerer),
             };
-            line.sent.apply(&line.media, sent, at, out);
-            line.received.apply(&line.media, received, at, out);
+            line.sent.apply(&line.media, sent, moment, sources, out);
+            line.received.apply(&line.media, received, moment, sources, out);
         }
     }
 
@@ -133,7 +140,14 @@ impl Line {
 }
 
 impl Stream {
-    fn apply(&mut self, media: &Arc<str>, flow: Flow, at: Timestamp, out: &mut Vec<EventBody>) {
+    fn apply(
+        &mut self,
+        media: &Arc<str>,
+        flow: Flow,
+        moment: Moment,
+        sources: &mut Sources<'_>,
+        out: &mut Vec<EventBody>,
+    ) {
         let destination = match flow.way {
             Way::Open(destination) => Some(destination),
             // Nothing says that it stopped, or where it goes if it was not open.
@@ -147,15 +161,17 @@ impl Stream {
             if self.flows {
                 self.stop(StopCause::Hold, out);
             }
-            // A rejected line agrees on no key: only what is known is noted.
-            if let Secrecy::Keyed(_) = flow.secrecy {
-                self.key(&flow.secrecy, at, out);
+            // What doesn't flow and isn't known tells nothing.
+            if let Some(seen) = Self::seen(&flow.secrecy, moment, sources) {
+                self.key(seen, moment.at, out);
             }
             return;
         };
 
         let before = self.generation();
-        let generation = self.note(&flow.secrecy, at);
+        let seen = Self::seen(&flow.secrecy, moment, sources);
+        let secret = !matches!(flow.secrecy, Secrecy::Clear);
+        let generation = if secret { self.note(seen, moment.at) } else { None };
         let shape = Shape { destination, codecs: flow.codecs, generation };
         if self.flows {
             if self.last.as_ref() == Some(&shape) {
@@ -175,35 +191,42 @@ impl Stream {
             likely_source: flow.source,
             media: media.clone(),
             codecs: shape.codecs.clone(),
-            protection: self.protection(&flow.secrecy),
+            protection: self.protection(generation),
         }));
         self.last = Some(shape);
         (self.flows, self.told) = (true, true);
     }
 
+    /// The key material, if it is known and anybody may have it.
+    fn seen(secrecy: &Secrecy, moment: Moment, sources: &mut Sources<'_>) -> Option<(Arc<KeyMaterial>, Timestamp)> {
+        match secrecy {
+            Secrecy::Keyed(keys) => sources.ring.note(keys, moment, sources.forgotten),
+            Secrecy::Clear | Secrecy::Unknown => None,
+        }
+    }
+
     /// Notes key material of a stream that doesn't flow, and tells of a generation not seen before.
-    fn key(&mut self, secrecy: &Secrecy, at: Timestamp, out: &mut Vec<EventBody>) {
+    fn key(&mut self, (keys, since): (Arc<KeyMaterial>, Timestamp), at: Timestamp, out: &mut Vec<EventBody>) {
         let before = self.generation();
-        let now = self.note(secrecy, at);
+        let now = self.note(Some((keys.clone(), since)), at);
         if let Some(last) = &mut self.last {
             last.generation = now;
         }
         if let Some(generation) = now.filter(|_| now != before) {
             self.told = true;
-            out.push(EventBody::MediaKeyed { stream: self.id, generation });
+            out.push(EventBody::MediaKeyed { stream: self.id, generation, keys });
         }
     }
 
-    /// The generation that `secrecy` is: the one that it was before, or the next if it wasn't seen yet (R22).
-    fn note(&mut self, secrecy: &Secrecy, at: Timestamp) -> Option<Generation> {
+    /// The generation that this key material is: the one that it was before, or the next if it wasn't seen yet (R22).
+    fn note(&mut self, seen: Option<(Arc<KeyMaterial>, Timestamp)>, at: Timestamp) -> Option<Generation> {
         let next = self.highest.map_or(Generation::FIRST, Generation::next);
-        let generation = match secrecy {
-            Secrecy::Clear => return None,
-            Secrecy::Unknown => self.unknown.get_or_insert((next, at)).0,
-            Secrecy::Keyed(keys) => {
-                let seen = match self.known.iter().position(|seen| seen.keys.same_generation(keys)) {
+        let generation = match seen {
+            None => self.unknown.get_or_insert((next, at)).0,
+            Some((keys, since)) => {
+                let seen = match self.known.iter().position(|seen| Arc::ptr_eq(&seen.keys, &keys)) {
                     Some(i) => self.known.remove(i),
-                    None => Seen { generation: next, since: at, keys: keys.clone() },
+                    None => Seen { generation: next, since, keys },
                 };
                 if self.known.len() >= MAX_KNOWN {
                     self.known.remove(0);
@@ -218,14 +241,12 @@ impl Stream {
         self.now
     }
 
-    /// As it was noted just now.
-    fn protection(&self, secrecy: &Secrecy) -> Protection {
-        match (secrecy, self.known.last(), self.unknown) {
-            (Secrecy::Keyed(_), Some(seen), _) => {
-                Protection::Keyed { generation: seen.generation, since: seen.since, keys: seen.keys.clone() }
-            }
-            (Secrecy::Unknown, _, Some((generation, since))) => Protection::Unknown { generation, since },
-            _ => Protection::Clear,
+    /// That of the generation that was noted just now.
+    fn protection(&self, generation: Option<Generation>) -> Protection {
+        let Some(generation) = generation else { return Protection::Clear };
+        match self.known.last().filter(|seen| seen.generation == generation) {
+            Some(seen) => Protection::Keyed { generation, since: seen.since, keys: seen.keys.clone() },
+            None => Protection::Unknown { generation, since: self.unknown.map_or(Timestamp(0), |(_, since)| since) },
         }
     }
 

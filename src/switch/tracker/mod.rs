@@ -10,20 +10,26 @@
 
 mod addresses;
 mod agree;
+mod calls;
+mod early;
+mod evidence;
 mod exchange;
+mod forgotten;
+mod limits;
 mod media;
 mod registrations;
+mod ring;
 mod roles;
 mod view;
 
-use std::{
-    collections::{BTreeSet, HashMap, VecDeque},
-    hash::{DefaultHasher, Hash, Hasher},
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Instant};
 
+pub use self::limits::TrackerLimits;
 use self::{
+    calls::Calls,
+    early::{Early, may_be_early},
+    evidence::{Byes, is_routed},
+    forgotten::Forgotten,
     registrations::Registrations,
     roles::{Role, Roles},
     view::{Passing, Taken, View},
@@ -33,57 +39,6 @@ use super::{
     sip::{Kind, Message, Method},
 };
 use crate::model::{Address, CallDirection, CallId, CallRef, DeviceName, EndCause, SwitchEvent, SwitchName, Timestamp};
-
-/// How much is kept, and for how long (R41a, R42b).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TrackerLimits {
-    /// Calls at once. The one that would be forgotten first makes room: an unanswered one before an answered one.
-    pub max_calls: usize,
-    /// Devices with a part in one call.
-    pub max_views: usize,
-    /// Offers of one view that wait for their answers.
-    pub max_exchanges: usize,
-    /// Bytes of offers that wait for their answers, over all calls; above it an offer counts as unreadable.
-    pub max_offered: usize,
-    /// Hops of one request that are remembered, to tell who passes it on.
-    pub max_hops: usize,
-    /// Messages that wait for what they answer.
-    pub max_early: usize,
-    /// Addresses of which something is known: as many that registered, and as many of which only dialogs are known.
-    pub max_addresses: usize,
-    /// PBXes that were found, configured ones apart.
-    pub max_pbxes: usize,
-    /// REGISTERs that wait for their answer.
-    pub max_registrations: usize,
-    /// How long a message waits for what it answers, and a call for an answer that is overdue.
-    pub reorder: Duration,
-    /// How long a transaction may take: after a challenge, after CANCEL, after a late offer, after the end of a call.
-    pub transaction: Duration,
-    /// After this silence a call that isn't answered is forgotten.
-    pub unanswered: Duration,
-    /// After this silence an answered call, or an address, is forgotten.
-    pub silent: Duration,
-}
-
-impl Default for TrackerLimits {
-    fn default() -> Self {
-        Self {
-            max_calls: 20_000,
-            max_views: 16,
-            max_exchanges: 8,
-            max_offered: 64 * 1024 * 1024,
-            max_hops: 16,
-            max_early: 256,
-            max_addresses: 50_000,
-            max_pbxes: 1024,
-            max_registrations: 4096,
-            reorder: Duration::from_secs(1),
-            transaction: Duration::from_secs(32),
-            unanswered: Duration::from_secs(5 * 60),
-            silent: Duration::from_secs(24 * 3600),
-        }
-    }
-}
 
 /// A moment, by the clock that runs and by the one on the wall.
 #[derive(Debug, Clone, Copy)]
@@ -111,42 +66,20 @@ pub struct Captured {
 #[derive(Debug)]
 pub struct Tracker {
     switch: SwitchName,
-    limits: TrackerLimits,
     roles: Roles,
     registrations: Registrations,
-    calls: HashMap<u64, Call>,
-    by_key: HashMap<Key, u64>,
-    /// The calls that each device has a part in.
-    by_device: HashMap<Address, BTreeSet<u64>>,
-    /// When each call has something to do: exactly one entry a call. The first is also the first to make room.
-    due: BTreeSet<(Instant, u64)>,
-    early: VecDeque<Early>,
-    /// Bytes of offers that wait for their answers.
-    offered: usize,
+    calls: Calls,
+    early: Early,
+    byes: Byes,
+    common: Common,
+}
+
+/// What all calls share.
+#[derive(Debug)]
+struct Common {
+    limits: TrackerLimits,
+    forgotten: Forgotten,
     ids: Ids,
-}
-
-/// Call-ID, and the tag of the end that began (or that was heard first).
-type Key = (String, String);
-
-#[derive(Debug)]
-struct Call {
-    id: CallId,
-    key: Key,
-    due: Instant,
-    touched: Instant,
-    views: Vec<View>,
-    /// Bytes of its offers that wait for their answers.
-    offered: usize,
-    /// INVITEs seen: CSeq, tag, source, destination.
-    hops: VecDeque<(u32, String, Address, Address)>,
-}
-
-#[derive(Debug)]
-struct Early {
-    until: Instant,
-    captured: Parsed,
-    at: Timestamp,
 }
 
 /// A captured message whose session description can be shared.
@@ -156,9 +89,20 @@ struct Parsed {
     sdp: Option<Option<Arc<Sdp>>>,
 }
 
+/// What stands at one end of a message.
+enum Side {
+    /// The device of this view.
+    View(usize),
+    /// The device of this view, as it seems, at an address where it wasn't met yet.
+    Moved(usize),
+    /// A device without a part in the call.
+    Nobody,
+    Pbx,
+}
+
 /// Counts up; every call and stream takes the next.
 #[derive(Debug)]
-pub(super) struct Ids(u64);
+struct Ids(u64);
 
 impl Ids {
     fn next(&mut self) -> u64 {
@@ -177,42 +121,35 @@ impl Tracker {
         first_id: u64,
         limits: TrackerLimits,
     ) -> Self {
+        let forgotten = Forgotten::new(limits.max_forgotten, limits.remembered);
         Self {
             switch,
             roles: Roles::new(pbxes, devices, limits.max_addresses, limits.max_pbxes),
-            limits,
             registrations: Registrations::default(),
-            calls: HashMap::new(),
-            by_key: HashMap::new(),
-            by_device: HashMap::new(),
-            due: BTreeSet::new(),
-            early: VecDeque::new(),
-            offered: 0,
-            ids: Ids(first_id),
+            calls: Calls::default(),
+            early: Early::default(),
+            byes: Byes::default(),
+            common: Common { limits, forgotten, ids: Ids(first_id) },
         }
     }
 
     /// Takes a message and tells what it changes.
     pub fn on_message(&mut self, mut captured: Captured, moment: Moment, out: &mut Vec<SwitchEvent>) {
-        let ends = (captured.source, captured.destination);
         if captured.message.method == Method::Register {
-            let known = self.roles.is_pbx(captured.source, moment.now);
-            self.registrations.on_message(ends, &captured.message, moment, &self.limits, &mut self.roles);
-            if !known {
-                self.end_views_of_pbx(captured.source, moment, out);
-            }
+            self.on_register(&captured, moment, out);
             return;
         }
         let sdp = captured.message.sdp.take().map(|sdp| sdp.ok().map(Arc::new));
         let parsed = Parsed { captured, sdp };
-        let call_id = parsed.captured.message.call_id.clone();
-        if self.take(&parsed, moment, out) == Taken::TooEarly {
-            self.keep(parsed, moment.now + self.limits.reorder, moment.at);
+        let taken = self.take(&parsed, moment, out);
+        let limits = &self.common.limits;
+        if taken == Taken::TooEarly {
+            self.early.keep(parsed, moment.at, moment.now, limits.reorder, limits.max_early);
             return;
         }
         // What came too early may be in time now; a message may make way for the next.
-        for _ in 0..self.limits.max_exchanges {
-            if !self.replay(&call_id, moment, out) {
+        for _ in 0..limits.max_exchanges {
+            if self.early.is_empty() || !self.replay(&parsed.captured.message.call_id, moment, out) {
                 break;
             }
         }
@@ -220,33 +157,25 @@ impl Tracker {
 
     /// Does what is due at `now`: gives up answers that didn't come, and forgets what was silent for too long.
     pub fn on_time(&mut self, now: Instant, out: &mut Vec<SwitchEvent>) {
-        while self.early.front().is_some_and(|early| early.until <= now) {
-            self.early.pop_front();
-        }
-        self.roles.forget(self.limits.silent, now);
-        while let Some((_, number)) = self.due.first().copied().filter(|(due, _)| *due <= now) {
-            if let Some(call) = self.calls.get_mut(&number) {
-                for view in call.views.iter_mut().filter(|view| view.due(&self.limits) <= now) {
-                    view.on_time(now, &self.limits, &mut self.ids, out);
-                }
-                // A view goes when its call is told to be over, and late copies can't come any more.
-                let by_device = &mut self.by_device;
-                call.views.retain(|view| {
-                    let stays = !view.ended() || view.due(&self.limits) > now;
-                    if !stays {
-                        forget_part(by_device, view.device, number);
+        self.early.forget(now);
+        self.roles.forget(self.common.limits.silent, now);
+        while let Some((_, number)) = self.calls.first_due().filter(|(due, _)| *due <= now) {
+            if let Some(call) = self.calls.get_mut(number) {
+                for view in &mut call.views {
+                    if view.due(&self.common.limits) <= now {
+                        view.on_time(now, &mut self.common, out);
                     }
-                    stays
-                });
+                }
             }
-            self.reschedule(number, now);
+            // A view goes when its call is told to be over, and late copies can't come any more.
+            self.calls.forget_views(number, now, &self.common.limits);
+            self.calls.reschedule(number, now, &self.common.limits);
         }
     }
 
     /// When [`Self::on_time`] has something to do, if ever.
     pub fn deadline(&self) -> Option<Instant> {
-        let early = self.early.front().map(|early| early.until);
-        self.due.first().map(|(due, _)| *due).into_iter().chain(early).min()
+        self.calls.first_due().map(|(due, _)| due).into_iter().chain(self.early.deadline()).min()
     }
 
     /// Every device that is configured, registered, or ever had a call and is still remembered.
@@ -259,270 +188,164 @@ impl Tracker {
         self.roles.pbxes()
     }
 
+    fn on_register(&mut self, captured: &Captured, moment: Moment, out: &mut Vec<SwitchEvent>) {
+        let ends = [captured.source, captured.destination];
+        let known = ends.map(|end| self.roles.is_pbx(end, moment.now));
+        let (limits, roles) = (&self.common.limits, &mut self.roles);
+        self.registrations.on_message(
+            (captured.source, captured.destination),
+            &captured.message,
+            moment,
+            limits,
+            roles,
+        );
+        for (end, _) in ends.into_iter().zip(known).filter(|(_, known)| !known) {
+            self.end_views_of_pbx(end, moment, out);
+        }
+    }
+
     fn take(&mut self, parsed: &Parsed, moment: Moment, out: &mut Vec<SwitchEvent>) -> Taken {
         let Captured { source, destination, message, .. } = &parsed.captured;
-        let inviting = message.kind == Kind::Request && message.method == Method::Invite;
-        let Some(number) = self.call_of(message, inviting, moment, out) else {
-            if message.kind == Kind::Request && message.method == Method::Bye {
+        let Some(number) = self.call_of(message, moment, out) else {
+            if message.method == Method::Bye {
                 self.learn_of_bye(&parsed.captured, moment, out);
             }
             return if may_be_early(parsed) { Taken::TooEarly } else { Taken::Done };
         };
-        if inviting {
-            self.learn(number, parsed, moment, out);
+        if message.method == Method::Invite {
+            self.learn(number, &parsed.captured, moment, out);
         }
 
         let mut sdp = parsed.sdp.as_ref().map(Option::as_ref);
-        if message.kind == Kind::Request && message.method != Method::Ack && self.offered >= self.limits.max_offered {
+        let offering = message.kind == Kind::Request && message.method != Method::Ack;
+        if offering && self.calls.offered() >= self.common.limits.max_offered {
             sdp = sdp.map(|_| None);
         }
         let mut taken = Taken::Done;
-        for (address, sent) in [(*source, true), (*destination, false)] {
-            let Some(call) = self.calls.get_mut(&number) else { break };
-            // An address that has a part keeps it, also when its registration expires in mid-call.
-            let mut known = call.views.iter().position(|view| view.is_at(address));
-            if known.is_none() {
-                let Some(Role::Device(device, name)) = self.roles.of(address, moment.now) else { continue };
-                known = call.views.iter().position(|view| view.device == device);
-                if known.is_none() && inviting && call.views.len() < self.limits.max_views {
-                    let call_ref = call_ref(call.id, &self.switch, &parsed.captured, sent);
-                    self.roles.note_device(device, moment.now);
-                    known = Some(call.views.len());
-                    self.by_device.entry(device).or_default().insert(number);
-                    call.views.push(View::new(device, name, call_ref, moment, out));
+        for sent in [true, false] {
+            let (address, peer) = if sent { (*source, *destination) } else { (*destination, *source) };
+            let (i, moved) = match self.side(number, &parsed.captured, sent, moment, out) {
+                Side::View(i) => (i, false),
+                Side::Moved(i) => (i, true),
+                Side::Nobody => {
+                    if may_be_early(parsed) {
+                        taken = Taken::TooEarly;
+                    }
+                    continue;
                 }
-            }
-            let Some(view) = known.and_then(|known| call.views.get_mut(known)) else {
-                if may_be_early(parsed) {
-                    taken = Taken::TooEarly;
-                }
-                continue;
+                Side::Pbx => continue,
             };
-            view.note_address(address);
-            let passing = Passing { message, sdp, sent };
-            if view.on_message(passing, moment, &self.limits, &mut self.ids, out) == Taken::TooEarly {
+            let Some(view) = self.calls.get_mut(number).and_then(|call| call.views.get_mut(i)) else { continue };
+            // Where a device moved to is proven by what goes there: the answer to its BYE, not the BYE.
+            if moved && sent && message.kind == Kind::Request && message.method == Method::Bye {
+                continue;
+            }
+            if !moved || !sent && matches!(message.kind, Kind::Request | Kind::Response(200..=299)) {
+                view.note_addresses(address, peer);
+            }
+            if view.on_message(Passing { message, sdp, sent }, moment, &mut self.common, out) == Taken::TooEarly {
                 taken = Taken::TooEarly;
             }
         }
-        if let Some(call) = self.calls.get_mut(&number) {
+        if let Some(call) = self.calls.get_mut(number) {
             call.touched = moment.now;
         }
-        self.reschedule(number, moment.now);
+        self.calls.reschedule(number, moment.now, &self.common.limits);
         taken
     }
 
-    /// The call that a message belongs to; an INVITE begins one.
-    fn call_of(
+    /// What stands at the end of a message that sent it, or got it. A device that an INVITE brings in gets a view.
+    fn side(
         &mut self,
-        message: &Message,
-        inviting: bool,
+        number: u64,
+        captured: &Captured,
+        sent: bool,
         moment: Moment,
         out: &mut Vec<SwitchEvent>,
-    ) -> Option<u64> {
-        let key = |tag: &str| (message.call_id.clone(), tag.to_owned());
-        let tags = [message.from.tag.as_str(), message.to.tag.as_str()];
-        let known = tags.into_iter().find_map(|tag| self.by_key.get(&key(tag)).copied());
-        if let Some(number) = known {
+    ) -> Side {
+        let Captured { source, destination, message, .. } = captured;
+        let (address, peer) = if sent { (*source, *destination) } else { (*destination, *source) };
+        let Some(call) = self.calls.get_mut(number) else { return Side::Nobody };
+        // An address that has a part keeps it, also when its registration expires in mid-call.
+        if let Some(i) = call.view_at(address) {
+            return Side::View(i);
+        }
+        let Role::Device(device) = self.roles.of(address, moment.now) else { return Side::Pbx };
+        if let Some(i) = call.views.iter().position(|view| view.device == device) {
+            return Side::View(i);
+        }
+        // The tags of a dialog are known to its ends only. Where the other end is no device, that is the device alone,
+        // and its host; elsewhere the registrar must have said that it is the same user.
+        let alone = call.views.len() == 1;
+        let moved = |view: &View| {
+            view.is_dialog_of(message, sent)
+                && view.is_with(peer)
+                && (alone && view.is_at_host(address)
+                    || self.roles.have_one_user(view.addresses(), address, moment.now))
+        };
+        if let Some(i) = call.views.iter().position(moved) {
+            return Side::Moved(i);
+        }
+        let inviting = message.kind == Kind::Request && message.method == Method::Invite;
+        // A sender that says that it is a proxy may be one: the answer tells.
+        let by_proxy = sent && is_routed(message, address) && !self.roles.is_known_device(address, moment.now);
+        if !inviting || by_proxy || call.views.len() >= self.common.limits.max_views {
+            return Side::Nobody;
+        }
+        let Some(name) = self.roles.name_of(device) else { return Side::Nobody };
+        let (i, names) = (call.views.len(), call_ref(call.id, &self.switch, captured, sent));
+        self.roles.note_device(device, moment.now);
+        self.calls.join(number, View::new(device, name, names, (message, sent), moment, out));
+        Side::View(i)
+    }
+
+    /// The call that a message belongs to; an INVITE begins one.
+    fn call_of(&mut self, message: &Message, moment: Moment, out: &mut Vec<SwitchEvent>) -> Option<u64> {
+        let inviting = message.kind == Kind::Request && message.method == Method::Invite;
+        if let Some(number) = self.calls.find(&message.call_id, [&message.from.tag, &message.to.tag]) {
             // The same names again, after all is over: another call (a phone that tries once more).
-            let again =
-                inviting && message.to.tag.is_empty() && self.calls.get(&number).is_some_and(|c| c.is_over(message));
-            if !again {
+            let over = self.calls.get_mut(number).is_some_and(|call| call.is_over(message));
+            if !(inviting && message.to.tag.is_empty() && over) {
                 return Some(number);
             }
-            self.remove(number, moment, out);
+            self.forget(number, moment, out);
         }
         if !inviting {
             return None;
         }
-        while self.calls.len() >= self.limits.max_calls.max(1) {
-            let (_, number) = *self.due.first()?;
-            self.remove(number, moment, out);
+        while self.calls.len() >= self.common.limits.max_calls.max(1) {
+            let first = self.calls.first_to_go()?;
+            self.forget(first, moment, out);
         }
-        let key = key(&message.from.tag);
-        let number = self.ids.next();
-        self.by_key.insert(key.clone(), number);
-        let call = Call {
-            id: CallId(number),
-            key,
-            due: moment.now,
-            touched: moment.now,
-            views: Vec::new(),
-            offered: 0,
-            hops: VecDeque::new(),
-        };
-        self.due.insert((call.due, number));
-        self.calls.insert(number, call);
+        let number = self.common.ids.next();
+        self.calls.begin(number, message, moment.now);
         Some(number)
-    }
-
-    /// Learns from an INVITE which of its ends is a PBX.
-    fn learn(&mut self, number: u64, parsed: &Parsed, moment: Moment, out: &mut Vec<SwitchEvent>) {
-        let Captured { source, destination, message, .. } = &parsed.captured;
-        let mut found = Vec::new();
-        // Anyone may write any Record-Route. A proxy that is one writes itself into what it sends (R42b).
-        let by_sender = message
-            .record_routes
-            .iter()
-            .filter_map(|route| route.at)
-            .any(|(transport, ip, port)| *source == Address::new(transport.unwrap_or(source.transport), ip, port));
-        if by_sender {
-            found.push(*source);
-        }
-        if let Some(call) = self.calls.get_mut(&number) {
-            let same = |hop: &&(u32, String, Address, Address)| hop.0 == message.cseq && hop.1 == message.from.tag;
-            for (_, _, from, to) in call.hops.iter().filter(same) {
-                // In from one, out to another: it passes the request on.
-                if to == source && from != destination {
-                    found.push(*source);
-                }
-                if from == destination && to != source {
-                    found.push(*destination);
-                }
-            }
-            let hop = (message.cseq, message.from.tag.clone(), *source, *destination);
-            if !call.hops.contains(&hop) {
-                if call.hops.len() >= self.limits.max_hops {
-                    call.hops.pop_front();
-                }
-                call.hops.push_back(hop);
-            }
-        }
-        self.learn_of_dialog([*source, *destination], number, found, moment, out);
-    }
-
-    /// A call that ends had two ends, also if the feed began in the middle of it.
-    fn learn_of_bye(&mut self, captured: &Captured, moment: Moment, out: &mut Vec<SwitchEvent>) {
-        if captured.message.to.tag.is_empty() {
-            return;
-        }
-        // It has no number of ours; its Call-ID makes one that is the same on each hop.
-        let mut hasher = DefaultHasher::new();
-        captured.message.call_id.hash(&mut hasher);
-        self.learn_of_dialog([captured.source, captured.destination], hasher.finish(), Vec::new(), moment, out);
-    }
-
-    /// `ends` have a dialog, and the addresses in `found` are PBXs.
-    fn learn_of_dialog(
-        &mut self,
-        ends: [Address; 2],
-        dialog: u64,
-        found: Vec<Address>,
-        moment: Moment,
-        out: &mut Vec<SwitchEvent>,
-    ) {
-        let now = moment.now;
-        let known: Vec<bool> = found.iter().chain(&ends).map(|address| self.roles.is_pbx(*address, now)).collect();
-        for address in &found {
-            self.roles.note_pbx(*address, now);
-        }
-        let [one, other] = ends;
-        self.roles.note_dialog(one, other, dialog, now);
-        self.roles.note_dialog(other, one, dialog, now);
-        for (address, _) in found.into_iter().chain(ends).zip(known).filter(|(_, known)| !known) {
-            self.end_views_of_pbx(address, moment, out);
-        }
-    }
-
-    /// If an address that was taken for a device proved to be a PBX, its calls as a device are over.
-    fn end_views_of_pbx(&mut self, address: Address, moment: Moment, out: &mut Vec<SwitchEvent>) {
-        if !self.roles.is_pbx(address, moment.now) {
-            return;
-        }
-        for number in self.by_device.get(&address).cloned().unwrap_or_default() {
-            if let Some(call) = self.calls.get_mut(&number) {
-                for view in call.views.iter_mut().filter(|view| view.device == address) {
-                    view.end(EndCause::NotADevice, moment.at, out);
-                }
-            }
-            self.reschedule(number, moment.now);
-        }
-    }
-
-    fn keep(&mut self, captured: Parsed, until: Instant, at: Timestamp) {
-        if self.early.len() >= self.limits.max_early {
-            self.early.pop_front();
-        }
-        self.early.push_back(Early { until, captured, at });
     }
 
     /// Takes what came too early for the call `call_id` once more. Returns whether any of it is in time now.
     fn replay(&mut self, call_id: &str, moment: Moment, out: &mut Vec<SwitchEvent>) -> bool {
-        let concerned = |early: &Early| early.captured.captured.message.call_id == call_id;
-        if !self.early.iter().any(concerned) {
+        if !self.early.has(call_id) {
             return false;
         }
         let mut any = false;
-        // Those still too early are put back at their place: the order is that of arrival, and of deadlines.
-        for early in std::mem::take(&mut self.early) {
-            if early.until <= moment.now {
-                continue;
-            }
-            let then = Moment { now: moment.now, at: early.at };
-            if concerned(&early) && self.take(&early.captured, then, out) == Taken::Done {
+        self.early.forget(moment.now);
+        for waiting in self.early.take() {
+            let then = Moment { now: moment.now, at: waiting.at };
+            if waiting.is_of(call_id) && self.take(&waiting.parsed, then, out) == Taken::Done {
                 any = true;
             } else {
-                self.early.push_back(early);
+                self.early.put_back(waiting);
             }
         }
         any
     }
 
-    fn reschedule(&mut self, number: u64, now: Instant) {
-        let Some(call) = self.calls.get_mut(&number) else { return };
-        self.due.remove(&(call.due, number));
-        let offered = call.views.iter_mut().map(View::tidy).sum();
-        self.offered = self.offered.saturating_sub(call.offered).saturating_add(offered);
-        call.offered = offered;
-        let views = call.views.iter().map(|view| view.due(&self.limits));
-        let due = views.min().unwrap_or(call.touched + self.limits.transaction);
-        if call.views.is_empty() && due <= now {
-            if let Some(call) = self.calls.remove(&number) {
-                self.by_key.remove(&call.key);
-            }
-            return;
-        }
-        call.due = due;
-        self.due.insert((due, number));
-    }
-
     /// Forgets a call, and tells so where it still ran.
-    fn remove(&mut self, number: u64, moment: Moment, out: &mut Vec<SwitchEvent>) {
-        let Some(call) = self.calls.remove(&number) else { return };
-        self.due.remove(&(call.due, number));
-        self.by_key.remove(&call.key);
-        self.offered = self.offered.saturating_sub(call.offered);
+    fn forget(&mut self, number: u64, moment: Moment, out: &mut Vec<SwitchEvent>) {
+        let Some(call) = self.calls.remove(number) else { return };
         for mut view in call.views {
-            forget_part(&mut self.by_device, view.device, number);
-            view.end(EndCause::Forgotten, moment.at, out);
+            view.abandon(EndCause::Forgotten, moment, &mut self.common, out);
         }
-    }
-}
-
-impl Call {
-    /// Whether all is told to be over, and `message` is none of the old requests.
-    fn is_over(&self, message: &Message) -> bool {
-        !self.views.is_empty()
-            && self.views.iter().all(|view| view.ended() && view.last_cseq().is_none_or(|last| last < message.cseq))
-    }
-}
-
-/// `device` has no part in the call `number` any more.
-fn forget_part(by_device: &mut HashMap<Address, BTreeSet<u64>>, device: Address, number: u64) {
-    if let Some(numbers) = by_device.get_mut(&device) {
-        numbers.remove(&number);
-        if numbers.is_empty() {
-            by_device.remove(&device);
-        }
-    }
-}
-
-/// Whether a message may answer something that is still to come.
-fn may_be_early(parsed: &Parsed) -> bool {
-    let message = &parsed.captured.message;
-    match (message.kind, message.method) {
-        (Kind::Response(_), Method::Invite | Method::Prack | Method::Update) | (Kind::Request, Method::Cancel) => true,
-        (Kind::Request, Method::Ack) => parsed.sdp.is_some(),
-        _ => false,
     }
 }
 

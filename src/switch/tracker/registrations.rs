@@ -4,10 +4,14 @@
 
 use std::{
     collections::{HashMap, VecDeque},
+    hash::{DefaultHasher, Hash, Hasher},
     time::{Duration, Instant},
 };
 
-use super::{Moment, TrackerLimits, roles::Roles};
+use super::{
+    Moment, TrackerLimits,
+    roles::{Proof, Registration, Roles},
+};
 use crate::{
     model::Address,
     switch::sip::{Contact, Kind, Message},
@@ -38,7 +42,21 @@ struct Hop {
     from: Address,
     to: Address,
     contact: Option<Contact>,
-    expires: Option<u32>,
+    /// `None` if it only asks for the bindings.
+    asked: Option<Asked>,
+}
+
+/// How long a binding is to last, if the REGISTER says so.
+#[derive(Debug, Clone, Copy)]
+struct Asked {
+    seconds: Option<u32>,
+}
+
+/// A number for the user whom a REGISTER is about.
+fn user_of(message: &Message) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    message.to.party.uri.hash(&mut hasher);
+    hasher.finish()
 }
 
 impl Registrations {
@@ -62,34 +80,41 @@ impl Registrations {
         };
         let Some(waiting) = self.waiting.get(&key) else { return };
         let Some(hop) = waiting.hops.iter().find(|hop| hop.from == destination && hop.to == source) else { return };
-        // A challenge comes from a registrar too; other refusals come from anyone.
-        if !matches!(code, 200..=299 | 401 | 407 | 423) {
-            return;
+        match code {
+            200..=299 => roles.note_registrar(source, moment.now),
+            // A challenge comes from a registrar too; other refusals come from anyone.
+            401 | 407 | 423 => {
+                roles.note_pbx(source, Proof::Weak, moment.now);
+                return;
+            }
+            _ => return,
         }
-        roles.note_registrar(source, moment.now);
         let forwards = waiting.hops.iter().any(|hop| hop.to == destination);
-        if (200..300).contains(&code) && !forwards {
+        if !forwards && let Some(asked) = hop.asked {
             let address = |contact: &Contact| {
                 let (transport, ip, port) = contact.at?;
                 Some(Address::new(transport.unwrap_or(destination.transport), ip, port))
             };
-            let contact = hop.contact.as_ref();
-            let bound = contact.and_then(address);
+            let contact = hop.contact.as_ref().and_then(address);
             // The answer lists every binding of the name; the one that was asked for counts.
-            let granted = message.contacts.iter().find(|answered| bound.is_some() && address(answered) == bound);
-            let expires = granted
-                .and_then(|granted| granted.expires)
-                .or(message.expires)
-                .or(contact.and_then(|contact| contact.expires))
-                .or(hop.expires)
-                .unwrap_or(DEFAULT_EXPIRES);
-            roles.note_registered(destination, bound, Duration::from_secs(expires.into()), moment.now);
+            let granted = message.contacts.iter().find(|answered| contact.is_some() && address(answered) == contact);
+            let granted = granted.and_then(|granted| granted.expires).or(message.expires).or(asked.seconds);
+            let expires = if asked.seconds == Some(0) { 0 } else { granted.unwrap_or(DEFAULT_EXPIRES) };
+            let expires = Duration::from_secs(expires.into());
+            let user = user_of(message);
+            roles.note_registered(Registration { source: destination, user, contact, expires }, moment.now);
         }
     }
 
     fn note(&mut self, key: Key, hop: (Address, Address), message: &Message, now: Instant, limits: &TrackerLimits) {
         let (from, to) = hop;
-        let hop = Hop { from, to, contact: message.contacts.first().cloned(), expires: message.expires };
+        // One REGISTER may remove a binding and make another.
+        let kept = |contact: &&Contact| contact.expires.or(message.expires) != Some(0);
+        let contact = message.contacts.iter().find(kept).or(message.contacts.first()).cloned();
+        let seconds = contact.as_ref().and_then(|contact| contact.expires).or(message.expires);
+        // Without a Contact it only asks; `Contact: *` names none and takes all back (RFC 3261, 10.2.2).
+        let asked = Some(Asked { seconds }).filter(|_| contact.is_some() || seconds == Some(0));
+        let hop = Hop { from, to, contact, asked };
         if let Some(waiting) = self.waiting.get_mut(&key) {
             if !waiting.hops.iter().any(|known| known.from == from && known.to == to)
                 && waiting.hops.len() < limits.max_hops

@@ -2,28 +2,25 @@
 
 use std::sync::Arc;
 
-use super::{Passing, Phase, View};
+use super::{Branch, Passing, Phase, Sources, View};
 use crate::{
-    model::{CallDirection, SwitchEvent, Timestamp},
+    model::{SwitchEvent, Timestamp},
     switch::{
         sdp::Sdp,
-        sip::{Kind, Method},
-        tracker::{Ids, Moment, agree::agree, exchange::Offer, media::Media},
+        sip::Method,
+        tracker::{Common, Moment, agree::agree, exchange::Offer},
     },
 };
 
 impl View {
-    /// The branch of a fork that counts from here on. What another one had agreed is over (R23).
+    /// The branch of a fork that counts from here on. What the others had agreed on is over (R23).
     pub(super) fn choose(&mut self, tag: &str, at: Timestamp, out: &mut Vec<SwitchEvent>) {
-        if self.called_tag.as_deref().is_some_and(|before| before != tag) {
-            self.with_media(at, out, Media::end);
-            // Each branch counts its own requests.
-            let [of_device, of_other] = &mut self.last_cseq;
-            *(if self.call.direction == CallDirection::Outgoing { of_other } else { of_device }) = None;
+        if self.chosen.is_some() {
+            return;
         }
-        if self.called_tag.as_deref() != Some(tag) {
-            self.called_tag = Some(tag.to_owned());
-        }
+        self.chosen = Some(tag.to_owned());
+        self.end_branches(|other| other != tag, at, out);
+        self.exchanges.retain(|exchange| exchange.tag.is_some());
     }
 
     /// A session description that came after the request: the answer, or the offer if the request had none.
@@ -32,67 +29,64 @@ impl View {
         i: usize,
         passing: Passing<'_>,
         moment: Moment,
-        ids: &mut Ids,
+        common: &mut Common,
         out: &mut Vec<SwitchEvent>,
     ) {
         let Some(exchange) = self.exchanges.get_mut(i) else { return };
         let Some(sdp) = passing.sdp else { return };
         let Some(offer) = exchange.offer.as_ref().filter(|offer| offer.by_device != passing.sent) else {
             if !exchange.answered {
-                let tag = &passing.message.to.tag;
-                exchange.offer = Some(Offer { by_device: passing.sent, tag: tag.clone(), sdp: sdp.cloned() });
-                if let Some((_, answer)) = exchange.early_answer.take_if(|(to, _)| to == tag) {
-                    self.settle(i, Some(&answer), None, moment, ids, out);
+                exchange.offer = Some(Offer { by_device: passing.sent, sdp: sdp.cloned() });
+                if let Some(answer) = exchange.early_answer.take() {
+                    self.settle(i, Some(&answer), moment, common, out);
                 }
             }
             return;
         };
-        // ACK and PRACK answer the branch that they are sent to.
-        if passing.message.kind == Kind::Request && offer.tag != passing.message.to.tag {
-            return;
-        }
         if sdp.is_none() && offer.sdp.is_none() {
             return;
         }
-        let initial = exchange.initial;
         // A re-INVITE may still be rejected after an answer in its 183, and all be as before (R22).
-        if !initial && !exchange.accepted {
+        if !exchange.initial && !exchange.accepted {
             exchange.provisional = sdp.cloned();
             return;
         }
-        let message = passing.message;
-        if initial && message.kind != Kind::Request {
-            exchange.note_branch(&message.to.tag, sdp);
-        }
-        let tag = (initial && message.kind != Kind::Request).then_some(message.to.tag.as_str());
-        self.settle(i, sdp, tag, moment, ids, out);
+        self.settle(i, sdp, moment, common, out);
     }
 
     /// An answer that must have been given wasn't seen: what it said stays unknown (R42b).
-    pub(super) fn give_up_answer(&mut self, i: usize, moment: Moment, ids: &mut Ids, out: &mut Vec<SwitchEvent>) {
+    pub(super) fn give_up_answer(&mut self, i: usize, moment: Moment, common: &mut Common, out: &mut Vec<SwitchEvent>) {
         let Some(exchange) = self.exchanges.get_mut(i) else { return };
-        let number = exchange.number;
-        let invited = exchange.method == Method::Invite;
-        let early_answer = exchange.early_answer.take().map(|(_, answer)| answer).or(exchange.provisional.take());
-        if invited {
+        let (number, tag) = (exchange.number, exchange.tag.clone());
+        let early_answer = exchange.early_answer.take().or(exchange.provisional.take());
+        let answered = exchange.answered;
+        if exchange.method == Method::Invite {
             self.phase = Phase::Answered;
             self.doom = None;
         }
-        self.settle(i, early_answer.as_ref(), None, moment, ids, out);
+        if answered {
+            // Only that it counts wasn't seen.
+            exchange.accepted = true;
+            if let Some(tag) = tag {
+                self.tell_connected(&tag, moment.at, out);
+                self.choose(&tag, moment.at, out);
+            }
+            return;
+        }
+        self.settle(i, early_answer.as_ref(), moment, common, out);
         if let Some(exchange) = self.exchanges.iter_mut().find(|exchange| exchange.number == number) {
             // Should it come after all, it is taken.
             (exchange.answered, exchange.given_up) = (false, true);
         }
     }
 
-    /// Brings holds and media to what the offer of exchange `i` and `answer` agree on, in the branch `tag` of a fork.
+    /// Brings holds and media to what the offer of exchange `i` and `answer` agree on.
     pub(super) fn settle(
         &mut self,
         i: usize,
         answer: Option<&Arc<Sdp>>,
-        tag: Option<&str>,
         moment: Moment,
-        ids: &mut Ids,
+        common: &mut Common,
         out: &mut Vec<SwitchEvent>,
     ) {
         // A call that nothing told of yet has no media to tell of.
@@ -100,41 +94,51 @@ impl View {
             return;
         }
         let Some(exchange) = self.exchanges.get_mut(i) else { return };
+        let Some(tag) = exchange.tag.clone() else { return };
         let number = exchange.number;
         exchange.answered = true;
         exchange.wait = None;
-        // What came after it has settled already: it says nothing of now (R22). Another branch of a fork does.
-        let another = tag.is_some_and(|tag| self.called_tag.as_deref() != Some(tag));
-        if number < self.settled && !another {
-            self.tell_connected(moment.at, out);
-            return;
-        }
-        self.settled = number;
         let device_offered = exchange.offer.as_ref().map_or(!exchange.by_device, |offer| offer.by_device);
         let offer = exchange.offer.as_ref().and_then(|offer| offer.sdp.clone());
-        if answer.is_some() {
+        let Some(branch) = self.branch(&tag) else { return };
+        // What came after it has settled already: it says nothing of now (R22).
+        let overtaken = number < branch.settled;
+        if !overtaken {
+            branch.settled = number;
+            if let (Some(offer), Some(answer)) = (&offer, answer) {
+                branch.note_holds(offer, answer, device_offered);
+            }
+        }
+        if answer.is_some() && !overtaken {
             // An older offer whose answer is missing is overtaken. Only the first INVITE still has a call to begin.
             let unanswered = self.phase == Phase::Unanswered;
-            self.exchanges.iter_mut().for_each(|exchange| exchange.wait = None);
+            self.exchanges.iter_mut().filter(|e| e.is_of(&tag)).for_each(|exchange| exchange.wait = None);
             self.exchanges.retain(|exchange| {
-                exchange.number >= number
+                !exchange.is_of(&tag)
+                    || exchange.number >= number
                     || exchange.answered
                     || exchange.provisional.is_some()
                     || (exchange.initial && unanswered)
             });
         }
-        if let (Some(offer), Some(answer)) = (&offer, answer) {
-            self.note_holds(offer, answer, device_offered);
+        if self.phase == Phase::Answered {
+            self.tell_connected(&tag, moment.at, out);
+            self.choose(&tag, moment.at, out);
         }
-        self.tell_connected(moment.at, out);
-        if let Some(tag) = tag {
-            self.choose(tag, moment.at, out);
+        if overtaken {
+            return;
         }
         let agreed = agree(offer.as_deref(), answer.map(AsRef::as_ref));
-        self.with_media(moment.at, out, |media, events| media.apply(agreed, device_offered, moment.at, ids, events));
+        let mut sources = Sources { ring: &mut self.ring, forgotten: &mut common.forgotten, ids: &mut common.ids };
+        let Some(branch) = self.branches.iter_mut().find(|branch| branch.tag == tag) else { return };
+        let mut bodies = Vec::new();
+        branch.media.apply(agreed, device_offered, moment, &mut sources, &mut bodies);
+        out.extend(bodies.into_iter().map(|body| self.event(body, moment.at)));
     }
+}
 
-    pub(super) fn note_holds(&mut self, offer: &Sdp, answer: &Sdp, device_offered: bool) {
+impl Branch {
+    fn note_holds(&mut self, offer: &Sdp, answer: &Sdp, device_offered: bool) {
         let lines = offer.lines.iter().zip(&answer.lines);
         let mut live = lines.filter(|(offer, answer)| !offer.rejected && !answer.rejected);
         let first = live.clone().find(|(offer, _)| &*offer.media == "audio").or_else(|| live.next());

@@ -2,13 +2,19 @@
 //!
 //! A view owns the call's state, its offers and answers, and its media. It takes each message once, whatever comes
 //! twice, late or a little early, and ends exactly once: media first, then the call.
+//!
+//! A call that forks has a [`Branch`] for each of its early dialogs, with media of its own, until one of them answers:
+//! the others are over then (R23).
 
 mod answers;
+mod branch;
 mod requests;
+mod responses;
 
 use std::{sync::Arc, time::Instant};
 
-use super::{Ids, Moment, TrackerLimits, exchange::Exchange, media::Media};
+use self::branch::Branch;
+use super::{Common, Moment, TrackerLimits, exchange::Exchange, media::Sources, ring::Ring};
 use crate::{
     model::{
         Address, CallDirection, CallRef, CallState, DeviceName, EndCause, EventBody, LineNumber, SwitchEvent, Timestamp,
@@ -19,29 +25,34 @@ use crate::{
     },
 };
 
-/// More addresses than this a device doesn't have in one call.
+/// More addresses than this a device, or the other end, doesn't have in one call.
 const MAX_ADDRESSES: usize = 4;
+/// More branches of a fork than this are not told of before they answer (R41a).
+const MAX_BRANCHES: usize = 4;
 
 #[derive(Debug)]
 pub(super) struct View {
     pub(super) device: Address,
     /// Where its messages went from and to: its registered Contact may differ from its source.
     addresses: Vec<Address>,
+    /// Where the other end's messages went from and to.
+    peers: Vec<Address>,
     name: DeviceName,
     call: Arc<CallRef>,
     phase: Phase,
     state: Option<CallState>,
+    /// The tag of the end that sent the first INVITE that was seen, and whether the device did.
+    caller_tag: String,
+    device_calls: bool,
+    /// The CSeq of the first INVITE.
+    invited: Option<u32>,
     exchanges: Vec<Exchange>,
-    /// How many exchanges there were, and the latest whose answer counted: what an older one says is overtaken (R22).
+    /// How many exchanges there were.
     arrived: u64,
-    settled: u64,
-    /// The highest CSeq of a request with an offer in it, of the device and of the other end.
-    last_cseq: [Option<u32>; 2],
-    /// The tag of the called end in the dialog that counts: of a fork, the branch that answered (R23).
-    called_tag: Option<String>,
-    /// Whether the device, and the other end, holds the call.
-    holds: [bool; 2],
-    media: Media,
+    branches: Vec<Branch>,
+    /// The tag of the branch that answered (R23).
+    chosen: Option<String>,
+    ring: Ring,
     /// When the call ends, and why, if nothing else happens.
     doom: Option<(Instant, EndCause)>,
     touched: Instant,
@@ -82,6 +93,7 @@ impl View {
         device: Address,
         name: DeviceName,
         call: CallRef,
+        (invite, sent): (&Message, bool),
         moment: Moment,
         out: &mut Vec<SwitchEvent>,
     ) -> Self {
@@ -93,17 +105,19 @@ impl View {
         let mut view = Self {
             device,
             addresses: vec![device],
+            peers: Vec::new(),
             name,
             call: call.into(),
             phase: if state.is_some() { Phase::Unanswered } else { Phase::Untold },
             state: None,
+            caller_tag: invite.from.tag.clone(),
+            device_calls: sent,
+            invited: None,
             exchanges: Vec::new(),
             arrived: 0,
-            settled: 0,
-            last_cseq: [None; 2],
-            called_tag: None,
-            holds: [false; 2],
-            media: Media::default(),
+            branches: Vec::new(),
+            chosen: None,
+            ring: Ring::new(state.is_none()),
             doom: None,
             touched: moment.now,
             touched_at: moment.at,
@@ -119,10 +133,56 @@ impl View {
         self.addresses.contains(&address)
     }
 
-    pub(super) fn note_address(&mut self, address: Address) {
-        if self.addresses.len() < MAX_ADDRESSES && !self.is_at(address) {
-            self.addresses.push(address);
+    /// Whether the other end was met at `address` in this call.
+    pub(super) fn is_with(&self, address: Address) -> bool {
+        self.peers.contains(&address)
+    }
+
+    /// Whether any of the device's addresses is at the host of `address`.
+    pub(super) fn is_at_host(&self, address: Address) -> bool {
+        self.addresses.iter().any(|known| known.socket.ip() == address.socket.ip())
+    }
+
+    /// Where the device was met in this call, its own address first.
+    pub(super) fn addresses(&self) -> &[Address] {
+        &self.addresses
+    }
+
+    pub(super) fn note_addresses(&mut self, device: Address, peer: Address) {
+        for (known, address, kept) in [(&mut self.addresses, device, 1), (&mut self.peers, peer, 0)] {
+            if !known.contains(&address) {
+                if known.len() >= MAX_ADDRESSES {
+                    known.remove(kept);
+                }
+                known.push(address);
+            }
         }
+    }
+
+    /// Whether these are the tags of one of its dialogs.
+    pub(super) fn has_dialog(&self, one: &str, other: &str) -> bool {
+        let called = match self.caller_tag.as_str() {
+            tag if tag == one => other,
+            tag if tag == other => one,
+            _ => return false,
+        };
+        self.branches.iter().any(|branch| branch.tag == called)
+    }
+
+    /// Whether `message` has both tags of this answered call, with the device at the end that sent it, or that got it.
+    pub(super) fn is_dialog_of(&self, message: &Message, sent: bool) -> bool {
+        let Some(chosen) = &self.chosen else { return false };
+        let by_caller = sent == self.device_calls;
+        let (caller, called) = if by_caller == (message.kind == Kind::Request) {
+            (&message.from.tag, &message.to.tag)
+        } else {
+            (&message.to.tag, &message.from.tag)
+        };
+        self.phase == Phase::Answered && *caller == self.caller_tag && called == chosen && !called.is_empty()
+    }
+
+    pub(super) fn is_answered(&self) -> bool {
+        self.phase == Phase::Answered
     }
 
     pub(super) fn ended(&self) -> bool {
@@ -131,11 +191,12 @@ impl View {
 
     /// The highest CSeq of an offering request, of either end.
     pub(super) fn last_cseq(&self) -> Option<u32> {
-        self.last_cseq.into_iter().max().flatten()
+        self.branches.iter().flat_map(|branch| branch.last_cseq).chain([self.invited]).max().flatten()
     }
 
     /// Drops what no answer needs any more. Returns about how many bytes are still kept for answers to come.
     pub(super) fn tidy(&mut self) -> usize {
+        self.exchanges.retain(|exchange| exchange.initial || !exchange.answered || !exchange.accepted);
         self.exchanges.iter_mut().map(Exchange::tidy).sum()
     }
 
@@ -151,20 +212,20 @@ impl View {
         waits.chain(doom).fold(self.touched + silence, Instant::min)
     }
 
-    pub(super) fn on_time(&mut self, now: Instant, limits: &TrackerLimits, ids: &mut Ids, out: &mut Vec<SwitchEvent>) {
+    pub(super) fn on_time(&mut self, now: Instant, common: &mut Common, out: &mut Vec<SwitchEvent>) {
         let moment = Moment { now, at: self.wall_clock(now) };
-        for i in 0..self.exchanges.len() {
-            let Some(exchange) = self.exchanges.get_mut(i) else { break };
-            if exchange.wait.is_some_and(|wait| wait <= now) {
+        let late = |exchange: &Exchange| exchange.wait.is_some_and(|wait| wait <= now);
+        while let Some(i) = self.exchanges.iter().position(late) {
+            if let Some(exchange) = self.exchanges.get_mut(i) {
                 exchange.wait = None;
-                self.give_up_answer(i, moment, ids, out);
             }
+            self.give_up_answer(i, moment, common, out);
         }
         self.exchanges.retain(|exchange| exchange.until.is_none_or(|until| until > now));
         if let Some((_, cause)) = self.doom.filter(|(when, _)| *when <= now) {
-            self.end(cause, moment.at, out);
-        } else if self.due(limits) <= now && !self.ended() {
-            self.end(EndCause::Forgotten, moment.at, out);
+            self.abandon(cause, moment, common, out);
+        } else if self.due(&common.limits) <= now && !self.ended() {
+            self.abandon(EndCause::Forgotten, moment, common, out);
         }
     }
 
@@ -172,8 +233,7 @@ impl View {
         &mut self,
         passing: Passing<'_>,
         moment: Moment,
-        limits: &TrackerLimits,
-        ids: &mut Ids,
+        common: &mut Common,
         out: &mut Vec<SwitchEvent>,
     ) -> Taken {
         if self.ended() {
@@ -182,17 +242,11 @@ impl View {
         (self.touched, self.touched_at) = (moment.now, moment.at);
         let message = passing.message;
         match (message.kind, message.method) {
-            (Kind::Request, Method::Invite | Method::Update) => self.on_offering(passing, moment, limits),
-            (Kind::Request, Method::Prack) if passing.sdp.is_some() => {
-                let open = self.exchanges.iter().position(|exchange| exchange.awaits_answer_of(passing.sent));
-                match open {
-                    Some(i) => self.on_answer(i, passing, moment, ids, out),
-                    None => self.on_offering(passing, moment, limits),
-                }
-            }
-            (Kind::Request, Method::Ack) => return self.on_ack(passing, moment, limits, ids, out),
+            (Kind::Request, Method::Invite | Method::Update) => self.on_offering(passing, moment, common, out),
+            (Kind::Request, Method::Prack) if passing.sdp.is_some() => self.on_prack(passing, moment, common, out),
+            (Kind::Request, Method::Ack) => return self.on_ack(passing, moment, common, out),
             (Kind::Request, Method::Cancel) if self.phase == Phase::Unanswered => {
-                self.doom = Some((moment.now + limits.transaction, EndCause::Cancelled));
+                self.doom = Some((moment.now + common.limits.transaction, EndCause::Cancelled));
             }
             (Kind::Request, Method::Bye) => self.on_bye(message, passing.sent, moment.at, out),
             // The BYE itself wasn't seen. Other failures don't say that the call is over (RFC 3261, 12.2.1.2).
@@ -200,11 +254,25 @@ impl View {
                 self.on_bye(message, !passing.sent, moment.at, out);
             }
             (Kind::Response(code), Method::Invite | Method::Update | Method::Prack) => {
-                return self.on_response(code, passing, moment, limits, ids, out);
+                return self.on_response(code, passing, moment, common, out);
             }
             _ => {}
         }
         Taken::Done
+    }
+
+    /// Another dialog that was accepted replaces this one (RFC 3891): its BYE is due, unless the dialog is used again.
+    pub(super) fn on_replaced(&mut self, now: Instant, limits: &TrackerLimits) {
+        let cause = if self.phase == Phase::Answered { EndCause::Hangup } else { EndCause::Cancelled };
+        if !self.ended() {
+            self.doom.get_or_insert((now + limits.transaction, cause));
+        }
+    }
+
+    /// Ends the view without having seen the end of its dialog, which may go on: its keys are never new again (R16).
+    pub(super) fn abandon(&mut self, cause: EndCause, moment: Moment, common: &mut Common, out: &mut Vec<SwitchEvent>) {
+        self.ring.let_go(moment.now, &mut common.forgotten);
+        self.end(cause, moment.at, out);
     }
 
     /// Ends the view: its media first, then the call.
@@ -212,13 +280,14 @@ impl View {
         if self.ended() {
             return;
         }
-        self.with_media(at, out, Media::end);
+        self.end_media(|_| true, at, out);
         if self.state.is_some() {
             self.tell(CallState::Ended(cause), at, out);
         }
         self.phase = Phase::Ended;
-        // The keys of offers go with the call; the rest stays a while, so that late copies start nothing.
+        // The keys go with the call; the names stay a while, so that late copies start nothing.
         self.exchanges.clear();
+        self.ring.clear();
         self.doom = None;
     }
 
@@ -228,17 +297,54 @@ impl View {
         Timestamp(self.touched_at.0.saturating_add(i64::try_from(passed).unwrap_or(i64::MAX)))
     }
 
-    fn tell_connected(&mut self, at: Timestamp, out: &mut Vec<SwitchEvent>) {
+    /// The tag of the called end: which dialog a message belongs to.
+    fn tag_of<'a>(&self, message: &'a Message) -> &'a str {
+        if message.from.tag == self.caller_tag { &message.to.tag } else { &message.from.tag }
+    }
+
+    fn branch(&mut self, tag: &str) -> Option<&mut Branch> {
+        self.branches.iter_mut().find(|branch| branch.tag == tag)
+    }
+
+    /// The branch of this tag, which is begun if there is room.
+    fn begin_branch(&mut self, tag: &str) -> Option<&mut Branch> {
+        let i = match self.branches.iter().position(|branch| branch.tag == tag) {
+            Some(i) => i,
+            None if self.branches.len() >= MAX_BRANCHES => return None,
+            None => {
+                self.branches.push(Branch::new(tag));
+                self.branches.len() - 1
+            }
+        };
+        self.branches.get_mut(i)
+    }
+
+    /// Forgets these branches: the keys of their streams are of no more use (R23).
+    fn end_branches(&mut self, which: impl Fn(&str) -> bool, at: Timestamp, out: &mut Vec<SwitchEvent>) {
+        self.end_media(&which, at, out);
+        self.branches.retain(|branch| !which(&branch.tag));
+        self.exchanges.retain(|exchange| exchange.tag.as_deref().is_none_or(|tag| !which(tag)));
+    }
+
+    fn end_media(&mut self, which: impl Fn(&str) -> bool, at: Timestamp, out: &mut Vec<SwitchEvent>) {
+        let mut bodies = Vec::new();
+        for branch in self.branches.iter_mut().filter(|branch| which(&branch.tag)) {
+            branch.media.end(&mut bodies);
+        }
+        out.extend(bodies.into_iter().map(|body| self.event(body, at)));
+    }
+
+    fn tell_connected(&mut self, tag: &str, at: Timestamp, out: &mut Vec<SwitchEvent>) {
         if self.phase != Phase::Answered {
             return;
         }
         if !matches!(self.state, Some(CallState::Connected | CallState::Held | CallState::HeldByRemote)) {
             self.tell(CallState::Connected, at, out);
         }
-        let state = match self.holds {
-            [true, _] => CallState::Held,
-            [false, true] => CallState::HeldByRemote,
-            [false, false] => CallState::Connected,
+        let state = match self.branch(tag).map(|branch| branch.holds) {
+            Some([true, _]) => CallState::Held,
+            Some([false, true]) => CallState::HeldByRemote,
+            Some([false, false]) | None => CallState::Connected,
         };
         self.tell(state, at, out);
     }
@@ -250,23 +356,7 @@ impl View {
         }
     }
 
-    fn with_media(
-        &mut self,
-        at: Timestamp,
-        out: &mut Vec<SwitchEvent>,
-        act: impl FnOnce(&mut Media, &mut Vec<EventBody>),
-    ) {
-        let mut bodies = Vec::new();
-        act(&mut self.media, &mut bodies);
-        out.extend(bodies.into_iter().map(|body| self.event(body, at)));
-    }
-
     fn event(&self, body: EventBody, at: Timestamp) -> SwitchEvent {
         SwitchEvent { at, device: self.name.clone(), line: LineNumber::FIRST, call: self.call.clone(), body }
-    }
-
-    /// Whether a request within a dialog belongs to the branch that counts, as far as that is known.
-    fn of_this_branch(&self, message: &Message) -> bool {
-        self.called_tag.as_ref().is_none_or(|tag| *tag == message.from.tag || *tag == message.to.tag)
     }
 }

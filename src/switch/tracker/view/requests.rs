@@ -1,187 +1,157 @@
-//! Requests and responses of a dialog: what each begins, answers or ends.
+//! Requests of a dialog: what each begins, answers or ends.
 
 use super::{Passing, Phase, Taken, View};
 use crate::{
-    model::{CallDirection, CallState, EndCause, SwitchEvent, Timestamp},
+    model::{EndCause, SwitchEvent, Timestamp},
     switch::{
         sip::{Message, Method},
         tracker::{
-            Ids, Moment, TrackerLimits,
-            exchange::{Exchange, Offer, is_challenge},
+            Common, Moment,
+            exchange::{Exchange, Offer},
         },
     },
 };
 
 impl View {
-    pub(super) fn on_offering(&mut self, passing: Passing<'_>, moment: Moment, limits: &TrackerLimits) {
+    pub(super) fn on_offering(
+        &mut self,
+        passing: Passing<'_>,
+        moment: Moment,
+        common: &mut Common,
+        out: &mut Vec<SwitchEvent>,
+    ) {
         let (message, by_device) = (passing.message, passing.sent);
         let initial = message.to.tag.is_empty();
-        let outgoing = self.call.direction == CallDirection::Outgoing;
+        let tag = (!initial).then(|| self.tag_of(message).to_owned());
         // An INVITE that comes back to its sender, or a late one, is no part of this dialog.
-        if initial && (by_device != outgoing || self.phase != Phase::Unanswered) {
+        let astray = by_device != self.device_calls || self.phase != Phase::Unanswered;
+        if initial && (astray || message.method != Method::Invite) {
             return;
         }
-        if !initial {
-            // What a branch of a fork agreed on first is overtaken.
-            for exchange in self.exchanges.iter_mut().filter(|exchange| exchange.initial) {
-                let tags = [&message.from.tag, &message.to.tag];
-                exchange.of_branches.iter_mut().filter(|(tag, _)| tags.contains(&tag)).for_each(|(_, sdp)| *sdp = None);
-            }
-        }
-        // The early dialog of another branch of a fork (R23).
-        if !initial && !self.of_this_branch(message) {
+        // A branch of a fork that lost counts no more (R23).
+        if tag.is_some() && self.chosen.is_some() && tag != self.chosen {
             return;
         }
-        let [of_device, of_other] = &mut self.last_cseq;
-        let last = if by_device { of_device } else { of_other };
-        if last.is_some_and(|last| last >= message.cseq) {
+        let invited = self.invited.filter(|_| by_device == self.device_calls);
+        let last = match &tag {
+            None => &mut self.invited,
+            Some(tag) => match self.begin_branch(tag) {
+                Some(branch) => branch.last_cseq(by_device),
+                None => return,
+            },
+        };
+        if (*last).max(invited).is_some_and(|last| last >= message.cseq) {
             return;
         }
         *last = Some(message.cseq);
-        if initial {
-            self.doom = None;
-            // A challenged INVITE is replaced by the one that answers the challenge.
-            self.exchanges.retain(|exchange| !exchange.initial);
-        } else if message.method == Method::Invite {
-            // Only an answered call is invited again (RFC 3261, 14.1): an answer before this wasn't seen.
-            self.exchanges.retain(|exchange| !exchange.given_up);
-            for exchange in self.exchanges.iter_mut().filter(|exchange| exchange.initial && !exchange.answered) {
-                exchange.wait.get_or_insert(moment.now + limits.reorder);
+        match &tag {
+            None => {
+                // A challenged INVITE is replaced by the one that answers the challenge.
+                self.doom = None;
+                self.exchanges.clear();
+                self.end_branches(|_| true, moment.at, out);
+            }
+            Some(tag) => {
+                // What is used isn't replaced (RFC 3891), or was refused to be.
+                if self.phase == Phase::Answered {
+                    self.doom = None;
+                }
+                if message.method == Method::Invite {
+                    self.expect_answer_before(tag, moment, common);
+                }
             }
         }
-        self.exchanges.retain(|exchange| !(exchange.answered && exchange.accepted));
-        if self.exchanges.len() >= limits.max_exchanges {
-            self.exchanges.remove(0);
+        let in_dialog = |exchange: &Exchange| !exchange.initial;
+        if self.exchanges.iter().filter(|exchange| in_dialog(exchange)).count() >= common.limits.max_exchanges.max(1)
+            && let Some(oldest) = self.exchanges.iter().position(in_dialog)
+        {
+            self.exchanges.remove(oldest);
         }
         self.arrived += 1;
         self.exchanges.push(Exchange {
             number: self.arrived,
             method: message.method,
             by_device,
+            tag,
             initial,
             cseq: message.cseq,
             branch: message.branch.clone(),
-            offer: passing.sdp.map(|sdp| Offer { by_device, tag: message.to.tag.clone(), sdp: sdp.cloned() }),
+            offer: passing.sdp.map(|sdp| Offer { by_device, sdp: sdp.cloned() }),
             early_answer: None,
             provisional: None,
-            of_branches: Vec::new(),
             answered: false,
             accepted: false,
             given_up: false,
-            until: (!initial).then(|| moment.now + limits.unanswered),
+            until: (!initial).then(|| moment.now + common.limits.unanswered),
             wait: None,
         });
     }
 
-    pub(super) fn on_response(
+    /// Only an answered call is invited again (RFC 3261, 14.1): an answer before this wasn't seen.
+    fn expect_answer_before(&mut self, tag: &str, moment: Moment, common: &mut Common) {
+        self.exchanges.retain(|exchange| !exchange.given_up);
+        let Some(invited) = self.invited.filter(|_| self.phase == Phase::Unanswered) else { return };
+        let first = self.exchange_of(self.device_calls, invited, Method::Invite, tag);
+        if let Some(first) = first.and_then(|i| self.exchanges.get_mut(i)) {
+            first.wait.get_or_insert(moment.now + common.limits.reorder);
+        }
+    }
+
+    /// A PRACK with a session description: it answers an offer in a provisional response, or makes one (RFC 3262, 5).
+    pub(super) fn on_prack(
         &mut self,
-        code: u16,
         passing: Passing<'_>,
         moment: Moment,
-        limits: &TrackerLimits,
-        ids: &mut Ids,
+        common: &mut Common,
         out: &mut Vec<SwitchEvent>,
-    ) -> Taken {
-        let (message, by_device) = (passing.message, !passing.sent);
-        let Some(i) = self.find(by_device, message.cseq, message.method) else {
-            return self.unmatched(by_device, message);
-        };
-        let Some(exchange) = self.exchanges.get_mut(i) else { return Taken::Done };
-        let dialogs_first = exchange.initial && exchange.method == Method::Invite;
-        let tag = &message.to.tag;
-        let another = self.phase == Phase::Answered && self.called_tag.as_ref().is_some_and(|called| called != tag);
-        match code {
-            ..=100 => return Taken::Done,
-            // A branch of a fork that answers after another one counts no more (R23).
-            ..=299 if dialogs_first && another => return Taken::Done,
-            101..=199 => {
-                if exchange.accepted && exchange.answered {
-                    return Taken::Done;
-                }
-                if code == 180 && dialogs_first && matches!(self.state, Some(CallState::Dialing | CallState::Offered)) {
-                    self.tell(CallState::Alerting, moment.at, out);
-                }
-            }
-            200..=299 => {
-                if exchange.accepted && exchange.answered {
-                    return Taken::Done;
-                }
-                exchange.accepted = true;
-                let other_branch = dialogs_first && self.called_tag.as_ref().is_some_and(|called| called != tag);
-                let mut agreed = exchange.provisional.take();
-                if other_branch && passing.sdp.is_none() && exchange.answered {
-                    // It has its answer from another branch. This one's was seen before, or is waited for (R42b).
-                    exchange.answered = false;
-                    agreed = exchange.of_branch(tag);
-                }
-                let offers_late = exchange.offer.as_ref().is_none_or(|offer| offer.by_device != by_device);
-                if !exchange.answered
-                    && (passing.sdp.is_none() || offers_late)
-                    && exchange.offers(passing.sdp.is_some())
-                {
-                    let patience = if offers_late { limits.transaction } else { limits.reorder };
-                    exchange.wait = Some(moment.now + patience);
-                }
-                if exchange.method == Method::Invite {
-                    self.doom = None;
-                    self.phase = Phase::Answered;
-                    if passing.sdp.is_none() || offers_late {
-                        self.tell_connected(moment.at, out);
-                        self.choose(tag, moment.at, out);
-                    }
-                }
-                if let Some(agreed) = agreed.filter(|_| passing.sdp.is_none() || offers_late) {
-                    self.settle(i, Some(&agreed), None, moment, ids, out);
-                    return Taken::Done;
-                }
-            }
-            300.. => {
-                let challenged = is_challenge(code);
-                if !exchange.accepted {
-                    self.exchanges.remove(i);
-                }
-                match self.phase {
-                    Phase::Unanswered if dialogs_first && challenged => {
-                        self.doom = Some((moment.now + limits.transaction, EndCause::Rejected(code)));
-                    }
-                    Phase::Unanswered if dialogs_first && code == 487 => self.end(EndCause::Cancelled, moment.at, out),
-                    Phase::Unanswered if dialogs_first => self.end(EndCause::Rejected(code), moment.at, out),
-                    // A rejected offer leaves all as it was (R22).
-                    _ => {}
-                }
-                return Taken::Done;
-            }
+    ) {
+        let tag = self.tag_of(passing.message).to_owned();
+        let awaited = |exchange: &Exchange| exchange.is_of(&tag) && exchange.awaits_answer_of(passing.sent);
+        if let Some(i) = self.exchanges.iter().position(awaited) {
+            return self.on_answer(i, passing, moment, common, out);
         }
-        if passing.sdp.is_some() {
-            self.on_answer(i, passing, moment, ids, out);
+        let first = self.invited.filter(|_| passing.sent == self.device_calls && self.chosen.is_none());
+        let first = first.and_then(|cseq| self.exchange_of(passing.sent, cseq, Method::Invite, &tag));
+        // It is the answer to an offer that wasn't seen: an INVITE without one gets it by its first reliable response.
+        if let Some(first) = first.and_then(|i| self.exchanges.get_mut(i))
+            && first.offer.is_none()
+            && first.early_answer.is_none()
+        {
+            first.early_answer = passing.sdp.flatten().cloned();
+            return;
         }
-        Taken::Done
+        self.on_offering(passing, moment, common, out);
     }
 
     pub(super) fn on_ack(
         &mut self,
         passing: Passing<'_>,
         moment: Moment,
-        limits: &TrackerLimits,
-        ids: &mut Ids,
+        common: &mut Common,
         out: &mut Vec<SwitchEvent>,
     ) -> Taken {
         let message = passing.message;
-        let Some(i) = self.find(passing.sent, message.cseq, Method::Invite) else {
+        let named = |exchange: &Exchange| exchange.is(passing.sent, message.cseq, Method::Invite);
+        // The ACK of a failure is part of its transaction and has its branch (RFC 3261, 17.1.1.3); that of a 2xx hasn't.
+        let of_failure = !message.branch.is_empty()
+            && self.exchanges.iter().any(|exchange| named(exchange) && exchange.branch == message.branch);
+        let tag = self.tag_of(message).to_owned();
+        if of_failure && !self.exchanges.iter().any(|exchange| named(exchange) && exchange.is_of(&tag)) {
+            return Taken::Done;
+        }
+        let Some(i) = self.exchange_of(passing.sent, message.cseq, Method::Invite, &tag) else {
             return if passing.sdp.is_some() { self.unmatched(passing.sent, message) } else { Taken::Done };
         };
         let Some(exchange) = self.exchanges.get_mut(i) else { return Taken::Done };
         if exchange.awaits_answer_of(passing.sent) && passing.sdp.is_some() {
-            self.on_answer(i, passing, moment, ids, out);
+            self.on_answer(i, passing, moment, common, out);
             return Taken::Done;
         }
-        // The ACK of a failure is part of its transaction and has its branch (RFC 3261, 17.1.1.3); that of a 2xx hasn't.
-        let of_failure = !exchange.branch.is_empty() && exchange.branch == message.branch;
-        if !exchange.accepted && !exchange.answered && !of_failure {
+        if !exchange.accepted && !exchange.given_up && !of_failure {
             if exchange.offer.is_none() {
-                exchange.early_answer = passing.sdp.flatten().map(|sdp| (message.to.tag.clone(), sdp.clone()));
+                exchange.early_answer = passing.sdp.flatten().cloned();
             }
-            exchange.wait.get_or_insert(moment.now + limits.reorder);
+            exchange.wait.get_or_insert(moment.now + common.limits.reorder);
         }
         Taken::Done
     }
@@ -189,27 +159,45 @@ impl View {
     /// A BYE ends the call when it is seen: whoever sends it considers the call over, whatever the answer is (RFC 3261,
     /// 15.1.1). The exception is one that the other end refuses as out of order (12.2.2), which anybody could send.
     pub(super) fn on_bye(&mut self, message: &Message, by_device: bool, at: Timestamp, out: &mut Vec<SwitchEvent>) {
-        // The branch of a fork that lost may be hung up on its own.
-        if self.phase == Phase::Answered && !self.of_this_branch(message) {
+        let tag = self.tag_of(message).to_owned();
+        // The branch of a fork that lost may be hung up on its own, and so may one of several early ones.
+        if self.chosen.as_ref().is_some_and(|chosen| *chosen != tag) {
             return;
         }
-        let [of_device, of_other] = self.last_cseq;
-        let last = if by_device { of_device } else { of_other };
-        if last.is_some_and(|last| last >= message.cseq) {
+        if self.last_of(&tag, by_device).is_some_and(|last| last >= message.cseq) {
             return;
+        }
+        let others = self.branches.iter().any(|branch| branch.tag != tag);
+        if self.chosen.is_none() && others && self.branch(&tag).is_some() {
+            return self.end_branches(|ended| ended == tag, at, out);
         }
         let acknowledged = self.exchanges.iter().any(|exchange| exchange.wait.is_some());
         let answered = self.phase == Phase::Answered || acknowledged;
         self.end(if answered { EndCause::Hangup } else { EndCause::Cancelled }, at, out);
     }
 
-    pub(super) fn find(&self, by_device: bool, cseq: u32, method: Method) -> Option<usize> {
-        self.exchanges.iter().position(|e| e.by_device == by_device && e.cseq == cseq && e.method == method)
+    /// The exchange of this request in the dialog `tag`. A first INVITE gets one for each dialog that it makes.
+    pub(super) fn exchange_of(&mut self, by_device: bool, cseq: u32, method: Method, tag: &str) -> Option<usize> {
+        let named = |exchange: &Exchange| exchange.is(by_device, cseq, method);
+        if let Some(i) = self.exchanges.iter().position(|exchange| named(exchange) && exchange.is_of(tag)) {
+            return Some(i);
+        }
+        let first = self.exchanges.iter().find(|exchange| named(exchange) && exchange.tag.is_none())?;
+        let copy = Exchange { tag: Some(tag.to_owned()), ..first.clone() };
+        self.begin_branch(tag)?;
+        self.exchanges.push(copy);
+        Some(self.exchanges.len() - 1)
     }
 
-    pub(super) fn unmatched(&self, by_device: bool, message: &Message) -> Taken {
-        let [of_device, of_other] = self.last_cseq;
-        let known = if by_device { of_device } else { of_other };
-        if known.is_some_and(|last| last >= message.cseq) { Taken::Done } else { Taken::TooEarly }
+    /// The highest CSeq of an offering request of this end in the dialog `tag`.
+    fn last_of(&mut self, tag: &str, by_device: bool) -> Option<u32> {
+        let invited = self.invited.filter(|_| by_device == self.device_calls);
+        self.branch(tag).and_then(|branch| *branch.last_cseq(by_device)).max(invited)
+    }
+
+    pub(super) fn unmatched(&mut self, by_device: bool, message: &Message) -> Taken {
+        let tag = self.tag_of(message).to_owned();
+        let overtaken = self.last_of(&tag, by_device).is_some_and(|last| last >= message.cseq);
+        if overtaken { Taken::Done } else { Taken::TooEarly }
     }
 }

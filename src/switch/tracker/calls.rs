@@ -1,0 +1,201 @@
+//! The table of calls: by their names, by device, and by when they have something to do.
+
+use std::{
+    collections::{BTreeSet, HashMap, VecDeque},
+    time::Instant,
+};
+
+use super::{TrackerLimits, view::View};
+use crate::{
+    model::{Address, CallId},
+    switch::sip::{Message, Replaces},
+};
+
+/// How many calls are looked at for one that wasn't answered, when one must make room.
+const MAX_LOOKED_AT: usize = 64;
+
+/// Every call that is followed.
+#[derive(Debug, Default)]
+pub(super) struct Calls {
+    calls: HashMap<u64, Call>,
+    /// By Call-ID and the tag of the end that began, as [`Calls::name`] joins them; of a call that the feed met midway by
+    /// the tags of both ends, as its beginning may still come.
+    by_name: HashMap<String, u64>,
+    /// The calls that each device has a part in.
+    by_device: HashMap<Address, BTreeSet<u64>>,
+    /// When each call has something to do: exactly one entry a call. The first is also the first to make room.
+    due: BTreeSet<(Instant, u64)>,
+    /// Bytes of offers that wait for their answers.
+    offered: usize,
+    /// Where names are joined.
+    scratch: String,
+}
+
+#[derive(Debug)]
+pub(super) struct Call {
+    pub(super) id: CallId,
+    names: Vec<String>,
+    due: Instant,
+    pub(super) touched: Instant,
+    pub(super) views: Vec<View>,
+    /// Bytes of its offers that wait for their answers.
+    offered: usize,
+    /// The INVITEs that were seen.
+    pub(super) hops: VecDeque<Hop>,
+}
+
+/// An INVITE on its way from one to another.
+#[derive(Debug)]
+pub(super) struct Hop {
+    pub(super) cseq: u32,
+    /// Of From.
+    pub(super) tag: String,
+    pub(super) from: Address,
+    pub(super) to: Address,
+    /// Its sender stands in its Record-Route.
+    pub(super) routed: bool,
+    /// The dialog that it is to replace, and whether who accepts it must know what that means.
+    pub(super) replaces: Option<(Box<Replaces>, bool)>,
+}
+
+impl Calls {
+    /// The call that has one of these tags.
+    pub(super) fn find(&mut self, call_id: &str, tags: [&str; 2]) -> Option<u64> {
+        tags.into_iter().find_map(|tag| {
+            self.name(call_id, tag);
+            self.by_name.get(&self.scratch).copied()
+        })
+    }
+
+    /// Begins a call of the number `number` by its first INVITE.
+    pub(super) fn begin(&mut self, number: u64, invite: &Message, now: Instant) {
+        let mut names = Vec::with_capacity(1);
+        for tag in [&invite.from.tag, &invite.to.tag].into_iter().filter(|tag| !tag.is_empty()) {
+            self.name(&invite.call_id, tag);
+            names.push(self.scratch.clone());
+            self.by_name.insert(self.scratch.clone(), number);
+        }
+        let call = Call {
+            id: CallId(number),
+            names,
+            due: now,
+            touched: now,
+            views: Vec::new(),
+            offered: 0,
+            hops: VecDeque::new(),
+        };
+        self.due.insert((call.due, number));
+        self.calls.insert(number, call);
+    }
+
+    /// Joins a call's name in `scratch`. A Call-ID has no line end in it.
+    fn name(&mut self, call_id: &str, tag: &str) {
+        self.scratch.clear();
+        self.scratch.push_str(call_id);
+        self.scratch.push('\n');
+        self.scratch.push_str(tag);
+    }
+
+    pub(super) fn get_mut(&mut self, number: u64) -> Option<&mut Call> {
+        self.calls.get_mut(&number)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.calls.len()
+    }
+
+    /// Bytes of offers that wait for their answers, over all calls.
+    pub(super) fn offered(&self) -> usize {
+        self.offered
+    }
+
+    /// The call that has something to do first, and when.
+    pub(super) fn first_due(&self) -> Option<(Instant, u64)> {
+        self.due.first().copied()
+    }
+
+    /// The call that makes room for another: the first that has something due, and none that was answered while one of
+    /// the first few wasn't.
+    pub(super) fn first_to_go(&self) -> Option<u64> {
+        let answered =
+            |number: &u64| self.calls.get(number).is_some_and(|call| call.views.iter().any(View::is_answered));
+        let mut first = self.due.iter().take(MAX_LOOKED_AT).map(|(_, number)| *number);
+        first.find(|number| !answered(number)).or(self.due.first().map(|(_, number)| *number))
+    }
+
+    /// The calls that `device` has a part in.
+    pub(super) fn of_device(&self, device: Address) -> Vec<u64> {
+        self.by_device.get(&device).into_iter().flatten().copied().collect()
+    }
+
+    /// `view` joins the call `number`.
+    pub(super) fn join(&mut self, number: u64, view: View) {
+        if let Some(call) = self.calls.get_mut(&number) {
+            self.by_device.entry(view.device).or_default().insert(number);
+            call.views.push(view);
+        }
+    }
+
+    /// Forgets the views of the call `number` that are over and whose late copies can't come any more.
+    pub(super) fn forget_views(&mut self, number: u64, now: Instant, limits: &TrackerLimits) {
+        let Some(call) = self.calls.get_mut(&number) else { return };
+        let by_device = &mut self.by_device;
+        call.views.retain(|view| {
+            let stays = !view.ended() || view.due(limits) > now;
+            if !stays {
+                leave(by_device, view.device, number);
+            }
+            stays
+        });
+    }
+
+    /// Puts the call `number` at its place in the order of what is due. A call without views goes when its time is over.
+    pub(super) fn reschedule(&mut self, number: u64, now: Instant, limits: &TrackerLimits) {
+        let Some(call) = self.calls.get_mut(&number) else { return };
+        let offered = call.views.iter_mut().map(View::tidy).sum();
+        self.offered = self.offered.saturating_sub(call.offered).saturating_add(offered);
+        call.offered = offered;
+        let due = call.views.iter().map(|view| view.due(limits)).min().unwrap_or(call.touched + limits.transaction);
+        if call.views.is_empty() && due <= now {
+            self.remove(number);
+        } else if due != call.due {
+            self.due.remove(&(call.due, number));
+            call.due = due;
+            self.due.insert((due, number));
+        }
+    }
+
+    /// Takes a call out of the table.
+    pub(super) fn remove(&mut self, number: u64) -> Option<Call> {
+        let call = self.calls.remove(&number)?;
+        self.due.remove(&(call.due, number));
+        for name in &call.names {
+            self.by_name.remove(name);
+        }
+        self.offered = self.offered.saturating_sub(call.offered);
+        call.views.iter().for_each(|view| leave(&mut self.by_device, view.device, number));
+        Some(call)
+    }
+}
+
+impl Call {
+    /// Whether all is told to be over, and `message` is none of the old requests.
+    pub(super) fn is_over(&self, message: &Message) -> bool {
+        !self.views.is_empty()
+            && self.views.iter().all(|view| view.ended() && view.last_cseq().is_none_or(|last| last < message.cseq))
+    }
+
+    pub(super) fn view_at(&self, address: Address) -> Option<usize> {
+        self.views.iter().position(|view| view.is_at(address))
+    }
+}
+
+/// `device` has no part in the call `number` any more.
+fn leave(by_device: &mut HashMap<Address, BTreeSet<u64>>, device: Address, number: u64) {
+    if let Some(numbers) = by_device.get_mut(&device) {
+        numbers.remove(&number);
+        if numbers.is_empty() {
+            by_device.remove(&device);
+        }
+    }
+}
