@@ -2,7 +2,7 @@ use std::{cell::RefCell, collections::BTreeMap, io::Cursor, time::Instant};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::Bytes;
-use callgate_sdk::SrtpKey;
+use callgate_sdk::{SrtpKey, media::wav::write_voice};
 use proptest::prelude::*;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -10,7 +10,7 @@ use webrtc_srtp::{context::Context, protection_profile::ProtectionProfile};
 
 use super::*;
 use crate::{
-    client::media::{report::Report, wav::write_voice},
+    client::media::report::Report,
     model::{Address, CallId, CallState, DeviceName, EventBody, MasterKey, Protection, SwitchEvent},
     switch::{
         Switch, SwitchIo,
