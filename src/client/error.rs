@@ -34,6 +34,14 @@ pub enum ClientError {
         #[source]
         source: io::Error,
     },
+    /// An app's certificate, key or CA can't be used.
+    #[error("{files}: {error}")]
+    Identity {
+        /// Which files.
+        files: String,
+        /// Why.
+        error: PemError,
+    },
     /// The gateway in this process has no ledger.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
@@ -58,15 +66,24 @@ pub enum ClientError {
     /// The gateway in this process doesn't start.
     #[error(transparent)]
     Start(#[from] StartError),
+    /// A file can't be read.
+    #[error("{path}: can't be read")]
+    Unreadable {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// Certificates can't be made.
     #[error(transparent)]
     Trust(#[from] TrustError),
 }
 
 impl ClientError {
-    /// Whether the input can't be used: unreadable, or without signalling.
+    /// Whether the input can't be used: a capture that is unreadable or without signalling, or the files of an identity.
     pub fn is_input(&self) -> bool {
-        matches!(self, Self::Capture(_) | Self::Replay(_))
+        matches!(self, Self::Capture(_) | Self::Identity { .. } | Self::Replay(_) | Self::Unreadable { .. })
     }
 
     /// The session ended, for this reason if one is known.

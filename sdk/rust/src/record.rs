@@ -33,7 +33,7 @@ use crate::{
 
 /// The room for packets that wait for a key by default, in bytes: what 100 streams of G.711 send in 8 seconds.
 pub const DEFAULT_WAITING_BYTES: usize = 16 << 20;
-/// The room for the voices of all running calls by default, in bytes: 9 hours of calls in G.711, both ways.
+/// The room for the voices of all running calls by default, in bytes: 18 hours of calls in G.711, both ways.
 pub const DEFAULT_VOICE_BYTES: usize = 1 << 30;
 /// How long packets of a call are still taken after its end: they may be on their way from the capture.
 pub const LINGER: Duration = Duration::from_secs(2);

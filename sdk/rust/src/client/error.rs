@@ -105,6 +105,30 @@ pub enum OpenError {
     Protocol(#[from] ProtocolError),
 }
 
+impl OpenError {
+    /// Whether the same may succeed later without anybody changing anything: the gateway isn't there, is full, or is
+    /// stopping, or the instance's last session has not been given up yet. Anything else stays as it is until a person
+    /// mends it.
+    pub fn is_temporary(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } | Self::Timeout(_) | Self::ConnectionLost(_) => true,
+            Self::Refused(refusal) | Self::Closed(refusal) => refusal.code().is_some_and(|code| {
+                matches!(
+                    code,
+                    ErrorCode::GatewayStopping
+                        | ErrorCode::InstanceAlreadyOpen
+                        | ErrorCode::OpenTimeout
+                        | ErrorCode::TooManyConnections
+                        | ErrorCode::TooManySessions
+                        | ErrorCode::TooManySessionsOfUser
+                        | ErrorCode::TooManyTries
+                )
+            }),
+            _ => false,
+        }
+    }
+}
+
 fn gateway_certificate(error: &CertificateError) -> String {
     match error {
         // The CAs of two gateways may have one name: then the issuer is found, and its signature is wrong.

@@ -88,6 +88,7 @@ impl Call {
         if let (Some(suite), Some(keys)) = (&media.suite, &media.keys)
             && let Err(error) = stream.decryptor.add_generation(media.generation, suite, keys)
         {
+            voice.troubles.retain(|known| *known != error);
             voice.troubles.push(error);
         }
     }
@@ -99,10 +100,10 @@ impl Call {
         for stream in self.streams.iter_mut().filter(|stream| stream.destinations.contains(&packet.destination)) {
             let payload = match stream.decryptor.decrypt(&packet.payload) {
                 Ok(decrypted) => decrypted.payload(),
-                Err(MediaError::NotAuthentic | MediaError::NoGeneration) if !stream.plain => continue,
-                Err(MediaError::NoGeneration) => {
+                Err(MediaError::NotAuthentic | MediaError::NoGeneration) if stream.plain => {
                     header.payload(&packet.payload).map(|range| packet.payload.slice(range))
                 }
+                Err(MediaError::NotAuthentic | MediaError::NoGeneration) => continue,
                 Err(_) => {
                     useless = true;
                     continue;
