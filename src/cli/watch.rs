@@ -137,6 +137,14 @@ impl Watch {
             Some(path) => (Proof::Password(password(path)?), 2748),
             None => {
                 let name = format!("{}-{}", self.user, self.instance);
+                let (folder, user, instance) = (self.folder.display(), &self.user, &self.instance);
+                if self.certificate.is_none() && !self.folder.join(format!("{name}.pem")).exists() {
+                    return Err(Unusable(format!(
+                        "{folder}/{name}.pem is not there. `callgate cert issue --folder {folder} --user {user} --instance \
+                         {instance}` makes it; --folder, --user and --instance name another one"
+                    ))
+                    .into());
+                }
                 let proof = Proof::Certificate {
                     certificate: file(&self.certificate, format!("{name}.pem")),
                     key: file(&self.key, format!("{name}.key")),

@@ -213,10 +213,13 @@ impl Recorder {
             !keys.is_empty()
         });
         due.sort_by_key(|(_, call)| call.ended);
-        due.into_iter().map(|((device, _), call)| call.recording(device)).filter_map(|(bytes, recording)| {
-            self.voice_room += bytes;
-            recording
-        }).collect()
+        due.into_iter()
+            .map(|((device, _), call)| call.recording(device))
+            .filter_map(|(bytes, recording)| {
+                self.voice_room += bytes;
+                recording
+            })
+            .collect()
     }
 }
 

@@ -6,9 +6,7 @@ use std::{
 };
 
 use callgate::client::watch::Size;
-use rustix::termios::{
-    LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcgetwinsize, tcsetattr,
-};
+use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcgetwinsize, tcsetattr};
 
 /// The least time between two pictures.
 pub(super) const FRAME: Duration = Duration::from_millis(100);

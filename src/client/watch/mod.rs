@@ -27,8 +27,8 @@ use self::backoff::Backoff;
 pub use self::{
     picture::{Picture, Size, Style},
     seen::{
-        CallInProgress, CallNames, CallSeen, ClosedSeen, GapSeen, Head, MediaSeen, Monitored, Opened, Seen, StoppedSeen,
-        Who,
+        CallInProgress, CallNames, CallSeen, ClosedSeen, GapSeen, Head, MediaSeen, Monitored, Opened, Seen,
+        StoppedSeen, Who,
     },
     text::line,
 };

@@ -115,6 +115,10 @@ impl Picture {
                 self.since = now;
                 // What went on meanwhile is told by the snapshots that follow; a gateway that began anew counts anew.
                 (self.devices, self.calls, self.numbers) = (0, BTreeMap::new(), BTreeMap::new());
+                self.note(
+                    format!("{} session {} is open", text::time_of(now), text::shown(&opened.session)),
+                    Paint::Good,
+                );
                 self.state = State::Open {
                     session: text::shown(&opened.session),
                     devices: opened.devices,
@@ -125,7 +129,9 @@ impl Picture {
             Seen::Monitored(monitored) => self.on_monitored(monitored, now),
             Seen::Closed(closed) => {
                 let retry_at = now + Duration::try_from_secs_f64(closed.retry_seconds).unwrap_or_default();
-                self.state = State::Closed { why: text::shown(&closed.why), retry_at };
+                let why = text::shown(&closed.why);
+                self.note(format!("{} closed: {why}", text::time_of(now)), Paint::Bad);
+                self.state = State::Closed { why, retry_at };
             }
             Seen::Pulse { silence_seconds: silent } => {
                 if let State::Open { silence_seconds, .. } = &mut self.state {
@@ -138,7 +144,7 @@ impl Picture {
                 let key = (stopped.head.device.clone(), stopped.head.call.id.clone());
                 if let Some(stream) = self.calls.get_mut(&key).and_then(|call| call.streams.get_mut(&stopped.stream)) {
                     match stopped.cause.as_str() {
-                        "HOLD" => *stream = (format!("{} held", text::small(&stopped.direction)), Paint::Dim),
+                        "HOLD" => *stream = (format!("{:8} held", text::small(&stopped.direction)), Paint::Dim),
                         _ => drop(self.calls.get_mut(&key).and_then(|call| call.streams.remove(&stopped.stream))),
                     }
                 }
@@ -205,19 +211,17 @@ impl Picture {
     fn on_media(&mut self, media: &MediaSeen) {
         let key = (media.head.device.clone(), media.head.call.id.clone());
         if let Some(call) = self.calls.get_mut(&key) {
-            let direction = text::small(&media.direction);
-            let how = match &media.suite {
-                Some(suite) => format!("{suite}, generation {}: ", media.generation),
-                None => String::new(),
-            };
             let codec = media.codecs.first().map_or("", String::as_str);
-            let text = format!(
-                "{direction:8} {} {} to {}  {how}{}",
+            let mut text = format!(
+                "{:8} {:32} {} {codec} to {}",
+                text::small(&media.direction),
+                text::indicator_words(media),
                 media.media,
-                codec,
-                media.destination,
-                text::indicator_words(media)
+                media.destination
             );
+            if let Some(suite) = &media.suite {
+                text.push_str(&format!(", {suite}, generation {}", media.generation));
+            }
             call.security = None;
             call.streams.insert(media.stream.clone(), (text, paint_of(media)));
         }
@@ -243,10 +247,14 @@ impl Picture {
                 Seen::Gap(_) => Paint::Bad,
                 _ => Paint::None,
             };
-            if self.last.len() == LAST_EVENTS {
-                self.last.pop_front();
-            }
-            self.last.push_back((format!("{} {text}", text::clock(seen)), paint));
+            self.note(format!("{} {text}", text::clock(seen)), paint);
+        }
+    }
+
+    fn note(&mut self, text: String, paint: Paint) {
+        self.last.push_back((text, paint));
+        if self.last.len() > LAST_EVENTS {
+            self.last.pop_front();
         }
     }
 
@@ -301,17 +309,30 @@ impl Picture {
         let mut lines = vec![head];
         for ((device, _), call) in &self.calls {
             let device = text::shown(device);
-            let text = format!("{device:16} {:14} {:>8}  {}", text::small(&call.state), span(now, call.since), call.parties);
+            let text =
+                format!("{device:16} {:14} {:>8}  {}", text::small(&call.state), span(now, call.since), call.parties);
             lines.push(Line { is_call: true, ..Line::of(text::shown(&text), Paint::None) });
             if let Some(security) = &call.security {
-                lines.push(Line::of(format!("    streams from before: {}, no keys (R19)", text::small(security)), Paint::Dim));
+                lines.push(Line::of(
+                    format!("    streams from before: {}, no keys (R19)", text::small(security)),
+                    Paint::Dim,
+                ));
             }
             for (text, paint) in call.streams.values() {
                 lines.push(Line::of(format!("    {}", text::shown(text)), *paint));
             }
         }
-        if self.calls.is_empty() {
-            lines.push(Line::of("no call in progress", Paint::Dim));
+        match (&self.state, self.calls.is_empty()) {
+            (State::Closed { .. }, false) => {
+                for piece in lines.iter_mut().flat_map(|line| &mut line.pieces) {
+                    piece.1 = Paint::Dim;
+                }
+                if let Some(head) = lines.first_mut() {
+                    head.add(", as they were last seen", Paint::Bad);
+                }
+            }
+            (_, true) => lines.push(Line::of("no call in progress", Paint::Dim)),
+            (_, false) => {}
         }
         lines
     }

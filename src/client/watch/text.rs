@@ -1,5 +1,7 @@
 //! What was seen, in words for people. Names from the network are shown without control characters.
 
+use std::time::SystemTime;
+
 use time::{OffsetDateTime, macros::format_description};
 
 use super::seen::{CallSeen, MediaSeen, Seen, Who};
@@ -54,9 +56,13 @@ pub(super) fn happened(event: &Seen) -> Option<String> {
 
 /// When it happened, by the switch's clock in UTC.
 pub(super) fn clock(seen: &Seen) -> String {
+    seen.head().map_or_else(|| "--:--:--.---".into(), |head| time_of(head.time))
+}
+
+/// The time of the day in UTC.
+pub(super) fn time_of(at: SystemTime) -> String {
     let format = format_description!("[hour]:[minute]:[second].[subsecond digits:3]");
-    let time = seen.head().and_then(|head| OffsetDateTime::from(head.time).format(format).ok());
-    time.unwrap_or_else(|| "--:--:--.---".into())
+    OffsetDateTime::from(at).format(format).unwrap_or_default()
 }
 
 /// How a stream stands, in words.
@@ -91,9 +97,14 @@ pub(super) fn parties(calling: &Who, called: &Who) -> String {
     format!("{} to {}", who(calling), who(called))
 }
 
-/// Text without control characters: it comes from the network, and must not move a terminal's cursor.
+/// Text without control characters and without those that turn the direction of writing: it comes from the network, and
+/// must neither move a terminal's cursor nor look like something else.
 pub(super) fn shown(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
+    let is_harmless = |c: char| {
+        !c.is_control()
+            && !matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+    };
+    text.chars().map(|c| if is_harmless(c) { c } else { '?' }).collect()
 }
 
 /// A state as it is read: `HELD_BY_REMOTE` is "held by remote".
@@ -111,15 +122,16 @@ fn call_words(call: &CallSeen) -> String {
 }
 
 fn stream_words(media: &MediaSeen) -> String {
-    let mut text = format!("{} {} to {}", small(&media.direction), media.media, media.destination);
-    if let Some(suite) = &media.suite {
-        text.push_str(&format!(", {suite}, generation {}", media.generation));
-    }
     let code = match &media.reason {
         Some(reason) => format!("{}/{reason}", media.indicator),
         None => media.indicator.clone(),
     };
-    format!("{text}: {} ({code})", indicator_words(media))
+    let (direction, words) = (small(&media.direction), indicator_words(media));
+    let mut text = format!("{direction} {}: {words} ({code}), to {}", media.media, media.destination);
+    if let Some(suite) = &media.suite {
+        text.push_str(&format!(", {suite}, generation {}", media.generation));
+    }
+    text
 }
 
 /// Only a device of several lines has others than the first.

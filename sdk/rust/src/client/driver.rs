@@ -41,7 +41,8 @@ where
     let interval = Duration::from_secs(opened.said.heartbeat_seconds.into());
     // Nobody needs the proof any more.
     let said = v1::Opened { scram_server_final: Bytes::new(), ..opened.said.clone() };
-    let shared = Arc::new(Shared { said, heard: tokio::sync::watch::Sender::new(Instant::now()), closed: OnceLock::new() });
+    let shared =
+        Arc::new(Shared { said, heard: tokio::sync::watch::Sender::new(Instant::now()), closed: OnceLock::new() });
     let (commands, from_handles) = mpsc::channel(16);
     let (to_events, events) = mpsc::channel(event_queue);
     let driver = Driver {

@@ -412,7 +412,15 @@ fn app_event(event: SwitchEvent) -> AppEvent {
                 direction: media.direction,
                 generation,
                 destination: media.destination,
-                codecs: media.codecs.to_vec(),
+                codecs: media
+                    .codecs
+                    .iter()
+                    .map(|codec| Codec {
+                        payload_type: codec.payload_type.into(),
+                        name: codec.name.clone(),
+                        clock_rate: codec.clock_rate,
+                    })
+                    .collect(),
                 indicator: if material.is_some() { Indicator::KeysAvailable } else { Indicator::KeysUnavailable },
                 suite: material.as_ref().map(|material| material.suite().to_string()),
                 keys: material.map(|material| SrtpKeys::new(material.keys().iter().map(key).collect())),
