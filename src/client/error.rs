@@ -2,7 +2,7 @@
 
 use std::{io, path::PathBuf};
 
-use callgate_sdk::client::{Closed, OpenError, PemError, RequestError};
+use callgate_sdk::client::{Closed, FileError, OpenError, PemError, RequestError};
 
 use crate::{
     directory::{DirectoryError, ScramError},
@@ -35,13 +35,8 @@ pub enum ClientError {
         source: io::Error,
     },
     /// An app's certificate, key or CA can't be used.
-    #[error("{files}: {error}")]
-    Identity {
-        /// Which files.
-        files: String,
-        /// Why.
-        error: PemError,
-    },
+    #[error(transparent)]
+    Identity(#[from] FileError),
     /// The gateway in this process has no ledger.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
@@ -66,15 +61,6 @@ pub enum ClientError {
     /// The gateway in this process doesn't start.
     #[error(transparent)]
     Start(#[from] StartError),
-    /// A file can't be read.
-    #[error("{path}: can't be read")]
-    Unreadable {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
     /// Certificates can't be made.
     #[error(transparent)]
     Trust(#[from] TrustError),
@@ -83,7 +69,7 @@ pub enum ClientError {
 impl ClientError {
     /// Whether the input can't be used: a capture that is unreadable or without signalling, or the files of an identity.
     pub fn is_input(&self) -> bool {
-        matches!(self, Self::Capture(_) | Self::Identity { .. } | Self::Replay(_) | Self::Unreadable { .. })
+        matches!(self, Self::Capture(_) | Self::Identity(_) | Self::Replay(_))
     }
 
     /// The session ended, for this reason if one is known.

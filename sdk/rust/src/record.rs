@@ -98,6 +98,15 @@ pub struct Voice {
 }
 
 impl Recording {
+    /// A name for its file, of the device and Callgate's id of the call. Only letters, digits, `.` and `-` of them are kept,
+    /// since a device that nobody named is called by what the network said.
+    pub fn file_name(&self) -> String {
+        let safe = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '.' | '-') { c } else { '_' };
+        let device: String = self.device.chars().take(64).map(safe).collect();
+        let call: String = self.call.id.chars().take(64).map(safe).collect();
+        format!("{device}-{call}.wav")
+    }
+
     /// Writes both voices as a stereo WAV file: what the device sent is left, what it received is right.
     ///
     /// # Errors
@@ -228,3 +237,6 @@ impl Default for Recorder {
         Self::new()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,13 +9,12 @@ mod seen;
 mod text;
 
 use std::{
-    fs,
-    path::{Path, PathBuf},
+    path::PathBuf,
     time::{Duration, SystemTime},
 };
 
 use callgate_sdk::client::{
-    Closed, Connector, EventClass, Events, Identity, OpenError, PemError, Refusal, RequestError, Roots, Session,
+    Closed, Connector, EventClass, Events, Identity, OpenError, Refusal, RequestError, Roots, Session,
 };
 use tokio::{
     sync::mpsc,
@@ -177,9 +176,8 @@ impl Options {
         let connector = match &self.proof {
             Proof::Password(password) => Connector::clear(&self.gateway, &self.user, password.as_str()),
             Proof::Certificate { certificate, key, ca, server_name } => {
-                let identity = Identity::from_pem(&read(certificate)?, &read(key)?);
-                let identity = identity.map_err(|error| unusable(&[certificate, key], error))?;
-                let roots = Roots::from_pem(&read(ca)?).map_err(|error| unusable(&[ca], error))?;
+                let identity = Identity::from_files(certificate, key)?;
+                let roots = Roots::from_file(ca)?;
                 Connector::tls(&self.gateway, server_name, identity, roots)
             }
         };
@@ -194,16 +192,6 @@ impl From<Class> for EventClass {
             Class::Media => Self::Media,
         }
     }
-}
-
-/// A file that may hold a key, in memory that is wiped.
-fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, ClientError> {
-    fs::read(path).map(Zeroizing::new).map_err(|source| ClientError::Unreadable { path: path.into(), source })
-}
-
-fn unusable(paths: &[&PathBuf], error: PemError) -> ClientError {
-    let paths: Vec<_> = paths.iter().map(|path| path.display().to_string()).collect();
-    ClientError::Identity { files: paths.join(", "), error }
 }
 
 fn code(closed: &Closed) -> Option<String> {

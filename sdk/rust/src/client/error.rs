@@ -246,3 +246,27 @@ pub enum PemError {
     #[error("certificate and key can't be used together: {0}")]
     Mismatch(String),
 }
+
+/// Why the files of an identity can't be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum FileError {
+    /// A file can't be read.
+    #[error("{file}: can't be read: {text}")]
+    Unreadable {
+        /// Which.
+        file: String,
+        /// What kind of failure it was.
+        kind: std::io::ErrorKind,
+        /// What the system said.
+        text: String,
+    },
+    /// What was read can't be used.
+    #[error("{files}: {error}")]
+    Unusable {
+        /// Which one, or which two.
+        files: String,
+        /// Why.
+        error: PemError,
+    },
+}

@@ -17,7 +17,7 @@ mod session;
 mod tls;
 
 pub use connect::{Connector, DEFAULT_EVENT_QUEUE, DEFAULT_TIMEOUT};
-pub use error::{Closed, OpenError, PemError, ProtocolError, Refusal, RequestError};
+pub use error::{Closed, FileError, OpenError, PemError, ProtocolError, Refusal, RequestError};
 pub use event::{
     CallDirection, CallRef, CallSecurity, CallSnapshot, CallState, CallStateChanged, Device, EndCause, Event,
     EventClass, EventHead, Gap, Indicator, Line, MediaDirection, MediaOpened, MediaStopped, Party, Snapshot, StopCause,

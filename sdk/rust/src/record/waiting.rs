@@ -41,7 +41,8 @@ impl Waiting {
             let Some((number, oldest)) = self.packets.pop_first() else { break };
             self.used -= size(&oldest);
             let is_empty = self.by_destination.get_mut(&oldest.destination).is_none_or(|numbers| {
-                numbers.retain(|other| *other != number);
+                // The oldest of all is the oldest of its destination.
+                numbers.pop_front_if(|first| *first == number);
                 numbers.is_empty()
             });
             if is_empty {
