@@ -56,7 +56,7 @@ async fn record(capture: &str, app: [&str; 4], out: &Path) -> Result<(), Box<dyn
         tokio::select! {
             event = events.next() => match event {
                 Some(event) => recorder.on_event(&event, Instant::now()),
-                None => break println!("closed: {:?}", events.closed()),
+                None => break println!("closed: {:?}", events.closed().map(ToString::to_string)),
             },
             Some(packet) = captured.recv() => recorder.on_packet(packet),
             _ = clock.tick() => recorder.take_ended(Instant::now()).iter().try_for_each(|call| save(call, out))?,
