@@ -42,7 +42,9 @@ impl Waiting {
             self.used -= size(&oldest);
             let is_empty = self.by_destination.get_mut(&oldest.destination).is_none_or(|numbers| {
                 // The oldest of all is the oldest of its destination.
-                numbers.pop_front_if(|first| *first == number);
+                if numbers.front() == Some(&number) {
+                    numbers.pop_front();
+                }
                 numbers.is_empty()
             });
             if is_empty {
