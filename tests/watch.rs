@@ -1,6 +1,7 @@
 //! `callgate watch` with the real binary, against a gateway that is served as an operator would serve it.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test")]
+#![allow(clippy::print_stderr, reason = "what is skipped is told")]
 
 mod common;
 
