@@ -119,7 +119,7 @@ const ISSUE: &str = "cert issue --user recorder --instance 1";
 fn alone_it_prints_help_and_wrong_arguments_end_with_2() {
     let shell = Shell::new();
     let help = shell.ok("");
-    for word in ["Usage: callgate", "init", "serve", "passwd", "cert", "explain", "Exit codes"] {
+    for word in ["Usage: callgate", "init", "serve", "passwd", "cert", "explain", "watch", "Exit codes"] {
         assert!(help.contains(word), "{word}");
     }
     assert_eq!(shell.run("no-such-command").code, 2);
@@ -367,6 +367,62 @@ fn serve_check_finds_captures_and_names_variables() {
     assert_eq!(answer.code, 2);
     assert!(answer.err.contains("environment variable CALLGATE_MODE: unknown mode `open`"), "{}", answer.err);
     assert_eq!(shell.run("serve --config none.toml --check").code, 2);
+}
+
+#[test]
+fn explain_tells_each_rule_for_a_user_and_a_device_and_what_to_change() {
+    let shell = Shell::set_up();
+    let config = "
+        [[device]]\nname = \"1001\"\naddresses = [\"udp:192.0.2.1:5060\"]
+        [[device]]\nname = \"1002\"\nrestricted = true\naddresses = [\"udp:192.0.2.2:5060\"]
+        [[user]]\nname = \"recorder\"\ndevices = [\"1001\", \"1002\"]\ngroups = [\"Standard CTI Enabled\",
+            \"Standard CTI Secure Connection\", \"Standard CTI Allow Reception of SRTP Key Material\"]
+        [[user]]\nname = \"viewer\"\nkind = \"end-user\"\ndevices = [\"1001\"]\ngroups = [\"Standard CTI Enabled\",
+            \"Standard CTI Secure Connection\"]";
+    fs::write(shell.path("callgate/callgate.toml"), config).unwrap();
+    let said = |arguments: &str| shell.ok(&format!("explain --user {arguments}"));
+
+    let text = said("recorder --device 1001");
+    assert!(text.contains("Answer: recorder/1 opens no session. On the TLS door: "), "{text}");
+    assert!(
+        text.contains("NO   R3   ") && text.contains("mend: callgate cert issue --user recorder --instance 1"),
+        "{text}"
+    );
+    shell.ok("cert issue --user recorder --instance 1");
+    shell.ok("cert issue --user viewer --instance 1");
+    let text = said("recorder --device 1001");
+    assert!(text.contains("gets the keys of SRTP streams that it monitors in time."), "{text}");
+    for outcome in
+        ["KEYS_AVAILABLE (R16)", "KEYS_UNAVAILABLE/MONITORED_LATE", "KEYS_UNAVAILABLE/SWITCH", "NOT_ENCRYPTED"]
+    {
+        assert!(text.contains(outcome), "{text}");
+    }
+    assert!(text.contains("-> no session opens"), "the clear door is not its own: {text}");
+    assert!(said("recorder --device 1002").contains("opens on the TLS door, and doesn't see 1002."));
+    let text = said("viewer --device 1001 --door tls");
+    assert!(text.starts_with("viewer, an end user (R6), instance 1"), "{text}");
+    assert!(
+        text.contains("Answer: viewer/1 opens on the TLS door, sees 1001, and gets no key: USER_NOT_AUTHORIZED (R16).")
+    );
+    assert!(
+        text.contains("the SRTP group only with the other two (R8)") && !text.contains("On the clear door"),
+        "{text}"
+    );
+
+    let json: serde_json::Value = serde_json::from_str(&said("viewer --device 1001 --json")).unwrap();
+    assert_eq!((&json["doors"][0]["opens"], &json["doors"][1]["opens"]), (&true.into(), &false.into()), "{json}");
+    assert_eq!(json["doors"][0]["streams"][0]["indicator"], "USER_NOT_AUTHORIZED", "{json}");
+
+    shell.ok("cert revoke --user recorder --instance 1 --reason lost");
+    let text = said("recorder --device 1001 --door tls");
+    assert!(text.contains("was revoked at") && text.contains("opens no session on the TLS door"), "{text}");
+    for (arguments, words) in [
+        ("recrder --device 1001", "no user \"recrder\"; the nearest are recorder"),
+        ("recorder --device 1011", "no device \"1011\"; the nearest are 1001"),
+    ] {
+        let (exit, error) = shell.fails(&format!("explain --user {arguments}"));
+        assert!(exit == 2 && error.contains(words), "{error}");
+    }
 }
 
 #[test]

@@ -13,7 +13,7 @@ use std::{
     fs,
     io::{BufRead, BufReader},
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
     sync::mpsc,
     time::{Duration, Instant},
 };
@@ -106,6 +106,8 @@ impl Folder {
             self.serve(command, place);
         } else if command.starts_with("callgate serve") {
             assert!(self.run(command, place).starts_with("ok "), "{place}");
+        } else if command.starts_with("callgate watch") {
+            self.watch(command, place);
         } else if let Some((_, made)) = RUN.iter().find(|(known, _)| command.starts_with(known)) {
             let said = self.run(command, place);
             if command.contains("callgate passwd") {
@@ -129,12 +131,32 @@ impl Folder {
 
     /// A gateway runs until it is told to stop: it must listen on both doors, and then stop in order.
     fn serve(&self, command: &str, place: &str) {
+        let (gateway, _) = self.start(command, place);
+        stop(gateway, place);
+    }
+
+    /// A watcher needs a gateway, and ends by itself only if it is told to.
+    fn watch(&self, command: &str, place: &str) {
+        let (gateway, log) = self.start("callgate serve --config callgate/callgate.toml", place);
+        let door = |name: &str| log.iter().find_map(|line| line.split_once(name)).unwrap().1.trim().to_owned();
+        let address =
+            door(if command.contains("--password-file") { "door=\"clear\" address=" } else { "door=\"tls\" address=" });
+        let end = if command.contains("--count") { "" } else { " --for 1" };
+        let command = command.split(" --for ").next().unwrap();
+        let said = self.run(&format!("{command} --gateway {address}{end}"), place);
+        assert!(said.contains("session"), "{place}: {said}");
+        stop(gateway, place);
+    }
+
+    /// A gateway that listens on both doors, and what it said until then.
+    fn start(&self, command: &str, place: &str) -> (Child, Vec<String>) {
         let mut words = command.split_whitespace();
         let mut gateway =
             self.shell(words.next().unwrap()).args(words).stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
         let stderr = BufReader::new(gateway.stderr.take().unwrap());
         let (lines, said) = mpsc::channel();
-        std::thread::spawn(move || stderr.lines().map_while(Result::ok).try_for_each(|line| lines.send(line)));
+        // It reads on when nobody hears it: a gateway whose log is full would stand still.
+        std::thread::spawn(move || stderr.lines().map_while(Result::ok).for_each(|line| drop(lines.send(line))));
 
         let (start, mut log, mut doors) = (Instant::now(), Vec::new(), 0);
         while doors < 2 {
@@ -145,20 +167,7 @@ impl Folder {
             doors += usize::from(line.contains("listening"));
             log.push(line);
         }
-        let told = Command::new("kill").args(["-TERM", &gateway.id().to_string()]).status().unwrap();
-        assert!(told.success(), "{place}");
-        let start = Instant::now();
-        let status = loop {
-            if let Some(status) = gateway.try_wait().unwrap() {
-                break status;
-            }
-            if start.elapsed() > PATIENCE {
-                let _ = gateway.kill();
-                panic!("{place} doesn't stop");
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        };
-        assert!(status.success(), "{place}: {status}");
+        (gateway, log)
     }
 
     /// `callgate` is the binary of this build, on ports that are free.
@@ -176,6 +185,23 @@ impl Folder {
             .stdin(Stdio::null());
         command
     }
+}
+
+fn stop(mut gateway: Child, place: &str) {
+    let told = Command::new("kill").args(["-TERM", &gateway.id().to_string()]).status().unwrap();
+    assert!(told.success(), "{place}");
+    let start = Instant::now();
+    let status = loop {
+        if let Some(status) = gateway.try_wait().unwrap() {
+            break status;
+        }
+        if start.elapsed() > PATIENCE {
+            let _ = gateway.kill();
+            panic!("{place} doesn't stop");
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    assert!(status.success(), "{place}: {status}");
 }
 
 /// What is for a checkout of the repository, and not for a folder with a capture.

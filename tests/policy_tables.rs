@@ -4,7 +4,10 @@
 
 use callgate::{
     model::{Door, Group, Groups, Mode},
-    policy::{Admission, Disclosure, Entrance, MediaAccess, Rule, StreamProtection, Verdict, admit, disclose},
+    policy::{
+        Admission, Case, Certificate, Condition, Disclosure, Entrance, Indication, KEY_GROUPS, MediaAccess, Reason,
+        Rule, Stream, StreamProtection, Verdict, admit, against_disclosure, disclose, explain,
+    },
 };
 
 /// A row of a table: one pattern per input, the outcome, and how often it decided.
@@ -79,6 +82,7 @@ fn r2_r9_r10_r11_admission_for_every_combination() {
                             Verdict::Refuse(code, Rule(rule)) => (code.as_str_name().into(), rule.into()),
                         };
                         assert_eq!(decided, table.decide(&inputs), "{inputs:?}");
+                        explains_admission(&Admission { mode, lenient_doors, groups, entrance });
                         combinations += 1;
                     }
                 }
@@ -136,12 +140,142 @@ fn r16_r17_disclosure_for_every_combination() {
                     start_name,
                 ];
                 assert_eq!(disclosure_name(disclose(&access)), table.decide(&inputs), "{inputs:?}");
+                explains_disclosure(&access);
                 combinations += 1;
             }
         }
     }
     assert_eq!(combinations, 3072);
     table.assert_every_row_decided_something();
+}
+
+/// The explanation says what the decision says, and names as standing against it exactly what is not as it must be.
+fn explains_admission(admission: &Admission) {
+    let Admission { mode, lenient_doors, groups, entrance } = *admission;
+    let own = entrance != Entrance::Tls { certificate_matches: false };
+    let case = Case {
+        mode,
+        lenient_doors,
+        clear_listens: true,
+        tls_listens: true,
+        groups,
+        has_password: true,
+        certificate: if own { Certificate::Counts } else { Certificate::None },
+        associated: true,
+        restricted: false,
+    };
+    let [tls, clear] = explain(&case);
+    let (door, is_tls) = if entrance == Entrance::Clear { (clear, false) } else { (tls, true) };
+    assert_eq!(door.verdict, admit(admission), "{admission:?}");
+    assert_eq!(door.opens, matches!(door.verdict, Verdict::Admit(_)), "{admission:?}");
+    let secure = groups.contains(Group::SecureConnection);
+    for check in &door.opening {
+        let holds = match check.condition {
+            Condition::Mode => mode == Mode::Mixed || !is_tls,
+            Condition::Certificate => own,
+            Condition::CtiEnabled => groups.contains(Group::CtiEnabled),
+            // In non-secure mode the first thing to mend is the mode; what is asked then is asked in mixed mode.
+            Condition::Door => lenient_doors || secure == is_tls || (mode == Mode::NonSecure && !is_tls),
+            Condition::Listens | Condition::Password => true,
+            other => panic!("{other:?} has no part in opening"),
+        };
+        assert_eq!(check.holds, holds, "{:?} of {admission:?}", check.condition);
+    }
+    if let Verdict::Refuse(_, Rule(rule)) = door.verdict {
+        let first = door.opening.iter().find(|check| !check.holds).unwrap();
+        let expected = if first.condition == Condition::Certificate { "R11" } else { first.rule };
+        assert_eq!(rule, expected, "the first thing that doesn't hold is the one that decides: {admission:?}");
+    }
+}
+
+fn explains_disclosure(access: &MediaAccess) {
+    let against = against_disclosure(access);
+    let is_open = !(against.is_empty() && access.protection == StreamProtection::Clear);
+    let visible = access.associated && !access.restricted;
+    for (condition, holds, is_asked) in [
+        (Condition::Associated, access.associated, true),
+        (Condition::NotRestricted, !access.restricted, true),
+        (Condition::KeyGroups, access.groups.allow_keys(), access.protection != StreamProtection::Clear),
+        (Condition::Mode, access.mode == Mode::Mixed, access.protection != StreamProtection::Clear),
+        (Condition::SecureDoor, access.door == Door::Tls, access.protection != StreamProtection::Clear),
+    ] {
+        assert_eq!(against.contains(&condition), is_asked && !holds, "{condition:?} of {access:?}");
+    }
+    // What was named, and nothing else, must be mended for what is left to be a matter of the stream alone.
+    let mended = MediaAccess {
+        associated: true,
+        restricted: false,
+        groups: KEY_GROUPS.into_iter().collect(),
+        mode: Mode::Mixed,
+        door: Door::Tls,
+        ..*access
+    };
+    let left = disclose(&mended);
+    let of_stream = [Reason::MonitoredLate, Reason::Switch, Reason::AuditUnavailable, Reason::GatewayRestarted];
+    assert!(
+        match left {
+            Disclosure::Event(Indication::KeysUnavailable(reason), _) => of_stream.contains(&reason),
+            Disclosure::Event(Indication::KeysAvailable | Indication::NotEncrypted, _) => true,
+            _ => false,
+        },
+        "{access:?}: {left:?}"
+    );
+    assert!(is_open || visible, "a stream in the clear of a device that is seen needs nothing");
+
+    if !access.recordable || !access.seen_since_start {
+        return; // Circumstances that no config knows.
+    }
+    let case = Case {
+        mode: access.mode,
+        lenient_doors: false,
+        clear_listens: true,
+        tls_listens: true,
+        groups: access.groups,
+        has_password: true,
+        certificate: Certificate::Counts,
+        associated: access.associated,
+        restricted: access.restricted,
+    };
+    let stream = match (access.protection, access.monitored_before) {
+        (StreamProtection::Clear, _) => Stream::Clear,
+        (StreamProtection::Keyed, true) => Stream::InTime,
+        (StreamProtection::Keyed, false) => Stream::Late,
+        (StreamProtection::Unknown, true) => Stream::Unknown,
+        (StreamProtection::Unknown, false) => return,
+    };
+    let door = explain(&case).into_iter().find(|on| on.door == access.door).unwrap();
+    let (_, told) = door.streams.iter().find(|(kind, _)| *kind == stream).unwrap();
+    assert_eq!(*told, disclose(access), "{access:?}");
+}
+
+#[test]
+fn an_explanation_counts_what_stands_before_the_decision() {
+    let all = KEY_GROUPS.into_iter().collect();
+    let case = Case {
+        mode: Mode::Mixed,
+        lenient_doors: true,
+        clear_listens: true,
+        tls_listens: true,
+        groups: all,
+        has_password: true,
+        certificate: Certificate::Counts,
+        associated: true,
+        restricted: false,
+    };
+    let [tls, clear] = explain(&case);
+    assert!(tls.opens && tls.sees_device() && tls.gets_keys());
+    assert!(clear.opens && clear.sees_device() && !clear.gets_keys(), "no key leaves by the clear door");
+    for certificate in [Certificate::Expired, Certificate::None, Certificate::Revoked, Certificate::Unreadable] {
+        assert!(!explain(&Case { certificate, ..case })[0].opens, "{certificate:?}");
+    }
+    assert!(!explain(&Case { tls_listens: false, ..case })[0].gets_keys());
+    assert!(!explain(&Case { clear_listens: false, ..case })[1].opens);
+    assert!(!explain(&Case { has_password: false, ..case })[1].opens);
+    let stranger = Case { associated: false, ..case };
+    assert!(!explain(&stranger)[0].sees_device());
+    let controller = Case { groups: case.groups.with(Group::ControlOfAllDevices), ..stranger };
+    assert!(explain(&controller)[0].gets_keys());
+    assert!(!explain(&Case { restricted: true, ..controller })[0].sees_device());
 }
 
 fn groups<const N: usize>(memberships: [(bool, Group); N]) -> Groups {

@@ -1,39 +1,94 @@
 //! `callgate explain`
 
+mod access;
+
+use std::path::PathBuf;
+
 use anyhow::{Result, bail};
+use callgate::model::InstanceId;
 use callgate_wire::{ErrorInfo, TABLE, lookup_name};
+use clap::ValueEnum;
 
 use super::out::say;
 
 const EXAMPLES: &str = "\
 Examples:
-  callgate explain CONNECTION_ON_INVALID_PORT
-  callgate explain 202";
+  callgate explain CONNECTION_ON_INVALID_PORT          # a code: what it means, and what to change
+  callgate explain 202
+  callgate explain --user recorder --device 1001       # every rule for this user and device, and what it decides
+  callgate explain --user recorder --device 1001 --door tls --json
+
+The second form reads the config and the ledger as they are in the files. A gateway that runs goes by what it has read.
+
+Exit codes: 0 explained, whatever the answer is; 1 there is no such code; 2 the config can't be used, or there is no such
+user or device in it.";
 
 /// How many names are offered for one that nobody knows.
 const OFFERED: usize = 3;
 
-/// Say what an error code means, which rule is behind it, and what to change
+/// Say what an error code means, or why a user's app gets the keys of a device's calls or doesn't
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Explain {
     /// The code's name or number, as it stands on the wire and in logs
-    code: String,
+    #[arg(required_unless_present = "user", conflicts_with = "user")]
+    code: Option<String>,
+
+    /// The user to explain
+    #[arg(long, value_name = "NAME", requires = "device")]
+    user: Option<String>,
+
+    /// The device
+    #[arg(long, value_name = "NAME", requires = "user")]
+    device: Option<String>,
+
+    /// The instance whose certificate is looked for
+    #[arg(long, value_name = "ID", default_value = "1", requires = "user")]
+    instance: InstanceId,
+
+    /// Only this door [default: both]
+    #[arg(long, value_name = "DOOR", requires = "user")]
+    door: Option<DoorName>,
+
+    /// The gateway's config
+    #[arg(long, value_name = "FILE", default_value = "callgate/callgate.toml", requires = "user")]
+    config: PathBuf,
+
+    /// Print one JSON object
+    #[arg(long, requires = "user")]
+    json: bool,
+}
+
+/// A door, as an argument.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum DoorName {
+    /// TCP with mutual TLS
+    Tls,
+    /// TCP in the clear
+    Clear,
 }
 
 impl Explain {
     pub(super) fn run(self) -> Result<()> {
-        if let Some(lines) = indicator(&self.code.trim().to_uppercase()) {
-            return Ok(lines.iter().try_for_each(|line| say!("{line}"))?);
+        match (&self.code, &self.user, &self.device) {
+            (Some(code), ..) => explain_code(code),
+            (None, Some(user), Some(device)) => access::explain(&self, user, device),
+            _ => bail!("a code, or a user and a device, is needed"),
         }
-        let Some(info) = lookup_name(self.code.trim()) else {
-            bail!("no code is called {:?}; the nearest are {}", self.code, nearest(&self.code).join(", "));
-        };
-        say!("{} ({}), rule {}", info.name(), info.number(), info.rule)?;
-        say!("What: {}", info.text)?;
-        say!("Mend: {}", info.mend)?;
-        Ok(())
     }
+}
+
+fn explain_code(code: &str) -> Result<()> {
+    if let Some(lines) = indicator(&code.trim().to_uppercase()) {
+        return Ok(lines.iter().try_for_each(|line| say!("{line}"))?);
+    }
+    let Some(info) = lookup_name(code.trim()) else {
+        bail!("no code is called {code:?}; the nearest are {}", nearest(code).join(", "));
+    };
+    say!("{} ({}), rule {}", info.name(), info.number(), info.rule)?;
+    say!("What: {}", info.text)?;
+    say!("Mend: {}", info.mend)?;
+    Ok(())
 }
 
 /// The indicators of a stream that are no errors, and the one that has reasons.

@@ -14,6 +14,7 @@ mod passwd;
 mod process;
 mod serve;
 mod stop;
+mod watch;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -34,6 +35,7 @@ A first start:
   callgate init                                        # a CA, the gateway's certificate and a first config
   callgate cert issue --user recorder --instance 1     # an app's certificate
   callgate serve --config callgate/callgate.toml
+  callgate watch --user recorder                       # what its session sees, live
 
 Exit codes: 0 done, 1 failed, 2 wrong arguments or input that can't be used.";
 
@@ -64,6 +66,7 @@ enum Command {
     #[command(subcommand)]
     Cert(cert::Cert),
     Explain(explain::Explain),
+    Watch(watch::Watch),
 }
 
 /// Runs the command that the arguments name.
@@ -84,6 +87,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Passwd(command) => command.run(),
         Command::Cert(command) => command.run(),
         Command::Explain(command) => command.run(),
+        Command::Watch(command) => command.run(),
     });
     exit::code(done)
 }

@@ -15,7 +15,7 @@ use super::{
         report,
     },
 };
-use crate::model::{CallDirection, Codec, EndCause, StreamDirection, Timestamp};
+use crate::model::{CallDirection, EndCause, StreamDirection, Timestamp};
 
 /// An app that listens.
 pub(super) struct App {
@@ -120,10 +120,6 @@ pub(super) fn indicator(indicator: client::Indicator) -> Option<report::Indicato
 }
 
 fn app_media(media: &client::MediaOpened) -> Option<AppMedia> {
-    let codecs = media.codecs.iter().filter_map(|codec| {
-        let payload_type = u8::try_from(codec.payload_type).ok()?;
-        Some(Codec { payload_type, name: codec.name.clone(), clock_rate: codec.clock_rate })
-    });
     Some(AppMedia {
         stream: media.stream.clone(),
         direction: match media.direction {
@@ -133,7 +129,7 @@ fn app_media(media: &client::MediaOpened) -> Option<AppMedia> {
         },
         generation: media.generation,
         destination: media.destination,
-        codecs: codecs.collect(),
+        codecs: media.codecs.clone(),
         indicator: indicator(media.indicator)?,
         suite: media.suite.clone(),
         keys: media.keys.clone(),

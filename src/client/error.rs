@@ -2,7 +2,7 @@
 
 use std::{io, path::PathBuf};
 
-use callgate_sdk::client::{Closed, OpenError, PemError, RequestError};
+use callgate_sdk::client::{Closed, FileError, OpenError, PemError, RequestError};
 
 use crate::{
     directory::{DirectoryError, ScramError},
@@ -34,6 +34,9 @@ pub enum ClientError {
         #[source]
         source: io::Error,
     },
+    /// An app's certificate, key or CA can't be used.
+    #[error(transparent)]
+    Identity(#[from] FileError),
     /// The gateway in this process has no ledger.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
@@ -64,9 +67,9 @@ pub enum ClientError {
 }
 
 impl ClientError {
-    /// Whether the input can't be used: unreadable, or without signalling.
+    /// Whether the input can't be used: a capture that is unreadable or without signalling, or the files of an identity.
     pub fn is_input(&self) -> bool {
-        matches!(self, Self::Capture(_) | Self::Replay(_))
+        matches!(self, Self::Capture(_) | Self::Identity(_) | Self::Replay(_))
     }
 
     /// The session ended, for this reason if one is known.

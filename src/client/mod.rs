@@ -9,5 +9,6 @@ mod error;
 pub mod media;
 mod rig;
 mod voices;
+pub mod watch;
 
 pub use error::ClientError;

@@ -6,6 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use callgate_sdk::media::wav::{WavError, write_voice};
 use tokio::sync::mpsc;
 
 use super::{
@@ -14,7 +15,6 @@ use super::{
     media::{
         assemble::{Assembler, Stream},
         report::Report,
-        wav::{WavError, write_voice},
     },
     rig::Rig,
 };

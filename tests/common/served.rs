@@ -42,7 +42,12 @@ impl Served {
 
     /// The same, with `wrap` making the command of the one that serves.
     pub fn start_by(doors: &str, wrap: impl FnOnce(Command) -> Command) -> Self {
-        let call = capture("asterisk22-basic");
+        Self::start_call("asterisk22-basic", doors, wrap)
+    }
+
+    /// The same with another recorded call of the two phones.
+    pub fn start_call(call: &str, doors: &str, wrap: impl FnOnce(Command) -> Command) -> Self {
+        let call = capture(call);
         let replay = format!("kind = \"replay\"\ncapture = {call:?}\nspeed = 4.0\ndelay_seconds = 2");
         Self::start_with(doors, &replay, wrap)
     }
@@ -53,7 +58,7 @@ impl Served {
         assert!(callgate(folder.path(), &["init", "."]).output().unwrap().status.success());
         let config = format!(
             "{doors}
-            [[switch]]\nname = \"pbx\"\n{switch}\npbx = [\"udp:127.0.0.1:15060\"]\n
+            [[switch]]\nname = \"pbx\"\n{switch}\npbx = [\"udp:127.0.0.1:15060\", \"udp:127.0.0.1:15070\"]\n
             [[user]]\nname = \"recorder\"\nkind = \"application\"\ndevices = [\"1001\"]\ngroups = [
                 \"Standard CTI Enabled\", \"Standard CTI Secure Connection\",
                 \"Standard CTI Allow Reception of SRTP Key Material\"]\n

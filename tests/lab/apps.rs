@@ -2,11 +2,11 @@
 
 use std::net::SocketAddr;
 
-use callgate::{client::media::g711::G711, model::Group, switch::capture::Packet};
+use callgate::{model::Group, switch::capture::Packet};
 use callgate_sdk::{
     SrtpKeys,
     client::{CallState, Connector, Event, Events, Identity, Indicator, MediaDirection, Roots, Session},
-    media::StreamDecryptor,
+    media::{StreamDecryptor, g711::G711},
 };
 
 use super::{

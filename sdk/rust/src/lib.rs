@@ -71,13 +71,17 @@
 
 #[cfg(feature = "client")]
 pub mod client;
+mod codec;
 mod keys;
 #[cfg(feature = "media")]
 pub mod media;
+#[cfg(all(feature = "client", feature = "media"))]
+pub mod record;
 
 pub use callgate_wire as wire;
 #[cfg(feature = "client")]
 pub use client::{Connector, Event, Events, Identity, Roots, Session};
+pub use codec::Codec;
 pub use keys::{Secret, SrtpKey, SrtpKeys};
 
 /// The example of the repository's front page, so that it compiles.

@@ -13,15 +13,12 @@ mod stream;
 
 use std::{collections::HashMap, net::SocketAddr, ops::RangeInclusive};
 
-use callgate_sdk::SrtpKeys;
+use callgate_sdk::{Codec, SrtpKeys, media::wav::VoicePacket};
 
 use self::stream::{Generations, Take};
-use super::{
-    report::{Indicator, StreamReport},
-    wav::VoicePacket,
-};
+use super::report::{Indicator, StreamReport};
 use crate::{
-    model::{CallDirection, Codec, EndCause, StreamDirection, Timestamp},
+    model::{CallDirection, EndCause, StreamDirection, Timestamp},
     switch::replay::{Heard, MediaPacket},
 };
 

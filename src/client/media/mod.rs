@@ -1,8 +1,6 @@
-//! What comes after the keys: streams put together of events and packets, their account, and their voices.
+//! What comes after the keys: streams put together of events and packets, and their account.
 //!
-//! Pure but for the writing of a WAV file. It knows events only as an app has them, and never shows a key.
+//! Pure. It knows events only as an app has them, and never shows a key. Voices are written by the SDK.
 
 pub mod assemble;
-pub mod g711;
 pub mod report;
-pub mod wav;

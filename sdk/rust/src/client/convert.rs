@@ -6,9 +6,10 @@ use std::time::{Duration, SystemTime};
 use callgate_wire::v1;
 
 use super::event::{
-    CallRef, CallSnapshot, CallStateChanged, Codec, Device, EndCause, Event, EventHead, Indicator, Line, MediaOpened,
+    CallRef, CallSnapshot, CallStateChanged, Device, EndCause, Event, EventHead, Indicator, Line, MediaOpened,
     MediaStopped, Party, Snapshot,
 };
+use crate::codec::Codec;
 
 /// An enum that keeps values of later versions: variants of the wire's enum, and `Unknown` with the number.
 macro_rules! open_enum {

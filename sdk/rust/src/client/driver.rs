@@ -41,7 +41,8 @@ where
     let interval = Duration::from_secs(opened.said.heartbeat_seconds.into());
     // Nobody needs the proof any more.
     let said = v1::Opened { scram_server_final: Bytes::new(), ..opened.said.clone() };
-    let shared = Arc::new(Shared { said, closed: OnceLock::new() });
+    let shared =
+        Arc::new(Shared { said, heard: tokio::sync::watch::Sender::new(Instant::now()), closed: OnceLock::new() });
     let (commands, from_handles) = mpsc::channel(16);
     let (to_events, events) = mpsc::channel(event_queue);
     let driver = Driver {
@@ -130,6 +131,7 @@ impl Driver {
             tokio::select! {
                 read = connection.reader.next(), if may_read => {
                     last_heard = Instant::now();
+                    self.shared.heard.send_replace(last_heard);
                     match read {
                         Ok(message) => if let Some(end) = self.take(message) { return end; },
                         Err(error) => return error.into(),

@@ -105,6 +105,30 @@ pub enum OpenError {
     Protocol(#[from] ProtocolError),
 }
 
+impl OpenError {
+    /// Whether the same may succeed later without anybody changing anything: the gateway isn't there, is full, or is
+    /// stopping, or the instance's last session has not been given up yet. Anything else stays as it is until a person
+    /// mends it.
+    pub fn is_temporary(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } | Self::Timeout(_) | Self::ConnectionLost(_) => true,
+            Self::Refused(refusal) | Self::Closed(refusal) => refusal.code().is_some_and(|code| {
+                matches!(
+                    code,
+                    ErrorCode::GatewayStopping
+                        | ErrorCode::InstanceAlreadyOpen
+                        | ErrorCode::OpenTimeout
+                        | ErrorCode::TooManyConnections
+                        | ErrorCode::TooManySessions
+                        | ErrorCode::TooManySessionsOfUser
+                        | ErrorCode::TooManyTries
+                )
+            }),
+            _ => false,
+        }
+    }
+}
+
 fn gateway_certificate(error: &CertificateError) -> String {
     match error {
         // The CAs of two gateways may have one name: then the issuer is found, and its signature is wrong.
@@ -221,4 +245,28 @@ pub enum PemError {
     /// Certificate and key don't belong together, or the key's kind is not supported.
     #[error("certificate and key can't be used together: {0}")]
     Mismatch(String),
+}
+
+/// Why the files of an identity can't be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum FileError {
+    /// A file can't be read.
+    #[error("{file}: can't be read: {text}")]
+    Unreadable {
+        /// Which.
+        file: String,
+        /// What kind of failure it was.
+        kind: std::io::ErrorKind,
+        /// What the system said.
+        text: String,
+    },
+    /// What was read can't be used.
+    #[error("{files}: {error}")]
+    Unusable {
+        /// Which one, or which two.
+        files: String,
+        /// Why.
+        error: PemError,
+    },
 }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::SystemTime;
 
 use super::open_enum;
-use crate::keys::SrtpKeys;
+use crate::{codec::Codec, keys::SrtpKeys};
 
 /// What an open session hears.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -153,18 +153,6 @@ pub struct MediaStopped {
     pub generation: u32,
     /// Why.
     pub cause: StopCause,
-}
-
-/// A payload format (RFC 8866, rtpmap).
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Codec {
-    /// The RTP payload type.
-    pub payload_type: u32,
-    /// The encoding name, such as "PCMU".
-    pub name: String,
-    /// The clock rate in Hz.
-    pub clock_rate: u32,
 }
 
 /// How a stream stands, and whether this session has its keys (R17).

@@ -17,9 +17,9 @@ mod session;
 mod tls;
 
 pub use connect::{Connector, DEFAULT_EVENT_QUEUE, DEFAULT_TIMEOUT};
-pub use error::{Closed, OpenError, PemError, ProtocolError, Refusal, RequestError};
+pub use error::{Closed, FileError, OpenError, PemError, ProtocolError, Refusal, RequestError};
 pub use event::{
-    CallDirection, CallRef, CallSecurity, CallSnapshot, CallState, CallStateChanged, Codec, Device, EndCause, Event,
+    CallDirection, CallRef, CallSecurity, CallSnapshot, CallState, CallStateChanged, Device, EndCause, Event,
     EventClass, EventHead, Gap, Indicator, Line, MediaDirection, MediaOpened, MediaStopped, Party, Snapshot, StopCause,
     UnavailableReason,
 };
@@ -27,3 +27,5 @@ pub use session::{DevicePage, Events, Session};
 pub use tls::{Identity, Roots};
 
 use convert::open_enum;
+
+pub use crate::codec::Codec;

@@ -5,7 +5,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use callgate_wire::v1::{self, to_app, to_gateway};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
 
 use super::{
     error::{Closed, ProtocolError, RequestError},
@@ -142,6 +143,12 @@ impl Session {
         Duration::from_secs(self.shared.said.heartbeat_seconds.into())
     }
 
+    /// How long ago the gateway was last heard, by an event, an answer or a heartbeat. After two heartbeat intervals the
+    /// session ends (R39).
+    pub fn silence(&self) -> Duration {
+        self.shared.heard.borrow().elapsed()
+    }
+
     /// When the app's certificate ends. `None` on the clear door.
     pub fn certificate_expires(&self) -> Option<SystemTime> {
         let seconds = u64::try_from(self.shared.said.certificate_expires_unix_seconds).ok().filter(|s| *s > 0)?;
@@ -211,6 +218,8 @@ pub(super) type Reply = oneshot::Sender<Result<to_app::Message, RequestError>>;
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) said: v1::Opened,
+    /// When the gateway was last heard.
+    pub(super) heard: watch::Sender<Instant>,
     /// Set once, before anyone is told that the session has ended.
     pub(super) closed: OnceLock<Closed>,
 }

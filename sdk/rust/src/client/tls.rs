@@ -1,6 +1,7 @@
 //! TLS as an app uses it: its own certificate, the CAs that it trusts, and verification that nothing can switch off.
 
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 
 use rustls::{
@@ -11,8 +12,9 @@ use rustls::{
     version::{TLS12, TLS13},
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem, pem::PemObject};
+use zeroize::Zeroizing;
 
-use super::error::PemError;
+use super::error::{FileError, PemError};
 
 /// The app's own certificate with its private key.
 #[derive(Clone)]
@@ -36,6 +38,18 @@ impl Identity {
         CertifiedKey::from_der(chain, key, &aws_lc_rs::default_provider())
             .map(Self)
             .map_err(|error| PemError::Mismatch(error.to_string()))
+    }
+
+    /// The same from two files. What was read of the key is wiped.
+    ///
+    /// # Errors
+    /// [`FileError`] when one of them can't be read or used.
+    pub fn from_files(certificate: impl AsRef<Path>, key: impl AsRef<Path>) -> Result<Self, FileError> {
+        let (certificate, key) = (certificate.as_ref(), key.as_ref());
+        Self::from_pem(&read(certificate)?, &read(key)?).map_err(|error| FileError::Unusable {
+            files: format!("{} and {}", certificate.display(), key.display()),
+            error,
+        })
     }
 }
 
@@ -61,6 +75,25 @@ impl Roots {
         }
         Ok(Self(Arc::new(roots)))
     }
+
+    /// The same from a file.
+    ///
+    /// # Errors
+    /// [`FileError`] when it can't be read or used.
+    pub fn from_file(certificates_pem: impl AsRef<Path>) -> Result<Self, FileError> {
+        let path = certificates_pem.as_ref();
+        Self::from_pem(&read(path)?).map_err(|error| FileError::Unusable { files: path.display().to_string(), error })
+    }
+}
+
+/// A file that may hold a key, in memory that is wiped.
+fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, FileError> {
+    let unreadable = |error: std::io::Error| FileError::Unreadable {
+        file: path.display().to_string(),
+        kind: error.kind(),
+        text: error.to_string(),
+    };
+    std::fs::read(path).map(Zeroizing::new).map_err(unreadable)
 }
 
 /// TLS 1.3 or 1.2, no resumption and no early data: the gateway judges the certificate at each connection (R3).

@@ -9,10 +9,12 @@
 //! freed, but not wiped: it has no way to do so.
 
 mod error;
+pub mod g711;
 mod generation;
 pub mod rtp;
 mod source;
 mod suite;
+pub mod wav;
 
 use bytes::Bytes;
 

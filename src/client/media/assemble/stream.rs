@@ -5,11 +5,11 @@ use std::{collections::HashSet, net::SocketAddr, ops::RangeInclusive};
 use bytes::Bytes;
 use callgate_sdk::{
     SrtpKeys,
-    media::{Decrypted, MediaError, StreamDecryptor, rtp::RtpHeader},
+    media::{Decrypted, MediaError, StreamDecryptor, rtp::RtpHeader, wav::VoicePacket},
 };
 
 use super::GRACE_MICROS;
-use crate::{client::media::wav::VoicePacket, model::StreamDirection, switch::replay::MediaPacket};
+use crate::{model::StreamDirection, switch::replay::MediaPacket};
 
 /// How many roll-over counters are tried where a capture begins midway: two days of 20 ms packets.
 const ROLLOVER_SEARCH: u32 = 128;
@@ -232,7 +232,7 @@ impl<'a> Take<'a> {
             Opened::No => return,
         };
         counted.voice.push(VoicePacket {
-            at: packet.at,
+            at_micros: packet.at.0,
             ssrc: header.ssrc,
             timestamp: header.timestamp,
             payload_type: header.payload_type,

@@ -2,7 +2,7 @@ use std::{cell::RefCell, collections::BTreeMap, io::Cursor, time::Instant};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::Bytes;
-use callgate_sdk::SrtpKey;
+use callgate_sdk::{SrtpKey, media::wav::write_voice};
 use proptest::prelude::*;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -10,7 +10,7 @@ use webrtc_srtp::{context::Context, protection_profile::ProtectionProfile};
 
 use super::*;
 use crate::{
-    client::media::{report::Report, wav::write_voice},
+    client::media::report::Report,
     model::{Address, CallId, CallState, DeviceName, EventBody, MasterKey, Protection, SwitchEvent},
     switch::{
         Switch, SwitchIo,
@@ -412,7 +412,15 @@ fn app_event(event: SwitchEvent) -> AppEvent {
                 direction: media.direction,
                 generation,
                 destination: media.destination,
-                codecs: media.codecs.to_vec(),
+                codecs: media
+                    .codecs
+                    .iter()
+                    .map(|codec| Codec {
+                        payload_type: codec.payload_type.into(),
+                        name: codec.name.clone(),
+                        clock_rate: codec.clock_rate,
+                    })
+                    .collect(),
                 indicator: if material.is_some() { Indicator::KeysAvailable } else { Indicator::KeysUnavailable },
                 suite: material.as_ref().map(|material| material.suite().to_string()),
                 keys: material.map(|material| SrtpKeys::new(material.keys().iter().map(key).collect())),

@@ -1,4 +1,4 @@
-//! A voice as a WAV file: mono, 16 bits, 8,000 samples a second.
+//! Voices as WAV files of 16 bits and 8,000 samples a second: one voice as mono, both voices of a call as stereo.
 //!
 //! Packets are placed by their RTP timestamps, gaps are silence, and what comes twice is written once. A file is never
 //! longer than the time in which its packets came, plus [`MAX_GAP_SECONDS`] and the packets themselves.
@@ -13,12 +13,13 @@ use bytes::Bytes;
 use hound::{SampleFormat, WavSpec, WavWriter};
 
 use super::g711::G711;
-use crate::model::{Codec, Timestamp};
+use crate::codec::Codec;
 
-/// The longest silence that is written, in seconds. After a longer one the voice goes on at once.
+/// The longest silence of a single voice that is written, in seconds. After a longer one the voice goes on at once. Of
+/// two voices every silence is written, so that they stay together.
 pub const MAX_GAP_SECONDS: i64 = 60;
 
-/// The longest file, in seconds. It stays below 2^31 bytes, which every reader of WAV can take.
+/// The longest file, in seconds. Even with two voices it stays below 2^32 bytes.
 pub const MAX_SECONDS: i64 = 36 * 3600;
 
 const RATE: i64 = G711::CLOCK_RATE as i64;
@@ -27,8 +28,8 @@ const MAX_GAP: i64 = MAX_GAP_SECONDS * RATE;
 /// An RTP packet of a voice, in the clear.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VoicePacket {
-    /// When it was captured.
-    pub at: Timestamp,
+    /// When it was captured: microseconds by whatever clock, the same one for all packets of a file.
+    pub at_micros: i64,
     /// Its source.
     pub ssrc: u32,
     /// Its timestamp, in samples.
@@ -41,10 +42,11 @@ pub struct VoicePacket {
 
 /// What was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Written {
-    /// Samples, silence included.
+    /// Samples of each channel, silence included: 8,000 a second.
     pub samples: u64,
-    /// Packets of the voice.
+    /// Packets of the voices.
     pub packets: u64,
     /// Packets of something else, such as telephone events.
     pub skipped: u64,
@@ -71,52 +73,111 @@ pub enum WavError {
     Write(#[from] hound::Error),
 }
 
-/// Writes the voice of a stream. `codecs` are the payload formats that its call agreed on.
+/// Writes one voice as mono. `packets` are in the order in which they came; `codecs` are the payload formats that the
+/// call agreed on.
 ///
 /// # Errors
 /// [`WavError`]. Nothing is written to `out` when the voice can't be decoded.
 pub fn write_voice(packets: &[VoicePacket], codecs: &[Codec], out: impl Write + Seek) -> Result<Written, WavError> {
-    let voice: Vec<_> = packets.iter().filter_map(|packet| Some((packet, law(packet.payload_type, codecs)?))).collect();
-    if voice.is_empty() {
-        return Err(undecodable(packets, codecs));
-    }
-    let places = place(voice.iter().map(|(packet, _)| *packet));
-    let mut order: Vec<_> = places.into_iter().zip(&voice).collect();
-    // Of two packets at one place the first that came is written.
-    order.sort_by_key(|(place, _)| *place);
-    let begin = order.first().map_or(0, |(place, _)| *place);
-    let end = order.iter().map(|(place, (packet, _))| place + length(packet)).max().unwrap_or(0);
+    let origin = packets.first().map_or(0, |packet| packet.at_micros);
+    write([Track::lay(packets, codecs, origin, MAX_GAP)?], out)
+}
+
+/// Writes two voices as stereo, each with its packets in the order in which they came, and its call's payload formats.
+/// The first one is left. A voice that can't be decoded is silent, as long as the other one can.
+///
+/// # Errors
+/// [`WavError`]. Nothing is written to `out` when neither voice can be decoded.
+pub fn write_voices(voices: [(&[VoicePacket], &[Codec]); 2], out: impl Write + Seek) -> Result<Written, WavError> {
+    let origin = voices.iter().filter_map(|(packets, _)| packets.first()).map(|packet| packet.at_micros).min();
+    let [left, right] = voices.map(|(packets, codecs)| {
+        let track = Track::lay(packets, codecs, origin.unwrap_or_default(), MAX_SECONDS * RATE);
+        track.map_err(|error| (packets.len() as u64, error))
+    });
+    let tracks = match (left, right) {
+        (Ok(left), Ok(right)) => [left, right],
+        (Ok(left), Err((skipped, _))) => [left, Track { skipped, ..Track::default() }],
+        (Err((skipped, _)), Ok(right)) => [Track { skipped, ..Track::default() }, right],
+        // What can't be decoded tells more than what isn't there.
+        (Err((_, WavError::Silent)), Err((_, error))) | (Err((_, error)), Err(_)) => return Err(error),
+    };
+    write(tracks, out)
+}
+
+fn write<const N: usize>(mut tracks: [Track<'_>; N], out: impl Write + Seek) -> Result<Written, WavError> {
+    let voices = || tracks.iter().filter(|track| !track.pieces.is_empty());
+    let begin = voices().map(|track| track.begin).min().unwrap_or(0);
+    let end = voices().map(|track| track.end).max().unwrap_or(0);
     if end - begin > MAX_SECONDS * RATE {
         return Err(WavError::TooLong);
     }
-
-    let spec =
-        WavSpec { channels: 1, sample_rate: G711::CLOCK_RATE, bits_per_sample: 16, sample_format: SampleFormat::Int };
+    let spec = WavSpec {
+        channels: N as u16,
+        sample_rate: G711::CLOCK_RATE,
+        bits_per_sample: 16,
+        sample_format: SampleFormat::Int,
+    };
     let mut file = WavWriter::new(out, spec)?;
-    let mut cursor = begin;
-    for (place, (packet, law)) in order {
-        while cursor < place {
-            file.write_sample(0i16)?;
-            cursor += 1;
-        }
-        let written_before = usize::try_from(cursor - place).unwrap_or(usize::MAX);
-        for code in packet.payload.iter().skip(written_before) {
-            file.write_sample(law.decode(*code))?;
-            cursor += 1;
+    for place in begin..end {
+        for track in &mut tracks {
+            file.write_sample(track.sample(place))?;
         }
     }
     file.finalize()?;
-    let packets_of_voice = voice.len() as u64;
     Ok(Written {
-        samples: (cursor - begin).unsigned_abs(),
-        packets: packets_of_voice,
-        skipped: packets.len() as u64 - packets_of_voice,
+        samples: (end - begin).unsigned_abs(),
+        packets: tracks.iter().map(|track| track.pieces.len() as u64).sum(),
+        skipped: tracks.iter().map(|track| track.skipped).sum(),
     })
+}
+
+/// A voice's packets, each at its place.
+#[derive(Default)]
+struct Track<'a> {
+    /// In the order of their places; of two packets at one place the first that came is the first.
+    pieces: Vec<(i64, &'a VoicePacket, G711)>,
+    /// The piece that is being written.
+    current: usize,
+    begin: i64,
+    end: i64,
+    skipped: u64,
+}
+
+impl<'a> Track<'a> {
+    /// Lays packets out on a line that has its origin at the time `origin`, in microseconds.
+    fn lay(packets: &'a [VoicePacket], codecs: &[Codec], origin: i64, max_gap: i64) -> Result<Self, WavError> {
+        let voice: Vec<_> =
+            packets.iter().filter_map(|packet| Some((packet, law(packet.payload_type, codecs)?))).collect();
+        if voice.is_empty() {
+            return Err(undecodable(packets, codecs));
+        }
+        let skipped = (packets.len() - voice.len()) as u64;
+        let places = place(voice.iter().map(|(packet, _)| *packet), origin, max_gap);
+        let mut pieces: Vec<_> = places.into_iter().zip(voice).map(|(at, (packet, law))| (at, packet, law)).collect();
+        pieces.sort_by_key(|(place, ..)| *place);
+        let begin = pieces.first().map_or(0, |(place, ..)| *place);
+        let end = pieces.iter().map(|(place, packet, _)| place + length(packet)).max().unwrap_or(begin);
+        Ok(Self { pieces, current: 0, begin, end, skipped })
+    }
+
+    /// The sample at a place. Places are asked for from the first one on.
+    fn sample(&mut self, at: i64) -> i16 {
+        while let Some((place, packet, law)) = self.pieces.get(self.current) {
+            if at < *place {
+                return 0;
+            }
+            match usize::try_from(at - place).ok().and_then(|offset| packet.payload.get(offset)) {
+                Some(code) => return law.decode(*code),
+                None => self.current += 1,
+            }
+        }
+        0
+    }
 }
 
 /// What the call says of a payload type goes before what it means by itself.
 fn law(payload_type: u8, codecs: &[Codec]) -> Option<G711> {
-    match codecs.iter().find(|codec| codec.payload_type == payload_type) {
+    match codecs.iter().find(|codec| codec.payload_type == payload_type.into()) {
         Some(codec) => G711::named(&codec.name, codec.clock_rate),
         None => G711::of_payload_type(payload_type),
     }
@@ -129,7 +190,7 @@ fn undecodable(packets: &[VoicePacket], codecs: &[Codec]) -> WavError {
         *counts.entry(packet.payload_type).or_default() += 1;
     }
     let name = |payload_type: u8| {
-        let codec = codecs.iter().find(|codec| codec.payload_type == payload_type);
+        let codec = codecs.iter().find(|codec| codec.payload_type == payload_type.into());
         codec.map_or_else(|| format!("payload type {payload_type}"), |codec| codec.name.clone())
     };
     let is_voice = |name: &str| !name.eq_ignore_ascii_case("telephone-event") && !name.eq_ignore_ascii_case("CN");
@@ -138,20 +199,18 @@ fn undecodable(packets: &[VoicePacket], codecs: &[Codec]) -> WavError {
     found.into_iter().next().map_or(WavError::Silent, |(codec, _)| WavError::NotDecodable { codec })
 }
 
-/// Where each packet begins, in samples from some origin. Packets are given in the order in which they came.
-fn place<'a>(packets: impl Iterator<Item = &'a VoicePacket>) -> Vec<i64> {
+/// Where each packet begins, in samples from the time `origin` on. Packets are given in the order in which they came.
+fn place<'a>(packets: impl Iterator<Item = &'a VoicePacket>, origin: i64, max_gap: i64) -> Vec<i64> {
     let mut sources: HashMap<u32, Source> = HashMap::new();
-    let mut first = None;
     // The end of all sources so far.
     let mut end = 0;
     let mut places = Vec::new();
     for packet in packets {
-        let first = *first.get_or_insert(packet.at);
-        let elapsed = packet.at.0.saturating_sub(first.0).max(0) / (1_000_000 / RATE);
-        let anew = Source::beginning(packet, elapsed, end);
+        let elapsed = packet.at_micros.saturating_sub(origin).max(0) / (1_000_000 / RATE);
+        let anew = Source::beginning(packet, elapsed, end, max_gap);
         let source = sources.entry(packet.ssrc).or_insert(anew);
         let (mut timestamp, mut place) = source.place(packet);
-        if source.is_off(timestamp, place, elapsed) {
+        if source.is_off(timestamp, place, elapsed, max_gap) {
             *source = anew;
             (timestamp, place) = source.place(packet);
         }
@@ -180,9 +239,9 @@ struct Source {
 
 impl Source {
     /// Begins with `packet`, where all sources have come to `end`.
-    fn beginning(packet: &VoicePacket, elapsed: i64, end: i64) -> Self {
+    fn beginning(packet: &VoicePacket, elapsed: i64, end: i64, max_gap: i64) -> Self {
         let timestamp = i64::from(packet.timestamp);
-        let begin = if elapsed - end > MAX_GAP { end } else { end.max(elapsed) };
+        let begin = if elapsed - end > max_gap { end } else { end.max(elapsed) };
         Self { origin: begin - timestamp, timestamp, elapsed, end: begin }
     }
 
@@ -196,10 +255,10 @@ impl Source {
 
     /// Whether the sender began its timestamps anew, as a PBX does that puts another voice under the same source, or
     /// whether the gap is too long to be written.
-    fn is_off(&self, timestamp: i64, place: i64, elapsed: i64) -> bool {
+    fn is_off(&self, timestamp: i64, place: i64, elapsed: i64, max_gap: i64) -> bool {
         let step = timestamp - self.timestamp;
         let jumps = step.abs() > RATE && (step - (elapsed - self.elapsed)).abs() > RATE;
-        jumps || place - self.end > MAX_GAP || place - elapsed > MAX_GAP || self.end - place > MAX_GAP
+        jumps || place - self.end > max_gap || place - elapsed > MAX_GAP || self.end - place > MAX_GAP
     }
 }
 
@@ -217,10 +276,10 @@ mod tests {
     /// A packet of 20 ms, each sample of which is `code`.
     fn packet(millis: i64, ssrc: u32, timestamp: u32, code: u8) -> VoicePacket {
         let payload = vec![code; 160].into();
-        VoicePacket { at: Timestamp(millis * 1000), ssrc, timestamp, payload_type: 0, payload }
+        VoicePacket { at_micros: millis * 1000, ssrc, timestamp, payload_type: 0, payload }
     }
 
-    fn codec(payload_type: u8, name: &str, clock_rate: u32) -> Codec {
+    fn codec(payload_type: u32, name: &str, clock_rate: u32) -> Codec {
         Codec { payload_type, name: name.into(), clock_rate }
     }
 

@@ -1,0 +1,352 @@
+//! `callgate watch`
+
+mod terminal;
+
+use std::{
+    fs,
+    io::{self, IsTerminal},
+    path::PathBuf,
+    pin::pin,
+    time::{Duration, SystemTime},
+};
+
+use anyhow::{Context, Result};
+use callgate::client::watch::{Class, Options, Picture, Proof, Seen, Style, line, watch};
+use clap::ValueEnum;
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::mpsc,
+    time::{MissedTickBehavior, interval, sleep, timeout},
+};
+use zeroize::Zeroizing;
+
+use self::terminal::Terminal;
+use super::{FOLDER, exit::Unusable, out::say, runtime};
+
+/// How much may be seen and not yet shown.
+const QUEUE: usize = 1024;
+/// How long the gateway may take to hear that the session ends.
+const GOODBYE: Duration = Duration::from_secs(2);
+/// The longest that can be watched, in seconds: a year.
+const LONGEST: u64 = 366 * 86_400;
+
+const EXAMPLES: &str = "\
+Examples:
+  callgate watch                                       # as the user app, with the files in the folder callgate
+  callgate watch --user recorder --device 1001         # as another user, one device only
+  callgate watch --gateway cti.example.net --certificate app.pem --key app.key --ca ca.pem --user recorder
+  callgate watch --user dashboard --password-file secret.txt          # on the clear door: no key ever comes there
+  callgate watch --json --count 100 | jq 'select(.seen == \"media_opened\") | .indicator'
+
+On a terminal it is a picture that is kept up to date; Ctrl-C ends it. Elsewhere it is one line per event. Each session
+is one of an instance: a second one as the same user and instance is refused while the first is open (R12), so give the
+watcher an instance of its own.
+
+Keys come to it as to any app and are recorded so, but only how many there are is shown. When the gateway goes away it
+says why, and tries again until it comes back.
+
+Exit codes: 0 ended as it was told to, by --for, --count or a signal; 1 no session opens, or a device can't be monitored;
+2 files or arguments that can't be used.";
+
+/// Show live what a session sees: calls, streams, how each stream stands, and why
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Watch {
+    /// The gateway, as host or host:port [default: localhost, at 2749, or at 2748 with a password]
+    #[arg(long, value_name = "ADDR", default_value = "localhost", hide_default_value = true)]
+    gateway: String,
+
+    /// Whose session
+    #[arg(long, value_name = "NAME", default_value = "app")]
+    user: String,
+
+    /// Which instance of the user
+    #[arg(long, value_name = "ID", default_value = "1")]
+    instance: String,
+
+    /// The folder with ca.pem and the files that `callgate cert issue` wrote for the user and instance
+    #[arg(long, value_name = "DIR", default_value = FOLDER)]
+    folder: PathBuf,
+
+    /// The certificate, instead of the one in the folder
+    #[arg(long, value_name = "FILE", requires_all = ["key", "ca"])]
+    certificate: Option<PathBuf>,
+
+    /// The certificate's private key
+    #[arg(long, value_name = "FILE", requires = "certificate")]
+    key: Option<PathBuf>,
+
+    /// The CA of the gateway
+    #[arg(long, value_name = "FILE", requires = "certificate")]
+    ca: Option<PathBuf>,
+
+    /// The name in the gateway's certificate, if it isn't the host's
+    #[arg(long, value_name = "NAME")]
+    server_name: Option<String>,
+
+    /// Open on the clear door, with the password in the first line of this file
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["certificate", "server_name"])]
+    password_file: Option<PathBuf>,
+
+    /// A device to monitor; may be given more than once [default: all that the session may see]
+    #[arg(long = "device", value_name = "NAME")]
+    devices: Vec<String>,
+
+    /// A class of events; may be given more than once [default: all]
+    #[arg(long = "class", value_name = "CLASS")]
+    classes: Vec<EventClass>,
+
+    /// Print one JSON object per line
+    #[arg(long)]
+    json: bool,
+
+    /// Print lines, on a terminal too
+    #[arg(long, conflicts_with = "json")]
+    plain: bool,
+
+    /// End after so many seconds
+    #[arg(long = "for", value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=LONGEST))]
+    seconds: Option<u64>,
+
+    /// End after so many events
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    count: Option<u64>,
+}
+
+/// A class of events, as an argument.
+#[derive(Clone, Copy, ValueEnum)]
+enum EventClass {
+    /// States of calls
+    Call,
+    /// Media streams, with their keys
+    Media,
+}
+
+impl Watch {
+    pub(super) fn run(self) -> Result<()> {
+        let options = self.options()?;
+        let show = self.show()?;
+        let end = End { after: self.seconds.map(Duration::from_secs), events: self.count };
+        // The picture goes with it: an error is told on the terminal as it was.
+        runtime()?.block_on(run(&options, show, end))
+    }
+
+    fn options(&self) -> Result<Options> {
+        let file = |given: &Option<PathBuf>, name: String| given.clone().unwrap_or_else(|| self.folder.join(name));
+        let (proof, port) = match &self.password_file {
+            Some(path) => (Proof::Password(password(path)?), 2748),
+            None => {
+                let name = format!("{}-{}", self.user, self.instance);
+                let (folder, user, instance) = (self.folder.display(), &self.user, &self.instance);
+                if self.certificate.is_none() && !self.folder.join(format!("{name}.pem")).exists() {
+                    return Err(Unusable(format!(
+                        "{folder}/{name}.pem is not there. `callgate cert issue --folder {folder} --user {user} --instance \
+                         {instance}` makes it; --folder, --user and --instance name another one"
+                    ))
+                    .into());
+                }
+                let proof = Proof::Certificate {
+                    certificate: file(&self.certificate, format!("{name}.pem")),
+                    key: file(&self.key, format!("{name}.key")),
+                    ca: file(&self.ca, "ca.pem".into()),
+                    server_name: self.server_name.clone().unwrap_or_else(|| host(&self.gateway).into()),
+                };
+                (proof, 2749)
+            }
+        };
+        Ok(Options {
+            gateway: with_port(&self.gateway, port),
+            user: self.user.clone(),
+            instance: self.instance.clone(),
+            proof,
+            devices: self.devices.clone(),
+            classes: self.classes.iter().map(|class| (*class).into()).collect(),
+        })
+    }
+
+    fn show(&self) -> Result<Show> {
+        let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
+        if self.json {
+            return Ok(Show::Json);
+        }
+        if self.plain || dumb || !io::stdout().is_terminal() {
+            return Ok(Show::Lines);
+        }
+        let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        let title = format!("{}/{} at {}", self.user, self.instance, self.gateway);
+        Ok(Show::Picture {
+            picture: Box::new(Picture::new(&title, SystemTime::now())),
+            terminal: Terminal::enter().context("the terminal can't be used: try --plain")?,
+            style: if no_colour { Style::Plain } else { Style::Colour },
+            is_old: true,
+        })
+    }
+}
+
+/// When it ends by itself.
+struct End {
+    after: Option<Duration>,
+    events: Option<u64>,
+}
+
+/// How it is shown.
+enum Show {
+    Json,
+    Lines,
+    Picture { picture: Box<Picture>, terminal: Terminal, style: Style, is_old: bool },
+}
+
+async fn run(options: &Options, mut show: Show, end: End) -> Result<()> {
+    let mut signals = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()].map(signal).into_iter();
+    let (Some(mut interrupt), Some(mut terminate), Some(mut hangup)) =
+        (signals.next().transpose()?, signals.next().transpose()?, signals.next().transpose()?)
+    else {
+        return Ok(());
+    };
+    let (sender, mut receiver) = mpsc::channel(QUEUE);
+    let mut watching = pin!(watch(options, &sender));
+    let mut time_is_up = pin!(async {
+        match end.after {
+            Some(after) => sleep(after).await,
+            None => std::future::pending().await,
+        }
+    });
+    let mut redraw = interval(terminal::FRAME);
+    redraw.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut left = end.events;
+    let ended = loop {
+        tokio::select! {
+            ended = &mut watching => {
+                // What came before it ended is shown.
+                while let Ok(seen) = receiver.try_recv() {
+                    show.on(&seen)?;
+                }
+                break ended;
+            }
+            Some(seen) = receiver.recv() => {
+                show.on(&seen)?;
+                if seen.is_event() {
+                    left = left.map(|left| left.saturating_sub(1));
+                }
+                if left == Some(0) {
+                    break Ok(());
+                }
+            }
+            _ = redraw.tick(), if show.is_picture() => show.draw()?,
+            () = &mut time_is_up => break Ok(()),
+            _ = interrupt.recv() => break Ok(()),
+            _ = terminate.recv() => break Ok(()),
+            _ = hangup.recv() => break Ok(()),
+        }
+    };
+    show.leave();
+    if ended.is_ok() {
+        // The session is closed in order. A gateway that doesn't take it hears of it by the connection.
+        drop(receiver);
+        let _ = timeout(GOODBYE, watching).await;
+    }
+    Ok(ended?)
+}
+
+impl Show {
+    fn is_picture(&self) -> bool {
+        matches!(self, Self::Picture { .. })
+    }
+
+    fn on(&mut self, seen: &Seen) -> Result<()> {
+        match self {
+            Self::Json => {
+                if let Some(object) = seen.to_json() {
+                    say!("{object}")?;
+                }
+            }
+            Self::Lines => {
+                if let Some(text) = line(seen) {
+                    say!("{text}")?;
+                }
+            }
+            Self::Picture { picture, is_old, .. } => {
+                picture.on(seen, SystemTime::now());
+                *is_old = true;
+            }
+        }
+        Ok(())
+    }
+
+    fn draw(&mut self) -> Result<()> {
+        if let Self::Picture { picture, terminal, style, is_old } = self
+            && terminal.is_due(*is_old)
+        {
+            let lines = picture.lines(terminal.size(), *style, SystemTime::now());
+            terminal.draw(&lines)?;
+            *is_old = false;
+        }
+        Ok(())
+    }
+
+    /// Gives the terminal back at once.
+    fn leave(&mut self) {
+        if self.is_picture() {
+            *self = Self::Lines;
+        }
+    }
+}
+
+impl From<EventClass> for Class {
+    fn from(class: EventClass) -> Self {
+        match class {
+            EventClass::Call => Self::Call,
+            EventClass::Media => Self::Media,
+        }
+    }
+}
+
+/// The first line of a file.
+fn password(path: &PathBuf) -> Result<Zeroizing<String>> {
+    let unusable = |why: String| Unusable(format!("{}: {why}", path.display()));
+    let text = Zeroizing::new(fs::read_to_string(path).map_err(|error| unusable(error.to_string()))?);
+    match text.lines().next() {
+        Some(first) if !first.is_empty() => Ok(Zeroizing::new(first.to_owned())),
+        _ => Err(unusable("there is no password in its first line".into()).into()),
+    }
+}
+
+/// The host of "host", "host:port", "[address]:port" or an address of IPv6.
+fn host(address: &str) -> &str {
+    if let Some(bracketed) = address.strip_prefix('[') {
+        return bracketed.split(']').next().unwrap_or(bracketed);
+    }
+    match address.split_once(':') {
+        Some((host, port)) if !port.contains(':') => host,
+        _ => address,
+    }
+}
+
+/// The address with its own port, or this one.
+fn with_port(address: &str, port: u16) -> String {
+    let host = host(address);
+    match address.trim_start_matches('[').get(host.len()..).unwrap_or_default().trim_start_matches(']') {
+        rest if rest.starts_with(':') => address.to_owned(),
+        _ if host.contains(':') => format!("[{host}]:{port}"),
+        _ => format!("{host}:{port}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_has_a_host_and_gets_a_port() {
+        for (address, name, whole) in [
+            ("localhost", "localhost", "localhost:2749"),
+            ("cti.example.net:5000", "cti.example.net", "cti.example.net:5000"),
+            ("192.0.2.1", "192.0.2.1", "192.0.2.1:2749"),
+            ("[2001:db8::1]:5000", "2001:db8::1", "[2001:db8::1]:5000"),
+            ("[2001:db8::1]", "2001:db8::1", "[2001:db8::1]:2749"),
+            ("::1", "::1", "[::1]:2749"),
+        ] {
+            assert_eq!((host(address), with_port(address, 2749).as_str()), (name, whole), "{address}");
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! `callgate watch`: what one session sees, as it happens, and a new session whenever the last one ends.
+//!
+//! It opens its session as any app does. It ends only when a person has to mend something, when it was told how long to
+//! watch, or when nobody looks any more. Keys that come are dropped, and so wiped, before anything is shown.
+
+mod backoff;
+mod picture;
+mod seen;
+mod text;
+
+use std::{
+    path::PathBuf,
+    time::{Duration, SystemTime},
+};
+
+use callgate_sdk::client::{
+    Closed, Connector, EventClass, Events, Identity, OpenError, Refusal, RequestError, Roots, Session,
+};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, MissedTickBehavior, interval, sleep},
+};
+use zeroize::Zeroizing;
+
+use self::backoff::Backoff;
+pub use self::{
+    picture::{Picture, Size, Style},
+    seen::{
+        CallInProgress, CallNames, CallSeen, ClosedSeen, GapSeen, Head, MediaSeen, Monitored, Opened, Seen,
+        StoppedSeen, Who,
+    },
+    text::line,
+};
+use super::ClientError;
+
+/// Between two signs of life.
+const PULSE: Duration = Duration::from_secs(1);
+
+/// Where to watch, as whom, and what.
+pub struct Options {
+    /// The gateway, as "host:port".
+    pub gateway: String,
+    /// Which user it is.
+    pub user: String,
+    /// Which of its instances.
+    pub instance: String,
+    /// How it proves that.
+    pub proof: Proof,
+    /// The devices; none means all that the session may see.
+    pub devices: Vec<String>,
+    /// The classes of events; none means all.
+    pub classes: Vec<Class>,
+}
+
+/// How the session proves who it is, and so which door it uses.
+pub enum Proof {
+    /// The TLS door.
+    Certificate {
+        /// The certificate (PEM).
+        certificate: PathBuf,
+        /// Its private key (PEM).
+        key: PathBuf,
+        /// The CAs that the gateway's certificate may come from (PEM).
+        ca: PathBuf,
+        /// The name that must stand in the gateway's certificate.
+        server_name: String,
+    },
+    /// The clear door.
+    Password(Zeroizing<String>),
+}
+
+/// A class of events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Class {
+    /// States of calls.
+    Call,
+    /// Media streams.
+    Media,
+}
+
+/// Watches until the receiver is gone. What is seen goes to it in the order in which it came.
+///
+/// # Errors
+/// The files of the identity can't be used; the first session doesn't open; a later one doesn't, for a reason that won't
+/// pass by itself; or a device can't be monitored.
+pub async fn watch(options: &Options, seen: &mpsc::Sender<Seen>) -> Result<(), ClientError> {
+    let connector = options.connector()?;
+    let mut opened = connector.open(&options.user, &options.instance).await?;
+    let mut backoff = Backoff::default();
+    loop {
+        let begun = Instant::now();
+        let (session, mut events) = opened;
+        if seen.send(Seen::opened(&session, SystemTime::now())).await.is_err() {
+            return Ok(());
+        }
+        let Some(closed) = one_session(options, &session, &mut events, seen).await? else {
+            session.close().await;
+            return Ok(());
+        };
+        backoff.was_open_for(begun.elapsed());
+        let mut why = (code(&closed), closed.to_string());
+        opened = loop {
+            let delay = backoff.next_delay();
+            let retry_seconds = delay.as_secs_f64();
+            let said = ClosedSeen { at: seen::rfc3339(SystemTime::now()), code: why.0, why: why.1, retry_seconds };
+            if seen.send(Seen::Closed(said)).await.is_err() {
+                return Ok(());
+            }
+            tokio::select! {
+                () = sleep(delay) => {}
+                () = seen.closed() => return Ok(()),
+            }
+            match connector.open(&options.user, &options.instance).await {
+                Ok(opened) => break opened,
+                Err(error) if error.is_temporary() => why = (open_code(&error), error.to_string()),
+                Err(error) => return Err(error.into()),
+            }
+        };
+    }
+}
+
+/// Shows one session until it ends, and says why it did. `None`: nobody looks any more.
+async fn one_session(
+    options: &Options,
+    session: &Session,
+    events: &mut Events,
+    seen: &mpsc::Sender<Seen>,
+) -> Result<Option<Closed>, ClientError> {
+    let mut pulse = interval(PULSE);
+    pulse.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    // Events come while devices are still being monitored, one after another.
+    let monitoring = monitor(options, session, seen);
+    tokio::pin!(monitoring);
+    let mut is_monitoring = true;
+    loop {
+        let next = tokio::select! {
+            done = &mut monitoring, if is_monitoring => {
+                is_monitoring = false;
+                match done {
+                    Ok(()) => continue,
+                    Err(RequestError::Closed(closed)) => return Ok(Some(closed)),
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            event = events.next() => match event {
+                Some(event) => Seen::event(&event),
+                None => return Ok(Some(events.closed().cloned().unwrap_or(Closed::ByApp))),
+            },
+            _ = pulse.tick() => Some(Seen::Pulse { silence_seconds: session.silence().as_secs() }),
+            () = seen.closed() => return Ok(None),
+        };
+        if let Some(next) = next
+            && seen.send(next).await.is_err()
+        {
+            return Ok(None);
+        }
+    }
+}
+
+async fn monitor(options: &Options, session: &Session, seen: &mpsc::Sender<Seen>) -> Result<(), RequestError> {
+    let devices = match options.devices.as_slice() {
+        [] => session.devices("").await?.into_iter().map(|device| device.name).collect(),
+        named => named.to_vec(),
+    };
+    let classes: Vec<EventClass> = options.classes.iter().map(|class| (*class).into()).collect();
+    for device in devices {
+        let snapshot = session.monitor(&device, &classes).await?;
+        // Who looks no more is noticed by the other one.
+        let _ = seen.send(Seen::Monitored(snapshot.into())).await;
+    }
+    Ok(())
+}
+
+impl Options {
+    fn connector(&self) -> Result<Connector, ClientError> {
+        let connector = match &self.proof {
+            Proof::Password(password) => Connector::clear(&self.gateway, &self.user, password.as_str()),
+            Proof::Certificate { certificate, key, ca, server_name } => {
+                let identity = Identity::from_files(certificate, key)?;
+                let roots = Roots::from_file(ca)?;
+                Connector::tls(&self.gateway, server_name, identity, roots)
+            }
+        };
+        Ok(connector.software(concat!("callgate watch ", env!("CARGO_PKG_VERSION"))))
+    }
+}
+
+impl From<Class> for EventClass {
+    fn from(class: Class) -> Self {
+        match class {
+            Class::Call => Self::Call,
+            Class::Media => Self::Media,
+        }
+    }
+}
+
+fn code(closed: &Closed) -> Option<String> {
+    match closed {
+        Closed::ByGateway(refusal) => name_of(refusal),
+        _ => None,
+    }
+}
+
+fn open_code(error: &OpenError) -> Option<String> {
+    match error {
+        OpenError::Refused(refusal) | OpenError::Closed(refusal) => name_of(refusal),
+        _ => None,
+    }
+}
+
+fn name_of(refusal: &Refusal) -> Option<String> {
+    refusal.code().map(|code| code.as_str_name().to_owned())
+}

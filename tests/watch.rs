@@ -1,0 +1,242 @@
+//! `callgate watch` with the real binary, against a gateway that is served as an operator would serve it.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test")]
+#![allow(clippy::print_stderr, reason = "what is skipped is told")]
+
+mod common;
+
+use std::{
+    fs,
+    io::{BufReader, Read},
+    net::TcpListener,
+    process::{Child, ChildStdout, Command, Output, Stdio},
+};
+
+use common::{leaks, served::Served};
+use serde_json::Value;
+
+const TLS_ONLY: &str = "[doors]\nclear = \"closed\"\ntls = \"127.0.0.1:0\"";
+
+struct Gateway {
+    served: Served,
+    address: String,
+}
+
+impl Gateway {
+    fn start() -> Self {
+        let mut served = Served::start(TLS_ONLY);
+        let address = served.log_line("door=\"tls\" address=");
+        Self { served, address }
+    }
+
+    /// The command as the user recorder.
+    fn watch(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_callgate"));
+        command
+            .current_dir(self.served.folder.path())
+            .args(["watch", "--folder", ".", "--gateway", &self.address, "--user", "recorder"])
+            .args(arguments)
+            .env_remove("CALLGATE_LOG")
+            .stdin(Stdio::null());
+        command
+    }
+}
+
+fn said(output: &Output) -> String {
+    leaks::assert_no_key("what watch says", &output.stdout);
+    leaks::assert_no_key("what watch says beside it", &output.stderr);
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+#[test]
+fn json_has_an_object_for_each_event_and_never_a_key() {
+    let gateway = Gateway::start();
+    let output = gateway.watch(&["--json", "--count", "5"]).output().unwrap();
+    let text = said(&output);
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    let objects: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let seen: Vec<_> = objects.iter().map(|object| object["seen"].as_str().unwrap()).collect();
+    assert_eq!(seen, ["opened", "monitored", "call", "call", "call", "media_opened", "media_opened"]);
+    let media = &objects[5];
+    for (name, value) in [
+        ("device", "1001"),
+        ("direction", "SENT"),
+        ("destination", "127.0.0.1:20212"),
+        ("suite", "AES_CM_128_HMAC_SHA1_80"),
+        ("indicator", "KEYS_AVAILABLE"),
+        ("rule", "R16"),
+    ] {
+        assert_eq!(media[name], value, "{media}");
+    }
+    assert_eq!((&media["keys"], &media["generation"], &media["reason"]), (&1.into(), &1.into(), &Value::Null));
+    assert_eq!(objects[4]["state"], "CONNECTED");
+    gateway.served.stop();
+}
+
+#[test]
+fn without_a_terminal_it_is_plain_lines_and_one_class_is_enough() {
+    let gateway = Gateway::start();
+    let arguments = ["--count", "1", "--class", "media", "--device", "1001"];
+    let output = gateway.watch(&arguments).output().unwrap();
+    let text = said(&output);
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    assert!(!text.contains('\x1b'), "{text:?}");
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines.len(), 3, "{text}");
+    assert!(lines[0].starts_with("session ") && lines[0].contains("1 devices, heartbeat 30 s"), "{text}");
+    assert_eq!(lines[1], "1001 is monitored: 0 calls in progress");
+    assert!(lines[2].contains("1001 sent audio: keys are here (KEYS_AVAILABLE), to 127.0.0.1:20212"), "{text}");
+    gateway.served.stop();
+}
+
+#[test]
+fn what_a_person_has_to_mend_ends_it_with_what_to_do() {
+    let gateway = Gateway::start();
+    for (arguments, code, words) in [
+        (["--device", "1009"], 1, "DEVICE_UNKNOWN"),
+        (["--instance", "2"], 2, "callgate cert issue --folder . --user recorder --instance 2"),
+        (["--server-name", "elsewhere.example"], 1, "elsewhere.example"),
+        (["--gateway", "127.0.0.1:1"], 1, "can't be reached"),
+    ] {
+        let mut command = gateway.watch(&[]);
+        if arguments[0] == "--gateway" {
+            command = Command::new(env!("CARGO_BIN_EXE_callgate"));
+            command
+                .current_dir(gateway.served.folder.path())
+                .args(["watch", "--folder", ".", "--user", "recorder"])
+                .stdin(Stdio::null());
+        }
+        let output = command.args(arguments).output().unwrap();
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {error}");
+        assert!(error.contains(words), "{arguments:?}: {error}");
+    }
+    gateway.served.stop();
+}
+
+/// A watcher at work.
+struct Watcher {
+    child: Child,
+    said: BufReader<ChildStdout>,
+    heard: Vec<u8>,
+}
+
+impl Watcher {
+    fn start(mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        let said = BufReader::new(child.stdout.take().unwrap());
+        Self { child, said, heard: Vec::new() }
+    }
+
+    /// Reads on until `text` was said.
+    fn wait_for(&mut self, text: &str) {
+        let mut piece = [0; 4096];
+        while !String::from_utf8_lossy(&self.heard).contains(text) {
+            let n = self.said.read(&mut piece).unwrap_or(0);
+            assert_ne!(n, 0, "no {text:?} in {:?}", String::from_utf8_lossy(&self.heard));
+            self.heard.extend_from_slice(&piece[..n]);
+        }
+    }
+
+    fn signal(pid: &str) {
+        assert!(Command::new("kill").args(["-INT", pid]).status().unwrap().success());
+    }
+
+    /// The exit code, and all that was said.
+    fn finish(mut self) -> (Option<i32>, String) {
+        // The end of a pseudo-terminal is an error of its own.
+        let _ = self.said.read_to_end(&mut self.heard);
+        leaks::assert_no_key("what watch says", &self.heard);
+        (self.child.wait().unwrap().code(), String::from_utf8(self.heard).unwrap())
+    }
+}
+
+#[test]
+fn it_says_why_the_gateway_went_and_comes_back_to_the_next_one() {
+    let gateway = Gateway::start();
+    // The next gateway listens where this one did.
+    let folder = gateway.served.folder.path();
+    let config = fs::read_to_string(folder.join("callgate.toml")).unwrap();
+    let mut watcher = Watcher::start(gateway.watch(&["--json"]));
+    watcher.wait_for("\"monitored\"");
+    let pid = gateway.served.child.id().to_string();
+    assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    watcher.wait_for("\"closed\"");
+    watcher.wait_for("Connection refused");
+    assert!(TcpListener::bind(&gateway.address).is_ok(), "nobody listens");
+    fs::write(folder.join("next.toml"), config.replace("127.0.0.1:0", &gateway.address)).unwrap();
+    let mut next = Command::new(env!("CARGO_BIN_EXE_callgate"))
+        .current_dir(folder)
+        .args(["serve", "--config", "next.toml"])
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    watcher.wait_for("\"KEYS_AVAILABLE\"");
+    Watcher::signal(&watcher.child.id().to_string());
+    let (code, text) = watcher.finish();
+    assert!(Command::new("kill").args(["-TERM", &next.id().to_string()]).status().unwrap().success());
+    assert!(next.wait().unwrap().success());
+    assert_eq!(code, Some(0), "{text}");
+    let objects: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let closed: Vec<_> = objects.iter().filter(|object| object["seen"] == "closed").collect();
+    assert_eq!(closed[0]["code"], "GATEWAY_STOPPING", "{text}");
+    assert!(closed[0]["why"].as_str().unwrap().contains("Connect again after a short and growing delay."), "{text}");
+    assert!(closed[1]["retry_seconds"].as_f64() > closed[0]["retry_seconds"].as_f64(), "{text}");
+    assert_eq!(objects.iter().filter(|object| object["seen"] == "opened").count(), 2, "{text}");
+    drop(gateway);
+}
+
+/// On a pseudo-terminal, by util-linux's `script`. `None` where it isn't.
+fn on_a_terminal(gateway: &Gateway, arguments: &str, no_colour: &str) -> Option<Watcher> {
+    if Command::new("script").arg("--version").output().is_err() {
+        eprintln!("SKIPPED: there is no script(1) here, so that the terminal is not tested");
+        return None;
+    }
+    let (binary, address) = (env!("CARGO_BIN_EXE_callgate"), &gateway.address);
+    let watch = format!("{binary} watch --folder . --gateway {address} --user recorder {arguments}");
+    let line = format!("echo $$ >pid; stty -F /dev/tty rows 20 cols 90; exec {watch}");
+    let mut command = Command::new("script");
+    command
+        .current_dir(gateway.served.folder.path())
+        .args(["--quiet", "--return", "--flush", "--command", &line, "/dev/null"])
+        .env("TERM", "xterm-256color")
+        .env("NO_COLOR", no_colour)
+        .stdin(Stdio::null());
+    Some(Watcher::start(command))
+}
+
+#[test]
+fn on_a_terminal_it_is_a_picture_and_the_terminal_is_given_back() {
+    let gateway = Gateway::start();
+    let Some(mut watcher) = on_a_terminal(&gateway, "", "") else { return };
+    watcher.wait_for("keys are here");
+    let pid = fs::read_to_string(gateway.served.folder.path().join("pid")).unwrap();
+    Watcher::signal(pid.trim());
+    let (code, text) = watcher.finish();
+    assert_eq!(code, Some(0), "{text:?}");
+    let begin = text.find("\x1b[?1049h").expect("another screen");
+    let end = text.find("\x1b[?1049l").expect("the first screen again");
+    assert!(begin < end && text[end..].trim_end().ends_with("\x1b[?1049l"), "{text:?}");
+    assert!(text.contains("\x1b[?25l") && text[..end].ends_with("\x1b[?25h"), "the cursor is back: {text:?}");
+    let pictures: Vec<&str> = text[begin..end].split("\x1b[?2026h").skip(1).collect();
+    assert!(pictures.len() >= 2, "{text:?}");
+    for picture in &pictures {
+        assert!(picture.starts_with("\x1b[H") && picture.contains("\x1b[?2026l"), "whole pictures only: {picture:?}");
+        assert!(picture.lines().count() <= 20, "{picture:?}");
+    }
+    let last = pictures.last().unwrap();
+    assert!(last.contains("recorder/1 at ") && last.contains("\x1b[32m"), "{last:?}");
+    assert!(last.contains("1001") && last.contains("LAST EVENTS"), "{last:?}");
+    gateway.served.stop();
+}
+
+#[test]
+fn no_color_is_respected() {
+    let gateway = Gateway::start();
+    let Some(mut watcher) = on_a_terminal(&gateway, "--count 5", "1") else { return };
+    watcher.wait_for("\x1b[?1049l");
+    let (code, text) = watcher.finish();
+    assert_eq!(code, Some(0), "{text:?}");
+    assert!(text.contains("LAST EVENTS") && !text.contains("\x1b[32m") && !text.contains("\x1b[1m"), "{text:?}");
+    gateway.served.stop();
+}
