@@ -29,6 +29,7 @@ pub(super) struct Live {
     pub(super) socket: Socket,
     pub(super) decoder: FrameDecoder,
     refusals: Share,
+    holds: bool,
     lease: Lease,
     wake: Arc<Notify>,
 }
@@ -45,7 +46,15 @@ impl Live {
         decoder.set_limit(MAX_FRAME_OPEN);
         let heartbeat = Duration::from_secs(admitted.heartbeat_seconds.into());
         let session = Session::new(admitted.identity, settings, heartbeat, Instant::now());
-        Self { session, socket, decoder, refusals: Share::default(), lease, wake: Arc::new(Notify::new()) }
+        Self {
+            session,
+            socket,
+            decoder,
+            refusals: Share::default(),
+            holds: false,
+            lease,
+            wake: Arc::new(Notify::new()),
+        }
     }
 
     /// Moves the socket to the runtime of the caller.
@@ -74,6 +83,29 @@ impl Live {
         let was_waiting = self.socket.is_waiting();
         self.socket.send(frame).map_err(code)?;
         if !was_waiting && self.socket.is_waiting() {
+            // Its task must wait for room from now on.
+            self.wake();
+        }
+        Ok(())
+    }
+
+    /// Queues a frame that [`flush_held`](Self::flush_held) sends. Whether it is the first that is held.
+    ///
+    /// # Errors
+    /// The code to close with.
+    pub(super) fn hold(&mut self, frame: Bytes) -> Result<bool, ErrorCode> {
+        self.socket.hold(frame).map_err(code)?;
+        Ok(!std::mem::replace(&mut self.holds, true))
+    }
+
+    /// Sends what is held now, or soon if the socket is full.
+    ///
+    /// # Errors
+    /// The code to close with.
+    pub(super) fn flush_held(&mut self) -> Result<(), ErrorCode> {
+        self.holds = false;
+        self.flush()?;
+        if self.socket.is_waiting() {
             // Its task must wait for room from now on.
             self.wake();
         }

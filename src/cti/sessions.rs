@@ -39,9 +39,20 @@ pub(super) struct Sessions {
     places: Vec<Place>,
     free: Vec<u32>,
     subscribers: Subscribers,
+    /// Who holds frames until the end of the worker's turn.
+    holding: Vec<SessionKey>,
     scratch: Box<[u8]>,
     load: Arc<AtomicUsize>,
     leaving: Rc<Cell<usize>>,
+}
+
+/// Whether more is delivered in the same turn of the worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum More {
+    /// Frames are held, so that they leave together.
+    Follows,
+    /// Frames leave at once.
+    Nothing,
 }
 
 struct Place {
@@ -56,6 +67,7 @@ impl Sessions {
             places: Vec::new(),
             free: Vec::new(),
             subscribers: Subscribers::default(),
+            holding: Vec::new(),
             scratch: vec![0; SCRATCH].into(),
             load,
             leaving: Rc::default(),
@@ -94,8 +106,9 @@ impl Sessions {
 
     /// Delivers an event to all who monitor its device.
     ///
-    /// Whether a key leaves is decided here, and recorded, directly before the frame goes to the TLS seal (R16, R21).
-    pub(super) fn deliver(&mut self, published: &Published) {
+    /// Whether a key leaves is decided here, and recorded, directly before the frame goes to the TLS seal (R16, R21): at
+    /// once, or with [`flush_held`](Self::flush_held) at the end of the worker's turn if more is to be delivered in it.
+    pub(super) fn deliver(&mut self, published: &Published, more: More) {
         let event = &published.event;
         let device = self.worker.settings.directory.device(event.device.as_str());
         let restricted = device.is_some_and(|device| !device.line_is_visible(event.line));
@@ -111,8 +124,18 @@ impl Sessions {
             let disclosure = judge(&self.worker, live, subscriber, published, restricted);
             let Disclosure::Event(indication, rule) = disclosure else { continue };
             audit::disclosure(live.name(), live.session.identity(), published, &fingerprint, indication, rule);
-            match live.send(published.frame(indication, || encode::event(published, indication, rule))) {
-                Ok(()) => deliveries += 1,
+            let frame = published.frame(indication, || encode::event(published, indication, rule));
+            let sent = match more {
+                More::Nothing => live.send(frame).map(|()| false),
+                More::Follows => live.hold(frame),
+            };
+            match sent {
+                Ok(is_first_held) => {
+                    deliveries += 1;
+                    if is_first_held {
+                        self.holding.push(key);
+                    }
+                }
                 Err(code) => {
                     // Recorded, and then not sent after all (R21).
                     audit::dropped(live.name(), live.session.identity(), published, &fingerprint, indication, code);
@@ -123,6 +146,17 @@ impl Sessions {
         counter!("callgate_deliveries_total").increment(deliveries);
         for (key, code) in failed {
             self.close(key, code);
+        }
+    }
+
+    /// Sends what was held: the worker's turn ends.
+    pub(super) fn flush_held(&mut self) {
+        while let Some(key) = self.holding.pop() {
+            if let Some(live) = self.live(key)
+                && let Err(code) = live.flush_held()
+            {
+                self.close(key, code);
+            }
         }
     }
 

@@ -1,8 +1,9 @@
 //! A connection's bytes: TCP, with or without TLS, driven directly.
 //!
-//! A frame is sealed and written at once. Only while the socket is full do frames wait, as shared references, bounded in
-//! bytes (R41a), with at most one write's worth of sealed records; when it has room they leave in as few records and
-//! system calls as they fit into.
+//! A frame is sealed and written at once, or, where more frames follow in the same turn of the worker, held until they are
+//! there too. Only while the socket is full do frames wait for longer, as shared references, bounded in bytes (R41a), with
+//! at most one write's worth of sealed records; when it has room they leave in as few records and system calls as they fit
+//! into.
 
 use std::{
     collections::VecDeque,
@@ -19,6 +20,8 @@ use tokio::net::TcpStream;
 
 /// As much plaintext as one TLS record holds (RFC 8446, 5.1).
 const RECORD: usize = 16 * 1024;
+/// The most frames that leave in one record, or in one system call on the clear door.
+const FRAMES: usize = 128;
 
 /// A connection of an app.
 pub(super) struct Socket {
@@ -29,6 +32,8 @@ pub(super) struct Socket {
     backlog_bytes: usize,
     /// A part of the first frame has been sent.
     front_is_begun: bool,
+    /// The last write found no room.
+    is_full: bool,
     max_backlog: usize,
 }
 
@@ -58,7 +63,15 @@ impl Socket {
             tls.set_buffer_limit(None);
             Box::new(tls)
         });
-        Self { tcp: Arc::new(tcp), tls, backlog: VecDeque::new(), backlog_bytes: 0, front_is_begun: false, max_backlog }
+        Self {
+            tcp: Arc::new(tcp),
+            tls,
+            backlog: VecDeque::new(),
+            backlog_bytes: 0,
+            front_is_begun: false,
+            is_full: false,
+            max_backlog,
+        }
     }
 
     /// Moves the socket to the runtime that this is called in.
@@ -90,6 +103,21 @@ impl Socket {
         Ok(())
     }
 
+    /// Queues a frame that the caller flushes soon: before its turn ends. As much as fills a record leaves at once.
+    ///
+    /// # Errors
+    /// [`SendError`]: the session can't go on.
+    pub(super) fn hold(&mut self, frame: Bytes) -> Result<(), SendError> {
+        if self.backlog_bytes + frame.len() > RECORD && !self.is_full {
+            self.flush()?;
+        }
+        if self.backlog_bytes + frame.len() > self.max_backlog {
+            return Err(SendError::Full);
+        }
+        self.queue(frame);
+        Ok(())
+    }
+
     /// Drops what waits in whole frames; what is sealed or begun still goes out first.
     pub(super) fn forget_waiting(&mut self) {
         let begun = self.backlog.pop_front().filter(|_| self.front_is_begun);
@@ -109,9 +137,11 @@ impl Socket {
     /// [`SendError::Lost`].
     pub(super) fn flush(&mut self) -> Result<(), SendError> {
         match self.tls {
-            Some(_) => self.flush_tls(),
-            None => self.flush_clear(),
+            Some(_) => self.flush_tls()?,
+            None => self.flush_clear()?,
         }
+        self.is_full = self.is_waiting();
+        Ok(())
     }
 
     /// Takes what came in, into `decoder`, by way of `scratch`.
@@ -187,10 +217,11 @@ impl Socket {
     fn write(&mut self, frame: Bytes) -> Result<(), SendError> {
         if let Some(tls) = &mut self.tls {
             tls.writer().write_all(&frame).map_err(|_| SendError::Lost)?;
-            return self.write_sealed().map(drop);
+            self.is_full = !self.write_sealed()?;
+            return Ok(());
         }
         self.queue(frame);
-        self.flush_clear()
+        self.flush()
     }
 
     fn queue(&mut self, frame: Bytes) {
@@ -294,9 +325,9 @@ pub(super) async fn end_tcp(tcp: &TcpStream) {
     }
 }
 
-/// Up to 16 frames, of which only the first may reach beyond `max_bytes`.
-fn first_slices(backlog: &VecDeque<Bytes>, max_bytes: usize) -> ([IoSlice<'_>; 16], usize) {
-    let mut slices = [IoSlice::new(&[]); 16];
+/// Up to [`FRAMES`] frames, of which only the first may reach beyond `max_bytes`.
+fn first_slices(backlog: &VecDeque<Bytes>, max_bytes: usize) -> ([IoSlice<'_>; FRAMES], usize) {
+    let mut slices = [IoSlice::new(&[]); FRAMES];
     let (mut count, mut bytes) = (0, 0usize);
     for (slice, frame) in slices.iter_mut().zip(backlog) {
         bytes = bytes.saturating_add(frame.len());

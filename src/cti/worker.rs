@@ -27,12 +27,14 @@ use tracing::{debug, error};
 use super::{
     FAREWELL, WorkerSettings,
     live::{Happened, Live},
-    sessions::Sessions,
+    sessions::{More, Sessions},
 };
 use crate::hub::{SessionKey, ToWorker};
 
 /// How many messages of the hub may wait for a worker, before it holds the hub back.
 const MAILBOX: usize = 4096;
+/// How many of them are handled in one turn: their frames leave together.
+const TURN: usize = 64;
 
 /// The way to a worker, for doors.
 #[derive(Clone)]
@@ -84,16 +86,20 @@ async fn run(
     let stop = settings.stop.clone();
     let sessions = Rc::new(RefCell::new(Sessions::new(settings, load)));
     let mut stopped = pin!(stop.cancelled());
+    let mut turn = Vec::with_capacity(TURN);
     loop {
         tokio::select! {
             () = &mut stopped => break,
-            message = messages.recv() => match message {
-                Some(ToWorker::Event(published)) => sessions.borrow_mut().deliver(&published),
-                Some(ToWorker::Answer { session, request_id, answer }) => {
-                    sessions.borrow_mut().on_answer(session, request_id, answer);
+            taken = messages.recv_many(&mut turn, TURN) => {
+                if taken == 0 {
+                    break;
                 }
-                None => break,
-            },
+                take_turn(&mut sessions.borrow_mut(), &mut turn);
+                if taken == TURN {
+                    // There may be more, and the sessions' tasks have waited for long enough.
+                    yield_now().await;
+                }
+            }
             live = adopted.recv() => match live {
                 Some(live) => adopt(&sessions, live),
                 None => break,
@@ -114,6 +120,17 @@ async fn run(
     if timeout(FAREWELL + FAREWELL, all_gone).await.is_err() {
         debug!("some sessions did not take their leave in time");
     }
+}
+
+fn take_turn(sessions: &mut Sessions, turn: &mut Vec<ToWorker>) {
+    let more = if turn.len() > 1 { More::Follows } else { More::Nothing };
+    for message in turn.drain(..) {
+        match message {
+            ToWorker::Event(published) => sessions.deliver(&published, more),
+            ToWorker::Answer { session, request_id, answer } => sessions.on_answer(session, request_id, answer),
+        }
+    }
+    sessions.flush_held();
 }
 
 fn adopt(sessions: &Rc<RefCell<Sessions>>, live: Live) {

@@ -2,7 +2,7 @@
 //!
 //! It knows no users, no rights and no protocol. This is the server that the goals are ratios to.
 
-use std::{cell::RefCell, net::Ipv4Addr, path::Path, rc::Rc, sync::Arc};
+use std::{cell::RefCell, net::Ipv4Addr, path::Path, rc::Rc};
 
 use bytes::{Bytes, BytesMut};
 use tokio::{
