@@ -75,16 +75,29 @@ pub(super) fn disclosure(
     };
     let (indicator, reason) = indication.names();
     let reason = reason.unwrap_or_default();
-    counter!("callgate_disclosures_total", "indicator" => indicator, "reason" => reason).increment(1);
     let code = indication.refusal();
-    if let Some(code) = code {
-        counter!("callgate_refusals_total", "code" => code.as_str_name()).increment(1);
-    }
     let record = if code.is_none() { "disclosed" } else { "refused" };
     info!(target: "audit", record, session, user = %identity.user.name, instance = %identity.instance,
         door = identity.door.name(), device = %published.event.device, call = %published.event.call.id,
         stream = %stream, generation = number(generation), suite, indicator, reason,
         code = code.map(|code| code.as_str_name()), number = code.map(|code| code as i32), rule, key = %fingerprint);
+}
+
+/// Counts what [`disclosure`] recorded of one event: so many sessions for each indication. A counter with labels costs an
+/// allocation, so it is not counted one by one.
+pub(super) fn count_disclosures(published: &Published, sessions: &[(Indication, u64)]) {
+    let EventBody::MediaOpened(MediaOpened { protection, .. }) = &published.event.body else { return };
+    if matches!(protection, Protection::Clear) {
+        return;
+    }
+    for (indication, count) in sessions {
+        let (indicator, reason) = indication.names();
+        let reason = reason.unwrap_or_default();
+        counter!("callgate_disclosures_total", "indicator" => indicator, "reason" => reason).increment(*count);
+        if let Some(code) = indication.refusal() {
+            counter!("callgate_refusals_total", "code" => code.as_str_name()).increment(*count);
+        }
+    }
 }
 
 /// A disclosure that was recorded came to nothing, since its session could not take the frame.

@@ -113,7 +113,7 @@ impl Sessions {
         let device = self.worker.settings.directory.device(event.device.as_str());
         let restricted = device.is_some_and(|device| !device.line_is_visible(event.line));
         let fingerprint = Fingerprint::of(published);
-        let (mut deliveries, mut failed) = (0, Vec::new());
+        let (mut deliveries, mut failed, mut judged) = (0, Vec::new(), Vec::new());
 
         for subscriber in self.subscribers.of(&event.device) {
             let key = subscriber.session;
@@ -124,6 +124,7 @@ impl Sessions {
             let disclosure = judge(&self.worker, live, subscriber, published, restricted);
             let Disclosure::Event(indication, rule) = disclosure else { continue };
             audit::disclosure(live.name(), live.session.identity(), published, &fingerprint, indication, rule);
+            note(&mut judged, indication);
             let frame = published.frame(indication, || encode::event(published, indication, rule));
             let sent = match more {
                 More::Nothing => live.send(frame).map(|()| false),
@@ -144,6 +145,7 @@ impl Sessions {
             }
         }
         counter!("callgate_deliveries_total").increment(deliveries);
+        audit::count_disclosures(published, &judged);
         for (key, code) in failed {
             self.close(key, code);
         }
@@ -309,6 +311,14 @@ fn place_at(places: &mut [Place], key: SessionKey) -> Option<&mut Place> {
 
 fn live_at(places: &mut [Place], key: SessionKey) -> Option<&mut Live> {
     place_at(places, key)?.live.as_deref_mut()
+}
+
+/// One more session with this indication.
+fn note(judged: &mut Vec<(Indication, u64)>, indication: Indication) {
+    match judged.iter_mut().find(|(known, _)| *known == indication) {
+        Some((_, count)) => *count += 1,
+        None => judged.push((indication, 1)),
+    }
 }
 
 /// What this session may see of the event.
