@@ -8,7 +8,7 @@ use super::{
     lab::Lab,
     load::Fleet,
     process,
-    report::results::{FanoutResults, FanoutRow, Peer, Shape, least, median},
+    results::{FanoutResults, FanoutRow, Peer, Shape, least, median},
     server::Server,
 };
 

@@ -16,7 +16,7 @@ use super::{
     lab::Lab,
     load::Client,
     process,
-    report::results::{HandshakeResults, HandshakeRow, Peer, least, median},
+    results::{HandshakeResults, HandshakeRow, Peer, least, median},
     server::Server,
 };
 

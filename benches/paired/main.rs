@@ -24,16 +24,17 @@ mod lab;
 mod load;
 mod memory;
 mod process;
-#[path = "../report/mod.rs"]
-mod report;
+#[path = "../report/results.rs"]
+mod results;
 mod server;
+mod soak;
 mod steps;
 
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
-use report::results::Peer;
+use results::Peer;
 
 /// Measures Callgate beside a bare TLS server
 #[derive(Parser)]
@@ -53,6 +54,8 @@ enum Command {
     Handshake(handshake::Handshake),
     /// Memory of a session that has nothing to do
     Memory(memory::Memory),
+    /// A long load: memory must stay where it was
+    Soak(soak::Soak),
     /// Takes the results of the benchmark `pipeline` into the report
     Steps(steps::Steps),
     /// All of them, short: nothing may be lost
@@ -67,11 +70,13 @@ fn main() {
         Command::Fanout(fanout) => fanout.run(),
         Command::Handshake(handshake) => handshake.run(),
         Command::Memory(memory) => memory.run(),
+        Command::Soak(soak) => soak.run(),
         Command::Steps(steps) => steps.run(),
         Command::Check => {
             fanout::Fanout::check().run();
             handshake::Handshake::check().run();
             memory::Memory::check().run();
+            soak::Soak::check().run();
             println!("nothing was lost, doubled or out of order");
         }
         Command::Server { peer, folder } => server::run(peer, &folder),

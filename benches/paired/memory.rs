@@ -12,7 +12,7 @@ use super::{
     lab::Lab,
     load::connect,
     process,
-    report::results::{MemoryResults, MemoryRow, Peer, least, median},
+    results::{MemoryResults, MemoryRow, Peer, least, median},
     server::Server,
 };
 

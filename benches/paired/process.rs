@@ -8,7 +8,7 @@ use rustix::{
 };
 use serde::Serialize;
 
-use super::report::results::Machine;
+use super::results::Machine;
 
 /// The core of the server, and that of the load.
 pub const SERVER_CORE: usize = 0;

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::{
     process,
-    report::results::{StepRow, StepsResults},
+    results::{StepRow, StepsResults},
 };
 
 #[derive(clap::Args)]

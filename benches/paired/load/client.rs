@@ -20,7 +20,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::board::Board;
-use crate::{events, lab, report::results::Peer, server::SUBSCRIBE};
+use crate::{events, lab, results::Peer, server::SUBSCRIBE};
 
 pub struct Client {
     tcp: TcpStream,

@@ -18,7 +18,7 @@ use tokio::{
 
 pub use client::Client;
 
-use super::{control::Remote, events, lab::Lab, report::results::Peer, server::Server};
+use super::{control::Remote, events, lab::Lab, results::Peer, server::Server};
 use board::Board;
 
 /// How many apps connect at once.

@@ -14,7 +14,7 @@ use crate::{
     control::Control,
     events::{Source, Subject},
     lab,
-    report::results::Peer,
+    results::Peer,
 };
 
 pub fn run(peer: Peer, folder: &Path) {

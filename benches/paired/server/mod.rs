@@ -18,7 +18,7 @@ use tokio::net::TcpListener;
 use super::{
     control::{Control, Remote},
     process,
-    report::results::Peer,
+    results::Peer,
 };
 
 /// The first request of a session with a bare server, and its answer.
