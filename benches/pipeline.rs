@@ -1,7 +1,7 @@
 //! What a call costs on its way, step by step: a PBX's datagrams to events, the hub, the decision, the frame.
 //!
-//! All but the hand-over from hub to worker is pure and runs on one core. What a whole delivery costs, sockets and TLS
-//! included, is measured by `paired`.
+//! All but the hand-over from hub to worker is pure and runs on one core. What is shown is CPU time. What a whole delivery
+//! costs, sockets and TLS included, is measured by `paired`.
 
 #![allow(
     clippy::unwrap_used,
@@ -16,7 +16,11 @@
 #[allow(dead_code, reason = "made for another benchmark")]
 mod events;
 
-use std::{hint::black_box, path::Path, time::Instant};
+use std::{
+    hint::black_box,
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use callgate::{
@@ -32,13 +36,56 @@ use callgate::{
     },
 };
 use callgate_wire::{FrameDecoder, MAX_FRAME_OPEN, encode_frame, encoded_frame_len, v1};
-use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{
+    BatchSize, Throughput, criterion_group, criterion_main,
+    measurement::{Measurement, ValueFormatter, WallTime},
+};
+use rustix::time::{ClockId, clock_gettime};
 use tokio::{runtime::Runtime, sync::mpsc};
 
 use events::{DEVICE, Source, Subject};
 
-criterion_group!(benches, hep_to_events, tracker, publish, hand_over, disclosure, frames);
+type Criterion = criterion::Criterion<CpuTime>;
+
+criterion_group! {
+    name = benches;
+    config = criterion::Criterion::default().with_measurement(CpuTime);
+    targets = hep_to_events, tracker, publish, hand_over, disclosure, frames
+}
 criterion_main!(benches);
+
+/// The CPU time of this process, all its threads: what else runs on the machine changes it little.
+struct CpuTime;
+
+impl Measurement for CpuTime {
+    type Intermediate = Duration;
+    type Value = Duration;
+
+    fn start(&self) -> Duration {
+        let time = clock_gettime(ClockId::ProcessCPUTime);
+        Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+    }
+
+    fn end(&self, start: Duration) -> Duration {
+        self.start() - start
+    }
+
+    fn add(&self, one: &Duration, other: &Duration) -> Duration {
+        *one + *other
+    }
+
+    fn zero(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    fn to_f64(&self, value: &Duration) -> f64 {
+        WallTime.to_f64(value)
+    }
+
+    fn formatter(&self) -> &dyn ValueFormatter {
+        WallTime.formatter()
+    }
+}
 
 /// The signalling of a recorded call, through all of parsing and tracking.
 fn hep_to_events(c: &mut Criterion) {

@@ -215,8 +215,8 @@ fn memory(out: &mut String, results: &MemoryResults) {
 
 fn steps(out: &mut String, results: &StepsResults) {
     out.push_str(
-        "## Single steps\n\nOn one core, by `benches/pipeline.rs`; the hand-over is between two threads.\n\n\
-         | step | nanoseconds each | per second |\n| --- | --- | --- |\n",
+        "## Single steps\n\nCPU time, by `benches/pipeline.rs`; the hand-over is between two threads, and both are counted.\n\n\
+         | step | nanoseconds each | per second of one core |\n| --- | --- | --- |\n",
     );
     for row in &results.rows {
         let nanos = row.nanos / row.elements as f64;
