@@ -19,7 +19,7 @@ use super::session::Identity;
 use crate::{
     hub::Published,
     model::{Door, EventBody, Generation, KeyMaterial, MediaOpened, Protection},
-    policy::{Indication, Rule},
+    policy::{Disclosure, Indication, Rule},
 };
 
 /// A session was opened.
@@ -87,22 +87,39 @@ pub(super) fn disclosure(
         code = code.map(|code| code.as_str_name()), number = code.map(|code| code as i32), rule, key = %fingerprint);
 }
 
-/// A disclosure that was recorded came to nothing, since its session could not take the frame.
-pub(super) fn dropped(
-    session: &str,
-    identity: &Identity,
-    published: &Published,
-    fingerprint: &Fingerprint,
-    indication: Indication,
-    code: ErrorCode,
-) {
-    let EventBody::MediaOpened(MediaOpened { stream, .. }) = &published.event.body else { return };
-    if indication != Indication::KeysAvailable {
-        return;
-    }
+/// Why a disclosure that was recorded came to nothing.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Withheld {
+    /// The session was closed before the frame left.
+    Closed(ErrorCode),
+    /// Rights changed before it left, and this is what was decided then.
+    Judged(Disclosure),
+}
+
+/// A key that was recorded as disclosed did not leave after all (R21).
+pub(super) fn withheld(session: &str, identity: &Identity, published: &Published, why: Withheld) {
+    let EventBody::MediaOpened(MediaOpened { stream, protection, .. }) = &published.event.body else { return };
+    let Protection::Keyed { generation, keys, .. } = protection else { return };
+    let (indicator, reason, rule, code) = match why {
+        Withheld::Closed(code) => ("", "", callgate_wire::lookup(code).rule, Some(code)),
+        Withheld::Judged(Disclosure::Event(indication, Rule(rule))) => {
+            let (indicator, reason) = indication.names();
+            (indicator, reason.unwrap_or_default(), rule, indication.refusal())
+        }
+        Withheld::Judged(Disclosure::Nothing(Rule(rule))) => ("", "", rule, Some(ErrorCode::DeviceOutOfService)),
+    };
+    counter!("callgate_keys_withheld_total", "code" => code.map_or("", |code| code.as_str_name())).increment(1);
     info!(target: "audit", record = "withheld", session, user = %identity.user.name, instance = %identity.instance,
         door = identity.door.name(), device = %published.event.device, call = %published.event.call.id,
-        stream = %stream, code = code.as_str_name(), number = code as i32, key = %fingerprint);
+        stream = %stream, generation = number(*generation), suite = keys.suite().name(), indicator, reason,
+        code = code.map(|code| code.as_str_name()), number = code.map(|code| code as i32), rule,
+        key = %Fingerprint::of(published));
+}
+
+/// A session goes on with other rights (R15).
+pub(super) fn rights_changed(session: &str, identity: &Identity, version: u64) {
+    info!(target: "audit", record = "rights_changed", session, user = %identity.user.name,
+        instance = %identity.instance, door = identity.door.name(), version);
 }
 
 /// How many refused requests of a session are recorded: so many in a minute.

@@ -29,7 +29,7 @@ use super::{
     live::{Happened, Live},
     sessions::Sessions,
 };
-use crate::hub::{SessionKey, ToWorker};
+use crate::hub::{Barrier, SessionKey, ToWorker};
 
 /// How many messages of the hub may wait for a worker, before it holds the hub back.
 const MAILBOX: usize = 4096;
@@ -92,6 +92,12 @@ async fn run(
                 Some(ToWorker::Answer { session, request_id, answer }) => {
                     sessions.borrow_mut().on_answer(session, request_id, answer);
                 }
+                Some(ToWorker::Barrier(Barrier { rights, done })) => {
+                    let (effect, adopted) = sessions.borrow_mut().on_barrier(rights);
+                    // Only now: nothing that waits can leave by the old rights any more (R15).
+                    let _ = done.send(effect);
+                    adopted.into_iter().for_each(|key| start(&sessions, key));
+                }
                 None => break,
             },
             live = adopted.recv() => match live {
@@ -120,14 +126,20 @@ fn adopt(sessions: &Rc<RefCell<Sessions>>, live: Live) {
     let name = Arc::clone(live.name());
     match live.adopt() {
         Ok(live) => {
-            let key = sessions.borrow_mut().insert(live);
-            spawn_local(run_session(Rc::clone(sessions), key));
+            let key = sessions.borrow_mut().adopt(live);
+            if let Some(key) = key {
+                start(sessions, key);
+            }
         }
         Err(e) => {
             sessions.borrow_mut().lost_one();
             error!(session = %name, error = %e, "a session could not be moved to its worker");
         }
     }
+}
+
+fn start(sessions: &Rc<RefCell<Sessions>>, key: SessionKey) {
+    spawn_local(run_session(Rc::clone(sessions), key));
 }
 
 /// Waits on a session's socket and clock for as long as the session lives.
