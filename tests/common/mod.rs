@@ -27,7 +27,7 @@ use std::{fmt::Write as _, fs, net::SocketAddr, sync::Arc};
 use callgate::{
     config::Config,
     directory::ScramVerifier,
-    gateway::Gateway,
+    gateway::{Gateway, Reloaded},
     model::Group,
     switch::Switch,
     trust::{Ca, Issued, Ledger, Validity, init},
@@ -85,6 +85,12 @@ impl TestGateway {
     /// The same with other users and more lines of config in front.
     pub async fn start_with(users: &[TestUser], head: &str) -> Self {
         leaks::watch_logs();
+        Self::start_unwatched(users, head).await
+    }
+
+    /// The same for a test that makes more of logs than can be kept: they aren't searched, so it ends without
+    /// [`finish`](Self::finish).
+    pub async fn start_unwatched(users: &[TestUser], head: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         init(folder.path(), &Default::default(), OffsetDateTime::now_utc()).unwrap();
         let config = config_text(users, head);
@@ -95,6 +101,16 @@ impl TestGateway {
         let clear = Tap::before(gateway.clear_address().unwrap()).await;
         let tls = gateway.tls_address().unwrap_or(clear.address());
         Self { gateway, folder, script, clear, tls }
+    }
+
+    /// Other settings for it, on the same ports.
+    pub fn config(&self, users: &[TestUser], head: &str) -> Config {
+        Config::parse(&config_text(users, head), "test.toml", self.folder.path(), std::iter::empty()).unwrap()
+    }
+
+    /// Changes the settings, and waits until they are in effect.
+    pub async fn reload(&mut self, config: Config) -> Reloaded {
+        self.gateway.reload(config).await.unwrap().acknowledged().await
     }
 
     pub fn attach(&mut self, switch: Box<dyn Switch>) {
