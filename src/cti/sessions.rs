@@ -307,7 +307,7 @@ impl<C: Connection> Sessions<C> {
         self.worker.hub.ask(Request { worker: self.worker.id, session, request_id, ask });
     }
 
-    fn live(&mut self, key: SessionKey) -> Option<&mut Live<C>> {
+    pub(super) fn live(&mut self, key: SessionKey) -> Option<&mut Live<C>> {
         live_at(&mut self.places, key)
     }
 }

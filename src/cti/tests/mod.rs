@@ -2,6 +2,7 @@
 
 mod opening;
 mod session;
+mod simulation;
 
 use std::sync::Arc;
 
