@@ -74,7 +74,7 @@ impl Backlog {
         Ok(())
     }
 
-    /// Appends a frame, whatever the bound: the first one that waits, and the last word.
+    /// Appends a frame, whatever the bound: the first one that waits.
     pub(super) fn push_regardless(&mut self, frame: Bytes, about: Option<AboutRef<'_>>) {
         self.bytes += frame.len();
         self.frames.push_back(Waiting { frame, about: about.map(Into::into) });
@@ -155,5 +155,89 @@ impl Backlog {
 impl From<AboutRef<'_>> for About {
     fn from(AboutRef { published, indication, monitored_before }: AboutRef<'_>) -> Self {
         Self { published: Arc::clone(published), indication, monitored_before }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        hub::Hub,
+        model::{CallDirection, CallId, CallRef, CallState, EventBody, LineNumber, Party, SwitchEvent, Timestamp},
+    };
+
+    fn published() -> Arc<Published> {
+        let device: crate::model::DeviceName = "1001".parse().unwrap();
+        let mut hub = Hub::new([device.clone()], 0);
+        let session = crate::hub::SessionKey { place: 0, turn: 0 };
+        hub.answer(crate::hub::WorkerId(0), session, crate::hub::Ask::Subscribe(device.clone()));
+        let call = CallRef {
+            id: CallId(1),
+            switch: "pbx".parse().unwrap(),
+            switch_call: None,
+            sip_call_id: String::new(),
+            direction: CallDirection::Incoming,
+            calling: Party::default(),
+            called: Party::default(),
+        };
+        let body = EventBody::Call(CallState::Connected);
+        let event = SwitchEvent { at: Timestamp(0), device, line: LineNumber::FIRST, call: Arc::new(call), body };
+        hub.publish(event).unwrap().unwrap().event
+    }
+
+    fn backlog(frames: &[(&'static str, bool)], published: &Arc<Published>) -> Backlog {
+        let mut backlog = Backlog::new(20);
+        for (frame, is_event) in frames {
+            let about = AboutRef { published, indication: Indication::KeysAvailable, monitored_before: true };
+            backlog.push(Bytes::from_static(frame.as_bytes()), is_event.then_some(about)).unwrap();
+        }
+        backlog
+    }
+
+    fn waiting(backlog: &Backlog) -> Vec<String> {
+        let (slices, count) = backlog.slices(usize::MAX);
+        slices[..count].iter().map(|frame| String::from_utf8(frame.to_vec()).unwrap()).collect()
+    }
+
+    #[test]
+    fn r41a_the_bound_is_in_bytes_and_what_is_sent_makes_room() {
+        let mut backlog = backlog(&[("0123456789", false), ("abcdefghi", false)], &published());
+        let more = || Bytes::from_static(b"xy");
+        assert_eq!(backlog.push(more(), None), Err(Full));
+        backlog.advance(1);
+        assert_eq!(backlog.push(more(), None), Ok(()));
+        assert_eq!(waiting(&backlog), ["123456789", "abcdefghi", "xy"]);
+        backlog.advance(20);
+        assert!(backlog.is_empty() && backlog.bytes == 0 && !backlog.front_is_begun);
+    }
+
+    #[test]
+    fn r15_what_is_judged_is_whole_and_in_order() {
+        let published = published();
+        let mut backlog = backlog(&[("aaaa", true), ("bbbb", true), ("answer", false), ("cc", true)], &published);
+        let mut fates = [Fate::Replace(Bytes::from_static(b"b"), Indication::UserNotAuthorized), Fate::Drop].into_iter();
+        // A part of the first one is on its way: it can't be judged any more.
+        backlog.advance(1);
+        backlog.judge(|_| fates.next().unwrap());
+        assert_eq!(waiting(&backlog), ["aaa", "b", "answer"]);
+        assert_eq!(backlog.bytes, 10);
+        let mut again = Vec::new();
+        backlog.judge(|about| {
+            again.push(about.indication);
+            Fate::Keep
+        });
+        assert_eq!(again, [Indication::UserNotAuthorized]);
+
+        let dropped: Vec<_> = backlog.forget().map(|about| about.indication).collect();
+        assert_eq!(dropped, [Indication::UserNotAuthorized], "answers are about no event");
+        assert_eq!((waiting(&backlog), backlog.bytes), (vec!["aaa".to_owned()], 3));
+    }
+
+    #[test]
+    fn frames_are_taken_whole_up_to_a_record() {
+        let backlog = backlog(&[("0123456789", false), ("ab", false), ("cd", false)], &published());
+        assert_eq!(backlog.slices(5).1, 1, "the first one goes however large it is");
+        assert_eq!(backlog.slices(13).1, 2);
+        assert_eq!(backlog.slices(14).1, 3);
     }
 }

@@ -144,18 +144,7 @@ impl TestGateway {
     /// TLS settings of an app with a certificate of its own.
     pub fn tls_client(&self, user: &str, instance: &str) -> Arc<ClientConfig> {
         let issued = self.issue(user, instance);
-        let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_slice(self.ca_pem().as_bytes()).unwrap()).unwrap();
-        let chain = vec![CertificateDer::from_pem_slice(issued.certificate_pem.as_bytes()).unwrap()];
-        let key = PrivateKeyDer::from_pem_slice(issued.key_pem.as_bytes()).unwrap();
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(roots)
-            .with_client_auth_cert(chain, key)
-            .unwrap();
-        Arc::new(config)
+        tls_client(&self.ca_pem(), &issued.certificate_pem, &issued.key_pem)
     }
 
     /// Stops the gateway and searches what the clear door sent and all logs for keys.
@@ -165,6 +154,22 @@ impl TestGateway {
         leaks::assert_no_key("what the clear door sent", &sent);
         leaks::assert_no_key_in_logs();
     }
+}
+
+/// TLS settings of an app, from PEM.
+pub fn tls_client(ca: &str, certificate: &str, key: &str) -> Arc<ClientConfig> {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(ca.as_bytes()).unwrap()).unwrap();
+    let chain = vec![CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap()];
+    let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_client_auth_cert(chain, key)
+        .unwrap();
+    Arc::new(config)
 }
 
 /// The config of a test gateway, on free ports of the loopback.
