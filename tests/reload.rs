@@ -12,8 +12,7 @@ use callgate::{
 };
 use callgate_wire::v1::{self, CapabilityChange, ErrorCode, Indicator, event, to_app, to_gateway::Message};
 use common::{
-    ALL_THREE, CLEAR, PASSWORD, SECURE, TestGateway, TestUser, USERS,
-    leaks,
+    ALL_THREE, CLEAR, PASSWORD, SECURE, TestGateway, TestUser, USERS, leaks,
     raw::RawClient,
     scripted::{call, fresh_key},
     served::{Served, callgate},
@@ -71,7 +70,10 @@ async fn r15_a_session_is_told_of_its_groups_and_goes_on_by_them() {
 
     let less = [user("recorder", SECURE, &["1001", "1002"]), user("viewer", ALL_THREE, &["1001", "1002"])];
     let reloaded = gateway.reload(gateway.config(&less, NO_HEAD)).await;
-    assert_eq!((reloaded.version, reloaded.effect.sessions, reloaded.effect.changed, reloaded.effect.closed), (2, 2, 2, 0));
+    assert_eq!(
+        (reloaded.version, reloaded.effect.sessions, reloaded.effect.changed, reloaded.effect.closed),
+        (2, 2, 2, 0)
+    );
     let told = changed(&mut recorder).await;
     assert_eq!((told.changes(0), told.changes.len()), (CapabilityChange::Groups, 1));
     assert_eq!((told.keys, told.groups.len(), told.device_count, told.rights_version), (false, 2, 2, 2));
@@ -80,7 +82,8 @@ async fn r15_a_session_is_told_of_its_groups_and_goes_on_by_them() {
     // The same generation: the recorder may not have it any more, the viewer has monitored it from before.
     gateway.script.say(vec![call.opened(1, 1, Some(&key)), call.opened(1, 2, Some(&fresh_key()))]).await;
     viewer.next_media_opened().await;
-    for (client, indicator) in [(&mut recorder, Indicator::UserNotAuthorized), (&mut viewer, Indicator::KeysAvailable)] {
+    for (client, indicator) in [(&mut recorder, Indicator::UserNotAuthorized), (&mut viewer, Indicator::KeysAvailable)]
+    {
         for _ in 0..2 {
             assert_eq!(client.next_media_opened().await.indicator(), indicator);
         }
@@ -115,7 +118,9 @@ async fn r15_who_loses_its_door_is_closed_with_the_code_of_who_may_not_open() {
             _ => on_clear(&gateway, name).await,
         };
         let mut witness = on_tls(&gateway, "viewer", "1").await;
-        let users = USERS.iter().map(|known| TestUser { groups: if known.name == name { groups } else { known.groups }, ..*known });
+        let users = USERS
+            .iter()
+            .map(|known| TestUser { groups: if known.name == name { groups } else { known.groups }, ..*known });
         let reloaded = gateway.reload(gateway.config(&users.collect::<Vec<_>>(), NO_HEAD)).await;
         assert_eq!((reloaded.effect.sessions, reloaded.effect.closed), (1, 1), "{name} {groups:?}");
         assert_eq!(client.closed().await, Some(code));
@@ -274,9 +279,18 @@ async fn r21_a_key_that_was_recorded_and_did_not_leave_is_on_record_as_withheld(
     let records: Vec<_> = records.collect();
     assert_eq!(records.len(), withheld);
     for part in [
-        "session=\"s", "user=recorder", "door=\"tls\"", "device=1002", "call=c0000000000005", "stream=m0000000000006",
-        "generation=320", "suite=\"AES_CM_128_HMAC_SHA1_80\"", "indicator=\"USER_NOT_AUTHORIZED\"",
-        "code=\"KEYS_USER_NOT_AUTHORIZED\"", "rule=\"R16\"", "key=",
+        "session=\"s",
+        "user=recorder",
+        "door=\"tls\"",
+        "device=1002",
+        "call=c0000000000005",
+        "stream=m0000000000006",
+        "generation=320",
+        "suite=\"AES_CM_128_HMAC_SHA1_80\"",
+        "indicator=\"USER_NOT_AUTHORIZED\"",
+        "code=\"KEYS_USER_NOT_AUTHORIZED\"",
+        "rule=\"R16\"",
+        "key=",
     ] {
         assert!(records.last().unwrap().contains(part), "no {part} in {}", records.last().unwrap());
     }
@@ -309,7 +323,8 @@ async fn r15_sighup_makes_serve_read_all_again_and_say_when_it_is_in_effect() {
     assert!(!changed(&mut client).await.keys);
     assert_eq!(client.next_media_opened().await.indicator(), Indicator::UserNotAuthorized);
 
-    fs::write(served.folder.path().join("callgate.toml"), good.replace("kind = \"replay\"", "kind = \"reply\"")).unwrap();
+    fs::write(served.folder.path().join("callgate.toml"), good.replace("kind = \"replay\"", "kind = \"reply\""))
+        .unwrap();
     hang_up(&served);
     let line = served.log_line("not taken: the old settings stay in force");
     assert!(line.contains("callgate.toml:") && line.contains("replay"), "{line}");

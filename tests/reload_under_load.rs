@@ -123,7 +123,8 @@ async fn r15_no_key_after_the_acknowledgement_that_the_user_has_left_the_srtp_gr
     let key = fresh_key();
 
     // Three that read at once, on two workers, and two that read only after each change: what waits for them counts, too.
-    let (room, stop, heard) = (Arc::new(Semaphore::new(IN_FLIGHT)), Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    let (room, stop, heard) =
+        (Arc::new(Semaphore::new(IN_FLIGHT)), Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
     let mut quick = Vec::new();
     for instance in ["1", "2", "3"] {
         let mut client = recorder(&gateway, instance, "1001").await;
@@ -136,11 +137,7 @@ async fn r15_no_key_after_the_acknowledgement_that_the_user_has_left_the_srtp_gr
                 let said = hearing.take(next(&mut client).await);
                 heard.fetch_add(hearing.events - before, Ordering::Relaxed);
                 match (said, &room) {
-                    (Some(said), _) => {
-                        if news.send(said).is_err() {
-                            return;
-                        }
-                    }
+                    (Some(said), _) if news.send(said).is_err() => return,
                     (None, Some(room)) if hearing.events > before => room.add_permits(1),
                     _ => {}
                 }

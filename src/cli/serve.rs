@@ -94,9 +94,7 @@ async fn reload(gateway: &mut Gateway, path: &Path) -> Option<Acknowledgement> {
         Ok(config) => gateway.reload(config).await.map_err(anyhow::Error::from),
         Err(error) => Err(error.into()),
     };
-    reloaded
-        .inspect_err(|error| error!(error = format!("{error:#}"), "not taken: the old settings stay in force"))
-        .ok()
+    reloaded.inspect_err(|error| error!(error = format!("{error:#}"), "not taken: the old settings stay in force")).ok()
 }
 
 /// The line that an operator waits for: no key leaves by the old rights any more (R15).

@@ -215,7 +215,8 @@ mod tests {
     fn r15_what_is_judged_is_whole_and_in_order() {
         let published = published();
         let mut backlog = backlog(&[("aaaa", true), ("bbbb", true), ("answer", false), ("cc", true)], &published);
-        let mut fates = [Fate::Replace(Bytes::from_static(b"b"), Indication::UserNotAuthorized), Fate::Drop].into_iter();
+        let mut fates =
+            [Fate::Replace(Bytes::from_static(b"b"), Indication::UserNotAuthorized), Fate::Drop].into_iter();
         // A part of the first one is on its way: it can't be judged any more.
         backlog.advance(1);
         backlog.judge(|_| fates.next().unwrap());

@@ -184,7 +184,8 @@ impl Visit {
             self.refused(ErrorCode::TooManyTries, "turned away");
             if self.tls.is_none() {
                 // It is told, but no time is spent on it.
-                let _ = Socket::new(tcp, None, MAX_FRAME_BEFORE_OPEN).send(encode::close(ErrorCode::TooManyTries), None);
+                let _ =
+                    Socket::new(tcp, None, MAX_FRAME_BEFORE_OPEN).send(encode::close(ErrorCode::TooManyTries), None);
             }
             return;
         }

@@ -219,12 +219,7 @@ impl Opening {
                 let door = if entrance == Entrance::Clear { Door::Clear } else { Door::Tls };
                 let sha256 = certificate.as_ref().map(|certificate| certificate.sha256);
                 Next::Open(Admitted {
-                    identity: Identity {
-                        user: Arc::clone(user),
-                        instance: asked.instance,
-                        door,
-                        certificate: sha256,
-                    },
+                    identity: Identity { user: Arc::clone(user), instance: asked.instance, door, certificate: sha256 },
                     rights: Arc::clone(&self.rights),
                     heartbeat_seconds: agreed_heartbeat(self.settings.heartbeat, asked.heartbeat_seconds),
                     certificate_expires: certificate.map(|certificate| certificate.not_after_unix),

@@ -282,10 +282,8 @@ impl Session {
         let mut actions = Vec::new();
         if changes.groups || changes.devices {
             let groups = Group::ALL.into_iter().filter(|group| self.identity.user.groups.contains(*group));
-            let different = [
-                (changes.groups, v1::CapabilityChange::Groups),
-                (changes.devices, v1::CapabilityChange::Devices),
-            ];
+            let different =
+                [(changes.groups, v1::CapabilityChange::Groups), (changes.devices, v1::CapabilityChange::Devices)];
             let changed = v1::CapabilityChanged {
                 changes: different.into_iter().filter(|(is, _)| *is).map(|(_, change)| change.into()).collect(),
                 groups: groups.map(|group| group.name().into()).collect(),
@@ -459,5 +457,9 @@ fn newly_restricted(before: &Rights, now: &Rights, device: &DeviceName) -> Vec<u
 
 fn out_of_service(device: &DeviceName, lines: Vec<u32>) -> to_app::Message {
     let reason = v1::Error { detail: device.to_string(), ..ErrorCode::DeviceOutOfService.into() };
-    to_app::Message::DeviceOutOfService(v1::DeviceOutOfService { device: device.to_string(), lines, reason: Some(reason) })
+    to_app::Message::DeviceOutOfService(v1::DeviceOutOfService {
+        device: device.to_string(),
+        lines,
+        reason: Some(reason),
+    })
 }

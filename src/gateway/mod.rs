@@ -177,11 +177,7 @@ impl Gateway {
         Ok(gateway)
     }
 
-    async fn open_tls(
-        &self,
-        address: SocketAddr,
-        side: TlsSide,
-    ) -> Result<(Door, Arc<ArcSwap<TlsSide>>), DoorError> {
+    async fn open_tls(&self, address: SocketAddr, side: TlsSide) -> Result<(Door, Arc<ArcSwap<TlsSide>>), DoorError> {
         let side = Arc::new(ArcSwap::from_pointee(side));
         let door = Door::open(address, Arc::clone(&self.entrance), Some(Arc::clone(&side))).await?;
         Ok((door, side))

@@ -11,7 +11,8 @@ use std::time::{Duration, SystemTime};
 use callgate_sdk::{
     Connector, Event, Events, Session,
     client::{
-        CallState, CapabilityChange, Closed, EventClass, Indicator, MediaDirection, ProtocolError, RequestError, UnavailableReason,
+        CallState, CapabilityChange, Closed, EventClass, Indicator, MediaDirection, ProtocolError, RequestError,
+        UnavailableReason,
     },
     wire::{
         FrameError,

@@ -7,8 +7,8 @@ use callgate_wire::v1;
 
 use super::error::Refusal;
 use super::event::{
-    CallRef, CallSnapshot, CallStateChanged, CapabilityChange, CapabilityChanged, Codec, Device, DeviceOutOfService, EndCause, Event, EventHead, Indicator, Line, MediaOpened,
-    MediaStopped, Party, Snapshot,
+    CallRef, CallSnapshot, CallStateChanged, CapabilityChange, CapabilityChanged, Codec, Device, DeviceOutOfService,
+    EndCause, Event, EventHead, Indicator, Line, MediaOpened, MediaStopped, Party, Snapshot,
 };
 
 /// An enum that keeps values of later versions: variants of the wire's enum, and `Unknown` with the number.

@@ -275,9 +275,10 @@ impl App {
             to_app::Message::Event(event) => Some((event.device.as_str(), event.number, has_key(event))),
             _ => None,
         });
-        let expected = self.expected.iter().map(|Expected { told, with_key }| {
-            (super::spec::DEVICES[told.device], told.number, *with_key)
-        });
+        let expected = self
+            .expected
+            .iter()
+            .map(|Expected { told, with_key }| (super::spec::DEVICES[told.device], told.number, *with_key));
         let (got, expected): (Vec<_>, Vec<_>) = (got.collect(), expected.collect());
         let first = got.iter().zip(&expected).position(|(got, expected)| got != expected);
         match first {

@@ -29,9 +29,7 @@ use self::{
 };
 use super::settings;
 use crate::{
-    cti::{
-        WorkerSettings, live::Live, opening::Admitted, registry::Registry, sessions::Sessions,
-    },
+    cti::{WorkerSettings, live::Live, opening::Admitted, registry::Registry, sessions::Sessions},
     hub::{Ask, Barrier, Effect, Hub, HubHandle, HubInput, Request, Rights, ToWorker, WorkerId},
     model::{
         CallDirection, CallId, CallRef, CallState, Door, EventBody, Generation, KeyMaterial, LineNumber, MasterKey,
@@ -307,7 +305,9 @@ impl Simulation {
         }
         let mut monitoring = self.apps.iter().filter(|app| app.monitors.contains_key(&device));
         match monitoring.find(|app| matches!(app.state, State::Open(_)) && !workers.contains(&app.worker)) {
-            Some(app) => Err(format!("{:?} monitors {}, and its worker does not get {number}", app.who, DEVICES[device])),
+            Some(app) => {
+                Err(format!("{:?} monitors {}, and its worker does not get {number}", app.who, DEVICES[device]))
+            }
             None => Ok(()),
         }
     }
@@ -360,7 +360,8 @@ impl Simulation {
                 self.workers[place].sessions.on_answer(session, request_id, answer);
             }
             ToWorker::Barrier(Barrier { rights, done }) => {
-                let (version, next) = (rights.version, self.specs[usize::try_from(rights.version).unwrap() - 1].clone());
+                let (version, next) =
+                    (rights.version, self.specs[usize::try_from(rights.version).unwrap() - 1].clone());
                 let withheld: usize = self.at(place).map(|app| app.on_rights(&next)).sum();
                 let (effect, keys) = self.workers[place].sessions.on_barrier(rights);
                 self.workers[place].version = version;
@@ -523,13 +524,15 @@ impl Simulation {
     fn note_acknowledged(&mut self) {
         let step = self.step.get();
         let acknowledged = &mut self.acknowledged;
-        self.changes.retain_mut(|change| loop {
-            match change.effects.try_recv() {
-                Ok(_) => {}
-                Err(mpsc::error::TryRecvError::Empty) => return true,
-                Err(mpsc::error::TryRecvError::Disconnected) => {
-                    acknowledged.push((change.version, step));
-                    return false;
+        self.changes.retain_mut(|change| {
+            loop {
+                match change.effects.try_recv() {
+                    Ok(_) => {}
+                    Err(mpsc::error::TryRecvError::Empty) => return true,
+                    Err(mpsc::error::TryRecvError::Disconnected) => {
+                        acknowledged.push((change.version, step));
+                        return false;
+                    }
                 }
             }
         });

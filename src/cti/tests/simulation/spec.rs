@@ -49,7 +49,8 @@ pub(super) struct Who {
 impl Spec {
     /// How it begins: the first two users get keys.
     pub(super) fn first() -> Self {
-        let wish = |secure| Wish { exists: true, enabled: true, secure, srtp: secure, all_devices: false, devices: [true; 3] };
+        let wish =
+            |secure| Wish { exists: true, enabled: true, secure, srtp: secure, all_devices: false, devices: [true; 3] };
         Self {
             version: 1,
             mixed: true,
@@ -95,10 +96,7 @@ impl Spec {
         let user = self.users[who.user];
         let by_tls = who.door == Door::Tls;
         let door_is_right = !self.mixed || self.lenient || user.secure == by_tls;
-        user.exists
-            && user.enabled
-            && door_is_right
-            && (!by_tls || self.mixed && !self.revoked.contains(&who.number))
+        user.exists && user.enabled && door_is_right && (!by_tls || self.mixed && !self.revoked.contains(&who.number))
     }
 
     /// Whether it sees the device (R13).
