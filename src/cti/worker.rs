@@ -29,7 +29,7 @@ use super::{
     live::{Happened, Live},
     sessions::{More, Sessions},
 };
-use crate::hub::{SessionKey, ToWorker};
+use crate::hub::{Barrier, SessionKey, ToWorker};
 
 /// How many messages of the hub may wait for a worker, before it holds the hub back.
 const MAILBOX: usize = 4096;
@@ -94,7 +94,7 @@ async fn run(
                 if taken == 0 {
                     break;
                 }
-                take_turn(&mut sessions.borrow_mut(), &mut turn);
+                take_turn(&sessions, &mut turn);
                 if taken == TURN {
                     // There may be more, and the sessions' tasks have waited for long enough.
                     yield_now().await;
@@ -122,29 +122,44 @@ async fn run(
     }
 }
 
-fn take_turn(sessions: &mut Sessions, turn: &mut Vec<ToWorker>) {
+fn take_turn(sessions: &Rc<RefCell<Sessions>>, turn: &mut Vec<ToWorker>) {
     let more = if turn.len() > 1 { More::Follows } else { More::Nothing };
     for message in turn.drain(..) {
         match message {
-            ToWorker::Event(published) => sessions.deliver(&published, more),
-            ToWorker::Answer { session, request_id, answer } => sessions.on_answer(session, request_id, answer),
+            ToWorker::Event(published) => sessions.borrow_mut().deliver(&published, more),
+            ToWorker::Answer { session, request_id, answer } => {
+                sessions.borrow_mut().on_answer(session, request_id, answer);
+            }
+            ToWorker::Barrier(Barrier { rights, done }) => {
+                // What is held waits like any other frame, and is judged again.
+                let (effect, adopted) = sessions.borrow_mut().on_barrier(rights);
+                // Only now: nothing that waits can leave by the old rights any more (R15).
+                let _ = done.send(effect);
+                adopted.into_iter().for_each(|key| start(sessions, key));
+            }
         }
     }
-    sessions.flush_held();
+    sessions.borrow_mut().flush_held();
 }
 
 fn adopt(sessions: &Rc<RefCell<Sessions>>, live: Live) {
     let name = Arc::clone(live.name());
     match live.adopt() {
         Ok(live) => {
-            let key = sessions.borrow_mut().insert(live);
-            spawn_local(run_session(Rc::clone(sessions), key));
+            let key = sessions.borrow_mut().adopt(live);
+            if let Some(key) = key {
+                start(sessions, key);
+            }
         }
         Err(e) => {
             sessions.borrow_mut().lost_one();
             error!(session = %name, error = %e, "a session could not be moved to its worker");
         }
     }
+}
+
+fn start(sessions: &Rc<RefCell<Sessions>>, key: SessionKey) {
+    spawn_local(run_session(Rc::clone(sessions), key));
 }
 
 /// Waits on a session's socket and clock for as long as the session lives.

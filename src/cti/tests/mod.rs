@@ -2,6 +2,7 @@
 
 mod opening;
 mod session;
+mod simulation;
 
 use std::sync::Arc;
 
@@ -9,6 +10,7 @@ use super::Settings;
 use crate::{
     config::{Heartbeat, Limits},
     directory::{Device, Directory, Line, ScramVerifier, User, UserKind},
+    hub::{Certificates, Rights},
     model::{Group, LineNumber, Mode},
 };
 
@@ -50,12 +52,18 @@ fn directory() -> Directory {
     .unwrap()
 }
 
-fn settings(mode: Mode) -> Arc<Settings> {
+fn settings() -> Arc<Settings> {
     Arc::new(Settings {
-        mode,
-        lenient_doors: false,
         heartbeat: Heartbeat { default_seconds: 30, min_seconds: 5, max_seconds: 300 },
         limits: Limits { requests_in_flight: 4, monitors_per_session: 2, ..Limits::default() },
-        directory: Arc::new(directory()),
     })
+}
+
+fn rights(mode: Mode) -> Arc<Rights> {
+    rights_of(1, mode, directory())
+}
+
+fn rights_of(version: u64, mode: Mode, directory: Directory) -> Arc<Rights> {
+    let directory = Arc::new(directory);
+    Arc::new(Rights { version, mode, lenient_doors: false, directory, certificates: Certificates::default() })
 }

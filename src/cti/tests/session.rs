@@ -15,10 +15,10 @@ const KEY: SessionKey = SessionKey { place: 0, turn: 0 };
 const HEARTBEAT: Duration = Duration::from_secs(30);
 
 fn session_of(user: &str, now: Instant) -> Session {
-    let settings = settings(Mode::Mixed);
-    let user = Arc::clone(settings.directory.user(user).unwrap());
-    let identity = Identity { user, instance: "1".parse().unwrap(), door: Door::Clear };
-    Session::new(identity, settings, HEARTBEAT, now)
+    let rights = rights(Mode::Mixed);
+    let user = Arc::clone(rights.directory.user(user).unwrap());
+    let identity = Identity { user, instance: "1".parse().unwrap(), door: Door::Clear, certificate: None };
+    Session::new(identity, settings(), rights, HEARTBEAT, now)
 }
 
 fn session(user: &str) -> Session {
