@@ -30,12 +30,19 @@ fn user(name: &'static str, groups: &'static [callgate::model::Group], devices: 
 async fn on_tls(gateway: &TestGateway, user: &str, instance: &str) -> RawClient {
     let mut client = RawClient::tls(gateway.tls(), gateway.tls_client(user, instance)).await;
     client.open(user, instance).await.unwrap();
-    client
+    settled(client).await
 }
 
 async fn on_clear(gateway: &TestGateway, user: &str) -> RawClient {
     let mut client = RawClient::clear(gateway.clear()).await;
     client.open_scram(user, "1", PASSWORD).await.unwrap();
+    settled(client).await
+}
+
+/// An answer says that the session has come to its worker, so that a change counts it.
+async fn settled(mut client: RawClient) -> RawClient {
+    client.send(Message::ListDevices(v1::ListDevices { page_size: 1, ..Default::default() })).await;
+    client.wait_for(|message| matches!(message, to_app::Message::DeviceList(_)).then_some(())).await;
     client
 }
 
