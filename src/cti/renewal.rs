@@ -10,7 +10,7 @@ use super::session::Identity;
 use crate::{
     directory::{Device, User},
     hub::{Rights, Standing},
-    model::{Door, Mode, UserName},
+    model::{Door, Group, Mode, UserName},
     policy::{Admission, Entrance, Verdict, admit},
 };
 
@@ -86,7 +86,7 @@ impl Renewal {
 
 /// What the list says of the configured devices that the user sees.
 fn seen<'a>(rights: &'a Rights, user: &'a User) -> impl Iterator<Item = Seen<'a>> {
-    let (all, some) = if user.groups.contains(crate::model::Group::ControlOfAllDevices) {
+    let (all, some) = if user.groups.contains(Group::ControlOfAllDevices) {
         (Some(rights.directory.devices()), None)
     } else {
         (None, Some(user.devices.iter().filter_map(|name| rights.directory.device(name.as_str()))))

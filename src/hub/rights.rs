@@ -7,7 +7,7 @@ use std::{ops::AddAssign, sync::Arc};
 
 use crate::{
     directory::{Directory, User},
-    model::{DeviceName, Mode, SwitchEvent},
+    model::{DeviceName, Group, Mode, SwitchEvent},
     trust::{Ledger, LedgerSnapshot, Status},
 };
 
@@ -46,7 +46,8 @@ pub enum Standing {
     Unknown,
 }
 
-/// What a worker did at a barrier, in numbers of sessions and frames.
+/// What a worker did at a barrier, in numbers of sessions and frames. Sessions that are still on their way to it are
+/// judged when they arrive, and not counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Effect {
     /// Sessions that it has, after it.
@@ -72,7 +73,7 @@ impl Rights {
 
     /// How many devices `user` may see, if there are `known_devices` in all, found ones included.
     pub fn device_count(&self, user: &User, known_devices: usize) -> usize {
-        if user.groups.contains(crate::model::Group::ControlOfAllDevices) {
+        if user.groups.contains(Group::ControlOfAllDevices) {
             let restricted = self.directory.devices().filter(|device| device.restricted).count();
             known_devices.saturating_sub(restricted)
         } else {

@@ -31,14 +31,17 @@ fn device(name: &str) -> Device {
     Device::named(name.parse().unwrap())
 }
 
+fn lines(restricted: [bool; 2]) -> Vec<Line> {
+    let line = |number, label: &str, restricted| Line { number: LineNumber(number), label: label.into(), restricted };
+    vec![line(1, "1003", restricted[0]), line(2, "secret", restricted[1])]
+}
+
 /// `recorder` is for the TLS door, `dashboard` for the clear one; `boss` sees all devices, `outsider` may not open.
 fn directory() -> Directory {
     let secure = [Group::CtiEnabled, Group::SecureConnection, Group::SrtpKeyMaterial];
     let restricted = Device { restricted: true, ..device("1009") };
-    let lines = vec![
-        Line { number: LineNumber(1), label: "1003".into(), restricted: false },
-        Line { number: LineNumber(2), label: "secret".into(), restricted: true },
-    ];
+    let devices =
+        [device("1001"), device("1002"), Device { lines: lines([false, true]), ..device("1003") }, restricted];
     Directory::new(
         [
             user("recorder", &secure, &["1001", "1002", "1009"], None),
@@ -47,7 +50,7 @@ fn directory() -> Directory {
             user("outsider", &[], &["1001"], Some("pencil")),
             user("keyless", &[Group::CtiEnabled], &[], None),
         ],
-        [device("1001"), device("1002"), Device { lines, ..device("1003") }, restricted],
+        devices,
     )
     .unwrap()
 }
