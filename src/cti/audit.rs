@@ -116,11 +116,13 @@ struct Receivers {
 impl Receivers {
     /// The most sessions of one record.
     const MOST: usize = 64;
+    /// Room for so many with names of the usual length; bytes.
+    const USUAL: usize = 4096;
 
     fn add(&mut self, session: &str, identity: &Identity) {
         if self.text.is_empty() {
-            // Most have few.
-            self.text.reserve(64);
+            // One allocation for the record, whatever the number of sessions.
+            self.text.reserve(Self::USUAL);
         }
         let separator = if self.count == 0 { "" } else { "; " };
         let parts = [

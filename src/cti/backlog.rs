@@ -9,6 +9,8 @@ use bytes::{Buf, Bytes};
 
 use crate::{hub::Published, policy::Indication};
 
+/// How many frames a backlog has room for at first.
+const FEW: usize = 32;
 /// The most frames that leave in one record, or in one system call on the clear door.
 const FRAMES: usize = 128;
 
@@ -80,6 +82,10 @@ impl Backlog {
     /// Appends a frame, whatever the bound: the first one that waits.
     pub(super) fn push_regardless(&mut self, frame: Bytes, about: Option<AboutRef<'_>>) {
         self.bytes += frame.len();
+        if self.frames.capacity() == 0 {
+            // Where one waits, more follow: growing one by one costs more than all the rest of waiting.
+            self.frames.reserve(FEW);
+        }
         self.frames.push_back(Waiting { frame, about: about.map(Into::into) });
     }
 
