@@ -464,8 +464,18 @@ impl Simulation {
         }
     }
 
+    /// A change, which the operator sometimes takes back at once.
     fn operator_changes(&mut self) {
-        let spec = self.specs.last().unwrap().changed(&mut self.random, self.apps.len());
+        let before = self.specs.last().unwrap().clone();
+        let spec = before.changed(&mut self.random, self.apps.len());
+        let back = before.again(&spec);
+        self.change(spec);
+        if self.random.below(3) == 0 {
+            self.change(back);
+        }
+    }
+
+    fn change(&mut self, spec: Spec) {
         let rights = spec.rights(SESSIONS);
         let effects = self.handle.change_rights(Arc::clone(&rights));
         self.changes.push(Change { version: spec.version, effects });

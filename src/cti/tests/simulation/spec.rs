@@ -91,6 +91,11 @@ impl Spec {
         next
     }
 
+    /// The same wishes after `other`.
+    pub(super) fn again(&self, other: &Self) -> Self {
+        Self { version: other.version + 1, revoked: other.revoked.clone(), ..self.clone() }
+    }
+
     /// Whether the session may be open (R2, R3, R9, R10).
     pub(super) fn admits(&self, who: Who) -> bool {
         let user = self.users[who.user];
