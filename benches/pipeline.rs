@@ -1,26 +1,91 @@
-//! What a call costs on its way, step by step: a PBX's datagrams to events, the decision, the frame.
+//! What a call costs on its way, step by step: a PBX's datagrams to events, the hub, the decision, the frame.
 //!
-//! Each is pure and runs on one core. What a whole delivery costs, sockets and TLS included, is not measured here.
+//! All but the hand-over from hub to worker is pure and runs on one core. What is shown is CPU time. What a whole delivery
+//! costs, sockets and TLS included, is measured by `paired`.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, missing_docs, reason = "a benchmark")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    unreachable_pub,
+    missing_docs,
+    reason = "a benchmark"
+)]
 
-use std::{hint::black_box, path::Path, time::Instant};
+#[path = "paired/events.rs"]
+#[allow(dead_code, reason = "made for another benchmark")]
+mod events;
+
+use std::{
+    hint::black_box,
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use callgate::{
+    hub::{self, Ask, Hub, HubHandle, Request, SessionKey, ToWorker, WorkerId},
     model::{Door, Group, Groups, Mode, Timestamp},
     policy::{MediaAccess, StreamProtection, disclose},
     switch::{
         capture::Capture,
         feed::{FeedConfig, HepFeed},
-        tracker::TrackerLimits,
+        hep, scan,
+        sip::Message,
+        tracker::{Captured, Moment, Tracker, TrackerLimits},
     },
 };
 use callgate_wire::{FrameDecoder, MAX_FRAME_OPEN, encode_frame, encoded_frame_len, v1};
-use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{
+    BatchSize, Throughput, criterion_group, criterion_main,
+    measurement::{Measurement, ValueFormatter, WallTime},
+};
+use rustix::time::{ClockId, clock_gettime};
+use tokio::{runtime::Runtime, sync::mpsc};
 
-criterion_group!(benches, hep_to_events, disclosure, frames);
+use events::{DEVICE, Source, Subject};
+
+type Criterion = criterion::Criterion<CpuTime>;
+
+criterion_group! {
+    name = benches;
+    config = criterion::Criterion::default().with_measurement(CpuTime);
+    targets = hep_to_events, tracker, publish, hand_over, disclosure, frames
+}
 criterion_main!(benches);
+
+/// The CPU time of this process, all its threads: what else runs on the machine changes it little.
+struct CpuTime;
+
+impl Measurement for CpuTime {
+    type Intermediate = Duration;
+    type Value = Duration;
+
+    fn start(&self) -> Duration {
+        let time = clock_gettime(ClockId::ProcessCPUTime);
+        Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+    }
+
+    fn end(&self, start: Duration) -> Duration {
+        self.start() - start
+    }
+
+    fn add(&self, one: &Duration, other: &Duration) -> Duration {
+        *one + *other
+    }
+
+    fn zero(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    fn to_f64(&self, value: &Duration) -> f64 {
+        WallTime.to_f64(value)
+    }
+
+    fn formatter(&self) -> &dyn ValueFormatter {
+        WallTime.formatter()
+    }
+}
 
 /// The signalling of a recorded call, through all of parsing and tracking.
 fn hep_to_events(c: &mut Criterion) {
@@ -39,6 +104,83 @@ fn hep_to_events(c: &mut Criterion) {
                     }
                     assert!(!events.is_empty());
                     (feed, events)
+                },
+                BatchSize::SmallInput,
+            );
+        });
+    }
+    group.finish();
+}
+
+/// The same messages, already parsed.
+fn tracker(c: &mut Criterion) {
+    let mut group = c.benchmark_group("tracker");
+    for recording in ["asterisk22-basic", "asterisk22-hold"] {
+        let datagrams = datagrams(recording);
+        group.throughput(Throughput::Elements(captured(&datagrams).len() as u64));
+        group.bench_function(recording, |b| {
+            b.iter_batched(
+                || {
+                    let (name, limits) = ("bench".parse().unwrap(), TrackerLimits::default());
+                    (Tracker::new(name, Vec::new(), Vec::new(), 1, limits), captured(&datagrams))
+                },
+                |(mut tracker, messages)| {
+                    let (now, mut events) = (Instant::now(), Vec::new());
+                    for captured in messages {
+                        tracker.on_message(captured, Moment { now, at: Timestamp(0) }, &mut events);
+                    }
+                    assert!(!events.is_empty());
+                    (tracker, events)
+                },
+                BatchSize::SmallInput,
+            );
+        });
+    }
+    group.finish();
+}
+
+const SESSION: SessionKey = SessionKey { place: 0, turn: 0 };
+
+/// An event into its topic, and out of it as one that a worker gets.
+fn publish(c: &mut Criterion) {
+    let mut hub = Hub::new([DEVICE.parse().unwrap()], 0);
+    hub.answer(WorkerId(0), SESSION, Ask::Subscribe(DEVICE.parse().unwrap())).unwrap();
+    let source = Source::new(Subject::Keys);
+    let mut group = c.benchmark_group("hub");
+    group.throughput(Throughput::Elements(1));
+    group.bench_function("publish", |b| {
+        b.iter_batched(|| source.event(), |event| hub.publish(event).unwrap().unwrap(), BatchSize::SmallInput);
+    });
+    group.finish();
+}
+
+/// Events from a switch's queue through the hub's task into a worker's mailbox, and out of it on another thread.
+fn hand_over(c: &mut Criterion) {
+    const TURN: usize = 64;
+    let runtime = Runtime::new().unwrap();
+    let hub = Hub::new([DEVICE.parse().unwrap()], 0);
+    let (handle, requests) = HubHandle::new(1);
+    let (events, batches) = mpsc::channel(1024);
+    let (mailbox, mut messages) = mpsc::channel(4096);
+    let _hub = runtime.spawn(hub::run(hub, handle.clone(), requests, batches, vec![mailbox]));
+    let ask = Ask::Subscribe(DEVICE.parse().unwrap());
+    handle.ask(Request { worker: WorkerId(0), session: SESSION, request_id: 0, ask });
+    assert!(matches!(messages.blocking_recv(), Some(ToWorker::Answer { .. })));
+
+    let source = Source::new(Subject::Keys);
+    let mut group = c.benchmark_group("hub");
+    for (name, batch) in [("hand-over, one event", 1), ("hand-over, 64 at once", TURN)] {
+        group.throughput(Throughput::Elements(batch as u64));
+        group.bench_function(name, |b| {
+            b.iter_batched(
+                || (0..batch).map(|_| source.event()).collect::<Vec<_>>(),
+                |events_of_a_batch| {
+                    events.blocking_send(events_of_a_batch).unwrap();
+                    let mut taken = Vec::with_capacity(TURN);
+                    while taken.len() < batch {
+                        messages.blocking_recv_many(&mut taken, TURN);
+                    }
+                    taken
                 },
                 BatchSize::SmallInput,
             );
@@ -92,6 +234,19 @@ fn datagrams(recording: &str) -> Vec<Vec<u8>> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(recording).join("call.pcap");
     let packets = Capture::open(&path).unwrap().map(Result::unwrap);
     packets.filter(callgate::switch::capture::Packet::is_hep).map(|packet| packet.payload.to_vec()).collect()
+}
+
+fn captured(datagrams: &[Vec<u8>]) -> Vec<Captured> {
+    let parsed = datagrams.iter().map(|datagram| {
+        let mut datagram = datagram.clone();
+        let packet = hep::parse(&mut datagram, None).unwrap();
+        let payload = &mut datagram[packet.payload.clone()];
+        let keys = scan::redact(payload);
+        let message = Message::parse(payload, &keys).ok()?;
+        let (source, destination) = (packet.source, packet.destination);
+        Some(Captured { source, destination, switch_call: packet.correlation, message })
+    });
+    parsed.flatten().collect()
 }
 
 fn feed() -> HepFeed {

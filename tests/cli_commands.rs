@@ -203,7 +203,7 @@ fn r3_certificates_are_issued_listed_and_revoked() {
     assert_eq!(ledger.current().entries().next().unwrap().status, Status::Issued);
     let revoke = ["cert", "revoke", "--user", "recorder", "--instance", "1", "--reason", "laptop lost"];
     let said = shell.run_with(&revoke, "", &[]).out;
-    assert!(said.contains("A session that is open now stays open until it ends"), "{said}");
+    assert!(said.contains("closed when the gateway reads the\nledger again: send SIGHUP"), "{said}");
     let status = ledger.current().entries().next().unwrap().status.clone();
     assert!(matches!(status, Status::Revoked { reason, .. } if reason == "laptop lost"));
     assert!(shell.ok("cert list").contains("laptop lost"));

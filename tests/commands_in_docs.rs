@@ -213,7 +213,7 @@ fn is_for_builders(command: &str) -> bool {
 /// `.ci/run` runs it, or it is a part of what `.ci/run` does, named so that it can be found.
 fn is_accounted_for(command: &str) -> bool {
     let ci = fs::read_to_string(root().join(".ci/run")).unwrap().replace(" --locked", "");
-    if command == ".ci/run" || ci.contains(command) {
+    if [".ci/run", ".ci/long"].contains(&command) || ci.contains(command) {
         return true;
     }
     let words: Vec<&str> = command.split_whitespace().collect();
@@ -224,7 +224,9 @@ fn is_accounted_for(command: &str) -> bool {
     }
     match (named("-p"), named("--test"), named("--bench")) {
         (Some(&"callgate"), Some(test), None) => root().join(format!("tests/{test}.rs")).exists(),
-        (Some(&"callgate"), None, Some(bench)) => root().join(format!("benches/{bench}.rs")).exists(),
+        (Some(&"callgate"), None, Some(bench)) => {
+            ["{}.rs", "{}/main.rs"].iter().any(|path| root().join("benches").join(path.replace("{}", bench)).exists())
+        }
         _ => false,
     }
 }

@@ -27,12 +27,16 @@ const NEIGHBOURS: &[(&str, &str)] = &[("config", "directory"), ("trust", "config
 
 /// Files and folders that take their input and the time as arguments, and return what to do.
 const PURE: &[&str] = &[
+    "src/cti/backlog.rs",
+    "src/cti/judging.rs",
     "src/cti/opening.rs",
+    "src/cti/renewal.rs",
     "src/cti/session.rs",
     "src/cti/subscribers.rs",
     "src/directory/",
     "src/hub/mod.rs",
     "src/hub/published.rs",
+    "src/hub/rights.rs",
     "src/hub/topic.rs",
     "src/model/",
     "src/policy/",

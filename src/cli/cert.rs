@@ -184,8 +184,8 @@ impl Revoke {
         for record in live {
             say!("revoked {} of {}/{}", record.sha256, record.user, record.instance)?;
         }
-        say!("The next handshake is refused. A session that is open now stays open until it ends:")?;
-        say!("close its app, or restart the gateway.")?;
+        say!("The next handshake is refused. A session that is open now is closed when the gateway reads the")?;
+        say!("ledger again: send SIGHUP to `callgate serve`.")?;
         Ok(())
     }
 }

@@ -1,15 +1,15 @@
 //! `callgate serve`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 use callgate::{
     config::Config,
-    gateway::{Gateway, connector},
+    gateway::{Acknowledgement, Gateway, Reloaded, connector},
 };
 
 use tokio::signal::unix::{SignalKind, signal};
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use super::{check, config_file, process, runtime};
 
@@ -22,6 +22,9 @@ Examples:
 
 Without --config it takes callgate/callgate.toml. If there is no folder of that name, it makes one for trying out: with a
 simulated switch, and with the certificates of two apps.
+
+SIGHUP makes it read the config, the ledger and the files of the TLS door again: what users may do changes for open
+sessions too, and the log says when it has.
 
 A variable CALLGATE_KEY or CALLGATE_SECTION__KEY overrides one setting of the file.";
 
@@ -46,19 +49,22 @@ impl Serve {
             return check::check(&config, &path);
         }
         process::raise_open_files(&config.limits);
-        runtime()?.block_on(serve(config))
+        runtime()?.block_on(serve(config, &path))
     }
 }
 
 /// Runs until the process is told to stop.
-async fn serve(config: Config) -> Result<()> {
+async fn serve(config: Config, path: &Path) -> Result<()> {
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let mut hangup = signal(SignalKind::hangup())?;
     let switches = config.switches.iter().map(|switch| connector(switch, &config)).collect::<Result<Vec<_>, _>>()?;
     let mut gateway = Gateway::start(config).await?;
     for switch in switches {
         gateway.attach(switch);
     }
     let mut stopped = Box::pin(gateway.stopped());
+    // New rights on their way; the next ones are read when these are in effect.
+    let mut under_way = None;
     loop {
         tokio::select! {
             _ = interrupt.recv() => break,
@@ -66,6 +72,13 @@ async fn serve(config: Config) -> Result<()> {
             () = &mut stopped => {
                 gateway.stop().await;
                 bail!("a part of the gateway has failed: its log says which");
+            }
+            _ = hangup.recv(), if under_way.is_none() => {
+                under_way = reload(&mut gateway, path).await.map(|rights| Box::pin(rights.acknowledged()));
+            }
+            Some(reloaded) = when(under_way.as_mut()) => {
+                under_way = None;
+                acknowledge(&reloaded);
             }
             // A switch that has come to its end leaves the others, and the sessions, as they are.
             Some((switch, ended)) = gateway.switch_ended() => match ended {
@@ -77,4 +90,31 @@ async fn serve(config: Config) -> Result<()> {
     info!("stopping");
     gateway.stop().await;
     Ok(())
+}
+
+/// Reads everything again. What is wrong is logged with its place, and leaves the old settings in force.
+async fn reload(gateway: &mut Gateway, path: &Path) -> Option<Acknowledgement> {
+    info!(config = %path.display(), "reading the config again");
+    let reloaded = match Config::load(path) {
+        Ok(config) => gateway.reload(config).await.map_err(anyhow::Error::from),
+        Err(error) => Err(error.into()),
+    };
+    reloaded.inspect_err(|error| error!(error = format!("{error:#}"), "not taken: the old settings stay in force")).ok()
+}
+
+/// The line that an operator waits for: no key leaves by the old rights any more (R15).
+fn acknowledge(Reloaded { version, effect, after_restart }: &Reloaded) {
+    for what in after_restart {
+        warn!(what, "this is different in the config, and takes a restart");
+    }
+    let (sessions, changed, closed, withheld) = (effect.sessions, effect.changed, effect.closed, effect.withheld);
+    info!(version, sessions, changed, closed, withheld, "rights in effect");
+}
+
+/// Waits for what may not be there.
+async fn when<F: Future + Unpin>(future: Option<F>) -> Option<F::Output> {
+    match future {
+        Some(future) => Some(future.await),
+        None => None,
+    }
 }

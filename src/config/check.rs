@@ -113,6 +113,7 @@ fn limits(raw: &raw::Limits) -> Result<Limits, Problem> {
             1,
             MILLION,
         )?,
+        workers: number(&raw.workers, "limits.workers", 0, 64)?,
     })
 }
 

@@ -101,6 +101,8 @@ pub struct Limits {
     pub queued_bytes_per_session: usize,
     /// Failed tries to open from one address in a minute.
     pub tries_per_source_per_minute: u32,
+    /// Workers, each with a thread of its own; 0 to 64, where 0 stands for one per core.
+    pub workers: usize,
 }
 
 /// One connector to a switch.
@@ -214,6 +216,7 @@ impl Default for Limits {
             requests_in_flight: 64,
             queued_bytes_per_session: 1 << 20,
             tries_per_source_per_minute: 60,
+            workers: 0,
         }
     }
 }

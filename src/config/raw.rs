@@ -59,6 +59,7 @@ section!(Limits {
     requests_in_flight: i64 = 64,
     queued_bytes_per_session: i64 = 1_048_576,
     tries_per_source_per_minute: i64 = 60,
+    workers: i64 = 0,
 });
 
 /// The whole file.

@@ -19,7 +19,7 @@ use super::session::Identity;
 use crate::{
     hub::Published,
     model::{Door, EventBody, Generation, KeyMaterial, MediaOpened, Protection},
-    policy::{Indication, Rule},
+    policy::{Disclosure, Indication, Rule},
 };
 
 /// A session was opened.
@@ -67,12 +67,16 @@ pub(super) fn request_refused(session: &str, identity: &Identity, code: ErrorCod
         code = code.as_str_name(), number = code as i32, subject);
 }
 
-/// The key of a media event leaves to a session, or is refused to it.
-///
-/// Streams that aren't encrypted have no key, so nothing is recorded of them.
-pub(super) fn disclosure(
-    session: &str,
-    identity: &Identity,
+/// Whether disclosures of this event are recorded. Streams that aren't encrypted have no key, so nothing is.
+pub(super) fn is_recorded(published: &Published) -> bool {
+    let EventBody::MediaOpened(MediaOpened { protection, .. }) = &published.event.body else { return false };
+    !matches!(protection, Protection::Clear)
+}
+
+/// The key of a media event leaves to these sessions, or is refused to them: one record, whatever their number, but for
+/// the bound on a record's length.
+pub(super) fn disclosure<'a>(
+    mut receivers: impl Iterator<Item = (&'a str, &'a Identity)>,
     published: &Published,
     fingerprint: &Fingerprint,
     indication: Indication,
@@ -86,34 +90,109 @@ pub(super) fn disclosure(
     };
     let (indicator, reason) = indication.names();
     let reason = reason.unwrap_or_default();
-    counter!("callgate_disclosures_total", "indicator" => indicator, "reason" => reason).increment(1);
     let code = indication.refusal();
-    if let Some(code) = code {
-        counter!("callgate_refusals_total", "code" => code.as_str_name()).increment(1);
-    }
     let record = if code.is_none() { "disclosed" } else { "refused" };
-    info!(target: "audit", record, session, user = %identity.user.name, instance = %identity.instance,
-        door = identity.door.name(), device = %published.event.device, call = %published.event.call.id,
-        stream = %stream, generation = number(generation), suite, indicator, reason,
-        code = code.map(|code| code.as_str_name()), number = code.map(|code| code as i32), rule, key = %fingerprint);
+    let (mut count, mut named) = (0, Receivers::default());
+    loop {
+        let receiver = receivers.next();
+        count += u64::from(receiver.is_some());
+        let is_last = receiver.is_none();
+        if let Some((session, identity)) = receiver {
+            named.add(session, identity);
+        }
+        if named.is_full() || is_last && !named.is_empty() {
+            info!(target: "audit", record, receivers = %named.text, device = %published.event.device,
+                call = %published.event.call.id, stream = %stream, generation = number(generation), suite, indicator,
+                reason, code = code.map(|code| code.as_str_name()), number = code.map(|code| code as i32), rule,
+                key = %fingerprint);
+            named = Receivers::default();
+        }
+        if is_last {
+            break;
+        }
+    }
+    counter!("callgate_disclosures_total", "indicator" => indicator, "reason" => reason).increment(count);
+    if let Some(code) = code {
+        counter!("callgate_refusals_total", "code" => code.as_str_name()).increment(count);
+    }
 }
 
-/// A disclosure that was recorded came to nothing, since its session could not take the frame.
-pub(super) fn dropped(
-    session: &str,
-    identity: &Identity,
-    published: &Published,
-    fingerprint: &Fingerprint,
-    indication: Indication,
-    code: ErrorCode,
-) {
-    let EventBody::MediaOpened(MediaOpened { stream, .. }) = &published.event.body else { return };
-    if indication != Indication::KeysAvailable {
-        return;
+/// The sessions of a record.
+#[derive(Default)]
+struct Receivers {
+    text: String,
+    count: usize,
+}
+
+impl Receivers {
+    /// The most sessions of one record.
+    const MOST: usize = 64;
+    /// Room for so many with names of the usual length; bytes.
+    const USUAL: usize = 4096;
+
+    fn add(&mut self, session: &str, identity: &Identity) {
+        if self.text.is_empty() {
+            // One allocation for the record, whatever the number of sessions.
+            self.text.reserve(Self::USUAL);
+        }
+        let separator = if self.count == 0 { "" } else { "; " };
+        let parts = [
+            separator,
+            "session=",
+            session,
+            " user=",
+            identity.user.name.as_str(),
+            " instance=",
+            identity.instance.as_str(),
+            " door=",
+            identity.door.name(),
+        ];
+        parts.into_iter().for_each(|part| self.text.push_str(part));
+        self.count += 1;
     }
+
+    fn is_full(&self) -> bool {
+        self.count >= Self::MOST
+    }
+
+    fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+}
+
+/// Why a disclosure that was recorded came to nothing.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Withheld {
+    /// The session was closed before the frame left.
+    Closed(ErrorCode),
+    /// Rights changed before it left, and this is what was decided then.
+    Judged(Disclosure),
+}
+
+/// A key that was recorded as disclosed did not leave after all (R21).
+pub(super) fn withheld(session: &str, identity: &Identity, published: &Published, why: Withheld) {
+    let EventBody::MediaOpened(MediaOpened { stream, protection, .. }) = &published.event.body else { return };
+    let Protection::Keyed { generation, keys, .. } = protection else { return };
+    let (indicator, reason, rule, code) = match why {
+        Withheld::Closed(code) => ("", "", callgate_wire::lookup(code).rule, Some(code)),
+        Withheld::Judged(Disclosure::Event(indication, Rule(rule))) => {
+            let (indicator, reason) = indication.names();
+            (indicator, reason.unwrap_or_default(), rule, indication.refusal())
+        }
+        Withheld::Judged(Disclosure::Nothing(Rule(rule))) => ("", "", rule, Some(ErrorCode::DeviceOutOfService)),
+    };
+    counter!("callgate_keys_withheld_total", "code" => code.map_or("", |code| code.as_str_name())).increment(1);
     info!(target: "audit", record = "withheld", session, user = %identity.user.name, instance = %identity.instance,
         door = identity.door.name(), device = %published.event.device, call = %published.event.call.id,
-        stream = %stream, code = code.as_str_name(), number = code as i32, key = %fingerprint);
+        stream = %stream, generation = number(*generation), suite = keys.suite().name(), indicator, reason,
+        code = code.map(|code| code.as_str_name()), number = code.map(|code| code as i32), rule,
+        key = %Fingerprint::of(published));
+}
+
+/// A session goes on with other rights (R15).
+pub(super) fn rights_changed(session: &str, identity: &Identity, version: u64) {
+    info!(target: "audit", record = "rights_changed", session, user = %identity.user.name,
+        instance = %identity.instance, door = identity.door.name(), version);
 }
 
 /// How many refused requests of a session are recorded: so many in a minute.

@@ -10,6 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use arc_swap::ArcSwap;
 use callgate_wire::{
     FrameDecoder, FrameError, MAX_FRAME_BEFORE_OPEN,
     v1::{self, ErrorCode, OpenResult, open_result, to_app},
@@ -38,7 +39,7 @@ use super::{
     worker::WorkerHandle,
 };
 use crate::{
-    hub::HubHandle,
+    hub::{HubHandle, Rights},
     model,
     policy::Rule,
     trust::{self, Ledger},
@@ -59,15 +60,25 @@ pub struct Entrance {
     pub settings: Arc<Settings>,
     /// Who is in.
     pub registry: Arc<Registry>,
-    /// Stands in for users that don't exist.
-    pub decoy: Decoy,
+    /// What counts for who comes in now. It is replaced as a whole, before the workers hear of it.
+    pub current: ArcSwap<Current>,
     /// Where sessions live.
     pub workers: Vec<WorkerHandle>,
     /// Knows the number of devices.
     pub hub: HubHandle,
+    /// Names this run of the gateway.
+    pub epoch: u64,
 }
 
-/// The TLS side of the TLS door.
+/// What counts for who comes in.
+pub struct Current {
+    /// The newest rights.
+    pub rights: Arc<Rights>,
+    /// Stands in for users that don't exist.
+    pub decoy: Decoy,
+}
+
+/// The TLS side of the TLS door. It is replaced as a whole when its files are read again.
 pub struct TlsSide {
     /// How to shake hands.
     pub config: Arc<ServerConfig>,
@@ -90,7 +101,7 @@ pub struct Door {
     listener: TcpListener,
     entrance: Arc<Entrance>,
     /// `None` on the clear door.
-    tls: Option<Arc<TlsSide>>,
+    tls: Option<Arc<ArcSwap<TlsSide>>>,
     /// The connections that aren't open yet. Each door has its own: strangers at the clear one don't crowd the other.
     arrivals: Arc<Mutex<Arrivals<CancellationToken>>>,
     refusals: Arc<Mutex<Refusals>>,
@@ -101,11 +112,15 @@ impl Door {
     ///
     /// # Errors
     /// [`DoorError`], when the port is taken or not allowed.
-    pub async fn open(address: SocketAddr, entrance: Arc<Entrance>, tls: Option<TlsSide>) -> Result<Self, DoorError> {
+    pub async fn open(
+        address: SocketAddr,
+        entrance: Arc<Entrance>,
+        tls: Option<Arc<ArcSwap<TlsSide>>>,
+    ) -> Result<Self, DoorError> {
         let door = if tls.is_some() { model::Door::Tls } else { model::Door::Clear };
         let listener = TcpListener::bind(address).await.map_err(|source| DoorError { door, address, source })?;
         let arrivals = Arc::new(Mutex::new(Arrivals::new(entrance.settings.limits.opening_connections)));
-        Ok(Self { listener, entrance, tls: tls.map(Arc::new), arrivals, refusals: Arc::default() })
+        Ok(Self { listener, entrance, tls, arrivals, refusals: Arc::default() })
     }
 
     /// Where it listens.
@@ -188,7 +203,7 @@ impl Door {
         let time_to_open = Duration::from_secs(self.entrance.settings.limits.open_seconds.into());
         Some(Visit {
             entrance: Arc::clone(&self.entrance),
-            tls: self.tls.clone(),
+            tls: self.tls.as_ref().map(|side| side.load_full()),
             door: self.kind(),
             peer,
             deadline: Instant::now() + time_to_open,
@@ -297,6 +312,9 @@ impl Visit {
         socket: &mut Socket,
         decoder: &mut FrameDecoder,
     ) -> Result<(Admitted, Lease), Option<Refused>> {
+        let entrance = &self.entrance;
+        // Before the ledger is asked: what it says later than these rights is later than their barrier, too.
+        let current = entrance.current.load_full();
         let certificate = match (&self.tls, socket.tls()) {
             (Some(side), Some(tls)) => {
                 let identity = trust::peer_identity(tls, &side.ledger);
@@ -308,8 +326,8 @@ impl Visit {
             }
             _ => None,
         };
-        let entrance = &self.entrance;
-        let mut opening = Opening::new(Arc::clone(&entrance.settings), entrance.decoy.clone(), certificate);
+        let (settings, rights) = (Arc::clone(&entrance.settings), Arc::clone(&current.rights));
+        let mut opening = Opening::new(settings, rights, current.decoy.clone(), certificate);
         let mut scratch = vec![0; MAX_FRAME_BEFORE_OPEN];
         socket.receive_early(decoder, &mut scratch).map_err(|_| None)?;
         loop {
@@ -358,12 +376,7 @@ impl Visit {
 
     fn opened(&self, admitted: &Admitted, lease: &Lease) -> to_app::Message {
         let identity = &admitted.identity;
-        let devices = if identity.sees_all_devices() {
-            let restricted = self.entrance.settings.directory.devices().filter(|device| device.restricted).count();
-            self.entrance.hub.device_count().saturating_sub(restricted)
-        } else {
-            self.entrance.settings.directory.devices_of(&identity.user).count()
-        };
+        let devices = admitted.rights.device_count(&identity.user, self.entrance.hub.device_count());
         to_app::Message::OpenResult(OpenResult {
             result: Some(open_result::Result::Opened(v1::Opened {
                 session: lease.session.to_string(),
@@ -371,6 +384,7 @@ impl Visit {
                 heartbeat_seconds: admitted.heartbeat_seconds,
                 certificate_expires_unix_seconds: admitted.certificate_expires.unwrap_or_default(),
                 scram_server_final: admitted.scram_server_final.clone().into(),
+                epoch: self.entrance.epoch,
             })),
         })
     }

@@ -29,7 +29,7 @@ use super::{
 use crate::{
     config::{Heartbeat, Limits},
     directory::{Device, Directory, ScramVerifier, User, UserKind},
-    hub::{Answer, Ask, Hub, SessionKey, WorkerId},
+    hub::{Answer, Ask, Certificates, Hub, Rights, SessionKey, WorkerId},
     model::{DeviceName, Door, Group, Mode},
     trust::CertificateIdentity,
 };
@@ -46,14 +46,19 @@ pub fn session(data: &[u8]) {
 
 /// Nobody gets in by the clear door without a proof, nor by the TLS door as somebody else.
 fn open(mut data: &[u8], clear: bool) {
-    let (settings, decoy) = settings();
+    let World { settings, rights, decoy } = world();
     let certificate = CertificateIdentity {
         user: "recorder".parse().unwrap(),
         instance: "1".parse().unwrap(),
         sha256: [0; 32],
         not_after_unix: 1_900_000_000,
     };
-    let mut opening = Opening::new(Arc::clone(settings), decoy.clone(), (!clear).then_some(certificate));
+    let mut opening = Opening::new(
+        Arc::clone(settings),
+        Arc::clone(rights),
+        decoy.clone(),
+        (!clear).then_some(certificate),
+    );
     while let Some(message) = message(&mut data) {
         match opening.on_message(message) {
             Next::Reply(reply) => assert_fits(0, reply),
@@ -78,11 +83,12 @@ fn open(mut data: &[u8], clear: bool) {
 }
 
 fn run(mut data: &[u8], all: bool) {
-    let (settings, _) = settings();
-    let user = Arc::clone(settings.directory.user(if all { "boss" } else { "recorder" }).unwrap());
-    let identity = Identity { user: Arc::clone(&user), instance: "1".parse().unwrap(), door: Door::Clear };
+    let World { settings, rights, .. } = world();
+    let user = Arc::clone(rights.directory.user(if all { "boss" } else { "recorder" }).unwrap());
+    let identity =
+        Identity { user: Arc::clone(&user), instance: "1".parse().unwrap(), door: Door::Clear, certificate: None };
     let (start, mut elapsed) = (Instant::now(), Duration::ZERO);
-    let mut session = Session::new(identity, Arc::clone(settings), Duration::from_secs(30), start);
+    let mut session = Session::new(identity, Arc::clone(settings), Arc::clone(rights), Duration::from_secs(30), start);
     let mut hub = Hub::new(DEVICES.map(|name| name.parse().unwrap()), 1);
 
     let mut asked: VecDeque<(u64, Ask)> = VecDeque::new();
@@ -126,7 +132,7 @@ fn run(mut data: &[u8], all: bool) {
                     asked.push_back((token, ask));
                 }
                 Action::Watch(device, classes, _) => {
-                    assert!(settings.directory.may_see(&user, &device), "watches what it may not see");
+                    assert!(rights.directory.may_see(&user, &device), "watches what it may not see");
                     if classes != Classes::default() {
                         watched.insert(device);
                     }
@@ -214,9 +220,16 @@ fn message(data: &mut &[u8]) -> Option<ToGateway> {
     Some(ToGateway { request_id: u64::from(*kind), message: Some(message) })
 }
 
+/// What openings and sessions need to know.
+struct World {
+    settings: Arc<Settings>,
+    rights: Arc<Rights>,
+    decoy: Decoy,
+}
+
 /// Made once: a password's verifier takes its time.
-fn settings() -> &'static (Arc<Settings>, Decoy) {
-    static SETTINGS: OnceLock<(Arc<Settings>, Decoy)> = OnceLock::new();
+fn world() -> &'static World {
+    static SETTINGS: OnceLock<World> = OnceLock::new();
     SETTINGS.get_or_init(|| {
         let user = |name: &str, groups: &[Group], devices: &[&str], password: Option<&str>| User {
             name: name.parse().unwrap(),
@@ -241,13 +254,12 @@ fn settings() -> &'static (Arc<Settings>, Decoy) {
         let directory = Arc::new(directory.unwrap());
         let decoy = Decoy::new(&directory).unwrap();
         let settings = Settings {
-            mode: Mode::Mixed,
-            lenient_doors: false,
             heartbeat: Heartbeat { default_seconds: 30, min_seconds: 5, max_seconds: 300 },
             limits: Limits { requests_in_flight: IN_FLIGHT, monitors_per_session: MONITORS, ..Limits::default() },
-            directory,
         };
-        (Arc::new(settings), decoy)
+        let certificates = Certificates::default();
+        let rights = Rights { version: 1, mode: Mode::Mixed, lenient_doors: false, directory, certificates };
+        World { settings: Arc::new(settings), rights: Arc::new(rights), decoy }
     })
 }
 

@@ -18,46 +18,50 @@ use tokio::{
 use super::{
     Settings,
     audit::{self, Share},
+    backlog::AboutRef,
     opening::Admitted,
     registry::Lease,
     session::Session,
-    socket::{Received, SendError, Socket},
+    socket::{Connection, Received, SendError, Socket},
 };
+
 /// An open session with all that belongs to it.
-pub(super) struct Live {
+pub(super) struct Live<C = Socket> {
     pub(super) session: Session,
-    pub(super) socket: Socket,
+    pub(super) socket: C,
     pub(super) decoder: FrameDecoder,
     refusals: Share,
+    /// It has frames that the worker sends when its turn ends.
+    holds: bool,
     lease: Lease,
     wake: Arc<Notify>,
 }
 
-impl Live {
+impl<C: Connection> Live<C> {
     /// A session that has just been opened. `decoder` may hold its first requests.
     pub(super) fn new(
         admitted: Admitted,
         settings: Arc<Settings>,
-        socket: Socket,
+        socket: C,
         mut decoder: FrameDecoder,
         lease: Lease,
     ) -> Self {
         decoder.set_limit(MAX_FRAME_OPEN);
         let heartbeat = Duration::from_secs(admitted.heartbeat_seconds.into());
-        let session = Session::new(admitted.identity, settings, heartbeat, Instant::now());
-        Self { session, socket, decoder, refusals: Share::default(), lease, wake: Arc::new(Notify::new()) }
-    }
-
-    /// Moves the socket to the runtime of the caller.
-    ///
-    /// # Errors
-    /// When the system refuses.
-    pub(super) fn adopt(self) -> io::Result<Self> {
-        Ok(Self { socket: self.socket.adopt()?, ..self })
+        let session = Session::new(admitted.identity, settings, admitted.rights, heartbeat, Instant::now());
+        Self {
+            session,
+            socket,
+            decoder,
+            refusals: Share::default(),
+            holds: false,
+            lease,
+            wake: Arc::new(Notify::new()),
+        }
     }
 
     /// Gives up the session's place in the registry, so that its instance can open again. What is left is the socket.
-    pub(super) fn leave(self) -> Socket {
+    pub(super) fn leave(self) -> C {
         self.socket
     }
 
@@ -66,18 +70,49 @@ impl Live {
         &self.lease.session
     }
 
-    /// Sends a frame now or soon.
+    /// Sends a frame now or soon. `about` is the event in it.
     ///
     /// # Errors
     /// The code to close with.
-    pub(super) fn send(&mut self, frame: Bytes) -> Result<(), ErrorCode> {
+    pub(super) fn send(&mut self, frame: Bytes, about: Option<AboutRef<'_>>) -> Result<(), ErrorCode> {
         let was_waiting = self.socket.is_waiting();
-        self.socket.send(frame).map_err(code)?;
+        self.socket.send(frame, about).map_err(code)?;
         if !was_waiting && self.socket.is_waiting() {
             // Its task must wait for room from now on.
             self.wake();
         }
         Ok(())
+    }
+
+    /// Queues a frame that [`flush_held`](Self::flush_held) sends. Whether it is the first that is held.
+    ///
+    /// # Errors
+    /// The code to close with.
+    pub(super) fn hold(&mut self, frame: Bytes, about: Option<AboutRef<'_>>) -> Result<bool, ErrorCode> {
+        self.socket.hold(frame, about).map_err(code)?;
+        Ok(!std::mem::replace(&mut self.holds, true))
+    }
+
+    /// Sends what is held now, or soon if the socket is full.
+    ///
+    /// # Errors
+    /// The code to close with.
+    pub(super) fn flush_held(&mut self) -> Result<(), ErrorCode> {
+        self.holds = false;
+        self.flush()?;
+        if self.socket.is_waiting() {
+            // Its task must wait for room from now on.
+            self.wake();
+        }
+        Ok(())
+    }
+
+    /// Sends what waits.
+    ///
+    /// # Errors
+    /// The code to close with.
+    pub(super) fn flush(&mut self) -> Result<(), ErrorCode> {
+        self.socket.flush().map_err(code)
     }
 
     /// Records that a request was refused.
@@ -88,6 +123,16 @@ impl Live {
     /// Has its task look anew at what it waits for.
     pub(super) fn wake(&self) {
         self.wake.notify_one();
+    }
+}
+
+impl Live {
+    /// Moves the socket to the runtime of the caller.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub(super) fn adopt(self) -> io::Result<Self> {
+        Ok(Self { socket: self.socket.adopt()?, ..self })
     }
 
     /// Takes what the socket has.
@@ -100,14 +145,6 @@ impl Live {
             Ok(Received::Some) => Ok(()),
             Ok(Received::End) | Err(_) => Err(ErrorCode::ConnectionLost),
         }
-    }
-
-    /// Sends what waits.
-    ///
-    /// # Errors
-    /// The code to close with.
-    pub(super) fn flush(&mut self) -> Result<(), ErrorCode> {
-        self.socket.flush().map_err(code)
     }
 }
 

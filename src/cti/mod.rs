@@ -6,12 +6,15 @@
 
 mod arrivals;
 mod audit;
+mod backlog;
 mod door;
 mod encode;
+mod judging;
 mod live;
 mod opening;
 mod refusals;
 mod registry;
+mod renewal;
 mod scram;
 mod session;
 mod sessions;
@@ -27,7 +30,7 @@ pub mod fuzzing;
 #[cfg(test)]
 mod tests;
 
-pub use door::{Door, DoorError, Entrance, TlsSide, announce};
+pub use door::{Current, Door, DoorError, Entrance, TlsSide, announce};
 pub use registry::Registry;
 pub use scram::Decoy;
 pub use worker::{WorkerHandle, spawn_worker};
@@ -38,24 +41,16 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     config::{Heartbeat, Limits},
-    directory::Directory,
-    hub::{HubHandle, WorkerId},
-    model::Mode,
+    hub::{HubHandle, Rights, WorkerId},
 };
 
-/// What every door and session needs to know, fixed while the gateway runs.
+/// What every door and session needs to know, fixed while the gateway runs. What can change is in [`Rights`].
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// The cluster security mode (R2).
-    pub mode: Mode,
-    /// Both kinds of users may use both doors (R10).
-    pub lenient_doors: bool,
     /// The range of heartbeat intervals (R39).
     pub heartbeat: Heartbeat,
     /// The bounds of R41a.
     pub limits: Limits,
-    /// Users and devices.
-    pub directory: Arc<Directory>,
 }
 
 /// What a worker is made of.
@@ -63,8 +58,8 @@ pub struct Settings {
 pub struct WorkerSettings {
     /// Its place among the workers.
     pub id: WorkerId,
-    /// What sessions need to know.
-    pub settings: Arc<Settings>,
+    /// What counts until the first barrier.
+    pub rights: Arc<Rights>,
     /// The way to the hub.
     pub hub: HubHandle,
     /// Ends the worker and its sessions.

@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     config::Heartbeat,
+    hub::Rights,
     model::{Door, InstanceId},
     policy::{Admission, Entrance, Rule, Verdict, admit},
     trust::CertificateIdentity,
@@ -24,6 +25,8 @@ use crate::{
 /// A connection that isn't open yet.
 pub(super) struct Opening {
     settings: Arc<Settings>,
+    /// What counted when the connection came in. The worker judges the session again by what counts then.
+    rights: Arc<Rights>,
     decoy: Decoy,
     /// What the certificate says, on the TLS door.
     certificate: Option<CertificateIdentity>,
@@ -61,6 +64,8 @@ pub(super) enum Next {
 pub(super) struct Admitted {
     /// Whose it is.
     pub(super) identity: Identity,
+    /// By which rights.
+    pub(super) rights: Arc<Rights>,
     /// The heartbeat interval in seconds.
     pub(super) heartbeat_seconds: u32,
     /// When the certificate ends, in seconds since 1970.
@@ -90,8 +95,13 @@ pub(super) struct Refused {
 
 impl Opening {
     /// A connection that has just come in; on the TLS door with what its certificate says.
-    pub(super) fn new(settings: Arc<Settings>, decoy: Decoy, certificate: Option<CertificateIdentity>) -> Self {
-        Self { settings, decoy, certificate, software: String::new(), state: State::AwaitHello }
+    pub(super) fn new(
+        settings: Arc<Settings>,
+        rights: Arc<Rights>,
+        decoy: Decoy,
+        certificate: Option<CertificateIdentity>,
+    ) -> Self {
+        Self { settings, rights, decoy, certificate, software: String::new(), state: State::AwaitHello }
     }
 
     /// Takes a message of the app.
@@ -149,11 +159,11 @@ impl Opening {
         };
         let certificate_matches = certificate.user.as_str() == asked.user && certificate.instance == asked.instance;
         let entrance = Entrance::Tls { certificate_matches };
-        self.admit(asked, entrance, Some(certificate.not_after_unix), Vec::new())
+        self.admit(asked, entrance, Some(certificate), Vec::new())
     }
 
     fn on_scram(&mut self, asked: Asked, initial_response: &[u8]) -> Next {
-        let directory = Arc::clone(&self.settings.directory);
+        let directory = Arc::clone(&self.rights.directory);
         let Some(mut exchange) = Exchange::new(directory, self.decoy.clone(), &asked.user) else {
             return refuse_open(ErrorCode::Internal, "SCRAM can't be set up", asked.user);
         };
@@ -172,7 +182,7 @@ impl Opening {
         match exchange.step(proof) {
             Step::Proven(server_final) => self.admit(asked, Entrance::Clear, None, server_final),
             Step::Challenge(_) | Step::Failed => {
-                let cause = match self.settings.directory.user(&asked.user) {
+                let cause = match self.rights.directory.user(&asked.user) {
                     None => "unknown user",
                     Some(user) if user.password.is_none() => "the user has no password",
                     Some(_) => "wrong password",
@@ -187,13 +197,13 @@ impl Opening {
         &self,
         asked: Asked,
         entrance: Entrance,
-        certificate_expires: Option<i64>,
+        certificate: Option<CertificateIdentity>,
         scram_server_final: Vec<u8>,
     ) -> Next {
-        let user = self.settings.directory.user(&asked.user);
+        let user = self.rights.directory.user(&asked.user);
         let admission = Admission {
-            mode: self.settings.mode,
-            lenient_doors: self.settings.lenient_doors,
+            mode: self.rights.mode,
+            lenient_doors: self.rights.lenient_doors,
             groups: user.map(|user| user.groups).unwrap_or_default(),
             entrance,
         };
@@ -207,10 +217,12 @@ impl Opening {
             }
             (Verdict::Admit(_), Some(user)) => {
                 let door = if entrance == Entrance::Clear { Door::Clear } else { Door::Tls };
+                let sha256 = certificate.as_ref().map(|certificate| certificate.sha256);
                 Next::Open(Admitted {
-                    identity: Identity { user: Arc::clone(user), instance: asked.instance, door },
+                    identity: Identity { user: Arc::clone(user), instance: asked.instance, door, certificate: sha256 },
+                    rights: Arc::clone(&self.rights),
                     heartbeat_seconds: agreed_heartbeat(self.settings.heartbeat, asked.heartbeat_seconds),
-                    certificate_expires,
+                    certificate_expires: certificate.map(|certificate| certificate.not_after_unix),
                     scram_server_final,
                     software: self.software.clone(),
                 })

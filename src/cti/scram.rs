@@ -47,12 +47,18 @@ impl Decoy {
     /// When the system has no randomness.
     pub fn new(directory: &Directory) -> Result<Self, aws_lc_rs::error::Unspecified> {
         let secret = hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new())?;
+        Ok(Self { secret: Arc::new(secret), iterations: Arc::new([]) }.for_directory(directory))
+    }
+
+    /// The same for other users: a name keeps its salt.
+    #[must_use]
+    pub fn for_directory(&self, directory: &Directory) -> Self {
         let mut iterations: Vec<u32> =
             directory.users().filter_map(|user| user.password.as_ref().map(ScramVerifier::iterations)).collect();
         if iterations.is_empty() {
             iterations.push(ScramVerifier::DEFAULT_ITERATIONS);
         }
-        Ok(Self { secret: Arc::new(secret), iterations: iterations.into() })
+        Self { secret: Arc::clone(&self.secret), iterations: iterations.into() }
     }
 
     fn derive(&self, purpose: &[u8], name: &str) -> hmac::Tag {

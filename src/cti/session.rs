@@ -9,10 +9,10 @@ use std::{
 
 use callgate_wire::v1::{self, ErrorCode, ToGateway, to_app, to_gateway};
 
-use super::{Settings, encode};
+use super::{Settings, encode, judging, renewal::Renewal};
 use crate::{
-    directory::User,
-    hub::{Answer, Ask, Moment, Snapshot, contains_ignore_ascii_case},
+    directory::{Device, User},
+    hub::{Answer, Ask, Moment, Rights, Snapshot, contains_ignore_ascii_case},
     model::{DeviceName, Door, EventClass, Group, InstanceId},
 };
 
@@ -24,12 +24,14 @@ const DEFAULT_PAGE: usize = 100;
 /// Whose session it is, and how it came in.
 #[derive(Clone)]
 pub(super) struct Identity {
-    /// The user, as the directory had it when the session opened.
+    /// The user, as the directory has it by the rights that the session knows.
     pub(super) user: Arc<User>,
     /// The app's instance.
     pub(super) instance: InstanceId,
     /// The door.
     pub(super) door: Door,
+    /// SHA-256 of the certificate that it opened by, on the TLS door: a revocation closes exactly its sessions.
+    pub(super) certificate: Option<[u8; 32]>,
 }
 
 impl Identity {
@@ -67,6 +69,8 @@ pub(super) enum Action {
 pub(super) struct Session {
     identity: Identity,
     settings: Arc<Settings>,
+    /// What counts: the same for all sessions of a worker.
+    rights: Arc<Rights>,
     heartbeat: Duration,
     last_heard: Instant,
     next_beat: Instant,
@@ -135,10 +139,17 @@ impl Classes {
 
 impl Session {
     /// A session that opens now.
-    pub(super) fn new(identity: Identity, settings: Arc<Settings>, heartbeat: Duration, now: Instant) -> Self {
+    pub(super) fn new(
+        identity: Identity,
+        settings: Arc<Settings>,
+        rights: Arc<Rights>,
+        heartbeat: Duration,
+        now: Instant,
+    ) -> Self {
         Self {
             identity,
             settings,
+            rights,
             heartbeat,
             last_heard: now,
             next_beat: now + heartbeat,
@@ -151,6 +162,11 @@ impl Session {
     /// Whose session it is.
     pub(super) fn identity(&self) -> &Identity {
         &self.identity
+    }
+
+    /// The version of the rights that it knows.
+    pub(super) fn rights_version(&self) -> u64 {
+        self.rights.version
     }
 
     /// The devices that the hub must be told of when the session ends.
@@ -211,6 +227,17 @@ impl Session {
     pub(super) fn on_answer(&mut self, token: u64, answer: Answer) -> Vec<Action> {
         let Some(Pending { request_id, kind }) = self.pending.remove(&token) else { return Vec::new() };
         match (kind, answer) {
+            // Rights changed since it asked: it may not see the device any more.
+            (Kind::Monitor { device, .. }, Answer::Subscribed { .. }) if !self.sees(&device) => {
+                let mut actions = vec![Action::Refuse(request_id, ErrorCode::DeviceUnknown, device.to_string())];
+                if !self.pending_monitors().any(|pending| *pending == device) {
+                    actions.push(Action::Forget(device));
+                }
+                actions
+            }
+            (Kind::Snapshot, Answer::Snapshot(snapshot)) if !self.sees(&snapshot.device) => {
+                vec![Action::Refuse(request_id, ErrorCode::DeviceUnknown, snapshot.device.to_string())]
+            }
             (Kind::Monitor { device, asked }, Answer::Subscribed { moment, snapshot }) => {
                 let known = self.monitors.get(&device).copied().unwrap_or_default();
                 let classes = known.with(asked);
@@ -224,7 +251,7 @@ impl Session {
                 vec![Action::Send(request_id, to_app::Message::Snapshot(self.snapshot(&snapshot)))]
             }
             (Kind::Names { contains, limit }, Answer::Names { mut names, resume }) => {
-                names.retain(|name| self.settings.directory.may_see(&self.identity.user, name));
+                names.retain(|name| self.sees(name));
                 match resume {
                     // An empty page would seem the last one.
                     Some(last) if names.is_empty() => vec![self.ask_names(request_id, Some(last), contains, limit)],
@@ -236,6 +263,54 @@ impl Session {
             }
             _ => vec![Action::Close(ErrorCode::Internal)],
         }
+    }
+
+    /// Takes new rights in: what to close, to end and to tell (R15). What waits to be sent is the caller's to judge.
+    pub(super) fn on_rights(&mut self, renewal: &mut Renewal) -> Vec<Action> {
+        let user = match renewal.judge(&self.identity) {
+            Ok(user) => user,
+            Err(code) => return vec![Action::Close(code)],
+        };
+        let rights = Arc::clone(&renewal.rights);
+        if rights.version == self.rights.version {
+            return Vec::new();
+        }
+        let changes = renewal.changes(&self.rights, &self.identity.user, &user);
+        let before = std::mem::replace(&mut self.rights, rights);
+        self.identity.user = user;
+
+        let mut actions = Vec::new();
+        if changes.groups || changes.devices {
+            let groups = Group::ALL.into_iter().filter(|group| self.identity.user.groups.contains(*group));
+            let different =
+                [(changes.groups, v1::CapabilityChange::Groups), (changes.devices, v1::CapabilityChange::Devices)];
+            let changed = v1::CapabilityChanged {
+                changes: different.into_iter().filter(|(is, _)| *is).map(|(_, change)| change.into()).collect(),
+                groups: groups.map(|group| group.name().into()).collect(),
+                keys: judging::may_have_keys(&self.rights, &self.identity),
+                device_count: changes.device_count,
+                rights_version: self.rights.version,
+            };
+            actions.push(Action::Send(0, to_app::Message::CapabilityChanged(changed)));
+        }
+        let mut monitored: Vec<DeviceName> = self.monitors.keys().cloned().collect();
+        monitored.sort_unstable();
+        for device in monitored {
+            if !self.sees(&device) {
+                self.monitors.remove(&device);
+                actions.push(Action::Keep(device.clone(), Classes::default()));
+                if !self.pending_monitors().any(|pending| *pending == device) {
+                    actions.push(Action::Forget(device.clone()));
+                }
+                actions.push(Action::Send(0, out_of_service(&device, Vec::new())));
+                continue;
+            }
+            let lines = newly_restricted(&before, &self.rights, &device);
+            if !lines.is_empty() {
+                actions.push(Action::Send(0, out_of_service(&device, lines)));
+            }
+        }
+        actions
     }
 
     fn on_list(&mut self, id: u64, list: v1::ListDevices) -> Action {
@@ -259,7 +334,7 @@ impl Session {
         let names = user.devices.range((from, Bound::Unbounded));
         let names = names
             .filter(|name| contains_ignore_ascii_case(name.as_str(), &list.name_contains))
-            .filter(|name| self.settings.directory.may_see(user, name));
+            .filter(|name| self.sees(name));
         Action::Send(id, self.page(names.cloned(), limit, false))
     }
 
@@ -318,7 +393,12 @@ impl Session {
     /// The device of this name, if the user may see it (R13). Who may not is told the same as of a device that isn't there.
     fn visible(&self, name: &str) -> Option<DeviceName> {
         let name = name.parse().ok()?;
-        self.settings.directory.may_see(&self.identity.user, &name).then_some(name)
+        self.sees(&name).then_some(name)
+    }
+
+    /// Whether the user may see the device, by the rights of now (R13).
+    fn sees(&self, device: &DeviceName) -> bool {
+        self.rights.directory.may_see(&self.identity.user, device)
     }
 
     fn ask(&mut self, request_id: u64, kind: Kind, ask: Ask) -> Action {
@@ -334,7 +414,7 @@ impl Session {
     }
 
     fn snapshot(&self, snapshot: &Snapshot) -> v1::DeviceSnapshot {
-        let device = self.settings.directory.device(snapshot.device.as_str());
+        let device = self.rights.directory.device(snapshot.device.as_str());
         encode::snapshot(snapshot, |line| device.is_some_and(|device| !device.line_is_visible(line)))
     }
 
@@ -355,11 +435,31 @@ impl Session {
     }
 
     fn device(&self, name: &DeviceName) -> v1::Device {
-        let Some(device) = self.settings.directory.device(name.as_str()) else {
+        let Some(device) = self.rights.directory.device(name.as_str()) else {
             let lines = vec![v1::Line { line: 1, number: String::new() }];
             return v1::Device { name: name.to_string(), lines, description: String::new() };
         };
         let lines = device.visible_lines().map(|line| v1::Line { line: line.number.0, number: line.label.clone() });
         v1::Device { name: name.to_string(), lines: lines.collect(), description: device.description.clone() }
     }
+}
+
+/// The lines of a device that are restricted now and were not before.
+fn newly_restricted(before: &Rights, now: &Rights, device: &DeviceName) -> Vec<u32> {
+    let Some(device) = now.directory.device(device.as_str()) else { return Vec::new() };
+    let was_visible = |line| {
+        let known: Option<&Arc<Device>> = before.directory.device(device.name.as_str());
+        known.is_none_or(|known| known.line_is_visible(line))
+    };
+    let restricted = device.lines.iter().filter(|line| line.restricted && was_visible(line.number));
+    restricted.map(|line| line.number.0).collect()
+}
+
+fn out_of_service(device: &DeviceName, lines: Vec<u32>) -> to_app::Message {
+    let reason = v1::Error { detail: device.to_string(), ..ErrorCode::DeviceOutOfService.into() };
+    to_app::Message::DeviceOutOfService(v1::DeviceOutOfService {
+        device: device.to_string(),
+        lines,
+        reason: Some(reason),
+    })
 }

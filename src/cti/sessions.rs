@@ -12,20 +12,23 @@ use std::{
 
 use callgate_wire::v1::{self, ErrorCode, to_app};
 use metrics::counter;
-use tokio::{io::Ready, task::spawn_local, time::timeout};
+use tokio::io::Ready;
 
 use super::{
     FAREWELL, SLOW_FAREWELL, WorkerSettings,
-    audit::{self, Fingerprint},
+    audit::{self, Fingerprint, Withheld},
+    backlog::{AboutRef, Fate},
     encode,
+    judging::{judge, judge_again},
     live::{Live, Outlook},
+    renewal::Renewal,
     session::{Action, Classes},
-    subscribers::{Subscriber, Subscribers},
+    socket::{Connection, Socket},
+    subscribers::Subscribers,
 };
 use crate::{
-    hub::{Answer, Ask, Published, Request, SessionKey},
-    model::{EventBody, Protection},
-    policy::{Disclosure, Indication, MediaAccess, Rule, StreamProtection, disclose},
+    hub::{Answer, Ask, Effect, Published, Request, Rights, SessionKey},
+    policy::{Disclosure, Indication, Rule},
 };
 
 /// How many requests of one session are taken before others have their turn.
@@ -33,37 +36,118 @@ const REQUESTS_PER_TURN: usize = 32;
 /// As much as one read takes from a socket.
 const SCRATCH: usize = 16 * 1024;
 
-/// The sessions of a worker.
-pub(super) struct Sessions {
+/// The sessions of a worker. All of them know the same rights, which change only at a barrier (R15).
+pub(super) struct Sessions<C = Socket> {
     worker: WorkerSettings,
-    places: Vec<Place>,
+    rights: Arc<Rights>,
+    places: Vec<Place<C>>,
     free: Vec<u32>,
+    /// Sessions that were opened by rights whose barrier has not come yet.
+    early: Vec<Live<C>>,
     subscribers: Subscribers,
+    /// Who holds frames until the end of the worker's turn.
+    holding: Vec<SessionKey>,
+    /// Who gets the event that is being delivered. Kept for its memory.
+    judged: Vec<Judged>,
     scratch: Box<[u8]>,
     load: Arc<AtomicUsize>,
     leaving: Rc<Cell<usize>>,
 }
 
-struct Place {
-    turn: u32,
-    live: Option<Box<Live>>,
+/// Whether more is delivered in the same turn of the worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum More {
+    /// Frames are held, so that they leave together.
+    Follows,
+    /// Frames leave at once.
+    Nothing,
 }
 
-impl Sessions {
+/// A session that gets an event, and the form that it gets.
+#[derive(Debug, Clone, Copy)]
+struct Judged {
+    key: SessionKey,
+    indication: Indication,
+    rule: Rule,
+    monitored_before: bool,
+}
+
+struct Place<C> {
+    turn: u32,
+    live: Option<Box<Live<C>>>,
+}
+
+impl<C: Connection> Sessions<C> {
     pub(super) fn new(worker: WorkerSettings, load: Arc<AtomicUsize>) -> Self {
         Self {
+            rights: Arc::clone(&worker.rights),
             worker,
             places: Vec::new(),
             free: Vec::new(),
+            early: Vec::new(),
             subscribers: Subscribers::default(),
+            holding: Vec::new(),
+            judged: Vec::new(),
             scratch: vec![0; SCRATCH].into(),
             load,
             leaving: Rc::default(),
         }
     }
 
-    /// Takes a session in.
-    pub(super) fn insert(&mut self, live: Live) -> SessionKey {
+    /// Takes a session in that a door has opened, and judges it by the rights of now: they may have changed on its way.
+    /// `None`: it was opened by newer ones, and waits until they count here too.
+    pub(super) fn adopt(&mut self, live: Live<C>) -> Option<SessionKey> {
+        if live.session.rights_version() > self.rights.version {
+            self.early.push(live);
+            return None;
+        }
+        let key = self.insert(live);
+        let mut renewal = self.renewal();
+        self.renew(key, &mut renewal, &mut Effect::default());
+        Some(key)
+    }
+
+    /// The barrier: from here on these rights count. When it returns, nothing that waits, and nothing that comes, leaves
+    /// by the old ones (R15). Returns what it did, and the sessions that have waited for these rights.
+    pub(super) fn on_barrier(&mut self, rights: Arc<Rights>) -> (Effect, Vec<SessionKey>) {
+        self.rights = rights;
+        let mut renewal = self.renewal();
+        let mut effect = Effect::default();
+        for key in self.keys() {
+            self.renew(key, &mut renewal, &mut effect);
+        }
+        let adopted = std::mem::take(&mut self.early).into_iter().filter_map(|live| self.adopt(live)).collect();
+        effect.sessions = self.places.iter().filter(|place| place.live.is_some()).count();
+        (effect, adopted)
+    }
+
+    fn renewal(&self) -> Renewal {
+        Renewal::new(Arc::clone(&self.rights), self.worker.hub.device_count())
+    }
+
+    /// Judges a session and what waits for it anew, and tells it what changed.
+    fn renew(&mut self, key: SessionKey, renewal: &mut Renewal, effect: &mut Effect) {
+        let Some(live) = live_at(&mut self.places, key) else { return };
+        let was = live.session.rights_version();
+        let actions = live.session.on_rights(renewal);
+        if let [Action::Close(code)] = actions.as_slice() {
+            effect.closed += 1;
+            effect.withheld += self.end(key, *code);
+            return;
+        }
+        if was != self.rights.version {
+            effect.withheld += judge_waiting(&self.rights, live);
+        }
+        if !actions.is_empty() {
+            effect.changed += 1;
+            audit::rights_changed(live.name(), live.session.identity(), self.rights.version);
+        }
+        for action in actions {
+            self.perform(key, action);
+        }
+    }
+
+    fn insert(&mut self, live: Live<C>) -> SessionKey {
         let live = Some(Box::new(live));
         if let Some(place) = self.free.pop()
             && let Some(entry) = self.places.get_mut(place as usize)
@@ -86,43 +170,94 @@ impl Sessions {
         self.leaving.get()
     }
 
-    /// What the session's task waits for. `None`: the session is gone.
-    pub(super) fn outlook(&self, key: SessionKey) -> Option<Outlook> {
-        let place = self.places.get(key.place as usize).filter(|place| place.turn == key.turn)?;
-        place.live.as_deref().map(Outlook::of)
-    }
-
     /// Delivers an event to all who monitor its device.
     ///
-    /// Whether a key leaves is decided here, and recorded, directly before the frame goes to the TLS seal (R16, R21).
-    pub(super) fn deliver(&mut self, published: &Published) {
-        let event = &published.event;
-        let device = self.worker.settings.directory.device(event.device.as_str());
-        let restricted = device.is_some_and(|device| !device.line_is_visible(event.line));
+    /// Whether a key leaves is decided here, and recorded for all, directly before the frames go to the TLS seal (R16, R21):
+    /// at once, or with [`flush_held`](Self::flush_held) at the end of the worker's turn if more is delivered in it.
+    pub(super) fn deliver(&mut self, published: &Arc<Published>, more: More) {
+        let mut judged = std::mem::take(&mut self.judged);
+        self.judge_all(published, &mut judged);
         let fingerprint = Fingerprint::of(published);
-        let (mut deliveries, mut failed) = (0, Vec::new());
+        self.record(published, &fingerprint, &judged);
 
-        for subscriber in self.subscribers.of(&event.device) {
+        let (mut deliveries, mut failed) = (0, Vec::new());
+        for Judged { key, indication, rule, monitored_before } in judged.drain(..) {
+            let Some(live) = live_at(&mut self.places, key) else { continue };
+            let frame = published.frame(indication, || encode::event(published, indication, rule));
+            let about = Some(AboutRef { published, indication, monitored_before });
+            let sent = match more {
+                More::Nothing => live.send(frame, about).map(|()| false),
+                More::Follows => live.hold(frame, about),
+            };
+            match sent {
+                Ok(is_first_held) => {
+                    deliveries += 1;
+                    if is_first_held {
+                        self.holding.push(key);
+                    }
+                }
+                Err(code) => {
+                    if indication == Indication::KeysAvailable {
+                        audit::withheld(live.name(), live.session.identity(), published, Withheld::Closed(code));
+                    }
+                    failed.push((key, code));
+                }
+            }
+        }
+        self.judged = judged;
+        counter!("callgate_deliveries_total").increment(deliveries);
+        for (key, code) in failed {
+            self.close(key, code);
+        }
+    }
+
+    /// Sends what was held: the worker's turn ends.
+    pub(super) fn flush_held(&mut self) {
+        while let Some(key) = self.holding.pop() {
+            if let Some(live) = self.live(key)
+                && let Err(code) = live.flush_held()
+            {
+                self.close(key, code);
+            }
+        }
+    }
+
+    /// Who gets the event, and in which form.
+    fn judge_all(&mut self, published: &Published, judged: &mut Vec<Judged>) {
+        let rights = &self.rights;
+        // Who may not see the device doesn't subscribe to it, and what a barrier takes away is not subscribed to behind it.
+        let hidden = rights.restricts(&published.event);
+        for subscriber in self.subscribers.of(&published.event.device) {
             let key = subscriber.session;
             if !subscriber.wants(published.class) {
                 continue;
             }
             let Some(live) = live_at(&mut self.places, key) else { continue };
-            let disclosure = judge(&self.worker, live, subscriber, published, restricted);
-            let Disclosure::Event(indication, rule) = disclosure else { continue };
-            audit::disclosure(live.name(), live.session.identity(), published, &fingerprint, indication, rule);
-            match live.send(published.frame(indication, || encode::event(published, indication, rule))) {
-                Ok(()) => deliveries += 1,
-                Err(code) => {
-                    // Recorded, and then not sent after all (R21).
-                    audit::dropped(live.name(), live.session.identity(), published, &fingerprint, indication, code);
-                    failed.push((key, code));
-                }
+            let monitored_before = subscriber.media_since < published.first_seen;
+            let disclosure = judge(rights, live.session.identity(), published, hidden, monitored_before);
+            if let Disclosure::Event(indication, rule) = disclosure {
+                judged.push(Judged { key, indication, rule, monitored_before });
             }
         }
-        counter!("callgate_deliveries_total").increment(deliveries);
-        for (key, code) in failed {
-            self.close(key, code);
+    }
+
+    /// Writes the records of an event: one for all sessions that get the same form.
+    fn record(&mut self, published: &Published, fingerprint: &Fingerprint, judged: &[Judged]) {
+        if !audit::is_recorded(published) {
+            return;
+        }
+        let mut next = judged.first();
+        let mut done = 0u16;
+        while let Some(Judged { indication, rule, .. }) = next {
+            done |= 1 << indication.index();
+            let same = judged.iter().filter(|judged| judged.indication == *indication);
+            let places = &self.places;
+            let receivers = same.filter_map(|judged| {
+                let live = places.get(judged.key.place as usize)?.live.as_deref()?;
+                Some((&**live.name(), live.session.identity()))
+            });
+            audit::disclosure(receivers, published, fingerprint, *indication, *rule);
+            next = judged.iter().find(|judged| done >> judged.indication.index() & 1 == 0);
         }
     }
 
@@ -137,26 +272,6 @@ impl Sessions {
         }
         for action in actions {
             self.perform(key, action);
-        }
-    }
-
-    /// The socket has something to read or room to write; `None`: it is broken.
-    pub(super) fn on_ready(&mut self, key: SessionKey, ready: Option<Ready>) {
-        let Some(ready) = ready else { return self.close(key, ErrorCode::ConnectionLost) };
-        if ready.is_writable()
-            && let Some(live) = self.live(key)
-            && let Err(code) = live.flush()
-        {
-            return self.close(key, code);
-        }
-        if ready.is_readable() || ready.is_read_closed() {
-            let Some(live) = live_at(&mut self.places, key) else { return };
-            let received = live.receive(&mut self.scratch);
-            // What came before the end still counts, as far as one turn takes it.
-            self.on_buffered(key);
-            if let Err(code) = received {
-                self.close(key, code);
-            }
         }
     }
 
@@ -193,8 +308,13 @@ impl Sessions {
 
     /// Ends a session: tells it why if it can still be told, forgets what it monitored, and frees its place.
     pub(super) fn close(&mut self, key: SessionKey, code: ErrorCode) {
-        let Some(place) = place_at(&mut self.places, key) else { return };
-        let Some(live) = place.live.take() else { return };
+        self.end(key, code);
+    }
+
+    /// The same. Returns how many frames with a key waited, and don't leave.
+    fn end(&mut self, key: SessionKey, code: ErrorCode) -> usize {
+        let Some(place) = place_at(&mut self.places, key) else { return 0 };
+        let Some(mut live) = place.live.take() else { return 0 };
         place.turn = place.turn.wrapping_add(1);
         self.free.push(key.place);
         self.load.fetch_sub(1, Ordering::Relaxed);
@@ -203,34 +323,36 @@ impl Sessions {
             self.subscribers.keep(device, key, Classes::default());
             self.ask(key, 0, Ask::Forget(device.clone()));
         }
-        audit::closed(live.name(), live.session.identity(), code);
-        if code == ErrorCode::ConnectionLost {
-            return;
+        // What waits would only delay the news, and who loses its rights must not have it (R15).
+        let mut withheld = 0;
+        for about in live.socket.backlog().forget() {
+            if about.indication == Indication::KeysAvailable {
+                withheld += 1;
+                audit::withheld(live.name(), live.session.identity(), &about.published, Withheld::Closed(code));
+            }
         }
-        let mut socket = live.leave();
-        // What waits for a slow consumer would only delay the news that it was one.
-        socket.forget_waiting();
-        let leaving = Rc::clone(&self.leaving);
-        leaving.set(leaving.get() + 1);
-        spawn_local(async move {
-            let farewell = async {
-                if socket.send_all(encode::close(code)).await.is_ok() {
-                    socket.end().await;
-                }
-            };
-            let patience = if code == ErrorCode::SlowConsumer { SLOW_FAREWELL } else { FAREWELL };
-            let _ = timeout(patience, farewell).await;
-            leaving.set(leaving.get() - 1);
-        });
+        audit::closed(live.name(), live.session.identity(), code);
+        if code != ErrorCode::ConnectionLost {
+            // Who reads slowly reads what is sealed already first.
+            let is_slow = live.socket.is_waiting() && code != ErrorCode::GatewayStopping;
+            let patience = if is_slow { SLOW_FAREWELL } else { FAREWELL };
+            live.leave().farewell(encode::close(code), patience, Rc::clone(&self.leaving));
+        }
+        withheld
     }
 
     /// Ends all sessions, since the gateway stops.
     pub(super) fn stop(&mut self) {
-        let keys: Vec<_> =
-            (0u32..).zip(&self.places).map(|(place, entry)| SessionKey { place, turn: entry.turn }).collect();
-        for key in keys {
+        for live in std::mem::take(&mut self.early) {
+            self.insert(live);
+        }
+        for key in self.keys() {
             self.close(key, ErrorCode::GatewayStopping);
         }
+    }
+
+    fn keys(&self) -> Vec<SessionKey> {
+        (0u32..).zip(&self.places).map(|(place, entry)| SessionKey { place, turn: entry.turn }).collect()
     }
 
     fn perform(&mut self, key: SessionKey, action: Action) {
@@ -253,7 +375,7 @@ impl Sessions {
 
     fn send(&mut self, key: SessionKey, reply_to: u64, message: to_app::Message) {
         if let Some(live) = self.live(key)
-            && let Err(code) = live.send(encode::frame(reply_to, message))
+            && let Err(code) = live.send(encode::frame(reply_to, message), None)
         {
             self.close(key, code);
         }
@@ -263,53 +385,61 @@ impl Sessions {
         self.worker.hub.ask(Request { worker: self.worker.id, session, request_id, ask });
     }
 
-    fn live(&mut self, key: SessionKey) -> Option<&mut Live> {
+    pub(super) fn live(&mut self, key: SessionKey) -> Option<&mut Live<C>> {
         live_at(&mut self.places, key)
     }
 }
 
+impl Sessions {
+    /// What the session's task waits for. `None`: the session is gone.
+    pub(super) fn outlook(&self, key: SessionKey) -> Option<Outlook> {
+        let place = self.places.get(key.place as usize).filter(|place| place.turn == key.turn)?;
+        place.live.as_deref().map(Outlook::of)
+    }
+
+    /// The socket has something to read or room to write; `None`: it is broken.
+    pub(super) fn on_ready(&mut self, key: SessionKey, ready: Option<Ready>) {
+        let Some(ready) = ready else { return self.close(key, ErrorCode::ConnectionLost) };
+        if ready.is_writable()
+            && let Some(live) = self.live(key)
+            && let Err(code) = live.flush()
+        {
+            return self.close(key, code);
+        }
+        if ready.is_readable() || ready.is_read_closed() {
+            let Some(live) = live_at(&mut self.places, key) else { return };
+            let received = live.receive(&mut self.scratch);
+            // What came before the end still counts, as far as one turn takes it.
+            self.on_buffered(key);
+            if let Err(code) = received {
+                self.close(key, code);
+            }
+        }
+    }
+}
+
 /// The session's place, unless the session is gone and another may have it.
-fn place_at(places: &mut [Place], key: SessionKey) -> Option<&mut Place> {
+fn place_at<C>(places: &mut [Place<C>], key: SessionKey) -> Option<&mut Place<C>> {
     places.get_mut(key.place as usize).filter(|place| place.turn == key.turn)
 }
 
-fn live_at(places: &mut [Place], key: SessionKey) -> Option<&mut Live> {
+fn live_at<C>(places: &mut [Place<C>], key: SessionKey) -> Option<&mut Live<C>> {
     place_at(places, key)?.live.as_deref_mut()
 }
 
-/// What this session may see of the event.
-fn judge(
-    worker: &WorkerSettings,
-    live: &Live,
-    subscriber: &Subscriber,
-    published: &Published,
-    restricted: bool,
-) -> Disclosure {
-    let EventBody::MediaOpened(media) = &published.event.body else {
-        // Only media events have something to hide from one who may see the device (R13).
-        return if restricted {
-            Disclosure::Nothing(Rule("R13"))
-        } else {
-            Disclosure::Event(Indication::NotEncrypted, Rule("R13"))
-        };
-    };
-    let identity = live.session.identity();
-    disclose(&MediaAccess {
-        // Who was not associated could not subscribe; rights change with the config, and so with a restart.
-        associated: true,
-        restricted,
-        protection: match media.protection {
-            Protection::Clear => StreamProtection::Clear,
-            Protection::Keyed { .. } => StreamProtection::Keyed,
-            Protection::Unknown { .. } => StreamProtection::Unknown,
-        },
-        groups: identity.user.groups,
-        mode: worker.settings.mode,
-        door: identity.door,
-        monitored_before: subscriber.media_since < published.first_seen,
-        // The record goes to the log's target, which can't refuse it.
-        recordable: true,
-        // The hub knows no stream that was keyed before it started.
-        seen_since_start: true,
-    })
+/// Judges what waits for a session again, by new rights, and records what doesn't leave after all (R15, R21). Returns how
+/// many frames with a key that was.
+fn judge_waiting<C: Connection>(rights: &Rights, live: &mut Live<C>) -> usize {
+    let mut withheld = 0;
+    let (name, identity) = (Arc::clone(live.name()), live.session.identity());
+    live.socket.backlog().judge(|about| {
+        let (fate, decision) = judge_again(rights, identity, about);
+        if about.indication == Indication::KeysAvailable && !matches!(fate, Fate::Keep) {
+            withheld += 1;
+            let why = decision.map_or(Withheld::Closed(ErrorCode::Internal), Withheld::Judged);
+            audit::withheld(&name, identity, &about.published, why);
+        }
+        fate
+    });
+    withheld
 }

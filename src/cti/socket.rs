@@ -1,35 +1,68 @@
 //! A connection's bytes: TCP, with or without TLS, driven directly.
 //!
-//! A frame is sealed and written at once. Only while the socket is full do frames wait, as shared references, bounded in
-//! bytes (R41a), with at most one write's worth of sealed records; when it has room they leave in as few records and
-//! system calls as they fit into.
+//! A frame is sealed and written at once, or, where more frames follow in the same turn of the worker, held until they are
+//! there too. Only while the socket is full do frames wait for longer, as shared references, bounded in bytes (R41a), with
+//! at most one write's worth of sealed records; when it has room they leave in as few records and system calls as they fit
+//! into.
 
 use std::{
-    collections::VecDeque,
+    cell::Cell,
     io::{self, IoSlice, Read, Write},
     net::Shutdown,
+    rc::Rc,
     sync::Arc,
+    time::Duration,
 };
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use callgate_wire::FrameDecoder;
 use rustls::ServerConnection;
 use socket2::SockRef;
-use tokio::net::TcpStream;
+use tokio::{net::TcpStream, task::spawn_local, time::timeout};
+
+use super::backlog::{AboutRef, Backlog, Full};
 
 /// As much plaintext as one TLS record holds (RFC 8446, 5.1).
 const RECORD: usize = 16 * 1024;
+
+/// What a session sends by: a [`Socket`], or a simulated one.
+pub(super) trait Connection: Sized {
+    /// Sends a frame now, or queues it while the socket is full. `about` is the event in it.
+    ///
+    /// # Errors
+    /// [`SendError`]: the session can't go on.
+    fn send(&mut self, frame: Bytes, about: Option<AboutRef<'_>>) -> Result<(), SendError>;
+
+    /// Queues a frame that the caller flushes before its turn ends. As much as fills a record leaves at once.
+    ///
+    /// # Errors
+    /// [`SendError`]: the session can't go on.
+    fn hold(&mut self, frame: Bytes, about: Option<AboutRef<'_>>) -> Result<(), SendError>;
+
+    /// Sends what waits, as far as there is room.
+    ///
+    /// # Errors
+    /// [`SendError::Lost`].
+    fn flush(&mut self) -> Result<(), SendError>;
+
+    /// Whether something is held, or waits for room in the socket.
+    fn is_waiting(&self) -> bool;
+
+    /// What waits and is not sealed yet.
+    fn backlog(&mut self) -> &mut Backlog;
+
+    /// Sends the last word and ends the connection, within `patience`. `leaving` counts who hasn't come to the end yet.
+    fn farewell(self, last_word: Bytes, patience: Duration, leaving: Rc<Cell<usize>>);
+}
 
 /// A connection of an app.
 pub(super) struct Socket {
     tcp: Arc<TcpStream>,
     /// `None` on the clear door. Boxed: it is over a kilobyte.
     tls: Option<Box<ServerConnection>>,
-    backlog: VecDeque<Bytes>,
-    backlog_bytes: usize,
-    /// A part of the first frame has been sent.
-    front_is_begun: bool,
-    max_backlog: usize,
+    backlog: Backlog,
+    /// The last write found no room.
+    is_full: bool,
 }
 
 /// Why nothing more can be sent.
@@ -58,7 +91,7 @@ impl Socket {
             tls.set_buffer_limit(None);
             Box::new(tls)
         });
-        Self { tcp: Arc::new(tcp), tls, backlog: VecDeque::new(), backlog_bytes: 0, front_is_begun: false, max_backlog }
+        Self { tcp: Arc::new(tcp), tls, backlog: Backlog::new(max_backlog), is_full: false }
     }
 
     /// Moves the socket to the runtime that this is called in.
@@ -73,45 +106,6 @@ impl Socket {
     /// The TLS connection, on the TLS door.
     pub(super) fn tls(&self) -> Option<&ServerConnection> {
         self.tls.as_deref()
-    }
-
-    /// Sends a frame now, or queues it while the socket is full.
-    ///
-    /// # Errors
-    /// [`SendError`]: the session can't go on.
-    pub(super) fn send(&mut self, frame: Bytes) -> Result<(), SendError> {
-        if !self.is_waiting() {
-            return self.write(frame);
-        }
-        if self.backlog_bytes + frame.len() > self.max_backlog {
-            return Err(SendError::Full);
-        }
-        self.queue(frame);
-        Ok(())
-    }
-
-    /// Drops what waits in whole frames; what is sealed or begun still goes out first.
-    pub(super) fn forget_waiting(&mut self) {
-        let begun = self.backlog.pop_front().filter(|_| self.front_is_begun);
-        self.backlog.clear();
-        self.backlog_bytes = begun.as_ref().map_or(0, Bytes::len);
-        self.backlog.extend(begun);
-    }
-
-    /// Whether something waits for room in the socket.
-    pub(super) fn is_waiting(&self) -> bool {
-        !self.backlog.is_empty() || self.tls.as_ref().is_some_and(|tls| tls.wants_write())
-    }
-
-    /// Sends what waits, as far as there is room.
-    ///
-    /// # Errors
-    /// [`SendError::Lost`].
-    pub(super) fn flush(&mut self) -> Result<(), SendError> {
-        match self.tls {
-            Some(_) => self.flush_tls(),
-            None => self.flush_clear(),
-        }
     }
 
     /// Takes what came in, into `decoder`, by way of `scratch`.
@@ -167,7 +161,7 @@ impl Socket {
     /// # Errors
     /// [`SendError::Lost`].
     pub(super) async fn send_all(&mut self, frame: Bytes) -> Result<(), SendError> {
-        self.send(frame)?;
+        self.send(frame, None)?;
         while self.is_waiting() {
             self.tcp.writable().await.map_err(|_| SendError::Lost)?;
             self.flush()?;
@@ -184,46 +178,33 @@ impl Socket {
         end_tcp(&self.tcp).await;
     }
 
-    fn write(&mut self, frame: Bytes) -> Result<(), SendError> {
-        if let Some(tls) = &mut self.tls {
-            tls.writer().write_all(&frame).map_err(|_| SendError::Lost)?;
-            return self.write_sealed().map(drop);
-        }
-        self.queue(frame);
-        self.flush_clear()
-    }
-
-    fn queue(&mut self, frame: Bytes) {
-        self.backlog_bytes += frame.len();
-        self.backlog.push_back(frame);
-    }
-
     fn flush_clear(&mut self) -> Result<(), SendError> {
         while !self.backlog.is_empty() {
             let written = {
-                let (slices, count) = first_slices(&self.backlog, usize::MAX);
+                let (slices, count) = self.backlog.slices(usize::MAX);
                 self.tcp.try_write_vectored(slices.get(..count).unwrap_or_default())
             };
             match written {
-                Ok(n) => self.take_written(n),
+                Ok(n) => self.backlog.advance(n),
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(_) => return Err(SendError::Lost),
             }
         }
-        self.release();
         Ok(())
     }
 
     fn flush_tls(&mut self) -> Result<(), SendError> {
         while self.write_sealed()? && !self.backlog.is_empty() {
             let Some(tls) = &mut self.tls else { return Ok(()) };
-            let (slices, count) = first_slices(&self.backlog, RECORD);
+            let (slices, count) = self.backlog.slices(RECORD);
             let slices = slices.get(..count).unwrap_or_default();
-            let written = tls.writer().write_vectored(slices).map_err(|_| SendError::Lost)?;
-            self.take_written(written);
-        }
-        if self.backlog.is_empty() {
-            self.release();
+            let whole = slices.iter().map(|frame| frame.len()).sum();
+            // All of it is taken, since the connection has no limit of its own: a frame is sealed whole or not at all, so
+            // that it can be judged again until then (R15).
+            if tls.writer().write_vectored(slices).map_err(|_| SendError::Lost)? != whole {
+                return Err(SendError::Lost);
+            }
+            self.backlog.advance(whole);
         }
         Ok(())
     }
@@ -241,28 +222,6 @@ impl Socket {
         Ok(true)
     }
 
-    /// Drops so many bytes from the front of the backlog.
-    fn take_written(&mut self, mut bytes: usize) {
-        self.backlog_bytes = self.backlog_bytes.saturating_sub(bytes);
-        while let Some(first) = self.backlog.front_mut() {
-            if bytes < first.len() {
-                self.front_is_begun |= bytes > 0;
-                first.advance(bytes);
-                return;
-            }
-            self.front_is_begun = false;
-            bytes -= first.len();
-            self.backlog.pop_front();
-        }
-    }
-
-    /// An idle session holds no buffer.
-    fn release(&mut self) {
-        if self.backlog.capacity() > 16 {
-            self.backlog = VecDeque::new();
-        }
-    }
-
     /// Moves decrypted bytes into the decoder. Whether the app has said that no more will come.
     fn read_plaintext(tls: &mut ServerConnection, decoder: &mut FrameDecoder, scratch: &mut [u8]) -> io::Result<bool> {
         loop {
@@ -273,6 +232,58 @@ impl Socket {
                 Err(e) => return Err(e),
             }
         }
+    }
+}
+
+impl Connection for Socket {
+    fn send(&mut self, frame: Bytes, about: Option<AboutRef<'_>>) -> Result<(), SendError> {
+        if self.is_waiting() {
+            return self.backlog.push(frame, about).map_err(|Full| SendError::Full);
+        }
+        if let Some(tls) = &mut self.tls {
+            tls.writer().write_all(&frame).map_err(|_| SendError::Lost)?;
+            self.is_full = !self.write_sealed()?;
+            return Ok(());
+        }
+        self.backlog.push_regardless(frame, about);
+        self.flush()
+    }
+
+    fn hold(&mut self, frame: Bytes, about: Option<AboutRef<'_>>) -> Result<(), SendError> {
+        if self.backlog.bytes() + frame.len() > RECORD && !self.is_full {
+            self.flush()?;
+        }
+        self.backlog.push(frame, about).map_err(|Full| SendError::Full)
+    }
+
+    fn flush(&mut self) -> Result<(), SendError> {
+        match self.tls {
+            Some(_) => self.flush_tls()?,
+            None => self.flush_clear()?,
+        }
+        self.is_full = self.is_waiting();
+        Ok(())
+    }
+
+    fn is_waiting(&self) -> bool {
+        !self.backlog.is_empty() || self.tls.as_ref().is_some_and(|tls| tls.wants_write())
+    }
+
+    fn backlog(&mut self) -> &mut Backlog {
+        &mut self.backlog
+    }
+
+    fn farewell(mut self, last_word: Bytes, patience: Duration, leaving: Rc<Cell<usize>>) {
+        leaving.set(leaving.get() + 1);
+        spawn_local(async move {
+            let farewell = async {
+                if self.send_all(last_word).await.is_ok() {
+                    self.end().await;
+                }
+            };
+            let _ = timeout(patience, farewell).await;
+            leaving.set(leaving.get() - 1);
+        });
     }
 }
 
@@ -292,21 +303,6 @@ pub(super) async fn end_tcp(tcp: &TcpStream) {
             Err(_) => return,
         }
     }
-}
-
-/// Up to 16 frames, of which only the first may reach beyond `max_bytes`.
-fn first_slices(backlog: &VecDeque<Bytes>, max_bytes: usize) -> ([IoSlice<'_>; 16], usize) {
-    let mut slices = [IoSlice::new(&[]); 16];
-    let (mut count, mut bytes) = (0, 0usize);
-    for (slice, frame) in slices.iter_mut().zip(backlog) {
-        bytes = bytes.saturating_add(frame.len());
-        if count > 0 && bytes > max_bytes {
-            break;
-        }
-        *slice = IoSlice::new(frame);
-        count += 1;
-    }
-    (slices, count)
 }
 
 /// The socket as rustls wants it: it never waits.

@@ -27,12 +27,14 @@ use tracing::{debug, error};
 use super::{
     FAREWELL, WorkerSettings,
     live::{Happened, Live},
-    sessions::Sessions,
+    sessions::{More, Sessions},
 };
-use crate::hub::{SessionKey, ToWorker};
+use crate::hub::{Barrier, SessionKey, ToWorker};
 
 /// How many messages of the hub may wait for a worker, before it holds the hub back.
 const MAILBOX: usize = 4096;
+/// How many of them are handled in one turn: their frames leave together.
+const TURN: usize = 64;
 
 /// The way to a worker, for doors.
 #[derive(Clone)]
@@ -84,16 +86,20 @@ async fn run(
     let stop = settings.stop.clone();
     let sessions = Rc::new(RefCell::new(Sessions::new(settings, load)));
     let mut stopped = pin!(stop.cancelled());
+    let mut turn = Vec::with_capacity(TURN);
     loop {
         tokio::select! {
             () = &mut stopped => break,
-            message = messages.recv() => match message {
-                Some(ToWorker::Event(published)) => sessions.borrow_mut().deliver(&published),
-                Some(ToWorker::Answer { session, request_id, answer }) => {
-                    sessions.borrow_mut().on_answer(session, request_id, answer);
+            taken = messages.recv_many(&mut turn, TURN) => {
+                if taken == 0 {
+                    break;
                 }
-                None => break,
-            },
+                take_turn(&sessions, &mut turn);
+                if taken == TURN {
+                    // There may be more, and the sessions' tasks have waited for long enough.
+                    yield_now().await;
+                }
+            }
             live = adopted.recv() => match live {
                 Some(live) => adopt(&sessions, live),
                 None => break,
@@ -116,18 +122,44 @@ async fn run(
     }
 }
 
+fn take_turn(sessions: &Rc<RefCell<Sessions>>, turn: &mut Vec<ToWorker>) {
+    let more = if turn.len() > 1 { More::Follows } else { More::Nothing };
+    for message in turn.drain(..) {
+        match message {
+            ToWorker::Event(published) => sessions.borrow_mut().deliver(&published, more),
+            ToWorker::Answer { session, request_id, answer } => {
+                sessions.borrow_mut().on_answer(session, request_id, answer);
+            }
+            ToWorker::Barrier(Barrier { rights, done }) => {
+                // What is held waits like any other frame, and is judged again.
+                let (effect, adopted) = sessions.borrow_mut().on_barrier(rights);
+                // Only now: nothing that waits can leave by the old rights any more (R15).
+                let _ = done.send(effect);
+                adopted.into_iter().for_each(|key| start(sessions, key));
+            }
+        }
+    }
+    sessions.borrow_mut().flush_held();
+}
+
 fn adopt(sessions: &Rc<RefCell<Sessions>>, live: Live) {
     let name = Arc::clone(live.name());
     match live.adopt() {
         Ok(live) => {
-            let key = sessions.borrow_mut().insert(live);
-            spawn_local(run_session(Rc::clone(sessions), key));
+            let key = sessions.borrow_mut().adopt(live);
+            if let Some(key) = key {
+                start(sessions, key);
+            }
         }
         Err(e) => {
             sessions.borrow_mut().lost_one();
             error!(session = %name, error = %e, "a session could not be moved to its worker");
         }
     }
+}
+
+fn start(sessions: &Rc<RefCell<Sessions>>, key: SessionKey) {
+    spawn_local(run_session(Rc::clone(sessions), key));
 }
 
 /// Waits on a session's socket and clock for as long as the session lives.

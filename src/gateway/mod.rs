@@ -1,7 +1,9 @@
 //! Composition: builds every part from the settings, starts them in order, and stops them in the reverse order.
 
+mod reload;
 mod switches;
 
+pub use reload::{Acknowledgement, Reloaded};
 pub use switches::connector;
 
 use std::{
@@ -12,6 +14,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use arc_swap::ArcSwap;
 use tokio::{
     sync::mpsc,
     task::{JoinHandle, JoinSet},
@@ -21,8 +24,9 @@ use tracing::{error, info};
 
 use crate::{
     config::Config,
-    cti::{self, Decoy, Door, DoorError, Entrance, Registry, Settings, TlsSide, WorkerSettings, spawn_worker},
-    hub::{self, Hub, HubHandle, WorkerId},
+    cti::{self, Current, Decoy, Door, DoorError, Entrance, Registry, Settings, TlsSide, WorkerSettings, spawn_worker},
+    directory::Directory,
+    hub::{self, Certificates, Hub, HubHandle, Rights, WorkerId},
     model::{Mode, SwitchEvent, SwitchName},
     switch::{Switch, SwitchError, SwitchIo, capture::CaptureError, listen::ListenError, replay::SpeedError},
     trust::{self, Ledger, LedgerError, TrustError},
@@ -82,13 +86,26 @@ pub enum StartError {
 
 /// A running gateway.
 pub struct Gateway {
+    /// The settings in force: those that can't change while it runs are those of the start.
+    config: Config,
+    /// The devices that the connectors were told of.
+    started_with: Arc<Directory>,
+    entrance: Arc<Entrance>,
     clear: Option<SocketAddr>,
-    tls: Option<SocketAddr>,
+    tls: Option<TlsDoor>,
     events: mpsc::Sender<Vec<SwitchEvent>>,
     switches: JoinSet<(SwitchName, Result<(), SwitchError>)>,
     doors: Vec<JoinHandle<()>>,
-    worker: Option<thread::JoinHandle<()>>,
+    workers: Vec<thread::JoinHandle<()>>,
     stop: CancellationToken,
+}
+
+/// The TLS door while it is open.
+struct TlsDoor {
+    address: Option<SocketAddr>,
+    side: Arc<ArcSwap<TlsSide>>,
+    stop: CancellationToken,
+    runs: JoinHandle<()>,
 }
 
 impl Gateway {
@@ -98,37 +115,26 @@ impl Gateway {
     /// [`StartError`].
     pub async fn start(config: Config) -> Result<Self, StartError> {
         // What can be wrong with files is found before a port is taken.
-        let tls = match config.doors.tls.filter(|_| config.mode == Mode::Mixed) {
-            Some(address) => {
-                let ledger = Arc::new(Ledger::open(&config.tls.ledger)?);
-                let server = trust::server_config(&config.tls, Arc::clone(&ledger))?;
-                Some((address, TlsSide { config: server, ledger }))
-            }
-            None => None,
-        };
-        let settings = Arc::new(Settings {
-            mode: config.mode,
-            lenient_doors: config.lenient_doors,
-            heartbeat: config.heartbeat,
-            limits: config.limits,
-            directory: config.directory,
-        });
-        let devices = settings.directory.devices().map(|device| device.name.clone());
-        let hub = Hub::new(devices, MAX_DISCOVERED);
+        let side = tls_side(&config)?;
+        let rights = Arc::new(rights(1, &config, side.as_ref()));
+        let settings = Arc::new(Settings { heartbeat: config.heartbeat, limits: config.limits });
+        let hub = Hub::new(rights.devices(), MAX_DISCOVERED);
         let (hub_handle, requests) = HubHandle::new(hub.device_count());
         let stop = CancellationToken::new();
 
-        let worker = WorkerSettings {
-            id: WorkerId(0),
-            settings: Arc::clone(&settings),
-            hub: hub_handle.clone(),
-            stop: stop.clone(),
-        };
-        let (worker, mailbox, thread) = spawn_worker(worker).map_err(StartError::Worker)?;
-        // From here on an early return must end the worker's thread.
+        // An early return must end the workers' threads.
         let stop_on_error = stop.clone().drop_guard();
+        let (mut workers, mut mailboxes, mut threads) = (Vec::new(), Vec::new(), Vec::new());
+        for id in (0..).take(worker_count(config.limits.workers)).map(WorkerId) {
+            let (rights, hub, stop) = (Arc::clone(&rights), hub_handle.clone(), stop.clone());
+            let (worker, mailbox, thread) =
+                spawn_worker(WorkerSettings { id, rights, hub, stop }).map_err(StartError::Worker)?;
+            workers.push(worker);
+            mailboxes.push(mailbox);
+            threads.push(thread);
+        }
         let (events, batches) = mpsc::channel(EVENT_QUEUE);
-        let hub_runs = hub::run(hub, hub_handle.clone(), requests, batches, vec![mailbox]);
+        let hub_runs = hub::run(hub, hub_handle.clone(), requests, batches, mailboxes);
         let stops_all = stop.clone().drop_guard();
         tokio::spawn(async move {
             // Without the hub nothing goes on, so whatever ends it ends the gateway.
@@ -136,37 +142,61 @@ impl Gateway {
             hub_runs.await;
         });
 
+        let epoch = epoch_micros();
+        let decoy = Decoy::new(&rights.directory).map_err(|_| StartError::Randomness)?;
         let entrance = Arc::new(Entrance {
-            registry: Arc::new(Registry::new(settings.limits, epoch_micros())),
-            decoy: Decoy::new(&settings.directory).map_err(|_| StartError::Randomness)?,
-            workers: vec![worker],
+            registry: Arc::new(Registry::new(settings.limits, epoch)),
+            current: ArcSwap::from_pointee(Current { rights, decoy }),
+            workers,
             hub: hub_handle,
             settings,
+            epoch,
         });
         let mut gateway = Self {
+            entrance,
             clear: None,
             tls: None,
             events,
             switches: JoinSet::new(),
             doors: Vec::new(),
-            worker: Some(thread),
+            workers: threads,
             stop,
+            started_with: Arc::clone(&config.directory),
+            config,
         };
-        let mut doors = Vec::new();
-        if let Some(address) = config.doors.clear {
-            doors.push(Door::open(address, Arc::clone(&entrance), None).await?);
-            gateway.clear = doors.last().and_then(|door| door.local_addr().ok());
-        }
-        if let Some((address, side)) = tls {
-            doors.push(Door::open(address, entrance, Some(side)).await?);
-            gateway.tls = doors.last().and_then(|door| door.local_addr().ok());
-        }
-        for door in doors {
+        let clear = match gateway.config.doors.clear {
+            Some(address) => Some(Door::open(address, Arc::clone(&gateway.entrance), None).await?),
+            None => None,
+        };
+        let tls = match (gateway.config.doors.tls, side) {
+            (Some(address), Some(side)) => Some(gateway.open_tls(address, side).await?),
+            _ => None,
+        };
+        // Only when both doors are there, apps are let in.
+        if let Some(door) = clear {
+            gateway.clear = door.local_addr().ok();
             cti::announce(&door);
             gateway.doors.push(tokio::spawn(door.run(gateway.stop.clone())));
         }
+        if let Some((door, side)) = tls {
+            gateway.run_tls(door, side);
+        }
         stop_on_error.disarm();
         Ok(gateway)
+    }
+
+    async fn open_tls(&self, address: SocketAddr, side: TlsSide) -> Result<(Door, Arc<ArcSwap<TlsSide>>), DoorError> {
+        let side = Arc::new(ArcSwap::from_pointee(side));
+        let door = Door::open(address, Arc::clone(&self.entrance), Some(Arc::clone(&side))).await?;
+        Ok((door, side))
+    }
+
+    fn run_tls(&mut self, door: Door, side: Arc<ArcSwap<TlsSide>>) {
+        let stop = self.stop.child_token();
+        cti::announce(&door);
+        let address = door.local_addr().ok();
+        let runs = tokio::spawn(door.run(stop.clone()));
+        self.tls = Some(TlsDoor { address, side, stop, runs });
     }
 
     /// Where the clear door listens; `None` if it is closed.
@@ -176,7 +206,7 @@ impl Gateway {
 
     /// Where the TLS door listens; `None` if it is closed.
     pub fn tls_address(&self) -> Option<SocketAddr> {
-        self.tls
+        self.tls.as_ref().and_then(|door| door.address)
     }
 
     /// Starts a switch: its events flow from now on.
@@ -219,14 +249,15 @@ impl Gateway {
     /// Stops: no new connection, then every session is told and closed, then the rest.
     pub async fn stop(mut self) {
         self.stop.cancel();
-        let doors = std::mem::take(&mut self.doors);
-        let worker = self.worker.take();
+        let mut doors = std::mem::take(&mut self.doors);
+        doors.extend(self.tls.take().map(|door| door.runs));
+        let workers = std::mem::take(&mut self.workers);
         let all = async move {
             for door in doors {
                 let _ = door.await;
             }
             while self.switches.join_next().await.is_some() {}
-            if let Some(worker) = worker {
+            for worker in workers {
                 let _ = tokio::task::spawn_blocking(move || worker.join()).await;
             }
         };
@@ -240,6 +271,39 @@ impl Drop for Gateway {
     fn drop(&mut self) {
         self.stop.cancel();
     }
+}
+
+/// What the TLS door needs; `None` if it is closed.
+///
+/// # Errors
+/// A file of the TLS door is not as it should be.
+fn tls_side(config: &Config) -> Result<Option<TlsSide>, StartError> {
+    if config.mode == Mode::NonSecure || config.doors.tls.is_none() {
+        return Ok(None);
+    }
+    let ledger = Arc::new(Ledger::open(&config.tls.ledger)?);
+    let server = trust::server_config(&config.tls, Arc::clone(&ledger))?;
+    Ok(Some(TlsSide { config: server, ledger }))
+}
+
+fn rights(version: u64, config: &Config, side: Option<&TlsSide>) -> Rights {
+    let ledger = side.map(|side| Arc::clone(&side.ledger));
+    Rights {
+        version,
+        mode: config.mode,
+        lenient_doors: config.lenient_doors,
+        directory: Arc::clone(&config.directory),
+        certificates: Certificates {
+            known: ledger.as_ref().map(|ledger| ledger.last_read()).unwrap_or_default(),
+            ledger,
+        },
+    }
+}
+
+/// One worker per core unless the settings say otherwise.
+fn worker_count(wish: usize) -> usize {
+    let cores = || thread::available_parallelism().map_or(1, Into::into);
+    if wish == 0 { cores() } else { wish }.clamp(1, WorkerId::MAX)
 }
 
 /// The part of ids that a restart doesn't repeat: microseconds since 1970.

@@ -2,20 +2,23 @@
 //!
 //! The hub owns one topic per device: numbers, the calls in progress, and which workers have subscribers. An event is
 //! handed once to each of those workers, as one shared object. Requests of sessions and events go through the same
-//! first-in-first-out queues, so "before" and "after" mean the same everywhere (R16).
+//! first-in-first-out queues, so "before" and "after" mean the same everywhere (R16). A change of rights is a barrier in
+//! the same queues (R15).
 //!
 //! [`Hub`] is pure; [`run`] is its shell.
 
 mod published;
+mod rights;
 mod run;
 mod topic;
 
 pub use published::{Moment, Published};
-pub use run::{HubHandle, HubInput, run};
+pub use rights::{Certificates, Effect, Rights, Standing};
+pub use run::{Barrier, HubHandle, HubInput, run};
 pub use topic::{CallPicture, CallSecurity, Snapshot};
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     ops::Bound,
     sync::Arc,
 };
@@ -94,6 +97,8 @@ pub enum ToWorker {
         /// The answer.
         answer: Answer,
     },
+    /// From here on these rights count (R15).
+    Barrier(Barrier),
 }
 
 /// An answer of the hub.
@@ -164,6 +169,30 @@ impl Hub {
         self.topics.len()
     }
 
+    /// From now on these devices are the configured ones: each has a topic that is never forgotten. One that isn't among
+    /// them any more goes on like a device that only its calls made known.
+    pub fn configure(&mut self, devices: impl IntoIterator<Item = DeviceName>) {
+        let configured: BTreeSet<DeviceName> = devices.into_iter().collect();
+        let mut left = Vec::new();
+        for (name, topic) in &mut self.topics {
+            match (topic.configured, configured.contains(name)) {
+                (true, false) => {
+                    left.push(name.clone());
+                    self.discovered += 1;
+                }
+                (false, true) => self.discovered -= 1,
+                _ => continue,
+            }
+            topic.configured = !topic.configured;
+        }
+        for device in configured {
+            self.topics.entry(device.clone()).or_insert_with(|| Topic::new(device, true));
+        }
+        for device in &left {
+            self.note_idle(device);
+        }
+    }
+
     /// Numbers an event and says who gets it. `None`: nobody does.
     ///
     /// # Errors
@@ -231,7 +260,7 @@ impl Hub {
             let oldest = self.idle.pop_front().ok_or(NoRoom)?;
             let Some(topic) = self.topics.get_mut(&oldest) else { continue };
             topic.queued_as_idle = false;
-            if topic.is_idle() {
+            if topic.is_idle() && !topic.configured {
                 self.topics.remove(&oldest);
                 self.discovered -= 1;
             }

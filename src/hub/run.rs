@@ -8,16 +8,26 @@ use std::sync::{
 use metrics::counter;
 use tokio::sync::mpsc;
 
-use super::{Hub, NoRoom, Request, ToWorker};
+use super::{Effect, Hub, NoRoom, Request, Rights, ToWorker, WorkerId};
 use crate::model::SwitchEvent;
 
-/// What reaches the hub.
+/// What reaches the hub besides events.
 #[derive(Debug)]
 pub enum HubInput {
-    /// What a switch reports, in order.
-    Events(Vec<SwitchEvent>),
     /// A session's request.
     Request(Request),
+    /// A change of rights.
+    Barrier(Barrier),
+}
+
+/// A change of rights, on its way to every worker (R15).
+#[derive(Debug, Clone)]
+pub struct Barrier {
+    /// What counts behind it.
+    pub rights: Arc<Rights>,
+    /// Each worker answers by it when no key can leave by the old rights any more. It closes when all have answered; a
+    /// worker that is gone, whose sessions are gone with it, doesn't keep it open.
+    pub done: mpsc::UnboundedSender<Effect>,
 }
 
 /// The way to the hub, for workers.
@@ -25,20 +35,27 @@ pub enum HubInput {
 /// It never blocks: how much can wait here is bounded by the requests that each session may have open (R41a).
 #[derive(Debug, Clone)]
 pub struct HubHandle {
-    requests: mpsc::UnboundedSender<Request>,
+    requests: mpsc::UnboundedSender<HubInput>,
     devices: Arc<AtomicUsize>,
 }
 
 impl HubHandle {
     /// A handle, and the end of it that [`run`] needs.
-    pub fn new(configured_devices: usize) -> (Self, mpsc::UnboundedReceiver<Request>) {
+    pub fn new(configured_devices: usize) -> (Self, mpsc::UnboundedReceiver<HubInput>) {
         let (requests, receiver) = mpsc::unbounded_channel();
         (Self { requests, devices: Arc::new(AtomicUsize::new(configured_devices)) }, receiver)
     }
 
     /// Asks the hub. A hub that has stopped doesn't answer: sessions are being closed then.
     pub fn ask(&self, request: Request) {
-        let _ = self.requests.send(request);
+        let _ = self.requests.send(HubInput::Request(request));
+    }
+
+    /// Sends a change of rights to all workers. What it returns closes when all have answered.
+    pub fn change_rights(&self, rights: Arc<Rights>) -> mpsc::UnboundedReceiver<Effect> {
+        let (done, effects) = mpsc::unbounded_channel();
+        let _ = self.requests.send(HubInput::Barrier(Barrier { rights, done }));
+        effects
     }
 
     /// How many devices there are now.
@@ -53,7 +70,7 @@ impl HubHandle {
 pub async fn run(
     mut hub: Hub,
     handle: HubHandle,
-    mut requests: mpsc::UnboundedReceiver<Request>,
+    mut requests: mpsc::UnboundedReceiver<HubInput>,
     mut events: mpsc::Receiver<Vec<SwitchEvent>>,
     workers: Vec<mpsc::Sender<ToWorker>>,
 ) {
@@ -62,42 +79,49 @@ pub async fn run(
     let mut switches_live = true;
     loop {
         // Fair between both: neither a flood of events nor one of requests starves the other.
-        let input = tokio::select! {
+        tokio::select! {
             batch = events.recv(), if switches_live => match batch {
-                Some(batch) => HubInput::Events(batch),
-                None => { switches_live = false; continue }
+                Some(batch) => {
+                    publish(&mut hub, batch, &workers).await;
+                    devices.store(hub.device_count(), Ordering::Relaxed);
+                }
+                None => switches_live = false,
             },
-            request = requests.recv() => match request {
-                Some(request) => HubInput::Request(request),
-                None => return,
-            },
-        };
-        match input {
-            HubInput::Events(batch) => {
-                counter!("callgate_switch_events_total").increment(batch.len() as u64);
-                for event in batch {
-                    match hub.publish(event) {
-                        Ok(None) => {}
-                        Ok(Some(delivery)) => {
-                            for worker in delivery.workers() {
-                                send(&workers, worker, ToWorker::Event(Arc::clone(&delivery.event))).await;
-                            }
-                        }
-                        Err(NoRoom) => counter!("callgate_switch_events_refused_total").increment(1),
+            input = requests.recv() => match input {
+                Some(HubInput::Request(Request { worker, session, request_id, ask })) => {
+                    if let Some(answer) = hub.answer(worker, session, ask) {
+                        send(&workers, worker, ToWorker::Answer { session, request_id, answer }).await;
                     }
                 }
-                devices.store(hub.device_count(), Ordering::Relaxed);
-            }
-            HubInput::Request(Request { worker, session, request_id, ask }) => {
-                if let Some(answer) = hub.answer(worker, session, ask) {
-                    send(&workers, worker, ToWorker::Answer { session, request_id, answer }).await;
+                Some(HubInput::Barrier(barrier)) => {
+                    hub.configure(barrier.rights.devices());
+                    devices.store(hub.device_count(), Ordering::Relaxed);
+                    for mailbox in &workers {
+                        let _ = mailbox.send(ToWorker::Barrier(barrier.clone())).await;
+                    }
                 }
-            }
+                None => return,
+            },
         }
     }
 }
 
-async fn send(workers: &[mpsc::Sender<ToWorker>], worker: super::WorkerId, message: ToWorker) {
+async fn publish(hub: &mut Hub, batch: Vec<SwitchEvent>, workers: &[mpsc::Sender<ToWorker>]) {
+    counter!("callgate_switch_events_total").increment(batch.len() as u64);
+    for event in batch {
+        match hub.publish(event) {
+            Ok(None) => {}
+            Ok(Some(delivery)) => {
+                for worker in delivery.workers() {
+                    send(workers, worker, ToWorker::Event(Arc::clone(&delivery.event))).await;
+                }
+            }
+            Err(NoRoom) => counter!("callgate_switch_events_refused_total").increment(1),
+        }
+    }
+}
+
+async fn send(workers: &[mpsc::Sender<ToWorker>], worker: WorkerId, message: ToWorker) {
     if let Some(mailbox) = workers.get(usize::from(worker.0)) {
         // A worker that is gone has no sessions left.
         let _ = mailbox.send(message).await;

@@ -292,3 +292,32 @@ fn all_receivers_share_one_frame() {
     let second = delivery.event.frame(indication, || panic!("encoded twice"));
     assert_eq!(first.as_ptr(), second.as_ptr());
 }
+
+#[test]
+fn r15_devices_are_configured_anew_without_losing_a_number_or_a_subscriber() {
+    let mut hub = hub();
+    hub.publish(event("1001", 1, EventBody::Call(CallState::Connected))).unwrap();
+    hub.answer(ONE, SESSION, Ask::Subscribe(device("1001")));
+    hub.publish(event("found", 2, EventBody::Call(CallState::Connected))).unwrap();
+    assert_eq!(hub.device_count(), 3);
+
+    // 1001 leaves the configuration, 1003 and the found one enter it.
+    hub.configure([device("1002"), device("1003"), device("found")]);
+    assert_eq!((hub.device_count(), hub.discovered), (4, 1));
+    let delivery = hub.publish(event("1001", 1, EventBody::Call(CallState::Held))).unwrap().unwrap();
+    assert_eq!((delivery.event.number, delivery.workers().count()), (2, 1));
+
+    // Nobody listens to it any more: it makes room like any other, and the configured ones never do.
+    hub.publish(event("1001", 1, EventBody::Call(CallState::Ended(EndCause::Hangup)))).unwrap();
+    hub.publish(event("found", 2, EventBody::Call(CallState::Ended(EndCause::Hangup)))).unwrap();
+    hub.answer(ONE, SESSION, Ask::Forget(device("1001")));
+    for call in 3..10 {
+        let name = format!("stranger-{call}");
+        hub.publish(event(&name, call, EventBody::Call(CallState::Connected))).unwrap();
+        hub.publish(event(&name, call, EventBody::Call(CallState::Ended(EndCause::Hangup)))).unwrap();
+    }
+    assert!(matches!(hub.answer(ONE, SESSION, Ask::Snapshot(device("1001"))), Some(Answer::UnknownDevice(_))));
+    for kept in ["1002", "1003", "found"] {
+        assert!(matches!(hub.answer(ONE, SESSION, Ask::Snapshot(device(kept))), Some(Answer::Snapshot(_))), "{kept}");
+    }
+}

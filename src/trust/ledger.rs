@@ -144,6 +144,11 @@ impl Ledger {
         fresh
     }
 
+    /// What [`current`](Self::current) returned last: the file is not looked at.
+    pub fn last_read(&self) -> Arc<LedgerSnapshot> {
+        self.snapshot.load_full()
+    }
+
     /// Every line, oldest first.
     ///
     /// # Errors
@@ -194,6 +199,11 @@ impl Ledger {
 }
 
 impl LedgerSnapshot {
+    /// A ledger with these certificates.
+    pub fn of(entries: impl IntoIterator<Item = Entry>) -> Self {
+        Self { stamp: None, content: Ok(entries.into_iter().map(|entry| (entry.sha256, entry)).collect()) }
+    }
+
     /// What is known of the certificate with this SHA-256.
     pub fn lookup(&self, sha256: &[u8; 32]) -> Option<&Entry> {
         self.content.as_ref().ok().and_then(|entries| entries.get(sha256))
@@ -207,6 +217,13 @@ impl LedgerSnapshot {
     /// Why the ledger couldn't be read, if it couldn't.
     pub fn failure(&self) -> Option<&LedgerError> {
         self.content.as_ref().err().map(AsRef::as_ref)
+    }
+}
+
+impl Default for LedgerSnapshot {
+    /// A ledger without any certificate.
+    fn default() -> Self {
+        Self::of([])
     }
 }
 

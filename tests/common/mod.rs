@@ -28,7 +28,7 @@ use std::{fmt::Write as _, fs, net::SocketAddr, sync::Arc};
 use callgate::{
     config::Config,
     directory::ScramVerifier,
-    gateway::Gateway,
+    gateway::{Gateway, Reloaded},
     model::Group,
     switch::Switch,
     trust::{Ca, Issued, Ledger, Validity, init},
@@ -86,6 +86,12 @@ impl TestGateway {
     /// The same with other users and more lines of config in front.
     pub async fn start_with(users: &[TestUser], head: &str) -> Self {
         leaks::watch_logs();
+        Self::start_unwatched(users, head).await
+    }
+
+    /// The same for a test that makes more of logs than can be kept: they aren't searched, so it ends without
+    /// [`finish`](Self::finish).
+    pub async fn start_unwatched(users: &[TestUser], head: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         init(folder.path(), &Default::default(), OffsetDateTime::now_utc()).unwrap();
         let config = config_text(users, head);
@@ -96,6 +102,16 @@ impl TestGateway {
         let clear = Tap::before(gateway.clear_address().unwrap()).await;
         let tls = gateway.tls_address().unwrap_or(clear.address());
         Self { gateway, folder, script, clear, tls }
+    }
+
+    /// Other settings for it, on the same ports.
+    pub fn config(&self, users: &[TestUser], head: &str) -> Config {
+        Config::parse(&config_text(users, head), "test.toml", self.folder.path(), std::iter::empty()).unwrap()
+    }
+
+    /// Changes the settings, and waits until they are in effect.
+    pub async fn reload(&mut self, config: Config) -> Reloaded {
+        self.gateway.reload(config).await.unwrap().acknowledged().await
     }
 
     pub fn attach(&mut self, switch: Box<dyn Switch>) {
@@ -129,18 +145,7 @@ impl TestGateway {
     /// TLS settings of an app with a certificate of its own.
     pub fn tls_client(&self, user: &str, instance: &str) -> Arc<ClientConfig> {
         let issued = self.issue(user, instance);
-        let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_slice(self.ca_pem().as_bytes()).unwrap()).unwrap();
-        let chain = vec![CertificateDer::from_pem_slice(issued.certificate_pem.as_bytes()).unwrap()];
-        let key = PrivateKeyDer::from_pem_slice(issued.key_pem.as_bytes()).unwrap();
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(roots)
-            .with_client_auth_cert(chain, key)
-            .unwrap();
-        Arc::new(config)
+        tls_client(&self.ca_pem(), &issued.certificate_pem, &issued.key_pem)
     }
 
     /// Stops the gateway and searches what the clear door sent and all logs for keys.
@@ -150,6 +155,22 @@ impl TestGateway {
         leaks::assert_no_key("what the clear door sent", &sent);
         leaks::assert_no_key_in_logs();
     }
+}
+
+/// TLS settings of an app, from PEM.
+pub fn tls_client(ca: &str, certificate: &str, key: &str) -> Arc<ClientConfig> {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(ca.as_bytes()).unwrap()).unwrap();
+    let chain = vec![CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap()];
+    let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_client_auth_cert(chain, key)
+        .unwrap();
+    Arc::new(config)
 }
 
 /// The config of a test gateway, on free ports of the loopback.

@@ -16,7 +16,7 @@ use rsasl::{config::SASLConfig, mechname::Mechname, prelude::SASLClient};
 use rustls::{ClientConfig, pki_types::ServerName};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
     time::timeout,
 };
 use tokio_rustls::TlsConnector;
@@ -45,6 +45,13 @@ impl RawClient {
 
     pub async fn tls(address: SocketAddr, config: Arc<ClientConfig>) -> Self {
         Self::tls_over(connect(address).await, config).await
+    }
+
+    /// The same with a socket that takes in little while nobody reads.
+    pub async fn tls_narrow(address: SocketAddr, config: Arc<ClientConfig>) -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(65_536).unwrap();
+        Self::tls_over(socket.connect(address).await.unwrap(), config).await
     }
 
     /// The same over a connection that was made before.

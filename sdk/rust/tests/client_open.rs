@@ -30,6 +30,7 @@ async fn a_session_opens_by_scram() {
     let opening = tokio::spawn(async move { connector.open(USER, "desk1").await });
     let (session, events) = opening.await.unwrap().unwrap();
     assert_eq!((session.name(), session.device_count(), session.heartbeat().as_secs()), ("s-1", 3, 30));
+    assert_eq!(session.epoch(), 77);
     assert_eq!(session.closed(), None);
     drop((session, events));
     // Dropping all handles is an orderly end.

@@ -11,7 +11,8 @@ use std::time::{Duration, SystemTime};
 use callgate_sdk::{
     Connector, Event, Events, Session,
     client::{
-        CallState, Closed, EventClass, Indicator, MediaDirection, ProtocolError, RequestError, UnavailableReason,
+        CallState, CapabilityChange, Closed, EventClass, Indicator, MediaDirection, ProtocolError, RequestError,
+        UnavailableReason,
     },
     wire::{
         FrameError,
@@ -189,6 +190,37 @@ async fn r40_a_hole_in_the_class_numbers_is_told_before_the_event_after_it() {
         });
     }
     assert_eq!(seen, [5, 6, -2, 9]);
+}
+
+#[tokio::test]
+async fn r15_changed_rights_are_typed_and_what_was_out_of_service_has_no_gap() {
+    let (_session, mut events, _gateway) = open(async |mut peer| {
+        peer.event(call_event(5, v1::CallState::Held)).await;
+        let changed = v1::CapabilityChanged {
+            changes: vec![v1::CapabilityChange::Devices.into(), 99],
+            groups: vec!["Standard CTI Enabled".into()],
+            keys: true,
+            device_count: 3,
+            rights_version: 7,
+        };
+        peer.say(0, to_app::Message::CapabilityChanged(changed)).await;
+        let device = call_event(0, v1::CallState::Held).device;
+        let reason = Some(ErrorCode::DeviceOutOfService.into());
+        let out = v1::DeviceOutOfService { device, lines: Vec::new(), reason };
+        peer.say(0, to_app::Message::DeviceOutOfService(out)).await;
+        peer.event(call_event(9, v1::CallState::Held)).await;
+        peer.read().await;
+    })
+    .await;
+    assert!(matches!(events.next().await, Some(Event::CallState(..))));
+    let Some(Event::CapabilityChanged(changed)) = events.next().await else { panic!() };
+    assert_eq!(changed.changes, [CapabilityChange::Devices, CapabilityChange::Unknown(99)]);
+    assert_eq!((changed.keys, changed.device_count, changed.rights_version), (true, 3, 7));
+    assert_eq!(changed.groups, ["Standard CTI Enabled"]);
+    let Some(Event::DeviceOutOfService(out)) = events.next().await else { panic!() };
+    assert_eq!((out.reason.code(), out.lines.len()), (Some(ErrorCode::DeviceOutOfService), 0));
+    let next = events.next().await.unwrap();
+    assert_eq!(next.head().unwrap().class_number, 9, "{next:?}");
 }
 
 #[tokio::test]

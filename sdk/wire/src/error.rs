@@ -231,6 +231,12 @@ pub static TABLE: &[ErrorInfo] = &[
         "Unmonitor devices, open another instance, or raise limits.monitors_per_session.",
     ),
     entry(
+        ErrorCode::DeviceOutOfService,
+        "R15",
+        "The operator took the device or the line from what the user may see.",
+        "Ask the operator to associate the device again or to lift its restriction, and monitor it again when the device list has it.",
+    ),
+    entry(
         ErrorCode::CertificateMissing,
         "R3",
         "The app showed no certificate on the secure door.",

@@ -2,6 +2,7 @@
 
 mod opening;
 mod session;
+mod simulation;
 
 use std::sync::Arc;
 
@@ -9,6 +10,7 @@ use super::Settings;
 use crate::{
     config::{Heartbeat, Limits},
     directory::{Device, Directory, Line, ScramVerifier, User, UserKind},
+    hub::{Certificates, Rights},
     model::{Group, LineNumber, Mode},
 };
 
@@ -29,14 +31,17 @@ fn device(name: &str) -> Device {
     Device::named(name.parse().unwrap())
 }
 
+fn lines(restricted: [bool; 2]) -> Vec<Line> {
+    let line = |number, label: &str, restricted| Line { number: LineNumber(number), label: label.into(), restricted };
+    vec![line(1, "1003", restricted[0]), line(2, "secret", restricted[1])]
+}
+
 /// `recorder` is for the TLS door, `dashboard` for the clear one; `boss` sees all devices, `outsider` may not open.
 fn directory() -> Directory {
     let secure = [Group::CtiEnabled, Group::SecureConnection, Group::SrtpKeyMaterial];
     let restricted = Device { restricted: true, ..device("1009") };
-    let lines = vec![
-        Line { number: LineNumber(1), label: "1003".into(), restricted: false },
-        Line { number: LineNumber(2), label: "secret".into(), restricted: true },
-    ];
+    let devices =
+        [device("1001"), device("1002"), Device { lines: lines([false, true]), ..device("1003") }, restricted];
     Directory::new(
         [
             user("recorder", &secure, &["1001", "1002", "1009"], None),
@@ -45,17 +50,23 @@ fn directory() -> Directory {
             user("outsider", &[], &["1001"], Some("pencil")),
             user("keyless", &[Group::CtiEnabled], &[], None),
         ],
-        [device("1001"), device("1002"), Device { lines, ..device("1003") }, restricted],
+        devices,
     )
     .unwrap()
 }
 
-fn settings(mode: Mode) -> Arc<Settings> {
+fn settings() -> Arc<Settings> {
     Arc::new(Settings {
-        mode,
-        lenient_doors: false,
         heartbeat: Heartbeat { default_seconds: 30, min_seconds: 5, max_seconds: 300 },
         limits: Limits { requests_in_flight: 4, monitors_per_session: 2, ..Limits::default() },
-        directory: Arc::new(directory()),
     })
+}
+
+fn rights(mode: Mode) -> Arc<Rights> {
+    rights_of(1, mode, directory())
+}
+
+fn rights_of(version: u64, mode: Mode, directory: Directory) -> Arc<Rights> {
+    let directory = Arc::new(directory);
+    Arc::new(Rights { version, mode, lenient_doors: false, directory, certificates: Certificates::default() })
 }

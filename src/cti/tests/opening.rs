@@ -11,15 +11,15 @@ use super::{super::opening::*, super::scram::Decoy, *};
 use crate::trust::CertificateIdentity;
 
 fn opening(mode: Mode, certificate: Option<(&str, &str)>) -> Opening {
-    let settings = settings(mode);
-    let decoy = Decoy::new(&settings.directory).unwrap();
+    let rights = rights(mode);
+    let decoy = Decoy::new(&rights.directory).unwrap();
     let certificate = certificate.map(|(user, instance)| CertificateIdentity {
         user: user.parse().unwrap(),
         instance: instance.parse().unwrap(),
         sha256: [0; 32],
         not_after_unix: 1_900_000_000,
     });
-    Opening::new(settings, decoy, certificate)
+    Opening::new(settings(), rights, decoy, certificate)
 }
 
 fn send(opening: &mut Opening, message: Message) -> Next {
@@ -140,10 +140,10 @@ fn r14_wrong_password_unknown_user_and_no_password_are_answered_alike() {
 
 #[test]
 fn r14_an_unknown_user_has_the_same_salt_at_each_try() {
-    let settings = settings(Mode::Mixed);
-    let decoy = Decoy::new(&settings.directory).unwrap();
+    let rights = rights(Mode::Mixed);
+    let decoy = Decoy::new(&rights.directory).unwrap();
     let salt = |user: &str| {
-        let mut opening = Opening::new(Arc::clone(&settings), decoy.clone(), None);
+        let mut opening = Opening::new(settings(), Arc::clone(&rights), decoy.clone(), None);
         let (challenge, _) = by_password(&mut opening, user, user, "x");
         String::from_utf8(challenge).unwrap().split(',').nth(1).unwrap().to_owned()
     };

@@ -5,7 +5,10 @@ use std::{
 
 use callgate_wire::v1::{self, ErrorCode, ToGateway, to_app, to_gateway::Message};
 
-use super::{super::session::*, *};
+use super::{
+    super::{renewal::Renewal, session::*},
+    *,
+};
 use crate::{
     hub::{Hub, SessionKey, WorkerId},
     model::{Door, EventClass},
@@ -15,10 +18,10 @@ const KEY: SessionKey = SessionKey { place: 0, turn: 0 };
 const HEARTBEAT: Duration = Duration::from_secs(30);
 
 fn session_of(user: &str, now: Instant) -> Session {
-    let settings = settings(Mode::Mixed);
-    let user = Arc::clone(settings.directory.user(user).unwrap());
-    let identity = Identity { user, instance: "1".parse().unwrap(), door: Door::Clear };
-    Session::new(identity, settings, HEARTBEAT, now)
+    let rights = rights(Mode::Mixed);
+    let user = Arc::clone(rights.directory.user(user).unwrap());
+    let identity = Identity { user, instance: "1".parse().unwrap(), door: Door::Clear, certificate: None };
+    Session::new(identity, settings(), rights, HEARTBEAT, now)
 }
 
 fn session(user: &str) -> Session {
@@ -261,4 +264,63 @@ fn r39_a_heartbeat_goes_out_in_each_interval_and_silence_for_two_closes() {
     assert!(matches!(session.on_time(start + 2 * HEARTBEAT), Some(Action::Send(0, _))));
     let silence = session.on_time(start + 3 * HEARTBEAT);
     assert!(matches!(silence, Some(Action::Close(ErrorCode::HeartbeatTimeout))));
+}
+
+/// What a session does when these users and devices count.
+fn renewed(session: &mut Session, users: impl IntoIterator<Item = User>, devices: Vec<Device>) -> Vec<Action> {
+    let rights = rights_of(2, Mode::Mixed, Directory::new(users, devices).unwrap());
+    session.on_rights(&mut Renewal::new(rights, 4))
+}
+
+fn dashboard(devices: &[&str]) -> User {
+    user("dashboard", &[Group::CtiEnabled], devices, None)
+}
+
+#[test]
+fn r15_lines_that_are_restricted_now_are_named_and_the_device_goes_on() {
+    let (mut session, mut hub) = (session("dashboard"), hub());
+    let asked = ask(&mut session, monitor("1003", &[]));
+    answered(&mut session, &mut hub, asked);
+    let devices = |restricted| vec![device("1001"), Device { lines: lines(restricted), ..device("1003") }];
+    match &renewed(&mut session, [dashboard(&["1001", "1003"])], devices([true, true]))[..] {
+        [
+            Action::Send(0, to_app::Message::CapabilityChanged(changed)),
+            Action::Send(0, to_app::Message::DeviceOutOfService(out)),
+        ] => {
+            assert_eq!(changed.changes, [v1::CapabilityChange::Devices as i32]);
+            // The second line was restricted before.
+            assert_eq!((out.device.as_str(), out.lines.as_slice()), ("1003", &[1][..]));
+        }
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(session.monitored().count(), 1);
+}
+
+#[test]
+fn r15_a_request_that_was_under_way_is_answered_by_the_rights_of_now() {
+    let (mut session, mut hub) = (session("dashboard"), hub());
+    let first = ask(&mut session, monitor("1001", &[v1::EventClass::Call]));
+    answered(&mut session, &mut hub, first);
+    let second = ask(&mut session, monitor("1001", &[v1::EventClass::Media]));
+    let snapshot = ask(&mut session, Message::Snapshot(v1::SnapshotDevice { device: "1001".into() }));
+    let devices = vec![device("1001"), device("1003")];
+    let actions = renewed(&mut session, [dashboard(&["1003"])], devices);
+    // The hub is not told yet: it may have taken the second request after that.
+    assert!(
+        matches!(&actions[..], [Action::Send(..), Action::Keep(_, classes), Action::Send(..)] if *classes == Classes::default()),
+        "{actions:?}"
+    );
+    let answers = answered(&mut session, &mut hub, second);
+    assert!(matches!(&answers[..], [Action::Refuse(7, ErrorCode::DeviceUnknown, _), Action::Forget(_)]), "{answers:?}");
+    assert_eq!(refused(answered(&mut session, &mut hub, snapshot).into_iter().next()), ErrorCode::DeviceUnknown);
+    assert_eq!(session.monitored().count(), 0);
+}
+
+#[test]
+fn r15_rights_that_are_the_same_for_a_session_are_not_told() {
+    let mut session = session("dashboard");
+    let users = [dashboard(&["1001", "1003"]), user("new", &[], &[], None)];
+    let devices = vec![device("1001"), Device { lines: lines([false, true]), ..device("1003") }, device("new")];
+    assert!(renewed(&mut session, users, devices).is_empty());
+    assert_eq!(session.rights_version(), 2);
 }

@@ -5,9 +5,10 @@ use std::time::{Duration, SystemTime};
 
 use callgate_wire::v1;
 
+use super::error::Refusal;
 use super::event::{
-    CallRef, CallSnapshot, CallStateChanged, Device, EndCause, Event, EventHead, Indicator, Line, MediaOpened,
-    MediaStopped, Party, Snapshot,
+    CallRef, CallSnapshot, CallStateChanged, CapabilityChange, CapabilityChanged, Device, DeviceOutOfService,
+    EndCause, Event, EventHead, Indicator, Line, MediaOpened, MediaStopped, Party, Snapshot,
 };
 use crate::codec::Codec;
 
@@ -93,6 +94,24 @@ fn media_opened(wire: v1::MediaOpened) -> Option<MediaOpened> {
         suite: (!wire.suite.is_empty()).then_some(wire.suite),
         keys: wire.keys.filter(|_| indicator == Indicator::KeysAvailable).map(Into::into),
     })
+}
+
+impl From<v1::CapabilityChanged> for CapabilityChanged {
+    fn from(wire: v1::CapabilityChanged) -> Self {
+        Self {
+            changes: wire.changes.into_iter().map(CapabilityChange::from).collect(),
+            groups: wire.groups,
+            keys: wire.keys,
+            device_count: wire.device_count,
+            rights_version: wire.rights_version,
+        }
+    }
+}
+
+impl From<v1::DeviceOutOfService> for DeviceOutOfService {
+    fn from(wire: v1::DeviceOutOfService) -> Self {
+        Self { device: wire.device, lines: wire.lines, reason: Refusal::from_wire(wire.reason) }
+    }
 }
 
 impl From<v1::CallStateChanged> for CallStateChanged {

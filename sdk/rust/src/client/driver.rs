@@ -204,6 +204,13 @@ impl Driver {
                 }
                 self.hand_on(event);
             }
+            Some(to_app::Message::CapabilityChanged(changed)) => {
+                self.hand_on(Event::CapabilityChanged(changed.into()));
+            }
+            Some(to_app::Message::DeviceOutOfService(out)) => {
+                self.continuity.forget(&out.device, &out.lines);
+                self.hand_on(Event::DeviceOutOfService(out.into()));
+            }
             Some(to_app::Message::Refusal(refusal)) => {
                 let refused = RequestError::Refused(Refusal::from_wire(refusal.error));
                 self.answer(message.reply_to, Err(refused));

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::SystemTime;
 
-use super::open_enum;
+use super::{error::Refusal, open_enum};
 use crate::{codec::Codec, keys::SrtpKeys};
 
 /// What an open session hears.
@@ -12,6 +12,10 @@ use crate::{codec::Codec, keys::SrtpKeys};
 pub enum Event {
     /// A call changed its state.
     CallState(EventHead, CallStateChanged),
+    /// The operator changed what this session may do. All that follows it is by the new rights (R15).
+    CapabilityChanged(CapabilityChanged),
+    /// A monitored device, or some of its lines, can't be seen any more. No event of them follows (R15).
+    DeviceOutOfService(DeviceOutOfService),
     /// Events were lost before the next event of this device, line and class. Found by their class numbers (R40).
     Gap(Gap),
     /// Media flow. The same event comes after a hold (same generation) and after a rekey (next generation).
@@ -23,14 +27,14 @@ pub enum Event {
 }
 
 impl Event {
-    /// Where and when it happened. `None` for a gap.
+    /// Where and when it happened. `None` for a gap, and for what is no event of a device.
     pub fn head(&self) -> Option<&EventHead> {
         match self {
             Self::CallState(head, _)
             | Self::MediaOpened(head, _)
             | Self::MediaStopped(head, _)
             | Self::Unknown(head) => Some(head),
-            Self::Gap(_) => None,
+            Self::CapabilityChanged(_) | Self::DeviceOutOfService(_) | Self::Gap(_) => None,
         }
     }
 }
@@ -67,6 +71,34 @@ pub struct Gap {
     pub class: EventClass,
     /// How many were lost.
     pub missed: u64,
+}
+
+/// What this session may do now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CapabilityChanged {
+    /// What is different.
+    pub changes: Vec<CapabilityChange>,
+    /// The standard groups that the user is in now, by their names.
+    pub groups: Vec<String>,
+    /// Whether the session may have keys now. Each stream has its own conditions besides.
+    pub keys: bool,
+    /// How many devices this session may see now.
+    pub device_count: u32,
+    /// The number of the rights that count now, as the gateway's log has it.
+    pub rights_version: u64,
+}
+
+/// A device, or some of its lines, that the session can't see any more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DeviceOutOfService {
+    /// The device.
+    pub device: String,
+    /// The lines; the device's other lines go on. Empty: the whole device, which isn't monitored any more.
+    pub lines: Vec<u32>,
+    /// Why, and what to change.
+    pub reason: Refusal,
 }
 
 /// The names of a call.
@@ -234,6 +266,16 @@ open_enum! {
         Call,
         /// Media: [`Event::MediaOpened`], [`Event::MediaStopped`].
         Media,
+    }
+}
+
+open_enum! {
+    /// What is different in a session's rights.
+    CapabilityChange from callgate_wire::v1::CapabilityChange {
+        /// The groups.
+        Groups,
+        /// The list of devices, or what it says of one. New ones can be monitored.
+        Devices,
     }
 }
 

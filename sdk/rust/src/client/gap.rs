@@ -23,6 +23,15 @@ impl Continuity {
             .then(|| Event::Gap(Gap { device: head.device.clone(), line: head.line, class: head.class, missed }))
     }
 
+    /// These lines of the device, or all of it, can't be seen any more: a later event of them begins anew.
+    pub(super) fn forget(&mut self, device: &str, lines: &[u32]) {
+        if lines.is_empty() {
+            self.last.remove(device);
+        } else if let Some(last) = self.last.get_mut(device) {
+            last.retain(|(line, _), _| !lines.contains(line));
+        }
+    }
+
     /// Only these classes of the device are monitored from now on: a later event of another one begins anew.
     pub(super) fn keep(&mut self, device: &str, classes: &[EventClass]) {
         if let Some(lines) = self.last.get_mut(device) {
@@ -65,6 +74,19 @@ mod tests {
         assert_eq!(continuity.check(&head(1, EventClass::Call, 22)), None);
         assert_eq!(continuity.check(&head(1, EventClass::Call, 5)), None, "numbers that fall begin anew");
         assert_eq!(continuity.check(&head(1, EventClass::Call, 6)), None);
+    }
+
+    #[test]
+    fn r15_what_was_out_of_service_begins_anew() {
+        let mut continuity = Continuity::default();
+        for line in [1, 2] {
+            continuity.check(&head(line, EventClass::Call, 1));
+        }
+        continuity.forget("phone", &[2]);
+        assert_eq!(continuity.check(&head(2, EventClass::Call, 50)), None);
+        assert!(continuity.check(&head(1, EventClass::Call, 50)).is_some(), "the other line goes on");
+        continuity.forget("phone", &[]);
+        assert!(continuity.last.is_empty());
     }
 
     #[test]

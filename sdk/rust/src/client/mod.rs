@@ -19,9 +19,9 @@ mod tls;
 pub use connect::{Connector, DEFAULT_EVENT_QUEUE, DEFAULT_TIMEOUT};
 pub use error::{Closed, FileError, OpenError, PemError, ProtocolError, Refusal, RequestError};
 pub use event::{
-    CallDirection, CallRef, CallSecurity, CallSnapshot, CallState, CallStateChanged, Device, EndCause, Event,
-    EventClass, EventHead, Gap, Indicator, Line, MediaDirection, MediaOpened, MediaStopped, Party, Snapshot, StopCause,
-    UnavailableReason,
+    CallDirection, CallRef, CallSecurity, CallSnapshot, CallState, CallStateChanged, CapabilityChange,
+    CapabilityChanged, Device, DeviceOutOfService, EndCause, Event, EventClass, EventHead, Gap, Indicator, Line,
+    MediaDirection, MediaOpened, MediaStopped, Party, Snapshot, StopCause, UnavailableReason,
 };
 pub use session::{DevicePage, Events, Session};
 pub use tls::{Identity, Roots};

@@ -138,6 +138,11 @@ impl Session {
         self.shared.said.device_count
     }
 
+    /// Names this run of the gateway: numbers of events from another run can't be compared.
+    pub fn epoch(&self) -> u64 {
+        self.shared.said.epoch
+    }
+
     /// The agreed heartbeat interval.
     pub fn heartbeat(&self) -> Duration {
         Duration::from_secs(self.shared.said.heartbeat_seconds.into())

@@ -107,6 +107,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
             heartbeat_seconds,
             certificate_expires_unix_seconds: 1_900_000_000,
             scram_server_final: scram_server_final.into(),
+            epoch: 77,
         };
         let result = Some(open_result::Result::Opened(opened));
         self.say(0, to_app::Message::OpenResult(v1::OpenResult { result })).await;

@@ -49,7 +49,7 @@ pub struct ToApp {
     /// The `request_id` that this answers, 0 for what nobody asked for.
     #[prost(uint64, tag = "1")]
     pub reply_to: u64,
-    #[prost(oneof = "to_app::Message", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12")]
+    #[prost(oneof = "to_app::Message", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14")]
     pub message: ::core::option::Option<to_app::Message>,
 }
 /// Nested message and enum types in `ToApp`.
@@ -89,6 +89,12 @@ pub mod to_app {
         /// A request was refused; the session goes on.
         #[prost(message, tag = "12")]
         Refusal(super::Refusal),
+        /// The operator changed what this session may do. All that follows it is by the new rights.
+        #[prost(message, tag = "13")]
+        CapabilityChanged(super::CapabilityChanged),
+        /// A monitored device, or some of its lines, can't be seen any more.
+        #[prost(message, tag = "14")]
+        DeviceOutOfService(super::DeviceOutOfService),
     }
 }
 /// A protocol version. A minor version only adds; a major one is agreed on in `Hello`.
@@ -219,6 +225,9 @@ pub struct Opened {
     /// certificate.
     #[prost(bytes = "bytes", tag = "5")]
     pub scram_server_final: ::prost::bytes::Bytes,
+    /// Names this run of the gateway. Numbers of events from a run with another one can't be compared.
+    #[prost(uint64, tag = "6")]
+    pub epoch: u64,
 }
 /// Why something was refused or closed. The table of all errors is in docs/PROTOCOL.md.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -251,6 +260,40 @@ pub struct Refusal {
 pub struct Close {
     /// Why. An app may leave it empty.
     #[prost(message, optional, tag = "1")]
+    pub reason: ::core::option::Option<Error>,
+}
+/// What this session may do has changed (R15). Devices that it lost are named by `DeviceOutOfService` behind this.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CapabilityChanged {
+    /// What is different.
+    #[prost(enumeration = "CapabilityChange", repeated, tag = "1")]
+    pub changes: ::prost::alloc::vec::Vec<i32>,
+    /// The standard groups that the user is in now, by their names.
+    #[prost(string, repeated, tag = "2")]
+    pub groups: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Whether the session may have keys now: by the groups, the mode and the door. Each stream has its own conditions.
+    #[prost(bool, tag = "3")]
+    pub keys: bool,
+    /// How many devices this session may see now.
+    #[prost(uint32, tag = "4")]
+    pub device_count: u32,
+    /// The number of the rights that count from here on, as the gateway's log has it.
+    #[prost(uint64, tag = "5")]
+    pub rights_version: u64,
+}
+/// A monitored device can't be seen any more: it isn't associated with the user, or is restricted (R13, R15). Its events
+/// that waited were dropped, and none follows. Class numbers of it begin anew if it comes back.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeviceOutOfService {
+    /// The device's name.
+    #[prost(string, tag = "1")]
+    pub device: ::prost::alloc::string::String,
+    /// The lines that can't be seen any more; the others, and the monitoring, go on. Empty: the whole device, and its
+    /// monitoring has ended.
+    #[prost(uint32, repeated, tag = "2")]
+    pub lines: ::prost::alloc::vec::Vec<u32>,
+    /// Why.
+    #[prost(message, optional, tag = "3")]
     pub reason: ::core::option::Option<Error>,
 }
 /// Says that the sender is alive. Any other bytes say so too.
@@ -599,6 +642,38 @@ pub struct SrtpKey {
     /// How many packets the key may protect; 0 means the suite's default.
     #[prost(uint64, tag = "5")]
     pub lifetime_packets: u64,
+}
+/// What is different in a session's rights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum CapabilityChange {
+    Unspecified = 0,
+    /// The groups.
+    Groups = 1,
+    /// The list of devices, or what it says of one: list them again. New ones can be monitored.
+    Devices = 2,
+}
+impl CapabilityChange {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "CAPABILITY_CHANGE_UNSPECIFIED",
+            Self::Groups => "CAPABILITY_CHANGE_GROUPS",
+            Self::Devices => "CAPABILITY_CHANGE_DEVICES",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "CAPABILITY_CHANGE_UNSPECIFIED" => Some(Self::Unspecified),
+            "CAPABILITY_CHANGE_GROUPS" => Some(Self::Groups),
+            "CAPABILITY_CHANGE_DEVICES" => Some(Self::Devices),
+            _ => None,
+        }
+    }
 }
 /// Whether a call's media are encrypted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
@@ -987,6 +1062,7 @@ pub enum ErrorCode {
     DeviceUnknown = 400,
     PageTokenInvalid = 401,
     TooManyMonitors = 402,
+    DeviceOutOfService = 403,
     CertificateMissing = 500,
     CertificateUnknownIssuer = 501,
     CertificateExpired = 502,
@@ -1041,6 +1117,7 @@ impl ErrorCode {
             Self::DeviceUnknown => "DEVICE_UNKNOWN",
             Self::PageTokenInvalid => "PAGE_TOKEN_INVALID",
             Self::TooManyMonitors => "TOO_MANY_MONITORS",
+            Self::DeviceOutOfService => "DEVICE_OUT_OF_SERVICE",
             Self::CertificateMissing => "CERTIFICATE_MISSING",
             Self::CertificateUnknownIssuer => "CERTIFICATE_UNKNOWN_ISSUER",
             Self::CertificateExpired => "CERTIFICATE_EXPIRED",
@@ -1092,6 +1169,7 @@ impl ErrorCode {
             "DEVICE_UNKNOWN" => Some(Self::DeviceUnknown),
             "PAGE_TOKEN_INVALID" => Some(Self::PageTokenInvalid),
             "TOO_MANY_MONITORS" => Some(Self::TooManyMonitors),
+            "DEVICE_OUT_OF_SERVICE" => Some(Self::DeviceOutOfService),
             "CERTIFICATE_MISSING" => Some(Self::CertificateMissing),
             "CERTIFICATE_UNKNOWN_ISSUER" => Some(Self::CertificateUnknownIssuer),
             "CERTIFICATE_EXPIRED" => Some(Self::CertificateExpired),

@@ -3,10 +3,11 @@
 use callgate_wire::{
     VERSION,
     v1::{
-        AuthChallenge, CallDirection, CallRef, CallSecurity, CallSnapshot, CallState, CallStateChanged, Close, Codec,
-        Device, DeviceList, DeviceSnapshot, EndCause, Error, ErrorCode, Event, EventClass, Heartbeat, Indicator, Line,
-        MediaDirection, MediaOpened, MediaStopped, Monitored, OpenResult, Opened, Party, Refusal, SrtpKey, SrtpKeys,
-        StopCause, ToApp, UnavailableReason, Unmonitored, Welcome, event::Body, open_result, to_app::Message,
+        AuthChallenge, CallDirection, CallRef, CallSecurity, CallSnapshot, CallState, CallStateChanged,
+        CapabilityChange, CapabilityChanged, Close, Codec, Device, DeviceList, DeviceOutOfService, DeviceSnapshot,
+        EndCause, Error, ErrorCode, Event, EventClass, Heartbeat, Indicator, Line, MediaDirection, MediaOpened,
+        MediaStopped, Monitored, OpenResult, Opened, Party, Refusal, SrtpKey, SrtpKeys, StopCause, ToApp,
+        UnavailableReason, Unmonitored, Welcome, event::Body, open_result, to_app::Message,
     },
 };
 
@@ -52,6 +53,12 @@ fn answers() -> Vec<Vector<ToApp>> {
             opened(1_800_000_000, ""),
         ),
         vector(
+            "to_app_open_result_opened_epoch",
+            "the session is open, on a gateway that names its run.",
+            2,
+            opened_by(Opened { epoch: 1_700_000_000_000_000, ..said(1_800_000_000, "") }),
+        ),
+        vector(
             "to_app_open_result_refused",
             "the session is refused.",
             2,
@@ -87,6 +94,44 @@ fn answers() -> Vec<Vector<ToApp>> {
             5,
             Message::Refusal(Refusal {
                 error: Some(Error { detail: "1009".into(), ..ErrorCode::DeviceUnknown.into() }),
+            }),
+        ),
+        vector(
+            "to_app_capability_changed",
+            "the user has left the group that keys need, and sees fewer devices.",
+            0,
+            Message::CapabilityChanged(CapabilityChanged {
+                changes: vec![CapabilityChange::Groups.into(), CapabilityChange::Devices.into()],
+                groups: vec!["Standard CTI Enabled".into(), "Standard CTI Secure Connection".into()],
+                keys: false,
+                device_count: 1,
+                rights_version: 7,
+            }),
+        ),
+        vector(
+            "to_app_capability_changed_keys",
+            "the user has entered it.",
+            0,
+            Message::CapabilityChanged(CapabilityChanged {
+                changes: vec![CapabilityChange::Groups.into()],
+                groups: vec![
+                    "Standard CTI Enabled".into(),
+                    "Standard CTI Secure Connection".into(),
+                    "Standard CTI Allow Reception of SRTP Key Material".into(),
+                ],
+                keys: true,
+                device_count: 1,
+                rights_version: 8,
+            }),
+        ),
+        vector(
+            "to_app_device_out_of_service",
+            "line 2 of device 1001 is restricted now.",
+            0,
+            Message::DeviceOutOfService(DeviceOutOfService {
+                device: "1001".into(),
+                lines: vec![2],
+                reason: Some(Error { detail: "1001".into(), ..ErrorCode::DeviceOutOfService.into() }),
             }),
         ),
     ]
@@ -179,13 +224,21 @@ fn event(name: &'static str, about: &'static str, number: u64, class_number: u64
 }
 
 fn opened(certificate_expires_unix_seconds: i64, scram_server_final: &'static str) -> Message {
-    let opened = Opened {
+    opened_by(said(certificate_expires_unix_seconds, scram_server_final))
+}
+
+fn said(certificate_expires_unix_seconds: i64, scram_server_final: &'static str) -> Opened {
+    Opened {
         session: "s0000000000007".into(),
         device_count: 2,
         heartbeat_seconds: 30,
         certificate_expires_unix_seconds,
         scram_server_final: scram_server_final.into(),
-    };
+        epoch: 0,
+    }
+}
+
+fn opened_by(opened: Opened) -> Message {
     Message::OpenResult(OpenResult { result: Some(open_result::Result::Opened(opened)) })
 }
 

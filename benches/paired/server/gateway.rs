@@ -1,0 +1,58 @@
+//! The real gateway, in the usual runtime of `callgate serve`, with a switch that reports what the load permits.
+
+use std::path::Path;
+
+use callgate::{
+    gateway::Gateway,
+    model::SwitchName,
+    switch::{Running, Switch, SwitchIo},
+};
+use tracing_subscriber::EnvFilter;
+
+use super::meet;
+use crate::{
+    control::Control,
+    events::{Source, Subject},
+    lab,
+    results::Peer,
+};
+
+pub fn run(peer: Peer, folder: &Path) {
+    if peer != Peer::CallgateKeysUnrecorded {
+        // As `callgate serve` logs, and with the records of disclosures.
+        let filter = EnvFilter::new("info,audit=info");
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
+    }
+    let subject = if peer == Peer::Callgate { Subject::Call } else { Subject::Keys };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let mut gateway = Gateway::start(lab::gateway_config(folder)).await.unwrap();
+        let control = meet(gateway.tls_address().unwrap()).await;
+        gateway.attach(Box::new(Permitted { name: "bench".parse().unwrap(), control, source: Source::new(subject) }));
+        gateway.switch_ended().await.unwrap().1.unwrap();
+        gateway.stop().await;
+    });
+}
+
+/// A switch on which happens what the load permits.
+struct Permitted {
+    name: SwitchName,
+    control: Control,
+    source: Source,
+}
+
+impl Switch for Permitted {
+    fn name(&self) -> &SwitchName {
+        &self.name
+    }
+
+    fn run(mut self: Box<Self>, io: SwitchIo) -> Running {
+        Box::pin(async move {
+            while let Some(events) = self.control.next().await {
+                let batch = events.map(|_| self.source.event()).collect();
+                io.events.send(batch).await.unwrap();
+            }
+            Ok(())
+        })
+    }
+}
