@@ -7,7 +7,11 @@ use std::{collections::VecDeque, io::IoSlice, sync::Arc};
 
 use bytes::{Buf, Bytes};
 
-use crate::{hub::Published, policy::Indication};
+use crate::{
+    hub::Published,
+    model::{DeviceName, LineNumber},
+    policy::Indication,
+};
 
 /// How many frames a backlog has room for at first.
 const FEW: usize = 32;
@@ -29,14 +33,22 @@ struct Waiting {
 }
 
 /// What a frame with an event is about.
-#[derive(Debug, Clone)]
-pub(super) struct About {
-    /// The event.
-    pub(super) published: Arc<Published>,
-    /// The form that the frame has.
-    pub(super) indication: Indication,
-    /// The session monitored the device's media before the stream's generation was first seen (R16).
-    pub(super) monitored_before: bool,
+#[derive(Debug)]
+pub(super) enum About {
+    /// It has a key. Only these keep their event, so that a backlog takes little more memory than its frames.
+    Key {
+        /// The event.
+        published: Arc<Published>,
+        /// The session monitored the device's media before the stream's generation was first seen (R16).
+        monitored_before: bool,
+    },
+    /// It has none: where it happened is all that can hide it.
+    Other {
+        /// The device.
+        device: DeviceName,
+        /// Its line.
+        line: LineNumber,
+    },
 }
 
 /// The same on its way: nothing is counted or copied for a frame that doesn't wait.
@@ -51,8 +63,8 @@ pub(super) struct AboutRef<'a> {
 pub(super) enum Fate {
     /// It leaves as it is.
     Keep,
-    /// It leaves in this form instead.
-    Replace(Bytes, Indication),
+    /// It leaves in this form instead, which has no key.
+    Replace(Bytes),
     /// It doesn't leave.
     Drop,
 }
@@ -107,10 +119,10 @@ impl Backlog {
             let Some(about) = about.as_mut().filter(|_| is_whole) else { return true };
             match fate(about) {
                 Fate::Keep => true,
-                Fate::Replace(other, indication) => {
+                Fate::Replace(other) => {
                     *bytes = *bytes - frame.len() + other.len();
                     *frame = other;
-                    about.indication = indication;
+                    about.forget_key();
                     true
                 }
                 Fate::Drop => {
@@ -166,9 +178,25 @@ impl Backlog {
     }
 }
 
+impl About {
+    /// The key was taken out of the frame.
+    fn forget_key(&mut self) {
+        if let Self::Key { published, .. } = self {
+            *self = Self::other(published);
+        }
+    }
+
+    fn other(published: &Published) -> Self {
+        Self::Other { device: published.event.device.clone(), line: published.event.line }
+    }
+}
+
 impl From<AboutRef<'_>> for About {
     fn from(AboutRef { published, indication, monitored_before }: AboutRef<'_>) -> Self {
-        Self { published: Arc::clone(published), indication, monitored_before }
+        match indication {
+            Indication::KeysAvailable => Self::Key { published: Arc::clone(published), monitored_before },
+            _ => Self::other(published),
+        }
     }
 }
 
@@ -177,11 +205,11 @@ mod tests {
     use super::*;
     use crate::{
         hub::Hub,
-        model::{CallDirection, CallId, CallRef, CallState, EventBody, LineNumber, Party, SwitchEvent, Timestamp},
+        model::{CallDirection, CallId, CallRef, CallState, EventBody, Party, SwitchEvent, Timestamp},
     };
 
     fn published() -> Arc<Published> {
-        let device: crate::model::DeviceName = "1001".parse().unwrap();
+        let device: DeviceName = "1001".parse().unwrap();
         let mut hub = Hub::new([device.clone()], 0);
         let session = crate::hub::SessionKey { place: 0, turn: 0 };
         hub.answer(crate::hub::WorkerId(0), session, crate::hub::Ask::Subscribe(device.clone()));
@@ -229,8 +257,7 @@ mod tests {
     fn r15_what_is_judged_is_whole_and_in_order() {
         let published = published();
         let mut backlog = backlog(&[("aaaa", true), ("bbbb", true), ("answer", false), ("cc", true)], &published);
-        let mut fates =
-            [Fate::Replace(Bytes::from_static(b"b"), Indication::UserNotAuthorized), Fate::Drop].into_iter();
+        let mut fates = [Fate::Replace(Bytes::from_static(b"b")), Fate::Drop].into_iter();
         // A part of the first one is on its way: it can't be judged any more.
         backlog.advance(1);
         backlog.judge(|_| fates.next().unwrap());
@@ -238,13 +265,13 @@ mod tests {
         assert_eq!(backlog.bytes, 10);
         let mut again = Vec::new();
         backlog.judge(|about| {
-            again.push(about.indication);
+            again.push(matches!(about, About::Key { .. }));
             Fate::Keep
         });
-        assert_eq!(again, [Indication::UserNotAuthorized]);
+        assert_eq!(again, [false]);
 
-        let dropped: Vec<_> = backlog.forget().map(|about| about.indication).collect();
-        assert_eq!(dropped, [Indication::UserNotAuthorized], "answers are about no event");
+        let dropped: Vec<_> = backlog.forget().map(|about| matches!(about, About::Key { .. })).collect();
+        assert_eq!(dropped, [false], "answers are about no event");
         assert_eq!((waiting(&backlog), backlog.bytes), (vec!["aaa".to_owned()], 3));
     }
 

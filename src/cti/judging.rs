@@ -50,18 +50,20 @@ pub(super) fn judge(
 }
 
 /// What becomes of a frame that waits, by new rights (R15). What was refused stays refused, and what was no secret stays
-/// as it is; the answer has the decision for those that may not leave as they are.
+/// as it is, unless it is hidden; the answer has the decision for a key that may not leave.
 pub(super) fn judge_again(rights: &Rights, identity: &Identity, about: &About) -> (Fate, Option<Disclosure>) {
-    let hidden = rights.hides(&identity.user, &about.published.event);
-    if about.indication != Indication::KeysAvailable && !hidden {
-        return (Fate::Keep, None);
-    }
-    let disclosure = judge(rights, identity, &about.published, hidden, about.monitored_before);
+    let (published, monitored_before) = match about {
+        About::Key { published, monitored_before } => (published, *monitored_before),
+        About::Other { device, line } if rights.hides(&identity.user, device, *line) => return (Fate::Drop, None),
+        About::Other { .. } => return (Fate::Keep, None),
+    };
+    let hidden = rights.hides(&identity.user, &published.event.device, published.event.line);
+    let disclosure = judge(rights, identity, published, hidden, monitored_before);
     match disclosure {
-        Disclosure::Event(indication, _) if indication == about.indication => (Fate::Keep, None),
+        Disclosure::Event(Indication::KeysAvailable, _) => (Fate::Keep, None),
         Disclosure::Event(indication, rule) => {
-            let frame = about.published.frame(indication, || encode::event(&about.published, indication, rule));
-            (Fate::Replace(frame, indication), Some(disclosure))
+            let frame = published.frame(indication, || encode::event(published, indication, rule));
+            (Fate::Replace(frame), Some(disclosure))
         }
         Disclosure::Nothing(_) => (Fate::Drop, Some(disclosure)),
     }

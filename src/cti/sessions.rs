@@ -17,7 +17,7 @@ use tokio::io::Ready;
 use super::{
     FAREWELL, SLOW_FAREWELL, WorkerSettings,
     audit::{self, Fingerprint, Withheld},
-    backlog::{AboutRef, Fate},
+    backlog::{About, AboutRef},
     encode,
     judging::{judge, judge_again},
     live::{Live, Outlook},
@@ -226,7 +226,7 @@ impl<C: Connection> Sessions<C> {
     fn judge_all(&mut self, published: &Published, judged: &mut Vec<Judged>) {
         let rights = &self.rights;
         // Who may not see the device doesn't subscribe to it, and what a barrier takes away is not subscribed to behind it.
-        let hidden = rights.restricts(&published.event);
+        let hidden = rights.restricts(&published.event.device, published.event.line);
         for subscriber in self.subscribers.of(&published.event.device) {
             let key = subscriber.session;
             if !subscriber.wants(published.class) {
@@ -326,9 +326,9 @@ impl<C: Connection> Sessions<C> {
         // What waits would only delay the news, and who loses its rights must not have it (R15).
         let mut withheld = 0;
         for about in live.socket.backlog().forget() {
-            if about.indication == Indication::KeysAvailable {
+            if let About::Key { published, .. } = about {
                 withheld += 1;
-                audit::withheld(live.name(), live.session.identity(), &about.published, Withheld::Closed(code));
+                audit::withheld(live.name(), live.session.identity(), &published, Withheld::Closed(code));
             }
         }
         audit::closed(live.name(), live.session.identity(), code);
@@ -434,10 +434,9 @@ fn judge_waiting<C: Connection>(rights: &Rights, live: &mut Live<C>) -> usize {
     let (name, identity) = (Arc::clone(live.name()), live.session.identity());
     live.socket.backlog().judge(|about| {
         let (fate, decision) = judge_again(rights, identity, about);
-        if about.indication == Indication::KeysAvailable && !matches!(fate, Fate::Keep) {
+        if let (About::Key { published, .. }, Some(decision)) = (about, decision) {
             withheld += 1;
-            let why = decision.map_or(Withheld::Closed(ErrorCode::Internal), Withheld::Judged);
-            audit::withheld(&name, identity, &about.published, why);
+            audit::withheld(&name, identity, published, Withheld::Judged(decision));
         }
         fate
     });

@@ -7,7 +7,7 @@ use std::{ops::AddAssign, sync::Arc};
 
 use crate::{
     directory::{Directory, User},
-    model::{DeviceName, Group, Mode, SwitchEvent},
+    model::{DeviceName, Group, LineNumber, Mode},
     trust::{Ledger, LedgerSnapshot, Status},
 };
 
@@ -61,14 +61,14 @@ pub struct Effect {
 }
 
 impl Rights {
-    /// Whether `user` must not see the event (R13): its device isn't the user's, or the device or the line is restricted.
-    pub fn hides(&self, user: &User, event: &SwitchEvent) -> bool {
-        !self.directory.may_see(user, &event.device) || self.restricts(event)
+    /// Whether `user` must not see events there (R13): the device isn't the user's, or it or the line is restricted.
+    pub fn hides(&self, user: &User, device: &DeviceName, line: LineNumber) -> bool {
+        !self.directory.may_see(user, device) || self.restricts(device, line)
     }
 
-    /// Whether the event's device or line is restricted (R13).
-    pub fn restricts(&self, event: &SwitchEvent) -> bool {
-        self.directory.device(event.device.as_str()).is_some_and(|device| !device.line_is_visible(event.line))
+    /// Whether the device or the line is restricted (R13).
+    pub fn restricts(&self, device: &DeviceName, line: LineNumber) -> bool {
+        self.directory.device(device.as_str()).is_some_and(|device| !device.line_is_visible(line))
     }
 
     /// How many devices `user` may see, if there are `known_devices` in all, found ones included.
