@@ -53,12 +53,8 @@ fn open(mut data: &[u8], clear: bool) {
         sha256: [0; 32],
         not_after_unix: 1_900_000_000,
     };
-    let mut opening = Opening::new(
-        Arc::clone(settings),
-        Arc::clone(rights),
-        decoy.clone(),
-        (!clear).then_some(certificate),
-    );
+    let mut opening =
+        Opening::new(Arc::clone(settings), Arc::clone(rights), decoy.clone(), (!clear).then_some(certificate));
     while let Some(message) = message(&mut data) {
         match opening.on_message(message) {
             Next::Reply(reply) => assert_fits(0, reply),

@@ -100,6 +100,8 @@ pub fn registered(request: &str, contact: &str) -> String {
     let text = request.replace("REGISTER sip:example.com SIP/2.0", "SIP/2.0 200 OK");
     let (begin, rest) = text.split_once("Contact: ").unwrap();
     let (_, end) = rest.split_once("\r\n").unwrap();
+    // The answer has an Expires of its own, if any.
+    let end = end.strip_prefix("Expires: ").and_then(|rest| Some(rest.split_once("\r\n")?.1)).unwrap_or(end);
     format!("{begin}Contact: {contact}\r\n{end}")
 }
 

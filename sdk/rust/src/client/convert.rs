@@ -7,8 +7,8 @@ use callgate_wire::v1;
 
 use super::error::Refusal;
 use super::event::{
-    CallRef, CallSnapshot, CallStateChanged, CapabilityChange, CapabilityChanged, Device, DeviceOutOfService,
-    EndCause, Event, EventHead, Indicator, Line, MediaOpened, MediaStopped, Party, Snapshot,
+    CallRef, CallSnapshot, CallStateChanged, CapabilityChange, CapabilityChanged, Device, DeviceOutOfService, EndCause,
+    Event, EventHead, Indicator, Line, MediaOpened, MediaStopped, Party, Snapshot,
 };
 use crate::codec::Codec;
 

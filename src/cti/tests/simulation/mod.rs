@@ -166,7 +166,14 @@ struct Simulation {
     /// Keys that the model says were taken out of what waited, and that the workers reported.
     withheld: [usize; 2],
     counts: Counts,
-    key: Arc<KeyMaterial>,
+    /// What the keys of a generation are: of others they are others.
+    keys: HashMap<(usize, u64, u32), Arc<KeyMaterial>>,
+}
+
+fn key_material() -> Arc<KeyMaterial> {
+    let suite = Suite::AesCm128HmacSha1_80;
+    let master = MasterKey::new(suite, &Secret::new(vec![7; 30]), None, None).unwrap();
+    Arc::new(KeyMaterial::new(suite, vec![master], SessionParameters::default()).unwrap())
 }
 
 fn simulate(seed: u64, fault: Fault) -> Result<Counts, String> {
@@ -197,8 +204,6 @@ impl Simulation {
                 version: 1,
             }
         });
-        let suite = Suite::AesCm128HmacSha1_80;
-        let master = MasterKey::new(suite, &Secret::new(vec![7; 30]), None, None).unwrap();
         let mut random = Random(seed);
         Self {
             laziness: [1, 4, 20, 60][random.below(4)],
@@ -221,7 +226,7 @@ impl Simulation {
             numbers: [0; 3],
             withheld: [0; 2],
             counts: Counts::default(),
-            key: Arc::new(KeyMaterial::new(suite, vec![master], SessionParameters::default()).unwrap()),
+            keys: HashMap::new(),
         }
     }
 
@@ -258,6 +263,8 @@ impl Simulation {
         let line = 1 + u32::try_from(self.random.below(2)).unwrap();
         let kind = self.random.below(4);
         let generation = 1 + u32::try_from(self.random.below(6) + self.step.get() as usize / 40).unwrap();
+        // A stream is one of a call, and the line stands for the call here.
+        let named = (device, stream * 2 + u64::from(line), generation);
         let body = match kind {
             0 => EventBody::Call(CallState::Connected),
             kind => EventBody::MediaOpened(MediaOpened {
@@ -272,7 +279,7 @@ impl Simulation {
                     _ => Protection::Keyed {
                         generation: Generation(generation),
                         since: Timestamp(0),
-                        keys: Arc::clone(&self.key),
+                        keys: Arc::clone(self.keys.entry(named).or_insert_with(key_material)),
                     },
                 },
             }),
@@ -296,9 +303,7 @@ impl Simulation {
         self.moments += 1;
         self.numbers[device] += 1;
         let number = self.numbers[device];
-        // A stream is one of a call, and the line stands for the call here.
-        let stream = (device, stream * 2 + u64::from(line), generation);
-        let keyed = (kind > 1).then(|| *self.first_seen.entry(stream).or_insert(self.moments));
+        let keyed = (kind > 1).then(|| *self.first_seen.entry(named).or_insert(self.moments));
         self.told.insert((device, number), Told { device, line, is_media: kind > 0, keyed, number });
 
         let delivery = self.hub.publish(event).unwrap();
