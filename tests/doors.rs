@@ -7,11 +7,12 @@ mod common;
 use callgate::model::{CallState, StopCause};
 use callgate_wire::v1::{self, ErrorCode, Indicator, UnavailableReason, to_app, to_gateway::Message};
 use common::{
-    ALL_THREE, PASSWORD, TestGateway, TestUser,
+    ALL_THREE, PASSWORD, TestGateway, TestUser, USERS,
     leaks::{self, find_key},
     raw::RawClient,
     scripted::{call, fresh_key},
 };
+use tokio::net::TcpSocket;
 
 const BOTH_DOORS: &str = "lenient_doors = true\n";
 
@@ -313,5 +314,22 @@ async fn r41a_a_snapshot_of_many_calls_fits_into_a_frame_and_says_how_many_it_le
     assert_eq!((snapshot.number, snapshot.calls.len() + snapshot.calls_left_out as usize), (2000, 2000));
     assert!(snapshot.calls_left_out > 0);
     assert_eq!(snapshot.calls.last().unwrap().call.as_ref().unwrap().sip_call_id, "call-1999@test", "the newest stay");
+    gateway.finish().await;
+}
+
+#[tokio::test]
+async fn r5_who_is_in_no_network_of_the_doors_is_turned_away_before_any_handshake() {
+    let gateway = TestGateway::start_with(USERS, "door_networks = [\"192.0.2.0/24\", \"127.0.0.2\"]\n").await;
+    let mut foreign = RawClient::clear(gateway.gateway.clear_address().unwrap()).await;
+    assert_eq!(foreign.closed().await, Some(ErrorCode::NetworkNotAllowed));
+    let mut foreign = RawClient::clear(gateway.tls()).await;
+    assert_eq!(foreign.closed().await, None, "nothing is said where a handshake would have to come first");
+    assert!(foreign.received.is_empty());
+
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+    let tcp = socket.connect(gateway.tls()).await.unwrap();
+    let mut allowed = RawClient::tls_over(tcp, gateway.tls_client("recorder", "1")).await;
+    allowed.open("recorder", "1").await.unwrap();
     gateway.finish().await;
 }

@@ -65,6 +65,7 @@ impl Rig {
         let config = Config {
             mode: Mode::Mixed,
             lenient_doors: false,
+            door_networks: Vec::new(),
             doors: ports.doors(),
             tls,
             heartbeat: Heartbeat::default(),

@@ -27,6 +27,7 @@ pub(super) fn check(raw: &Raw, base_dir: &Path) -> Result<Config, Problem> {
     Ok(Config {
         mode,
         lenient_doors: raw.lenient_doors.value,
+        door_networks: raw.door_networks.iter().map(network).collect::<Result<_, _>>()?,
         doors: doors(&raw.doors, mode)?,
         tls: TlsFiles {
             certificate: base_dir.join(&raw.tls.certificate.value),

@@ -35,6 +35,8 @@ pub struct Config {
     pub mode: Mode,
     /// Both kinds of users may use both doors (R10). It gives nobody a key.
     pub lenient_doors: bool,
+    /// Who may connect to the doors (R5); empty: anybody.
+    pub door_networks: Vec<Network>,
     /// Where the gateway listens.
     pub doors: Doors,
     /// The files of the TLS door.

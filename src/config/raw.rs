@@ -68,6 +68,7 @@ section!(Limits {
 pub(super) struct Raw {
     pub(super) mode: Mode,
     pub(super) lenient_doors: Setting<bool>,
+    pub(super) door_networks: Vec<Setting<String>>,
     pub(super) doors: Doors,
     pub(super) tls: Tls,
     pub(super) heartbeat: Heartbeat,

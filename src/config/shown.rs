@@ -30,8 +30,15 @@ const HARMLESS: &[&str] = &[
     "device.line.restricted",
 ];
 /// The same for lists: with anything else behind them it is unknown what that is.
-const HARMLESS_LISTS: &[&str] =
-    &["switch.networks", "switch.pbx", "switch.suites", "user.groups", "user.devices", "device.addresses"];
+const HARMLESS_LISTS: &[&str] = &[
+    "door_networks",
+    "switch.networks",
+    "switch.pbx",
+    "switch.suites",
+    "user.groups",
+    "user.devices",
+    "device.addresses",
+];
 /// Numbers, and whole tables of them: what stands in quotes there is none.
 const HARMLESS_NUMBERS: &[&str] = &[
     "heartbeat.",

@@ -40,7 +40,7 @@ use super::{
 };
 use crate::{
     hub::{HubHandle, Rights},
-    model,
+    model::{self, Network},
     policy::Rule,
     trust::{self, Ledger},
 };
@@ -76,6 +76,8 @@ pub struct Current {
     pub rights: Arc<Rights>,
     /// Stands in for users that don't exist.
     pub decoy: Decoy,
+    /// Who may connect (R5); empty: anybody.
+    pub networks: Vec<Network>,
 }
 
 /// The TLS side of the TLS door. It is replaced as a whole when its files are read again.
@@ -179,18 +181,18 @@ impl Door {
         if self.tls.is_some() { model::Door::Tls } else { model::Door::Clear }
     }
 
-    /// A new connection's visit. `None`: its source has tried too often.
+    /// A new connection's visit. `None`: it was turned away.
     fn visit(&self, peer: IpAddr, tcp: &TcpStream) -> Option<Visit> {
         let peer = peer.to_canonical();
-        if !self.entrance.registry.may_try(peer, Instant::now()) {
-            if lock(&self.refusals).note(network(peer), ErrorCode::TooManyTries, Instant::now()) {
-                audit::refused(self.kind(), peer, None, ErrorCode::TooManyTries, Rule("R41a"), "turned away");
+        if let Some(code) = self.turns_away(peer) {
+            if lock(&self.refusals).note(network(peer), code, Instant::now()) {
+                audit::refused(self.kind(), peer, None, code, Rule(callgate_wire::lookup(code).rule), "turned away");
             } else {
-                audit::count_refusal(ErrorCode::TooManyTries);
+                audit::count_refusal(code);
             }
             if self.tls.is_none() {
                 // It is told, but no time is spent on it.
-                let _ = tcp.try_write(&encode::close(ErrorCode::TooManyTries));
+                let _ = tcp.try_write(&encode::close(code));
             }
             return None;
         }
@@ -210,6 +212,15 @@ impl Door {
             place,
             refusals: Arc::clone(&self.refusals),
         })
+    }
+
+    /// Why nothing that this source sends is read, if so.
+    fn turns_away(&self, peer: IpAddr) -> Option<ErrorCode> {
+        let networks = &self.entrance.current.load().networks;
+        if !networks.is_empty() && !networks.iter().any(|network| network.contains(peer)) {
+            return Some(ErrorCode::NetworkNotAllowed);
+        }
+        (!self.entrance.registry.may_try(peer, Instant::now())).then_some(ErrorCode::TooManyTries)
     }
 
     /// Records what was only counted since.

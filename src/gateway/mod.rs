@@ -146,7 +146,7 @@ impl Gateway {
         let decoy = Decoy::new(&rights.directory).map_err(|_| StartError::Randomness)?;
         let entrance = Arc::new(Entrance {
             registry: Arc::new(Registry::new(settings.limits, epoch)),
-            current: ArcSwap::from_pointee(Current { rights, decoy }),
+            current: ArcSwap::from_pointee(Current { rights, decoy, networks: config.door_networks.clone() }),
             workers,
             hub: hub_handle,
             settings,

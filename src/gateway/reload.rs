@@ -45,7 +45,7 @@ impl Acknowledgement {
 }
 
 impl Gateway {
-    /// Takes new settings: mode, doors' rules, users, devices, the ledger, and the files of the TLS door. The others count
+    /// Takes new settings: mode, doors' rules and networks, users, devices, the ledger, and the files of the TLS door. The others count
     /// from the next start on, and are named in the answer. When this returns, nobody new is let in by the old ones; what
     /// it returns says when the old ones are out of effect for open sessions, too.
     ///
@@ -58,6 +58,7 @@ impl Gateway {
         let next = Config {
             mode: config.mode,
             lenient_doors: config.lenient_doors,
+            door_networks: config.door_networks,
             tls: config.tls,
             directory: config.directory,
             doors: Doors { clear, tls: tls.or(config.doors.tls) },
@@ -77,7 +78,8 @@ impl Gateway {
 
         // From here on nothing fails.
         let decoy = current.decoy.for_directory(&rights.directory);
-        self.entrance.current.store(Arc::new(Current { rights: Arc::clone(&rights), decoy }));
+        let networks = next.door_networks.clone();
+        self.entrance.current.store(Arc::new(Current { rights: Arc::clone(&rights), decoy, networks }));
         if next.mode == Mode::NonSecure
             && let Some(door) = self.tls.take()
         {
@@ -98,7 +100,17 @@ impl Gateway {
     fn after_restart(&self, new: &Config) -> Vec<String> {
         let running = &self.config;
         // By its fields, so that nobody adds one without a thought of this.
-        let Config { mode: _, lenient_doors: _, tls: _, doors, heartbeat, limits, switches, directory } = new;
+        let Config {
+            mode: _,
+            lenient_doors: _,
+            door_networks: _,
+            tls: _,
+            doors,
+            heartbeat,
+            limits,
+            switches,
+            directory,
+        } = new;
         let moved = running.doors.tls.is_some() && running.doors.tls != doors.tls && new.mode == Mode::Mixed;
         let differences = [
             ("doors.clear", running.doors.clear != doors.clear),

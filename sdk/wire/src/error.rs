@@ -189,6 +189,12 @@ pub static TABLE: &[ErrorInfo] = &[
         "Use the certificate on port 2749 and SCRAM-SHA-256 on port 2748.",
     ),
     entry(
+        ErrorCode::NetworkNotAllowed,
+        "R5",
+        "Your network address may not connect here.",
+        "Connect from another network, or have the operator add yours to door_networks.",
+    ),
+    entry(
         ErrorCode::TooManySessions,
         "R41a",
         "The gateway has as many sessions as it may.",
