@@ -7,7 +7,7 @@ mod common;
 
 use std::{
     fs,
-    io::{BufReader, Read},
+    io::{BufRead, BufReader, Read},
     net::TcpListener,
     process::{Child, ChildStdout, Command, Output, Stdio},
 };
@@ -239,4 +239,45 @@ fn no_color_is_respected() {
     assert_eq!(code, Some(0), "{text:?}");
     assert!(text.contains("LAST EVENTS") && !text.contains("\x1b[32m") && !text.contains("\x1b[1m"), "{text:?}");
     gateway.served.stop();
+}
+
+#[test]
+fn r15_what_the_operator_changes_is_seen_and_what_is_new_is_watched() {
+    let mut gateway = Gateway::start();
+    let mut watch = gateway.watch(&["--json"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(watch.stdout.take().unwrap()).lines();
+    // Events of the call may come in between.
+    let mut next = |seen: &str| -> Value {
+        loop {
+            let object: Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
+            if object["seen"] == seen {
+                return object;
+            }
+        }
+    };
+    assert_eq!(next("monitored")["device"], "1001");
+    let config = gateway.served.folder.path().join("callgate.toml");
+    let first = fs::read_to_string(&config).unwrap();
+    let mut change = |devices: &str| {
+        let changed = first.replace("devices = [\"1001\"]", &format!("devices = [{devices}]"));
+        fs::write(&config, changed + "[[device]]\nname = \"1002\"\n").unwrap();
+        let hung_up = Command::new("kill").args(["-HUP", &gateway.served.child.id().to_string()]).status().unwrap();
+        assert!(hung_up.success());
+        gateway.served.log_line("rights in effect");
+    };
+
+    change("\"1001\", \"1002\"");
+    let changed = next("capability_changed");
+    assert_eq!((&changed["devices"], &changed["may_have_keys"]), (&2.into(), &true.into()), "{changed}");
+    assert_eq!(changed["changes"], serde_json::json!(["DEVICES"]));
+    let mut watched = [next("monitored"), next("monitored")].map(|object| object["device"].to_string());
+    watched.sort();
+    assert_eq!(watched, ["\"1001\"", "\"1002\""]);
+    change("\"1002\"");
+    let gone = next("device_out_of_service");
+    assert_eq!((&gone["device"], &gone["code"]), (&"1001".into(), &"DEVICE_OUT_OF_SERVICE".into()), "{gone}");
+
+    assert_eq!(gateway.served.stop().0, Some(0));
+    watch.kill().unwrap();
+    watch.wait().unwrap();
 }

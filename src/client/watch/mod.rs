@@ -14,7 +14,8 @@ use std::{
 };
 
 use callgate_sdk::client::{
-    Closed, Connector, EventClass, Events, Identity, OpenError, Refusal, RequestError, Roots, Session,
+    CapabilityChange, Closed, Connector, Event, EventClass, Events, Identity, OpenError, Refusal, RequestError, Roots,
+    Session,
 };
 use tokio::{
     sync::mpsc,
@@ -26,8 +27,8 @@ use self::backoff::Backoff;
 pub use self::{
     picture::{Picture, Size, Style},
     seen::{
-        CallInProgress, CallNames, CallSeen, ClosedSeen, GapSeen, Head, MediaSeen, Monitored, Opened, Seen,
-        StoppedSeen, Who,
+        CallInProgress, CallNames, CallSeen, CapabilitySeen, ClosedSeen, GapSeen, Head, MediaSeen, Monitored, Opened,
+        OutOfServiceSeen, Seen, StoppedSeen, Who,
     },
     text::line,
 };
@@ -129,7 +130,7 @@ async fn one_session(
     let mut pulse = interval(PULSE);
     pulse.set_missed_tick_behavior(MissedTickBehavior::Delay);
     // Events come while devices are still being monitored, one after another.
-    let monitoring = monitor(options, session, seen);
+    let monitoring = monitor(options, session, seen, Those::All);
     tokio::pin!(monitoring);
     let mut is_monitoring = true;
     loop {
@@ -143,7 +144,16 @@ async fn one_session(
                 }
             }
             event = events.next() => match event {
-                Some(event) => Seen::event(&event),
+                Some(event) => {
+                    if let Event::CapabilityChanged(changed) = &event
+                        && changed.changes.contains(&CapabilityChange::Devices)
+                    {
+                        // New devices, and those that came back.
+                        monitoring.set(monitor(options, session, seen, Those::TheyMaySee));
+                        is_monitoring = true;
+                    }
+                    Seen::event(&event)
+                }
                 None => return Ok(Some(events.closed().cloned().unwrap_or(Closed::ByApp))),
             },
             _ = pulse.tick() => Some(Seen::Pulse { silence_seconds: session.silence().as_secs() }),
@@ -157,14 +167,32 @@ async fn one_session(
     }
 }
 
-async fn monitor(options: &Options, session: &Session, seen: &mpsc::Sender<Seen>) -> Result<(), RequestError> {
+/// Which devices must be there.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Those {
+    /// All that were asked for.
+    All,
+    /// Those that the session may see now.
+    TheyMaySee,
+}
+
+/// Monitors devices. Those that are monitored already stay so.
+async fn monitor(
+    options: &Options,
+    session: &Session,
+    seen: &mpsc::Sender<Seen>,
+    those: Those,
+) -> Result<(), RequestError> {
     let devices = match options.devices.as_slice() {
         [] => session.devices("").await?.into_iter().map(|device| device.name).collect(),
         named => named.to_vec(),
     };
     let classes: Vec<EventClass> = options.classes.iter().map(|class| (*class).into()).collect();
     for device in devices {
-        let snapshot = session.monitor(&device, &classes).await?;
+        let snapshot = match session.monitor(&device, &classes).await {
+            Err(RequestError::Refused(_)) if those == Those::TheyMaySee => continue,
+            monitored => monitored?,
+        };
         // Who looks no more is noticed by the other one.
         let _ = seen.send(Seen::Monitored(snapshot.into())).await;
     }

@@ -3,7 +3,7 @@
 //! Pure: time, size and style are arguments. No line is wider than the terminal, and there are never more than fit.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     time::{Duration, SystemTime},
 };
 
@@ -45,7 +45,8 @@ pub struct Picture {
     title: String,
     state: State,
     since: SystemTime,
-    devices: usize,
+    /// The devices that are monitored.
+    devices: BTreeSet<String>,
     /// By device and call.
     calls: BTreeMap<(String, String), Call>,
     /// The number of the last event of each device.
@@ -95,7 +96,7 @@ impl Picture {
             title: text::shown(title),
             state: State::Connecting,
             since: now,
-            devices: 0,
+            devices: BTreeSet::new(),
             calls: BTreeMap::new(),
             numbers: BTreeMap::new(),
             last: VecDeque::new(),
@@ -114,7 +115,7 @@ impl Picture {
                 self.sessions += 1;
                 self.since = now;
                 // What went on meanwhile is told by the snapshots that follow; a gateway that began anew counts anew.
-                (self.devices, self.calls, self.numbers) = (0, BTreeMap::new(), BTreeMap::new());
+                (self.devices, self.calls, self.numbers) = Default::default();
                 self.note(
                     format!("{} session {} is open", text::time_of(now), text::shown(&opened.session)),
                     Paint::Good,
@@ -150,7 +151,19 @@ impl Picture {
                 }
             }
             Seen::Gap(gap) => self.lost = self.lost.saturating_add(gap.missed),
-            Seen::Unknown(_) => {}
+            Seen::CapabilityChanged(changed) => {
+                if let State::Open { devices, .. } = &mut self.state {
+                    *devices = changed.devices;
+                }
+            }
+            Seen::DeviceOutOfService(gone) if gone.lines.is_empty() => {
+                self.devices.remove(&gone.device);
+                self.calls.retain(|(device, _), _| *device != gone.device);
+            }
+            Seen::DeviceOutOfService(_) | Seen::Unknown(_) => {}
+        }
+        if let Some(text) = text::rights(seen) {
+            self.note(format!("{} {text}", text::time_of(now)), Paint::Warn);
         }
         if seen.is_event() {
             self.count(seen, now);
@@ -182,7 +195,7 @@ impl Picture {
     }
 
     fn on_monitored(&mut self, monitored: &Monitored, now: SystemTime) {
-        self.devices += 1;
+        self.devices.insert(monitored.device.clone());
         // Events of this device that were read before its snapshot are newer.
         if self.numbers.get(&monitored.device).is_some_and(|number| *number > monitored.number) {
             return;
@@ -276,7 +289,7 @@ impl Picture {
                     format!(
                         "session {session}  monitored {} of {devices} devices  heartbeat {heartbeat_seconds} s, heard \
                          {silence_seconds} s ago",
-                        self.devices
+                        self.devices.len()
                     ),
                     Paint::Dim,
                 ));

@@ -26,6 +26,10 @@ pub enum Seen {
     MediaStopped(StoppedSeen),
     /// Events were lost.
     Gap(GapSeen),
+    /// What the session may do has changed.
+    CapabilityChanged(CapabilitySeen),
+    /// A device, or lines of it, can't be seen any more.
+    DeviceOutOfService(OutOfServiceSeen),
     /// An event that this version doesn't know.
     Unknown(Head),
     /// The session has ended, or a new one didn't open.
@@ -208,6 +212,34 @@ pub struct GapSeen {
     pub missed: u64,
 }
 
+/// What the session may do now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CapabilitySeen {
+    /// What is different: `GROUPS`, `DEVICES`.
+    pub changes: Vec<String>,
+    /// The standard groups that the user is in now.
+    pub groups: Vec<String>,
+    /// Whether the session may have keys now.
+    pub may_have_keys: bool,
+    /// How many devices it may see now.
+    pub devices: u32,
+    /// The number of the rights, as the gateway's log has it.
+    pub rights_version: u64,
+}
+
+/// A device, or lines of it, that can't be seen any more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct OutOfServiceSeen {
+    /// The device.
+    pub device: String,
+    /// The lines; empty: the whole device, which isn't monitored any more.
+    pub lines: Vec<u32>,
+    /// The gateway's stable code.
+    pub code: Option<String>,
+    /// Why, and what to change.
+    pub why: String,
+}
+
 /// A session that ended, or one that didn't open.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ClosedSeen {
@@ -260,13 +292,38 @@ impl Seen {
                 class: name::<v1::EventClass>(gap.class.into(), "EVENT_CLASS_"),
                 missed: gap.missed,
             }),
+            Event::CapabilityChanged(changed) => Self::CapabilityChanged(CapabilitySeen {
+                changes: changed
+                    .changes
+                    .iter()
+                    .map(|change| name::<v1::CapabilityChange>((*change).into(), "CAPABILITY_CHANGE_"))
+                    .collect(),
+                groups: changed.groups.clone(),
+                may_have_keys: changed.keys,
+                devices: changed.device_count,
+                rights_version: changed.rights_version,
+            }),
+            Event::DeviceOutOfService(gone) => Self::DeviceOutOfService(OutOfServiceSeen {
+                device: gone.device.clone(),
+                lines: gone.lines.clone(),
+                code: gone.reason.code().map(|code| code.as_str_name().to_owned()),
+                why: gone.reason.to_string(),
+            }),
             other => Self::Unknown(other.head()?.into()),
         })
     }
 
     /// Whether it is an event of the gateway, such as are counted.
     pub fn is_event(&self) -> bool {
-        !matches!(self, Self::Opened(_) | Self::Monitored(_) | Self::Closed(_) | Self::Pulse { .. })
+        !matches!(
+            self,
+            Self::Opened(_)
+                | Self::Monitored(_)
+                | Self::CapabilityChanged(_)
+                | Self::DeviceOutOfService(_)
+                | Self::Closed(_)
+                | Self::Pulse { .. }
+        )
     }
 
     /// Where and when it happened, if it is an event of a device.
@@ -397,7 +454,7 @@ macro_rules! named {
     };
 }
 
-named! { CallDirection CallSecurity CallState EndCause EventClass Indicator MediaDirection StopCause UnavailableReason }
+named! { CallDirection CapabilityChange CallSecurity CallState EndCause EventClass Indicator MediaDirection StopCause UnavailableReason }
 
 /// A moment as scripts read it.
 pub(super) fn rfc3339(at: SystemTime) -> String {

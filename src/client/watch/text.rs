@@ -23,8 +23,30 @@ pub fn line(seen: &Seen) -> Option<String> {
         Seen::Closed(closed) => {
             format!("closed: {} Trying again in {} s.", ended(&closed.why), closed.retry_seconds)
         }
+        Seen::CapabilityChanged(_) | Seen::DeviceOutOfService(_) => return rights(seen),
         Seen::Pulse { .. } => return None,
         event => return happened(event).map(|text| format!("{} {text}", clock(event))),
+    };
+    Some(shown(&text))
+}
+
+/// What changed in the session's rights. `None`: something else was seen.
+pub(super) fn rights(seen: &Seen) -> Option<String> {
+    let text = match seen {
+        Seen::CapabilityChanged(changed) => format!(
+            "rights changed: {} devices, {}; groups: {}",
+            changed.devices,
+            if changed.may_have_keys { "may have keys" } else { "no keys" },
+            if changed.groups.is_empty() { "none".into() } else { changed.groups.join(", ") }
+        ),
+        Seen::DeviceOutOfService(gone) if gone.lines.is_empty() => {
+            format!("{} is out of service: {}", gone.device, gone.why)
+        }
+        Seen::DeviceOutOfService(gone) => {
+            let lines: Vec<_> = gone.lines.iter().map(u32::to_string).collect();
+            format!("{} line {} is out of service: {}", gone.device, lines.join(", "), gone.why)
+        }
+        _ => return None,
     };
     Some(shown(&text))
 }

@@ -281,8 +281,9 @@ pub struct CapabilityChanged {
     #[prost(uint64, tag = "5")]
     pub rights_version: u64,
 }
-/// A monitored device can't be seen any more: it isn't associated with the user, or is restricted (R13, R15). Its events
-/// that waited were dropped, and none follows. Class numbers of it begin anew if it comes back.
+/// A monitored device, or lines of it, can't be seen any more: it isn't associated with the user, or is restricted (R13, R15).
+/// Events that waited were dropped, and none follows until it comes back; then class numbers begin anew. Lines come back by
+/// themselves, a device is to be monitored again.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DeviceOutOfService {
     /// The device's name.
