@@ -20,6 +20,7 @@ use rustls::ServerConfig;
 use socket2::SockRef;
 use tokio::{
     net::{TcpListener, TcpStream},
+    task::yield_now,
     time::{timeout, timeout_at},
 };
 use tokio_rustls::TlsAcceptor;
@@ -366,6 +367,8 @@ impl Visit {
                 Ok(Received::End) => return Err(None),
                 Err(error) => return Err(self.broken(&error)),
             }
+            // Readiness spends no budget of the runtime: bytes that never end must not keep the thread.
+            yield_now().await;
         }
     }
 

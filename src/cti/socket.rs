@@ -18,12 +18,18 @@ use bytes::Bytes;
 use callgate_wire::FrameDecoder;
 use rustls::ServerConnection;
 use socket2::SockRef;
-use tokio::{net::TcpStream, task::spawn_local, time::timeout};
+use tokio::{
+    net::TcpStream,
+    task::{spawn_local, yield_now},
+    time::timeout,
+};
 
 use super::backlog::{AboutRef, Backlog, Full};
 
 /// As much plaintext as one TLS record holds (RFC 8446, 5.1).
 const RECORD: usize = 16 * 1024;
+/// How many bytes are read of a peer that was told that the connection ends, and thrown away.
+const MOST_DRAINED: usize = 1024 * 1024;
 
 /// What a session sends by: a [`Socket`], or a simulated one.
 pub(super) trait Connection: Sized {
@@ -289,19 +295,22 @@ impl Connection for Socket {
 
 /// Ends our side of a connection, and waits until the peer has ended its own.
 ///
-/// Closing while unread bytes wait would reset the connection, and the peer might lose our last message.
+/// Closing while unread bytes wait would reset the connection, and the peer might lose our last message. A peer that goes
+/// on sending loses it all the same: no more than [`MOST_DRAINED`] is read (R41a).
 pub(super) async fn end_tcp(tcp: &TcpStream) {
     if SockRef::from(tcp).shutdown(Shutdown::Write).is_err() {
         return;
     }
-    let mut rest = [0; 1024];
-    while tcp.readable().await.is_ok() {
+    let (mut rest, mut drained) = ([0; 4096], 0);
+    while drained < MOST_DRAINED && tcp.readable().await.is_ok() {
         match tcp.try_read(&mut rest) {
             Ok(0) => return,
-            Ok(_) => {}
+            Ok(n) => drained += n,
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
             Err(_) => return,
         }
+        // Readiness spends no budget of the runtime: without this a flood would keep the thread, and no time would run out.
+        yield_now().await;
     }
 }
 

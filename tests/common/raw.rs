@@ -43,6 +43,11 @@ impl RawClient {
         Self::new(Box::new(connect(address).await), true)
     }
 
+    /// The same over a connection that was made before.
+    pub fn clear_over(tcp: TcpStream) -> Self {
+        Self::new(Box::new(tcp), true)
+    }
+
     pub async fn tls(address: SocketAddr, config: Arc<ClientConfig>) -> Self {
         Self::tls_over(connect(address).await, config).await
     }
