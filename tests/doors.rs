@@ -245,7 +245,7 @@ async fn r13_a_user_without_devices_opens_and_has_none() {
 #[tokio::test]
 async fn r39_heartbeats_go_both_ways_and_silence_ends_the_session() {
     let head = "[heartbeat]\ndefault_seconds = 1\nmin_seconds = 1\nmax_seconds = 10\n";
-    let gateway = TestGateway::start_with(common::USERS, head).await;
+    let gateway = TestGateway::start_with(USERS, head).await;
     let mut silent = dashboard(&gateway, "silent").await;
     let mut alive = dashboard(&gateway, "alive").await;
     let mut beats = 0;

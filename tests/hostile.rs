@@ -4,7 +4,7 @@
 
 mod common;
 
-use std::{io::Write, time::Duration};
+use std::{io::Write as _, time::Duration};
 
 use callgate::model::CallState;
 use callgate_wire::v1::{self, ErrorCode, to_app, to_gateway::Message};
@@ -13,7 +13,10 @@ use common::{
     raw::{RawClient, frame},
     scripted::call,
 };
-use tokio::net::TcpStream;
+use tokio::{
+    io::AsyncWriteExt as _,
+    net::{TcpSocket, TcpStream},
+};
 
 async fn dashboard(gateway: &TestGateway, instance: &str) -> RawClient {
     let mut client = RawClient::clear(gateway.clear()).await;
@@ -282,6 +285,26 @@ async fn r41a_more_requests_than_may_wait_are_answered_one_after_the_other() {
     let requests: Vec<u8> = (1..=2000).flat_map(snapshot).collect();
     client.send_bytes(&requests).await;
     for request in 1..=2000 {
+        assert_eq!(client.next().await.unwrap().reply_to, request);
+    }
+    gateway.finish().await;
+}
+
+#[tokio::test]
+async fn r41_who_asks_much_at_once_gets_all_answers_however_late_it_reads() {
+    const REQUESTS: u64 = 50_000;
+    let gateway = TestGateway::start_with(USERS, "[limits]\nqueued_bytes_per_session = 65536\n").await;
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(65_536).unwrap();
+    let tcp = socket.connect(gateway.gateway.clear_address().unwrap()).await.unwrap().into_std().unwrap();
+    let mut to_gateway = TcpStream::from_std(tcp.try_clone().unwrap()).unwrap();
+    let mut client = RawClient::clear_over(TcpStream::from_std(tcp).unwrap());
+    client.open_scram("dashboard", "1", PASSWORD).await.unwrap();
+    let requests: Vec<u8> = (1..=REQUESTS).flat_map(list).collect();
+    let mut asking = tokio::spawn(async move { to_gateway.write_all(&requests).await });
+    // Until nothing moves any more. If something still does, the test asks less of the gateway, and fails no more.
+    let _ = tokio::time::timeout(Duration::from_millis(500), &mut asking).await;
+    for request in 1..=REQUESTS {
         assert_eq!(client.next().await.unwrap().reply_to, request);
     }
     gateway.finish().await;

@@ -8,6 +8,7 @@
 use std::{
     cell::Cell,
     io::{self, IoSlice, Read, Write},
+    mem::MaybeUninit,
     net::Shutdown,
     rc::Rc,
     sync::Arc,
@@ -36,7 +37,7 @@ pub(super) trait Connection: Sized {
     /// Sends a frame now, or queues it while the socket is full. `about` is the event in it.
     ///
     /// # Errors
-    /// [`SendError`]: the session can't go on.
+    /// [`SendError`]: the session can't go on. A frame with a key was not handed to the TLS seal then (R21).
     fn send(&mut self, frame: Bytes, about: Option<AboutRef<'_>>) -> Result<(), SendError>;
 
     /// Queues a frame that the caller flushes before its turn ends. As much as fills a record leaves at once.
@@ -112,6 +113,11 @@ impl Socket {
     /// The TLS connection, on the TLS door.
     pub(super) fn tls(&self) -> Option<&ServerConnection> {
         self.tls.as_deref()
+    }
+
+    /// Whether bytes of the app wait here that the runtime may not have seen yet, because its thread had no time.
+    pub(super) fn has_unread(&self) -> bool {
+        matches!(SockRef::from(&*self.tcp).peek(&mut [MaybeUninit::uninit()]), Ok(1..))
     }
 
     /// Takes what came in, into `decoder`, by way of `scratch`.
@@ -248,7 +254,9 @@ impl Connection for Socket {
         }
         if let Some(tls) = &mut self.tls {
             tls.writer().write_all(&frame).map_err(|_| SendError::Lost)?;
-            self.is_full = !self.write_sealed()?;
+            // It is handed over, so nobody may say that it was withheld (R21): a socket that is broken seems full here,
+            // and whoever waits for room finds out.
+            self.is_full = !self.write_sealed().unwrap_or(false);
             return Ok(());
         }
         self.backlog.push_regardless(frame, about);

@@ -35,6 +35,7 @@ use crate::{
         opening::Admitted,
         registry::Registry,
         sessions::{More, Sessions},
+        socket::Connection as _,
     },
     hub::{Ask, Barrier, Effect, Hub, HubHandle, HubInput, Request, Rights, ToWorker, WorkerId},
     model::{
@@ -426,6 +427,11 @@ impl Simulation {
         let app = &mut self.apps[number];
         let State::Open(key) = app.state else { return };
         let worker = &mut self.workers[app.worker];
+        // No request is taken while something waits for room. Then it would be judged by the rights of a time that the
+        // simulation doesn't foresee.
+        if worker.sessions.live(key).is_none_or(|live| live.socket.is_waiting()) {
+            return;
+        }
         let spec = &self.specs[usize::try_from(worker.version).unwrap() - 1];
         let classes = [(calls, v1::EventClass::Call), (media, v1::EventClass::Media)];
         let classes = classes.into_iter().filter_map(|(is, class)| is.then_some(class.into())).collect();
