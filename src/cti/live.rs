@@ -247,7 +247,7 @@ mod tests {
                 interest: Some(Interest::READABLE),
                 has_requests: false,
                 // The thread had no time for it.
-                deadline: Instant::now(),
+                deadline: Instant::now().checked_sub(Duration::from_secs(1)).unwrap(),
                 wake: Arc::default(),
             };
             assert!(matches!(outlook.happen().await, Happened::Ready(Some(_))));

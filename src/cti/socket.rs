@@ -344,3 +344,73 @@ impl Write for Direct<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rustls::{
+        ClientConfig, RootCertStore,
+        pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
+    };
+    use time::OffsetDateTime;
+    use tokio::net::TcpListener;
+    use tokio_rustls::{TlsAcceptor, TlsConnector};
+
+    use super::*;
+    use crate::{
+        config::TlsFiles,
+        trust::{Ca, Ledger, Validity, init, server_config},
+    };
+
+    /// Both ends of a connection of the TLS door.
+    async fn pair() -> (Socket, tokio_rustls::client::TlsStream<TcpStream>) {
+        let folder = tempfile::tempdir().unwrap();
+        let (now, path) = (OffsetDateTime::now_utc(), |name: &str| folder.path().join(name));
+        init(folder.path(), &Default::default(), now).unwrap();
+        let files = TlsFiles {
+            certificate: path("gateway.pem"),
+            key: path("gateway.key"),
+            client_ca: path("ca.pem"),
+            ledger: path("ledger.jsonl"),
+        };
+        let ledger = Arc::new(Ledger::open(&files.ledger).unwrap());
+        let ca = Ca::load(&path("ca.pem"), &path("ca.key")).unwrap();
+        let (user, instance, validity) =
+            ("app".parse().unwrap(), "1".parse().unwrap(), Validity::days(now, 1).unwrap());
+        let app = ca.issue_app(&user, &instance, validity, now, &ledger).unwrap();
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_file(path("ca.pem")).unwrap()).unwrap();
+        let chain = vec![CertificateDer::from_pem_slice(app.certificate_pem.as_bytes()).unwrap()];
+        let key = PrivateKeyDer::from_pem_slice(app.key_pem.as_bytes()).unwrap();
+        let client = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_client_auth_cert(chain, key)
+            .unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let tcp = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let accepted = listener.accept().await.unwrap().0;
+        let acceptor = TlsAcceptor::from(server_config(&files, ledger).unwrap());
+        let name = ServerName::try_from("localhost").unwrap();
+        let (server, app) =
+            tokio::join!(acceptor.accept(accepted), TlsConnector::from(Arc::new(client)).connect(name, tcp));
+        let (tcp, tls) = server.unwrap().into_inner();
+        (Socket::new(tcp, Some(tls), 1 << 20), app.unwrap())
+    }
+
+    #[tokio::test]
+    async fn r21_what_is_sealed_is_not_refused_when_the_write_fails() {
+        let (mut socket, app) = pair().await;
+        let tcp = app.into_inner().0;
+        SockRef::from(&tcp).set_linger(Some(Duration::ZERO)).unwrap();
+        drop(tcp);
+        // The connection is reset.
+        while SockRef::from(&*socket.tcp).take_error().unwrap().is_none() {
+            yield_now().await;
+        }
+        assert_eq!(socket.send(Bytes::from_static(b"a key"), None), Ok(()), "it left, as far as anybody knows");
+        assert!(socket.is_waiting() && socket.backlog.is_empty());
+        assert!(socket.tcp.writable().await.is_ok(), "who waits for room wakes");
+        assert_eq!(socket.flush(), Err(SendError::Lost), "and finds out");
+    }
+}
