@@ -290,7 +290,7 @@ fn r16_a_generation_that_was_refused_with_its_device_is_late_for_all() {
     let end = CallState::Ended(EndCause::Hangup);
     hub.publish(calls("a", 1, CallState::Offered)).unwrap();
     assert!(hub.publish(event("b", 2, opened(1, Some(1)))).is_err());
-    hub.publish(calls("a", 1, end.clone())).unwrap();
+    hub.publish(calls("a", 1, end)).unwrap();
     // Its hold is what makes it known, and then somebody monitors it before the key is seen here.
     hub.publish(calls("b", 2, CallState::Connected)).unwrap();
     let (monitored, _) = subscribe(&mut hub, ONE, "b");

@@ -153,6 +153,8 @@ struct Simulation {
     registry: Arc<Registry>,
     /// All versions, the first one at 0.
     specs: Vec<Spec>,
+    /// The steps that they were made at.
+    made: Vec<u64>,
     rights: Vec<Arc<Rights>>,
     changes: Vec<Change>,
     /// Version and step of each acknowledgement.
@@ -217,6 +219,7 @@ impl Simulation {
             requests,
             registry: Arc::new(Registry::new(settings().limits, 0)),
             specs: vec![spec],
+            made: vec![0],
             rights: vec![rights],
             changes: Vec::new(),
             acknowledged: Vec::new(),
@@ -378,7 +381,7 @@ impl Simulation {
             ToWorker::Barrier(Barrier { rights, done }) => {
                 let (version, next) =
                     (rights.version, self.specs[usize::try_from(rights.version).unwrap() - 1].clone());
-                let withheld: usize = self.at(place).map(|app| app.on_rights(&next)).sum();
+                let withheld: usize = self.at(place).map(|app| app.on_rights(&spec, &next)).sum();
                 let (effect, keys) = self.workers[place].sessions.on_barrier(rights);
                 self.workers[place].version = version;
                 self.withheld[0] += withheld;
@@ -411,7 +414,10 @@ impl Simulation {
                 self.counts.early += 1;
                 State::Early(version)
             }
-            Some(key) if spec.admits(app.who) => State::Open(key),
+            Some(key) if spec.admits(app.who) => {
+                app.note_groups(&self.specs[usize::try_from(version).unwrap() - 1], spec);
+                State::Open(key)
+            }
             Some(_) => State::Closed,
         };
     }
@@ -491,6 +497,7 @@ impl Simulation {
         let effects = self.handle.change_rights(Arc::clone(&rights));
         self.changes.push(Change { version: spec.version, effects });
         self.specs.push(spec);
+        self.made.push(self.step.get());
         self.rights.push(rights);
     }
 
@@ -533,6 +540,7 @@ impl Simulation {
             asked: HashMap::new(),
             next_token: 0,
             expected: Vec::new(),
+            changes: Vec::new(),
         });
     }
 
@@ -601,12 +609,13 @@ impl Simulation {
         Ok(self.counts)
     }
 
-    /// Each key left by rights that were not out of effect yet.
+    /// Each key left by rights that were there and not out of effect yet.
     fn check_keys(&self, app: &App) -> Result<(), String> {
         for (_, step) in &app.left.borrow().keys {
             let acknowledged = self.acknowledged.iter().filter(|(_, at)| at < step).map(|(version, _)| *version);
             let oldest = usize::try_from(acknowledged.max().unwrap_or(1)).unwrap();
-            if !self.specs[oldest - 1..].iter().any(|spec| spec.gives_keys(app.who)) {
+            let newest = self.made.iter().filter(|at| *at <= step).count();
+            if !self.specs[oldest - 1..newest].iter().any(|spec| spec.gives_keys(app.who)) {
                 return Err(format!("{:?} got a key at step {step}, after version {oldest} was acknowledged", app.who));
             }
         }
