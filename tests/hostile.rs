@@ -4,7 +4,7 @@
 
 mod common;
 
-use std::time::Duration;
+use std::{io::Write as _, time::Duration};
 
 use callgate::model::CallState;
 use callgate_wire::v1::{self, ErrorCode, to_app, to_gateway::Message};
@@ -12,6 +12,10 @@ use common::{
     PASSWORD, TestGateway, USERS,
     raw::{RawClient, frame},
     scripted::call,
+};
+use tokio::{
+    io::AsyncWriteExt as _,
+    net::{TcpSocket, TcpStream},
 };
 
 async fn dashboard(gateway: &TestGateway, instance: &str) -> RawClient {
@@ -287,6 +291,31 @@ async fn r41a_more_requests_than_may_wait_are_answered_one_after_the_other() {
 }
 
 #[tokio::test]
+async fn r41_who_asks_much_at_once_gets_all_answers_however_late_it_reads() {
+    const REQUESTS: u64 = 50_000;
+    let head = "[limits]\nworkers = 1\nqueued_bytes_per_session = 65536\n";
+    let gateway = TestGateway::start_unwatched(USERS, head).await;
+    let mut other = dashboard(&gateway, "other").await;
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(65_536).unwrap();
+    let tcp = socket.connect(gateway.gateway.clear_address().unwrap()).await.unwrap().into_std().unwrap();
+    let mut to_gateway = TcpStream::from_std(tcp.try_clone().unwrap()).unwrap();
+    let mut client = RawClient::clear_over(TcpStream::from_std(tcp).unwrap());
+    client.open_scram("dashboard", "1", PASSWORD).await.unwrap();
+    let requests: Vec<u8> = (1..=REQUESTS).flat_map(list).collect();
+    let asking = tokio::spawn(async move { to_gateway.write_all(&requests).await });
+    // With each of these the worker comes by the session that doesn't read: far more answers than there is room for.
+    for _ in 0..1000 {
+        other.monitor("1001").await;
+    }
+    for request in 1..=REQUESTS {
+        assert_eq!(client.next().await.unwrap().reply_to, request);
+    }
+    asking.await.unwrap().unwrap();
+    gateway.gateway.stop().await;
+}
+
+#[tokio::test]
 async fn an_app_that_never_stops_sending_keeps_nobody_waiting() {
     let gateway = TestGateway::start().await;
     let mut flood = dashboard(&gateway, "flood").await;
@@ -300,6 +329,50 @@ async fn an_app_that_never_stops_sending_keeps_nobody_waiting() {
     }
     assert!(!flooding.is_finished());
     flooding.abort();
+    gateway.finish().await;
+}
+
+/// Sends zeros without a pause from a thread of its own, until nobody takes them. Returns how many were taken, of `most`.
+fn flood(mut tcp: std::net::TcpStream, most: usize) -> tokio::task::JoinHandle<usize> {
+    tcp.set_nonblocking(false).unwrap();
+    tokio::task::spawn_blocking(move || {
+        let (zeros, mut sent) = ([0; 64 * 1024], 0);
+        while sent < most && tcp.write_all(&zeros).is_ok() {
+            sent += zeros.len();
+        }
+        sent
+    })
+}
+
+/// The gateway and the witness share one thread here, and all sessions the other: whoever keeps one shows.
+#[tokio::test]
+async fn r41a_who_goes_on_sending_after_the_end_keeps_no_thread() {
+    const MOST: usize = 256 << 20;
+    let head = "[limits]\nworkers = 1\ntries_per_source_per_minute = 1000000\n";
+    let gateway = TestGateway::start_with(USERS, head).await;
+    let clear = gateway.gateway.clear_address().unwrap();
+    let mut floods = Vec::new();
+    // Closed before it is open, at the clear door; a handshake that fails, at the other.
+    let close = frame(1, Message::Close(v1::Close { reason: None }));
+    for (door, first) in [(clear, close), (gateway.tls(), b"GET / HTTP/1.1\r\n\r\n".to_vec())] {
+        let mut tcp = std::net::TcpStream::connect(door).unwrap();
+        tcp.write_all(&first).unwrap();
+        floods.push(flood(tcp, MOST));
+    }
+    // An open session, on the worker's thread.
+    let tcp = std::net::TcpStream::connect(clear).unwrap();
+    tcp.set_nonblocking(true).unwrap();
+    let mut session = RawClient::clear_over(TcpStream::from_std(tcp.try_clone().unwrap()).unwrap());
+    session.open_scram("dashboard", "flood", PASSWORD).await.unwrap();
+    session.send(Message::Close(v1::Close { reason: None })).await;
+    drop(session);
+    floods.push(flood(tcp, MOST));
+
+    assert_alive(&gateway).await;
+    for flood in floods {
+        let taken = flood.await.unwrap();
+        assert!(taken < MOST, "it was listened to for as long as it spoke");
+    }
     gateway.finish().await;
 }
 

@@ -7,6 +7,8 @@ mod common;
 use std::{fs, process::Command, sync::Arc};
 
 use callgate::{
+    config::Config,
+    directory::ScramVerifier,
     model::{CallRef, CallState},
     trust::{Operation, Record},
 };
@@ -343,4 +345,41 @@ async fn r15_sighup_makes_serve_read_all_again_and_say_when_it_is_in_effect() {
     assert_eq!(served.log_line("rights in effect"), "version=3 sessions=0 changed=0 closed=1 withheld=0");
     assert_eq!(client.closed().await, Some(ErrorCode::CertificateRevoked));
     assert_eq!(served.stop().0, Some(0));
+}
+
+#[tokio::test]
+async fn r15_who_is_being_opened_is_judged_by_the_rights_of_now() {
+    let mut gateway = TestGateway::start().await;
+    let clear = gateway.clear();
+    let without_groups = [user("dashboard", &[], &["1001"])];
+    let config = gateway.config(&without_groups, NO_HEAD);
+    let mut client = RawClient::clear(clear).await;
+    client.hello().await;
+    let opened = client.scram_while("dashboard", "1", PASSWORD, async || drop(gateway.reload(config).await)).await;
+    assert_eq!(opened.err(), Some(ErrorCode::CtiNotEnabled));
+
+    gateway.reload(gateway.config(USERS, NO_HEAD)).await;
+    let config = gateway.config(USERS, "door_networks = [\"192.0.2.0/24\"]\n");
+    let mut client = RawClient::clear(clear).await;
+    client.hello().await;
+    let opened = client.scram_while("dashboard", "1", PASSWORD, async || drop(gateway.reload(config).await)).await;
+    assert_eq!(opened.err(), Some(ErrorCode::NetworkNotAllowed));
+
+    // A new password, and one that stays while something else changes.
+    gateway.reload(gateway.config(USERS, NO_HEAD)).await;
+    let other = ScramVerifier::generate("another", 4096).unwrap().to_line();
+    for (password, outcome) in [(None, None), (Some(&*other), Some(ErrorCode::AuthenticationFailed))] {
+        let text = common::config_text(USERS, NO_HEAD);
+        let line = text.lines().find(|line| line.starts_with("password = ")).unwrap();
+        let text = match password {
+            Some(other) => text.replace(line, &format!("password = {other:?}")),
+            None => text,
+        };
+        let config = Config::parse(&text, "test.toml", gateway.folder.path(), std::iter::empty()).unwrap();
+        let mut client = RawClient::clear(clear).await;
+        client.hello().await;
+        let opened = client.scram_while("dashboard", "1", PASSWORD, async || drop(gateway.reload(config).await)).await;
+        assert_eq!(opened.err(), outcome);
+    }
+    gateway.finish().await;
 }

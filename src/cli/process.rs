@@ -1,7 +1,7 @@
 //! What the process asks of the system before it does anything else.
 
 use anyhow::{Context, Result};
-use callgate::config::Limits;
+use callgate::{config::Limits, cti::MOST_LEAVING, gateway::worker_count};
 use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
 use tracing::warn;
 
@@ -37,9 +37,10 @@ pub(super) fn raise_open_files(limits: &Limits) {
     }
 }
 
-/// One for each session, and for each connection that isn't open yet on either door.
+/// One for each session, for each connection that isn't open yet on either door, and for each session that takes its leave.
 fn needed_files(limits: &Limits) -> u64 {
     let connections = limits.sessions.saturating_add(limits.opening_connections.saturating_mul(2));
+    let connections = connections.saturating_add(worker_count(limits.workers).saturating_mul(MOST_LEAVING));
     u64::try_from(connections).unwrap_or(u64::MAX).saturating_add(OTHER_FILES)
 }
 
@@ -48,9 +49,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn r41a_each_session_and_each_opening_connection_of_both_doors_needs_a_file() {
+    fn r41a_each_session_each_opening_connection_of_both_doors_and_each_farewell_needs_a_file() {
         let mut limits = Limits::default();
-        (limits.sessions, limits.opening_connections) = (1000, 10);
-        assert_eq!(needed_files(&limits), 1000 + 2 * 10 + 64);
+        (limits.sessions, limits.opening_connections, limits.workers) = (1000, 10, 3);
+        assert_eq!(needed_files(&limits), 1000 + 2 * 10 + 3 * 256 + 64);
     }
 }

@@ -78,7 +78,10 @@ async fn serve(config: Config, path: &Path) -> Result<()> {
             }
             Some(reloaded) = when(under_way.as_mut()) => {
                 under_way = None;
-                acknowledge(&reloaded);
+                match reloaded {
+                    Ok(reloaded) => acknowledge(&reloaded),
+                    Err(error) => error!(%error, "not acknowledged"),
+                }
             }
             // A switch that has come to its end leaves the others, and the sessions, as they are.
             Some((switch, ended)) = gateway.switch_ended() => match ended {

@@ -20,6 +20,7 @@ use rustls::ServerConfig;
 use socket2::SockRef;
 use tokio::{
     net::{TcpListener, TcpStream},
+    task::yield_now,
     time::{timeout, timeout_at},
 };
 use tokio_rustls::TlsAcceptor;
@@ -32,9 +33,11 @@ use super::{
     audit, encode,
     live::Live,
     opening::{Admitted, Next, Opening, Refused},
-    refusals::{Refusals, Repeated},
+    refusals::{Noted, Refusals, Repeated},
     registry::{Lease, Registry, network},
+    renewal::Renewal,
     scram::Decoy,
+    session::Identity,
     socket::{Received, Socket, end_tcp},
     worker::WorkerHandle,
 };
@@ -78,6 +81,13 @@ pub struct Current {
     pub decoy: Decoy,
     /// Who may connect (R5); empty: anybody.
     pub networks: Vec<Network>,
+}
+
+impl Current {
+    /// Whether this address may connect.
+    fn lets_in(&self, peer: IpAddr) -> bool {
+        self.networks.is_empty() || self.networks.iter().any(|network| network.contains(peer))
+    }
 }
 
 /// The TLS side of the TLS door. It is replaced as a whole when its files are read again.
@@ -185,11 +195,9 @@ impl Door {
     fn visit(&self, peer: IpAddr, tcp: &TcpStream) -> Option<Visit> {
         let peer = peer.to_canonical();
         if let Some(code) = self.turns_away(peer) {
-            if lock(&self.refusals).note(network(peer), code, Instant::now()) {
-                audit::refused(self.kind(), peer, None, code, Rule(callgate_wire::lookup(code).rule), "turned away");
-            } else {
-                audit::count_refusal(code);
-            }
+            let noted = lock(&self.refusals).note(network(peer), code, Instant::now());
+            let rule = Rule(callgate_wire::lookup(code).rule);
+            tell(noted, self.kind(), code, || audit::refused(self.kind(), peer, None, code, rule, "turned away"));
             if self.tls.is_none() {
                 // It is told, but no time is spent on it.
                 let _ = tcp.try_write(&encode::close(code));
@@ -216,8 +224,7 @@ impl Door {
 
     /// Why nothing that this source sends is read, if so.
     fn turns_away(&self, peer: IpAddr) -> Option<ErrorCode> {
-        let networks = &self.entrance.current.load().networks;
-        if !networks.is_empty() && !networks.iter().any(|network| network.contains(peer)) {
+        if !self.entrance.current.load().lets_in(peer) {
             return Some(ErrorCode::NetworkNotAllowed);
         }
         (!self.entrance.registry.may_try(peer, Instant::now())).then_some(ErrorCode::TooManyTries)
@@ -352,6 +359,8 @@ impl Visit {
                     }
                     Next::Refuse(refused) => return Err(Some(refused)),
                     Next::Open(admitted) => {
+                        let admitted =
+                            self.judge_anew(admitted).map_err(|refused| Some(Refused { reply_to, ..refused }))?;
                         let lease = self.enter(&admitted).map_err(|refused| Some(Refused { reply_to, ..refused }))?;
                         let opened = self.opened(&admitted, &lease);
                         socket.send_all(encode::frame(reply_to, opened)).await.map_err(|_| None)?;
@@ -366,6 +375,8 @@ impl Visit {
                 Ok(Received::End) => return Err(None),
                 Err(error) => return Err(self.broken(&error)),
             }
+            // Readiness spends no budget of the runtime: bytes that never end must not keep the thread.
+            yield_now().await;
         }
     }
 
@@ -375,11 +386,44 @@ impl Visit {
             .then(|| refusal(trust::refusal_io(error), "the app broke the TLS protocol"))
     }
 
+    /// Rights may have changed since the opening began: nobody is let in by the old ones (R15). What was proven by a
+    /// password that has changed since is proven no more; a TLS handshake that is done stays so, and its certificate is
+    /// looked up again.
+    fn judge_anew(&self, admitted: Admitted) -> Result<Admitted, Refused> {
+        let current = self.entrance.current.load();
+        if current.rights.version == admitted.rights.version {
+            return Ok(admitted);
+        }
+        let Admitted { identity, .. } = admitted;
+        let name = &identity.user.name;
+        let refused = |code, is_proven| Refused {
+            user: Some(name.to_string()),
+            is_proven,
+            as_result: true,
+            ..refusal(code, "rights changed while the session was being opened")
+        };
+        if !current.lets_in(self.peer) {
+            return Err(refused(ErrorCode::NetworkNotAllowed, true));
+        }
+        let rights = Arc::clone(&current.rights);
+        let renewal = Renewal::new(rights, self.entrance.hub.device_count());
+        let user = renewal.judge(&identity).map_err(|code| refused(code, true))?;
+        let same_password = match (&identity.user.password, &user.password) {
+            (Some(was), Some(is)) => was.stored_key().same_as(is.stored_key()),
+            _ => false,
+        };
+        if self.door == model::Door::Clear && !same_password {
+            return Err(refused(ErrorCode::AuthenticationFailed, false));
+        }
+        Ok(Admitted { identity: Identity { user, ..identity }, rights: renewal.rights, ..admitted })
+    }
+
     fn enter(&self, admitted: &Admitted) -> Result<Lease, Refused> {
         let identity = &admitted.identity;
         let entered = self.entrance.registry.enter(identity.door, &identity.user.name, &identity.instance);
         entered.map_err(|code| Refused {
             user: Some(identity.user.name.to_string()),
+            is_proven: true,
             as_result: true,
             ..refusal(code, "the registry is full or the instance is in")
         })
@@ -410,8 +454,13 @@ impl Visit {
     }
 
     async fn refuse(&self, mut socket: Socket, refused: Refused) {
-        let Refused { code, rule, cause, user, as_result, reply_to } = refused;
-        self.record(user.as_deref(), code, rule, cause);
+        let Refused { code, rule, cause, user, is_proven, as_result, reply_to } = refused;
+        if is_proven {
+            // Somebody is responsible for this app: each of its refusals counts for itself.
+            audit::refused(self.door, self.peer, user.as_deref(), code, rule, cause);
+        } else {
+            self.record(user.as_deref(), code, rule, cause);
+        }
         self.count_failure(code);
         self.farewell(async {
             if as_result {
@@ -436,12 +485,8 @@ impl Visit {
     }
 
     fn record(&self, user: Option<&str>, code: ErrorCode, rule: Rule, cause: &str) {
-        // Who names a user is an app that somebody is responsible for: each of its refusals counts for itself.
-        if user.is_some() || lock(&self.refusals).note(network(self.peer), code, Instant::now()) {
-            audit::refused(self.door, self.peer, user, code, rule, cause);
-        } else {
-            audit::count_refusal(code);
-        }
+        let noted = lock(&self.refusals).note(network(self.peer), code, Instant::now());
+        tell(noted, self.door, code, || audit::refused(self.door, self.peer, user, code, rule, cause));
     }
 
     fn refused(&self, code: ErrorCode, cause: &str) {
@@ -474,7 +519,28 @@ fn handshake_code(error: &io::Error) -> ErrorCode {
 }
 
 fn refusal(code: ErrorCode, cause: &'static str) -> Refused {
-    Refused { code, rule: Rule(callgate_wire::lookup(code).rule), cause, user: None, as_result: false, reply_to: 0 }
+    Refused {
+        code,
+        rule: Rule(callgate_wire::lookup(code).rule),
+        cause,
+        user: None,
+        is_proven: false,
+        as_result: false,
+        reply_to: 0,
+    }
+}
+
+/// Has a refusal before a session is open told by `record`, or only counted.
+fn tell(noted: Noted, door: model::Door, code: ErrorCode, record: impl FnOnce()) {
+    match noted {
+        Noted::First(makes_room) => {
+            if let Some(Repeated { source, code, count }) = makes_room {
+                audit::refused_again(door, source, code, count);
+            }
+            record();
+        }
+        Noted::Counted => audit::count_refusal(code),
+    }
 }
 
 fn bad_frame(error: &FrameError) -> Refused {

@@ -135,6 +135,14 @@ impl Live {
         Ok(Self { socket: self.socket.adopt()?, ..self })
     }
 
+    /// An app is not silent while its bytes wait for this thread (R39). One that doesn't read, so that no more of its
+    /// requests are taken, is.
+    pub(super) fn note_unread(&mut self) {
+        if !(self.decoder.is_ready() && self.socket.is_waiting()) && self.socket.has_unread() {
+            self.session.on_heard(Instant::now());
+        }
+    }
+
     /// Takes what the socket has.
     ///
     /// # Errors
@@ -183,7 +191,8 @@ impl Outlook {
         Self {
             tcp: live.socket.tcp(),
             interest,
-            has_requests: is_full && !live.session.is_busy(),
+            // Nor does it answer while answers wait: who asks much at once gets all, as fast as it reads.
+            has_requests: is_full && !live.session.is_busy() && !live.socket.is_waiting(),
             deadline: live.session.deadline(),
             wake: Arc::clone(&live.wake),
         }
@@ -200,7 +209,9 @@ impl Outlook {
                 None => std::future::pending().await,
             }
         };
+        // After a while without time for this session both may have come: what an app has sent counts before its silence.
         tokio::select! {
+            biased;
             ready = ready => Happened::Ready(ready),
             () = sleep_until(self.deadline.into()) => Happened::Time,
             () = self.wake.notified() => Happened::Changed,
@@ -212,5 +223,49 @@ fn code(error: SendError) -> ErrorCode {
     match error {
         SendError::Full => ErrorCode::SlowConsumer,
         SendError::Lost => ErrorCode::ConnectionLost,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use tokio::{io::AsyncWriteExt as _, net::TcpListener};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn r39_what_an_app_has_sent_counts_before_its_silence() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut app = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let tcp = Arc::new(listener.accept().await.unwrap().0);
+        app.write_all(b"here").await.unwrap();
+        tcp.readable().await.unwrap();
+        for _ in 0..100 {
+            let outlook = Outlook {
+                tcp: Arc::clone(&tcp),
+                interest: Some(Interest::READABLE),
+                has_requests: false,
+                // The thread had no time for it.
+                deadline: Instant::now().checked_sub(Duration::from_secs(1)).unwrap(),
+                wake: Arc::default(),
+            };
+            assert!(matches!(outlook.happen().await, Happened::Ready(Some(_))));
+        }
+    }
+
+    #[tokio::test]
+    async fn r39_what_the_runtime_has_not_seen_yet_is_found() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let app = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let socket = Socket::new(listener.accept().await.unwrap().0, None, 1000);
+        assert!(!socket.has_unread());
+        // Without an await, so that the runtime has no turn in which it could see them.
+        let app = app.into_std().unwrap();
+        (&app).write_all(b"here").unwrap();
+        while !socket.has_unread() {
+            std::thread::yield_now();
+        }
+        drop(app);
     }
 }

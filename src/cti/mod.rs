@@ -70,3 +70,6 @@ pub struct WorkerSettings {
 const FAREWELL: Duration = Duration::from_secs(1);
 /// The same for an app that reads too slowly: what it has not read yet comes before the news (R41).
 const SLOW_FAREWELL: Duration = Duration::from_secs(10);
+/// How many closed sessions of a worker may still wait for their app to read the last message (R41a): each keeps its
+/// socket for as long, and no place among the sessions.
+pub const MOST_LEAVING: usize = 256;

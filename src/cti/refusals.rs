@@ -33,32 +33,44 @@ pub(super) struct Repeated {
     pub(super) count: u64,
 }
 
+/// What is to be told of a refusal now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Noted {
+    /// All of it; and what was only counted of the one that is forgotten for it.
+    First(Option<Repeated>),
+    /// Nothing.
+    Counted,
+}
+
 impl Refusals {
-    /// Whether this refusal is to be told now. It counts in any case.
-    pub(super) fn note(&mut self, source: IpAddr, code: ErrorCode, now: Instant) -> bool {
+    /// Counts a refusal.
+    pub(super) fn note(&mut self, source: IpAddr, code: ErrorCode, now: Instant) -> Noted {
         if let Some(count) = self.counts.get_mut(&(source, code)) {
             *count += 1;
-            return false;
+            return Noted::Counted;
         }
+        let makes_room = if self.order.len() >= MOST { self.take_oldest() } else { None };
         self.counts.insert((source, code), 0);
         self.order.push_back((now, source, code));
-        true
+        Noted::First(makes_room)
     }
 
-    /// What is to be told at `now`: the minutes that are over, and the oldest of too many.
+    /// What is to be told at `now`: the minutes that are over.
     pub(super) fn due(&mut self, now: Instant) -> Vec<Repeated> {
         let mut repeated = Vec::new();
-        while let Some((since, source, code)) = self.order.front().copied() {
-            if now.saturating_duration_since(since) < MINUTE && self.order.len() <= MOST {
-                break;
-            }
-            self.order.pop_front();
-            let count = self.counts.remove(&(source, code)).unwrap_or_default();
-            if count > 0 {
-                repeated.push(Repeated { source, code, count });
-            }
+        while let Some((since, ..)) = self.order.front()
+            && now.saturating_duration_since(*since) >= MINUTE
+        {
+            repeated.extend(self.take_oldest());
         }
         repeated
+    }
+
+    /// Forgets the oldest. What is still to be told of it, if anything.
+    fn take_oldest(&mut self) -> Option<Repeated> {
+        let (_, source, code) = self.order.pop_front()?;
+        let count = self.counts.remove(&(source, code)).filter(|count| *count > 0)?;
+        Some(Repeated { source, code, count })
     }
 }
 
@@ -71,15 +83,16 @@ mod tests {
     #[test]
     fn r21_a_flood_is_two_records_a_minute() {
         let (mut refusals, start) = (Refusals::default(), Instant::now());
-        assert!(refusals.note(STRANGER, ErrorCode::OpenTimeout, start));
-        assert!(refusals.note(STRANGER, ErrorCode::TooManyTries, start), "another reason");
+        assert_eq!(refusals.note(STRANGER, ErrorCode::OpenTimeout, start), Noted::First(None));
+        assert_eq!(refusals.note(STRANGER, ErrorCode::TooManyTries, start), Noted::First(None), "another reason");
         for _ in 0..1000 {
-            assert!(!refusals.note(STRANGER, ErrorCode::OpenTimeout, start));
+            assert_eq!(refusals.note(STRANGER, ErrorCode::OpenTimeout, start), Noted::Counted);
         }
         assert_eq!(refusals.due(start + MINUTE / 2), []);
         let repeated = Repeated { source: STRANGER, code: ErrorCode::OpenTimeout, count: 1000 };
         assert_eq!(refusals.due(start + MINUTE), [repeated]);
-        assert!(refusals.note(STRANGER, ErrorCode::OpenTimeout, start + MINUTE), "the next minute begins");
+        let next = refusals.note(STRANGER, ErrorCode::OpenTimeout, start + MINUTE);
+        assert_eq!(next, Noted::First(None), "the next minute begins");
     }
 
     #[test]
@@ -90,9 +103,10 @@ mod tests {
         for n in 0..sources {
             let source = IpAddr::from(n.to_be_bytes());
             for _ in 0..2 {
-                told += u64::from(refusals.note(source, ErrorCode::OpenTimeout, now));
+                if let Noted::First(makes_room) = refusals.note(source, ErrorCode::OpenTimeout, now) {
+                    told += 1 + makes_room.map_or(0, |repeated| repeated.count);
+                }
             }
-            told += refusals.due(now).iter().map(|repeated| repeated.count).sum::<u64>();
             assert!(refusals.counts.len() <= MOST && refusals.order.len() <= MOST);
         }
         told += refusals.due(now + MINUTE).iter().map(|repeated| repeated.count).sum::<u64>();

@@ -7,7 +7,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use callgate_wire::v1::{self, ErrorCode, to_app};
@@ -15,7 +15,7 @@ use metrics::counter;
 use tokio::io::Ready;
 
 use super::{
-    FAREWELL, SLOW_FAREWELL, WorkerSettings,
+    FAREWELL, MOST_LEAVING, SLOW_FAREWELL, WorkerSettings,
     audit::{self, Fingerprint, Withheld},
     backlog::{About, AboutRef},
     encode,
@@ -275,13 +275,14 @@ impl<C: Connection> Sessions<C> {
         }
     }
 
-    /// Takes requests that have arrived whole: so many in one turn, and none while as many wait for answers as may.
+    /// Takes requests that have arrived whole: so many in one turn, and none while as many wait for answers as may, or
+    /// while the app doesn't read those that it has.
     ///
     /// Others have their turn before the rest is taken.
     pub(super) fn on_buffered(&mut self, key: SessionKey) {
         for _ in 0..REQUESTS_PER_TURN {
             let Some(live) = self.live(key) else { return };
-            if live.session.is_busy() {
+            if live.session.is_busy() || live.socket.is_waiting() {
                 return;
             }
             match live.decoder.next_message::<v1::ToGateway>() {
@@ -333,9 +334,10 @@ impl<C: Connection> Sessions<C> {
         }
         audit::closed(live.name(), live.session.identity(), code);
         if code != ErrorCode::ConnectionLost {
-            // Who reads slowly reads what is sealed already first.
-            let is_slow = live.socket.is_waiting() && code != ErrorCode::GatewayStopping;
-            let patience = if is_slow { SLOW_FAREWELL } else { FAREWELL };
+            let patience = patience(code, self.leaving.get());
+            if patience.is_zero() {
+                counter!("callgate_farewells_cut_short_total").increment(1);
+            }
             live.leave().farewell(encode::close(code), patience, Rc::clone(&self.leaving));
         }
         withheld
@@ -397,6 +399,14 @@ impl Sessions {
         place.live.as_deref().map(Outlook::of)
     }
 
+    /// The session's deadline has come, on a thread that may have had no time for what its app sent.
+    pub(super) fn on_deadline(&mut self, key: SessionKey) {
+        if let Some(live) = self.live(key) {
+            live.note_unread();
+        }
+        self.on_time(key);
+    }
+
     /// The socket has something to read or room to write; `None`: it is broken.
     pub(super) fn on_ready(&mut self, key: SessionKey, ready: Option<Ready>) {
         let Some(ready) = ready else { return self.close(key, ErrorCode::ConnectionLost) };
@@ -415,6 +425,19 @@ impl Sessions {
                 self.close(key, code);
             }
         }
+    }
+}
+
+/// How long a session's end may wait for its app, while so many others are `leaving`. Without patience the last message is
+/// written if there is room for it, and the socket is closed.
+fn patience(code: ErrorCode, leaving: usize) -> Duration {
+    match code {
+        // Nobody comes in any more, so these sockets don't add up.
+        ErrorCode::GatewayStopping => FAREWELL,
+        _ if leaving >= MOST_LEAVING => Duration::ZERO,
+        // It reads what is sealed already first.
+        ErrorCode::SlowConsumer => SLOW_FAREWELL,
+        _ => FAREWELL,
     }
 }
 
@@ -441,4 +464,19 @@ fn judge_waiting<C: Connection>(rights: &Rights, live: &mut Live<C>) -> usize {
         fate
     });
     withheld
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn r41a_who_leaves_is_waited_for_while_few_do() {
+        assert_eq!(patience(ErrorCode::ClosedByApp, MOST_LEAVING - 1), FAREWELL);
+        assert_eq!(patience(ErrorCode::SlowConsumer, 0), SLOW_FAREWELL);
+        for code in [ErrorCode::ClosedByApp, ErrorCode::SlowConsumer, ErrorCode::CtiNotEnabled] {
+            assert_eq!(patience(code, MOST_LEAVING), Duration::ZERO, "{code:?}");
+        }
+        assert_eq!(patience(ErrorCode::GatewayStopping, usize::MAX), FAREWELL, "they are as many as they were");
+    }
 }

@@ -8,6 +8,7 @@
 use std::{
     cell::Cell,
     io::{self, IoSlice, Read, Write},
+    mem::MaybeUninit,
     net::Shutdown,
     rc::Rc,
     sync::Arc,
@@ -18,19 +19,25 @@ use bytes::Bytes;
 use callgate_wire::FrameDecoder;
 use rustls::ServerConnection;
 use socket2::SockRef;
-use tokio::{net::TcpStream, task::spawn_local, time::timeout};
+use tokio::{
+    net::TcpStream,
+    task::{spawn_local, yield_now},
+    time::timeout,
+};
 
 use super::backlog::{AboutRef, Backlog, Full};
 
 /// As much plaintext as one TLS record holds (RFC 8446, 5.1).
 const RECORD: usize = 16 * 1024;
+/// How many bytes are read of a peer that was told that the connection ends, and thrown away.
+const MOST_DRAINED: usize = 1024 * 1024;
 
 /// What a session sends by: a [`Socket`], or a simulated one.
 pub(super) trait Connection: Sized {
     /// Sends a frame now, or queues it while the socket is full. `about` is the event in it.
     ///
     /// # Errors
-    /// [`SendError`]: the session can't go on.
+    /// [`SendError`]: the session can't go on. A frame with a key was not handed to the TLS seal then (R21).
     fn send(&mut self, frame: Bytes, about: Option<AboutRef<'_>>) -> Result<(), SendError>;
 
     /// Queues a frame that the caller flushes before its turn ends. As much as fills a record leaves at once.
@@ -106,6 +113,11 @@ impl Socket {
     /// The TLS connection, on the TLS door.
     pub(super) fn tls(&self) -> Option<&ServerConnection> {
         self.tls.as_deref()
+    }
+
+    /// Whether bytes of the app wait here that the runtime may not have seen yet, because its thread had no time.
+    pub(super) fn has_unread(&self) -> bool {
+        matches!(SockRef::from(&*self.tcp).peek(&mut [MaybeUninit::uninit()]), Ok(1..))
     }
 
     /// Takes what came in, into `decoder`, by way of `scratch`.
@@ -242,7 +254,9 @@ impl Connection for Socket {
         }
         if let Some(tls) = &mut self.tls {
             tls.writer().write_all(&frame).map_err(|_| SendError::Lost)?;
-            self.is_full = !self.write_sealed()?;
+            // It is handed over, so nobody may say that it was withheld (R21): a socket that is broken seems full here,
+            // and whoever waits for room finds out.
+            self.is_full = !self.write_sealed().unwrap_or(false);
             return Ok(());
         }
         self.backlog.push_regardless(frame, about);
@@ -289,19 +303,22 @@ impl Connection for Socket {
 
 /// Ends our side of a connection, and waits until the peer has ended its own.
 ///
-/// Closing while unread bytes wait would reset the connection, and the peer might lose our last message.
+/// Closing while unread bytes wait would reset the connection, and the peer might lose our last message. A peer that goes
+/// on sending loses it all the same: no more than [`MOST_DRAINED`] is read (R41a).
 pub(super) async fn end_tcp(tcp: &TcpStream) {
     if SockRef::from(tcp).shutdown(Shutdown::Write).is_err() {
         return;
     }
-    let mut rest = [0; 1024];
-    while tcp.readable().await.is_ok() {
+    let (mut rest, mut drained) = ([0; 4096], 0);
+    while drained < MOST_DRAINED && tcp.readable().await.is_ok() {
         match tcp.try_read(&mut rest) {
             Ok(0) => return,
-            Ok(_) => {}
+            Ok(n) => drained += n,
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
             Err(_) => return,
         }
+        // Readiness spends no budget of the runtime: without this a flood would keep the thread, and no time would run out.
+        yield_now().await;
     }
 }
 
@@ -325,5 +342,75 @@ impl Write for Direct<'_> {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustls::{
+        ClientConfig, RootCertStore,
+        pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
+    };
+    use time::OffsetDateTime;
+    use tokio::net::TcpListener;
+    use tokio_rustls::{TlsAcceptor, TlsConnector};
+
+    use super::*;
+    use crate::{
+        config::TlsFiles,
+        trust::{Ca, Ledger, Validity, init, server_config},
+    };
+
+    /// Both ends of a connection of the TLS door.
+    async fn pair() -> (Socket, tokio_rustls::client::TlsStream<TcpStream>) {
+        let folder = tempfile::tempdir().unwrap();
+        let (now, path) = (OffsetDateTime::now_utc(), |name: &str| folder.path().join(name));
+        init(folder.path(), &Default::default(), now).unwrap();
+        let files = TlsFiles {
+            certificate: path("gateway.pem"),
+            key: path("gateway.key"),
+            client_ca: path("ca.pem"),
+            ledger: path("ledger.jsonl"),
+        };
+        let ledger = Arc::new(Ledger::open(&files.ledger).unwrap());
+        let ca = Ca::load(&path("ca.pem"), &path("ca.key")).unwrap();
+        let (user, instance, validity) =
+            ("app".parse().unwrap(), "1".parse().unwrap(), Validity::days(now, 1).unwrap());
+        let app = ca.issue_app(&user, &instance, validity, now, &ledger).unwrap();
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_file(path("ca.pem")).unwrap()).unwrap();
+        let chain = vec![CertificateDer::from_pem_slice(app.certificate_pem.as_bytes()).unwrap()];
+        let key = PrivateKeyDer::from_pem_slice(app.key_pem.as_bytes()).unwrap();
+        let client = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_client_auth_cert(chain, key)
+            .unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let tcp = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let accepted = listener.accept().await.unwrap().0;
+        let acceptor = TlsAcceptor::from(server_config(&files, ledger).unwrap());
+        let name = ServerName::try_from("localhost").unwrap();
+        let (server, app) =
+            tokio::join!(acceptor.accept(accepted), TlsConnector::from(Arc::new(client)).connect(name, tcp));
+        let (tcp, tls) = server.unwrap().into_inner();
+        (Socket::new(tcp, Some(tls), 1 << 20), app.unwrap())
+    }
+
+    #[tokio::test]
+    async fn r21_what_is_sealed_is_not_refused_when_the_write_fails() {
+        let (mut socket, app) = pair().await;
+        let tcp = app.into_inner().0;
+        SockRef::from(&tcp).set_linger(Some(Duration::ZERO)).unwrap();
+        drop(tcp);
+        // The connection is reset.
+        while SockRef::from(&*socket.tcp).take_error().unwrap().is_none() {
+            yield_now().await;
+        }
+        assert_eq!(socket.send(Bytes::from_static(b"a key"), None), Ok(()), "it left, as far as anybody knows");
+        assert!(socket.is_waiting() && socket.backlog.is_empty());
+        assert!(socket.tcp.writable().await.is_ok(), "who waits for room wakes");
+        assert_eq!(socket.flush(), Err(SendError::Lost), "and finds out");
     }
 }

@@ -172,7 +172,7 @@ async fn run_session(sessions: Rc<RefCell<Sessions>>, key: SessionKey) {
         match outlook.happen().await {
             Happened::Ready(ready) => sessions.borrow_mut().on_ready(key, ready),
             Happened::Requests => sessions.borrow_mut().on_buffered(key),
-            Happened::Time => sessions.borrow_mut().on_time(key),
+            Happened::Time => sessions.borrow_mut().on_deadline(key),
             Happened::Changed => {}
         }
         // A socket that is always ready would keep all others waiting: its readiness spends no budget of the runtime.

@@ -301,7 +301,7 @@ fn rights(version: u64, config: &Config, side: Option<&TlsSide>) -> Rights {
 }
 
 /// One worker per core unless the settings say otherwise.
-fn worker_count(wish: usize) -> usize {
+pub fn worker_count(wish: usize) -> usize {
     let cores = || thread::available_parallelism().map_or(1, Into::into);
     if wish == 0 { cores() } else { wish }.clamp(1, WorkerId::MAX)
 }

@@ -34,20 +34,30 @@ pub struct Reloaded {
     pub after_restart: Vec<String>,
 }
 
+/// The part of the gateway that carries new rights to the workers has failed, so the gateway is about to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the new rights did not reach the sessions: the hub has failed, and the gateway stops")]
+pub struct NotAcknowledged;
+
 impl Acknowledgement {
     /// Waits until no key can leave by the old rights any more, and nothing else is done by them (R15).
-    pub async fn acknowledged(mut self) -> Reloaded {
+    ///
+    /// # Errors
+    /// [`NotAcknowledged`]: nobody can say so.
+    pub async fn acknowledged(mut self) -> Result<Reloaded, NotAcknowledged> {
+        self.reloaded.effect += self.effects.recv().await.ok_or(NotAcknowledged)?;
         while let Some(effect) = self.effects.recv().await {
             self.reloaded.effect += effect;
         }
-        self.reloaded
+        Ok(self.reloaded)
     }
 }
 
 impl Gateway {
     /// Takes new settings: mode, doors' rules and networks, users, devices, the ledger, and the files of the TLS door. The others count
-    /// from the next start on, and are named in the answer. When this returns, nobody new is let in by the old ones; what
-    /// it returns says when the old ones are out of effect for open sessions, too.
+    /// from the next start on, and are named in the answer. When this returns, nobody new is let in by the old ones:
+    /// who is being opened is judged again before it is open. Only a TLS handshake that was done by the old files isn't done
+    /// again; the certificate in it is looked up in the new ledger. What it returns says when the old ones are out of effect for open sessions, too.
     ///
     /// # Errors
     /// [`StartError`]: the old settings stay in force as a whole.
@@ -128,4 +138,27 @@ impl Gateway {
 fn addresses(directory: &Directory) -> impl Iterator<Item = (&DeviceName, &[Address])> {
     let devices = directory.devices().map(|device| (&device.name, device.addresses.as_slice()));
     devices.filter(|(_, addresses)| !addresses.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn acknowledgement() -> (mpsc::UnboundedSender<Effect>, Acknowledgement) {
+        let (done, effects) = mpsc::unbounded_channel();
+        let reloaded = Reloaded { version: 2, effect: Effect::default(), after_restart: Vec::new() };
+        (done, Acknowledgement { effects, reloaded })
+    }
+
+    #[tokio::test]
+    async fn r15_without_the_hub_nothing_is_acknowledged() {
+        let (done, acknowledgement) = acknowledgement();
+        drop(done);
+        assert_eq!(acknowledgement.acknowledged().await, Err(NotAcknowledged));
+
+        let (done, acknowledgement) = self::acknowledgement();
+        done.send(Effect::default()).unwrap();
+        drop(done);
+        assert_eq!(acknowledgement.acknowledged().await.unwrap().effect, Effect::default(), "there are no sessions");
+    }
 }

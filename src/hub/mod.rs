@@ -39,7 +39,7 @@ impl WorkerId {
 }
 
 /// A session on its worker. A place is used again, its `turn` is not.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SessionKey {
     /// The place in the worker's table.
     pub place: u32,
@@ -155,13 +155,15 @@ pub struct Hub {
     discovered: usize,
     max_discovered: usize,
     idle: VecDeque<DeviceName>,
+    /// An event was refused.
+    has_refused: bool,
 }
 
 impl Hub {
     /// A hub with a topic for each configured device and room for `max_discovered` others.
     pub fn new(configured: impl IntoIterator<Item = DeviceName>, max_discovered: usize) -> Self {
-        let topics = configured.into_iter().map(|device| (device.clone(), Topic::new(device, true))).collect();
-        Self { topics, discovered: 0, max_discovered, idle: VecDeque::new() }
+        let topics = configured.into_iter().map(|device| (device.clone(), Topic::new(device, true, false))).collect();
+        Self { topics, discovered: 0, max_discovered, idle: VecDeque::new(), has_refused: false }
     }
 
     /// How many devices there are.
@@ -186,7 +188,7 @@ impl Hub {
             topic.configured = !topic.configured;
         }
         for device in configured {
-            self.topics.entry(device.clone()).or_insert_with(|| Topic::new(device, true));
+            self.topics.entry(device.clone()).or_insert_with(|| Topic::new(device, true, self.has_refused));
         }
         for device in &left {
             self.note_idle(device);
@@ -199,8 +201,8 @@ impl Hub {
     /// [`NoRoom`]: its device is not configured, and there is no room for one more.
     pub fn publish(&mut self, event: SwitchEvent) -> Result<Option<Delivery>, NoRoom> {
         if !self.topics.contains_key(&event.device) {
-            self.make_room()?;
-            self.topics.insert(event.device.clone(), Topic::new(event.device.clone(), false));
+            self.make_room().inspect_err(|NoRoom| self.has_refused = true)?;
+            self.topics.insert(event.device.clone(), Topic::new(event.device.clone(), false, self.has_refused));
             self.discovered += 1;
         }
         let Some(topic) = self.topics.get_mut(&event.device) else { return Ok(None) };

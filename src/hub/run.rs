@@ -25,8 +25,9 @@ pub enum HubInput {
 pub struct Barrier {
     /// What counts behind it.
     pub rights: Arc<Rights>,
-    /// Each worker answers by it when no key can leave by the old rights any more. It closes when all have answered; a
-    /// worker that is gone, whose sessions are gone with it, doesn't keep it open.
+    /// The hub answers by it when every worker has the barrier before it, and each worker when no key can leave by the old
+    /// rights any more. It closes when all have answered; a worker that is gone, whose sessions are gone with it, doesn't
+    /// keep it open. If it closes without any answer the hub is gone.
     pub done: mpsc::UnboundedSender<Effect>,
 }
 
@@ -51,7 +52,7 @@ impl HubHandle {
         let _ = self.requests.send(HubInput::Request(request));
     }
 
-    /// Sends a change of rights to all workers. What it returns closes when all have answered.
+    /// Sends a change of rights to all workers. What it returns is [`Barrier::done`]'s other end.
     pub fn change_rights(&self, rights: Arc<Rights>) -> mpsc::UnboundedReceiver<Effect> {
         let (done, effects) = mpsc::unbounded_channel();
         let _ = self.requests.send(HubInput::Barrier(Barrier { rights, done }));
@@ -99,6 +100,7 @@ pub async fn run(
                     for mailbox in &workers {
                         let _ = mailbox.send(ToWorker::Barrier(barrier.clone())).await;
                     }
+                    let _ = barrier.done.send(Effect::default());
                 }
                 None => return,
             },

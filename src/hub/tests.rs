@@ -283,6 +283,25 @@ fn r41a_discovered_devices_are_bounded_and_the_longest_idle_goes_first() {
 }
 
 #[test]
+fn r16_a_generation_that_was_refused_with_its_device_is_late_for_all() {
+    let mut hub = Hub::new([], 1);
+    let first_seen = |delivery: Result<Option<Delivery>, NoRoom>| delivery.unwrap().unwrap().event.first_seen;
+    let calls = |name: &str, call, state| event(name, call, EventBody::Call(state));
+    let end = CallState::Ended(EndCause::Hangup);
+    hub.publish(calls("a", 1, CallState::Offered)).unwrap();
+    assert!(hub.publish(event("b", 2, opened(1, Some(1)))).is_err());
+    hub.publish(calls("a", 1, end)).unwrap();
+    // Its hold is what makes it known, and then somebody monitors it before the key is seen here.
+    hub.publish(calls("b", 2, CallState::Connected)).unwrap();
+    let (monitored, _) = subscribe(&mut hub, ONE, "b");
+    assert!(first_seen(hub.publish(event("b", 2, opened(1, Some(1))))) < monitored);
+    assert!(first_seen(hub.publish(event("b", 2, opened(2, Some(2))))) < monitored);
+    // A call that was seen from its beginning has nothing of before.
+    hub.publish(calls("b", 3, CallState::Dialing)).unwrap();
+    assert!(first_seen(hub.publish(event("b", 3, opened(3, Some(1))))) > monitored);
+}
+
+#[test]
 fn all_receivers_share_one_frame() {
     let mut hub = hub();
     subscribe(&mut hub, ONE, "1001");

@@ -53,6 +53,8 @@ pub enum CallSecurity {
 
 pub(super) struct Topic {
     device: DeviceName,
+    /// Events were refused before it was made, and may have been its own.
+    missed_some: bool,
     /// The operator named it: it is never forgotten.
     pub(super) configured: bool,
     /// It stands in the hub's queue of idle topics.
@@ -72,6 +74,8 @@ struct Call {
     streams: HashMap<StreamId, Stream>,
     /// When key material was first seen, oldest first: another stream may go on with it (R16). It holds none (R19).
     keys: Vec<(Weak<KeyMaterial>, Moment)>,
+    /// Its beginning may have been refused, and a key with it: none of its generations is known to be new (R16).
+    is_old: bool,
 }
 
 struct Stream {
@@ -82,9 +86,10 @@ struct Stream {
 }
 
 impl Topic {
-    pub(super) fn new(device: DeviceName, configured: bool) -> Self {
+    pub(super) fn new(device: DeviceName, configured: bool, missed_some: bool) -> Self {
         Self {
             device,
+            missed_some,
             configured,
             queued_as_idle: false,
             number: 0,
@@ -123,13 +128,17 @@ impl Topic {
             }
             EventBody::Call(_) | EventBody::MediaKeyed { .. } | EventBody::MediaOpened(_) => {}
         }
+        let is_first = matches!(event.body, EventBody::Call(CallState::Offered | CallState::Dialing));
         let call = self.calls.entry(id).or_insert_with(|| Call {
+            is_old: self.missed_some && !is_first,
             names: Arc::clone(&event.call),
             line: event.line,
             state: CallState::Offered,
             streams: HashMap::new(),
             keys: Vec::new(),
         });
+        // Nobody has monitored before the first moment.
+        let moment = if call.is_old { Moment(0) } else { moment };
         match &event.body {
             EventBody::Call(state) => {
                 call.state = *state;

@@ -23,7 +23,12 @@ pub mod scripted;
 pub mod served;
 pub mod tap;
 
-use std::{fmt::Write as _, fs, net::SocketAddr, sync::Arc};
+use std::{
+    fmt::Write as _,
+    fs,
+    net::SocketAddr,
+    sync::{Arc, OnceLock},
+};
 
 use callgate::{
     config::Config,
@@ -111,7 +116,7 @@ impl TestGateway {
 
     /// Changes the settings, and waits until they are in effect.
     pub async fn reload(&mut self, config: Config) -> Reloaded {
-        self.gateway.reload(config).await.unwrap().acknowledged().await
+        self.gateway.reload(config).await.unwrap().acknowledged().await.unwrap()
     }
 
     pub fn attach(&mut self, switch: Box<dyn Switch>) {
@@ -175,8 +180,9 @@ pub fn tls_client(ca: &str, certificate: &str, key: &str) -> Arc<ClientConfig> {
 
 /// The config of a test gateway, on free ports of the loopback.
 pub fn config_text(users: &[TestUser], head: &str) -> String {
-    // Four rounds of what a real verifier has sixteen of.
-    let verifier = ScramVerifier::generate(PASSWORD, 4096).unwrap().to_line();
+    // Four rounds of what a real verifier has sixteen of. Always the same: another salt would be another password.
+    static VERIFIER: OnceLock<String> = OnceLock::new();
+    let verifier = VERIFIER.get_or_init(|| ScramVerifier::generate(PASSWORD, 4096).unwrap().to_line().to_string());
     let mut config = head.to_owned();
     if !head.contains("[doors]") {
         config.push_str("\n[doors]\nclear = \"127.0.0.1:0\"\ntls = \"127.0.0.1:0\"\n");
@@ -184,7 +190,7 @@ pub fn config_text(users: &[TestUser], head: &str) -> String {
     for user in users {
         let groups: Vec<_> = user.groups.iter().map(|group| group.name()).collect();
         writeln!(config, "[[user]]\nname = {:?}\nkind = \"application\"", user.name).unwrap();
-        writeln!(config, "groups = {groups:?}\ndevices = {:?}\npassword = {:?}", user.devices, &*verifier).unwrap();
+        writeln!(config, "groups = {groups:?}\ndevices = {:?}\npassword = {:?}", user.devices, verifier).unwrap();
     }
     for (device, port) in [("1001", 16010), ("1002", 16020), ("1003", 16030)] {
         writeln!(config, "[[device]]\nname = \"{device}\"\naddresses = [\"udp:127.0.0.1:{port}\"]").unwrap();

@@ -43,6 +43,11 @@ impl RawClient {
         Self::new(Box::new(connect(address).await), true)
     }
 
+    /// The same over a connection that was made before.
+    pub fn clear_over(tcp: TcpStream) -> Self {
+        Self::new(Box::new(tcp), true)
+    }
+
     pub async fn tls(address: SocketAddr, config: Arc<ClientConfig>) -> Self {
         Self::tls_over(connect(address).await, config).await
     }
@@ -168,6 +173,17 @@ impl RawClient {
     }
 
     async fn scram(&mut self, user: &str, instance: &str, password: &str) -> Result<v1::Opened, ErrorCode> {
+        self.scram_while(user, instance, password, async || {}).await
+    }
+
+    /// The same, with something that happens after the challenge and before the proof.
+    pub async fn scram_while(
+        &mut self,
+        user: &str,
+        instance: &str,
+        password: &str,
+        meanwhile: impl AsyncFnOnce(),
+    ) -> Result<v1::Opened, ErrorCode> {
         let config = SASLConfig::with_credentials(None, user.into(), password.into()).unwrap();
         let mechanism = Mechname::parse(b"SCRAM-SHA-256").unwrap();
         let mut client = SASLClient::new(config).start_suggested([&mechanism]).unwrap();
@@ -180,6 +196,7 @@ impl RawClient {
             to_app::Message::OpenResult(result) => return outcome(result),
             other => panic!("{other:?}"),
         };
+        meanwhile().await;
         let mut proof = Vec::new();
         client.step(Some(&challenge), &mut proof).unwrap();
         self.send(Message::AuthResponse(v1::AuthResponse { data: proof.into() })).await;

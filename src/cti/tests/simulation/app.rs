@@ -149,6 +149,8 @@ pub(super) struct App {
     pub(super) asked: HashMap<u64, Asked>,
     pub(super) next_token: u64,
     pub(super) expected: Vec<Expected>,
+    /// Versions by which its groups became others, and whether it may have keys since.
+    pub(super) changes: Vec<(u64, bool)>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -210,7 +212,7 @@ impl App {
     }
 
     /// The rights of its worker change. Returns how many keys that waited don't leave.
-    pub(super) fn on_rights(&mut self, spec: &Spec) -> usize {
+    pub(super) fn on_rights(&mut self, old: &Spec, spec: &Spec) -> usize {
         let gone = self.left.borrow().events.min(self.expected.len());
         let mut waiting = self.expected.split_off(gone);
         let keys = |waiting: &[Expected]| waiting.iter().filter(|expected| expected.with_key).count();
@@ -219,6 +221,7 @@ impl App {
             self.state = State::Closed;
             return before;
         }
+        self.note_groups(old, spec);
         let who = self.who;
         self.monitors.retain(|device, _| spec.shows(who, *device));
         waiting.retain(|expected| spec.shows_line(who, expected.told.device, expected.told.line));
@@ -228,6 +231,13 @@ impl App {
         let after = keys(&waiting);
         self.expected.extend(waiting);
         before - after
+    }
+
+    /// The rights that the session knows change.
+    pub(super) fn note_groups(&mut self, old: &Spec, spec: &Spec) {
+        if old.groups(self.who) != spec.groups(self.who) {
+            self.changes.push((spec.version, spec.gives_keys(self.who)));
+        }
     }
 
     /// An answer of the hub reaches its worker.
@@ -284,6 +294,18 @@ impl App {
     pub(super) fn check(&self) -> Result<(), String> {
         self.check_as_app()?;
         let left = self.left.borrow();
+        let told = left.messages.iter().filter_map(|message| match message {
+            to_app::Message::CapabilityChanged(changed) => {
+                let groups = changed.changes.contains(&v1::CapabilityChange::Groups.into());
+                groups.then_some((changed.rights_version, changed.keys))
+            }
+            _ => None,
+        });
+        let told: Vec<_> = told.collect();
+        // What waits for who is closed is dropped.
+        if matches!(self.state, State::Open(_)) && told != self.changes {
+            return Err(format!("{:?} was told of {told:?}, not {:?}", self.who, self.changes));
+        }
         let got = left.messages.iter().filter_map(|message| match message {
             to_app::Message::Event(event) => Some((event.device.as_str(), event.number, has_key(event))),
             _ => None,

@@ -121,6 +121,12 @@ impl Spec {
         self.admits(who) && self.mixed && who.door == Door::Tls && user.enabled && user.secure && user.srtp
     }
 
+    /// The user's groups.
+    pub(super) fn groups(&self, who: Who) -> [bool; 4] {
+        let Wish { enabled, secure, srtp, all_devices, .. } = self.users[who.user];
+        [enabled, secure, srtp, all_devices]
+    }
+
     /// The same as the gateway has it.
     pub(super) fn rights(&self, sessions: usize) -> Arc<Rights> {
         let users = USERS.iter().zip(self.users).filter(|(_, wish)| wish.exists).map(|(name, wish)| {
