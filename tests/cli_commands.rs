@@ -543,3 +543,12 @@ impl OtherCa {
         fs::write(path, request.signed_by(&self.0).unwrap().pem()).unwrap();
     }
 }
+
+#[test]
+fn explain_knows_a_rule_from_a_code() {
+    for rule in ["R16", "r41a"] {
+        let output = Command::new(env!("CARGO_BIN_EXE_callgate")).args(["explain", rule]).output().unwrap();
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success() && error.contains("docs/RULES.md"), "{error}");
+    }
+}

@@ -32,8 +32,8 @@ Examples:
   callgate cert revoke --user recorder --instance 1 --reason 'laptop lost'
   callgate cert revoke --sha256 5f2c... --reason 'replaced by a new one'
 
-The next handshake with a revoked certificate is refused; a running gateway needs no signal. A session that is open
-stays open until it ends.";
+The next handshake with a revoked certificate is refused; a running gateway needs no signal for that. Sessions that are
+open by it are closed when the gateway reads the ledger again: send it SIGHUP.";
 
 /// Issue, revoke and list certificates
 #[derive(clap::Subcommand)]

@@ -82,6 +82,9 @@ fn explain_code(code: &str) -> Result<()> {
     if let Some(lines) = indicator(&code.trim().to_uppercase()) {
         return Ok(lines.iter().try_for_each(|line| say!("{line}"))?);
     }
+    if is_rule(code.trim()) {
+        bail!("{code} is a rule, and not a code: docs/RULES.md in the sources has it, and what enforces it");
+    }
     let Some(info) = lookup_name(code.trim()) else {
         bail!("no code is called {code:?}; the nearest are {}", nearest(code).join(", "));
     };
@@ -89,6 +92,12 @@ fn explain_code(code: &str) -> Result<()> {
     say!("What: {}", info.text)?;
     say!("Mend: {}", info.mend)?;
     Ok(())
+}
+
+/// Whether it is written like a rule: R16, R41a.
+fn is_rule(code: &str) -> bool {
+    let number = code.strip_prefix(['R', 'r']).map(|rest| rest.trim_end_matches(['a', 'b']));
+    number.is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 /// The indicators of a stream that are no errors, and the one that has reasons.

@@ -1,8 +1,9 @@
 //! A capture played through a gateway, and the voices of its streams as WAV files.
 
 use std::{
-    fs::{self, File},
+    fs::{self, DirBuilder, OpenOptions},
     io::BufWriter,
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
@@ -120,9 +121,10 @@ fn write_one(stream: &Stream, path: &Path) -> Result<Voice, ClientError> {
     }
     let failed = |source| ClientError::File { path: path.into(), source };
     if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder).map_err(failed)?;
+        // A voice is for nobody else on this machine.
+        DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)?;
     }
-    let file = File::create(path).map_err(failed)?;
+    let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path).map_err(failed)?;
     match write_voice(&stream.voice, &stream.codecs, BufWriter::new(file)) {
         Ok(written) => Ok(Voice::Written { path: path.into(), seconds: written.samples / 8000 }),
         Err(error @ (WavError::NotDecodable { .. } | WavError::Silent | WavError::TooLong)) => {

@@ -20,6 +20,7 @@ mod session;
 mod sessions;
 mod socket;
 mod subscribers;
+mod visit;
 mod worker;
 
 /// For the fuzz target; nothing that the gateway has.

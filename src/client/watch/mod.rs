@@ -9,6 +9,8 @@ mod seen;
 mod text;
 
 use std::{
+    cell::RefCell,
+    collections::BTreeSet,
     path::PathBuf,
     time::{Duration, SystemTime},
 };
@@ -36,6 +38,8 @@ use super::ClientError;
 
 /// Between two signs of life.
 const PULSE: Duration = Duration::from_secs(1);
+/// How often it is looked whether there are new devices.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
 /// Where to watch, as whom, and what.
 pub struct Options {
@@ -130,9 +134,13 @@ async fn one_session(
     let mut pulse = interval(PULSE);
     pulse.set_missed_tick_behavior(MissedTickBehavior::Delay);
     // Events come while devices are still being monitored, one after another.
-    let monitoring = monitor(options, session, seen, Those::All);
+    let monitored = RefCell::default();
+    let monitoring = monitor(options, session, seen, Those::All, &monitored);
     tokio::pin!(monitoring);
     let mut is_monitoring = true;
+    // A device that nobody configured is known only from its first call on.
+    let mut look_again = interval(LOOK_AGAIN);
+    look_again.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let next = tokio::select! {
             done = &mut monitoring, if is_monitoring => {
@@ -149,13 +157,23 @@ async fn one_session(
                         && changed.changes.contains(&CapabilityChange::Devices)
                     {
                         // New devices, and those that came back.
-                        monitoring.set(monitor(options, session, seen, Those::TheyMaySee));
+                        monitoring.set(monitor(options, session, seen, Those::TheyMaySee, &monitored));
                         is_monitoring = true;
+                    }
+                    if let Event::DeviceOutOfService(gone) = &event
+                        && gone.lines.is_empty()
+                    {
+                        monitored.borrow_mut().remove(&gone.device);
                     }
                     Seen::event(&event)
                 }
                 None => return Ok(Some(events.closed().cloned().unwrap_or(Closed::ByApp))),
             },
+            _ = look_again.tick(), if options.devices.is_empty() && !is_monitoring => {
+                monitoring.set(monitor(options, session, seen, Those::TheyMaySee, &monitored));
+                is_monitoring = true;
+                continue;
+            }
             _ = pulse.tick() => Some(Seen::Pulse { silence_seconds: session.silence().as_secs() }),
             () = seen.closed() => return Ok(None),
         };
@@ -182,6 +200,7 @@ async fn monitor(
     session: &Session,
     seen: &mpsc::Sender<Seen>,
     those: Those,
+    monitored: &RefCell<BTreeSet<String>>,
 ) -> Result<(), RequestError> {
     let devices = match options.devices.as_slice() {
         [] => session.devices("").await?.into_iter().map(|device| device.name).collect(),
@@ -189,10 +208,14 @@ async fn monitor(
     };
     let classes: Vec<EventClass> = options.classes.iter().map(|class| (*class).into()).collect();
     for device in devices {
+        if monitored.borrow().contains(&device) {
+            continue;
+        }
         let snapshot = match session.monitor(&device, &classes).await {
             Err(RequestError::Refused(_)) if those == Those::TheyMaySee => continue,
             monitored => monitored?,
         };
+        monitored.borrow_mut().insert(device);
         // Who looks no more is noticed by the other one.
         let _ = seen.send(Seen::Monitored(snapshot.into())).await;
     }
