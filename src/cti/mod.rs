@@ -9,6 +9,8 @@ mod audit;
 mod backlog;
 mod door;
 mod encode;
+mod event_frame;
+mod fields;
 mod judging;
 mod live;
 mod opening;
