@@ -42,7 +42,7 @@ pub(super) fn event(published: &Published, indication: Indication, rule: Rule) -
             fields.number(4, published.number);
             fields.number(5, published.class_number);
             fields.signed(6, event.at.0);
-            fields.message(7, |fields| call_ref(fields, &event.call, id.as_str()));
+            fields.message(7, |fields| call_ref(fields, &event.call, id.as_bytes()));
             match &event.body {
                 EventBody::Call(state) => fields.message(8, |fields| call_state_changed(fields, *state, &event.call)),
                 EventBody::MediaOpened(media) => {
@@ -72,12 +72,12 @@ struct Texts {
     source: Option<Short>,
 }
 
-fn text(short: &Option<Short>) -> &str {
-    short.as_ref().map(Short::as_str).unwrap_or_default()
+fn text(short: &Option<Short>) -> &[u8] {
+    short.as_ref().map(Short::as_bytes).unwrap_or_default()
 }
 
-fn call_ref(fields: &mut Fields, call: &CallRef, id: &str) {
-    fields.text(1, id);
+fn call_ref(fields: &mut Fields, call: &CallRef, id: &[u8]) {
+    fields.bytes(1, id);
     fields.text(2, call.switch.as_str());
     fields.text(3, call.switch_call.as_deref().unwrap_or_default());
     fields.text(4, &call.sip_call_id);
@@ -105,12 +105,12 @@ fn media_opened(fields: &mut Fields, media: &MediaOpened, texts: &Texts, indicat
         Protection::Unknown { generation, since } => (Some(*generation), Some(*since), None),
     };
     let (indicator, reason) = indicator(indication);
-    fields.text(1, text(&texts.stream));
+    fields.bytes(1, text(&texts.stream));
     fields.choice(2, direction(media.direction));
     fields.number(3, generation.map_or(0, |Generation(number)| number.into()));
     fields.signed(4, keyed_at.map_or(0, |at| at.0));
-    fields.text(5, text(&texts.destination));
-    fields.text(6, text(&texts.source));
+    fields.bytes(5, text(&texts.destination));
+    fields.bytes(6, text(&texts.source));
     fields.text(7, &media.media);
     for codec in media.codecs.iter() {
         fields.message(8, |fields| {
@@ -129,7 +129,7 @@ fn media_opened(fields: &mut Fields, media: &MediaOpened, texts: &Texts, indicat
 }
 
 fn media_stopped(fields: &mut Fields, media: &MediaStopped, texts: &Texts) {
-    fields.text(1, text(&texts.stream));
+    fields.bytes(1, text(&texts.stream));
     fields.choice(2, direction(media.direction));
     fields.number(3, media.generation.map_or(0, |Generation(number)| number.into()));
     let cause = match media.cause {

@@ -46,7 +46,7 @@ impl Fields {
             None => self.counted += key_len(tag) + encoded_len_varint(value),
             Some(out) => {
                 encode_key(tag, WireType::Varint, out);
-                encode_varint(value, out);
+                put_varint(value, out);
             }
         }
     }
@@ -81,8 +81,12 @@ impl Fields {
 
     /// A message, even if it is empty.
     pub(super) fn message(&mut self, tag: u32, fields: impl Fn(&mut Self)) {
-        self.head(tag, Self::len_of(&fields));
-        fields(self);
+        let len = Self::len_of(&fields);
+        self.head(tag, len);
+        match self.out {
+            None => self.counted += len,
+            Some(_) => fields(self),
+        }
     }
 
     /// Key and length of what follows.
@@ -91,9 +95,18 @@ impl Fields {
             None => self.counted += key_len(tag) + encoded_len_varint(len as u64),
             Some(out) => {
                 encode_key(tag, WireType::LengthDelimited, out);
-                encode_varint(len as u64, out);
+                put_varint(len as u64, out);
             }
         }
+    }
+}
+
+/// Most numbers and lengths are one byte.
+#[inline]
+fn put_varint(value: u64, out: &mut Vec<u8>) {
+    match u8::try_from(value) {
+        Ok(byte @ ..0x80) => out.push(byte),
+        _ => encode_varint(value, out),
     }
 }
 
@@ -115,9 +128,9 @@ impl Short {
         short
     }
 
-    /// The text.
-    pub(super) fn as_str(&self) -> &str {
-        self.bytes.get(..self.len).and_then(|bytes| str::from_utf8(bytes).ok()).unwrap_or_default()
+    /// The text's bytes.
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or_default()
     }
 }
 

@@ -13,6 +13,7 @@ mod event_frame;
 mod fields;
 mod judging;
 mod live;
+mod log_writer;
 mod opening;
 mod refusals;
 mod registry;
@@ -33,6 +34,7 @@ pub mod fuzzing;
 mod tests;
 
 pub use door::{Current, Door, DoorError, Entrance, TlsSide, announce};
+pub use log_writer::LogWriter;
 pub use registry::Registry;
 pub use scram::Decoy;
 pub use worker::{WorkerHandle, spawn_worker};

@@ -20,7 +20,10 @@ use rustls::ServerConnection;
 use socket2::SockRef;
 use tokio::{net::TcpStream, task::spawn_local, time::timeout};
 
-use super::backlog::{AboutRef, Backlog, Full};
+use super::{
+    backlog::{AboutRef, Backlog, Full},
+    log_writer,
+};
 
 /// As much plaintext as one TLS record holds (RFC 8446, 5.1).
 const RECORD: usize = 16 * 1024;
@@ -241,6 +244,7 @@ impl Connection for Socket {
             return self.backlog.push(frame, about).map_err(|Full| SendError::Full);
         }
         if let Some(tls) = &mut self.tls {
+            log_writer::write_out();
             tls.writer().write_all(&frame).map_err(|_| SendError::Lost)?;
             self.is_full = !self.write_sealed()?;
             return Ok(());
@@ -257,6 +261,8 @@ impl Connection for Socket {
     }
 
     fn flush(&mut self) -> Result<(), SendError> {
+        // What is sealed now is on record then (R21).
+        log_writer::write_out();
         match self.tls {
             Some(_) => self.flush_tls()?,
             None => self.flush_clear()?,

@@ -29,6 +29,7 @@ use tracing::{debug, error};
 use super::{
     FAREWELL, WorkerSettings,
     live::{Happened, Live},
+    log_writer,
     sessions::{More, Sessions},
 };
 use crate::hub::{Barrier, SessionKey, ToWorker};
@@ -134,6 +135,8 @@ fn take_turn(sessions: &Rc<RefCell<Sessions>>, waiting: &mut VecDeque<ToWorker>)
         _ => waiting.len() <= 1,
     };
     let more = if is_alone { More::Nothing } else { More::Follows };
+    // The records of a burst are one write, before the first of its frames goes to the seal (R21).
+    let _lines = (more == More::Follows).then(log_writer::Turn::begin);
     let mut done = 0;
     while done < TURN
         && let Some(message) = waiting.pop_front()
