@@ -249,8 +249,19 @@ impl Connection for Socket {
             self.is_full = !self.write_sealed()?;
             return Ok(());
         }
-        self.backlog.push_regardless(frame, about);
-        self.flush()
+        // Nothing is queued for what leaves at once, as it mostly does.
+        log_writer::write_out();
+        let written = match self.tcp.try_write(&frame) {
+            Ok(written) => written,
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => 0,
+            Err(_) => return Err(SendError::Lost),
+        };
+        if written < frame.len() {
+            self.backlog.push_regardless(frame, about);
+            self.backlog.advance(written);
+            self.is_full = true;
+        }
+        Ok(())
     }
 
     fn hold(&mut self, frame: Bytes, about: Option<AboutRef<'_>>) -> Result<(), SendError> {
