@@ -13,6 +13,7 @@ mod event_frame;
 mod fields;
 mod judging;
 mod live;
+mod log_fields;
 mod log_writer;
 mod opening;
 mod refusals;
@@ -34,6 +35,7 @@ pub mod fuzzing;
 mod tests;
 
 pub use door::{Current, Door, DoorError, Entrance, TlsSide, announce};
+pub use log_fields::LogFields;
 pub use log_writer::LogWriter;
 pub use registry::Registry;
 pub use scram::Decoy;
