@@ -11,7 +11,7 @@ use super::{
 use crate::{
     hub::Published,
     model::{
-        CallRef, CallState, EventBody, Generation, KeyMaterial, MasterKey, MediaOpened, MediaStopped, Party,
+        CallRef, CallState, EventBody, Generation, KeyMaterial, MasterKey, MediaOpened, MediaStopped, Mki, Party,
         Protection, StopCause, StreamDirection,
     },
     policy::{Indication, Reason, Rule},
@@ -152,7 +152,7 @@ fn srtp_keys(fields: &mut Fields, keys: &KeyMaterial) {
 }
 
 fn srtp_key(fields: &mut Fields, master: &MasterKey) {
-    let mki = master.mki.as_ref().map(|mki| mki.as_bytes()).unwrap_or_default();
+    let mki = master.mki.as_ref().map(Mki::as_bytes).unwrap_or_default();
     fields.bytes(1, master.key.expose());
     fields.bytes(2, master.salt.expose());
     fields.bytes(3, mki);
