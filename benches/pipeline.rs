@@ -179,7 +179,9 @@ fn hand_over(c: &mut Criterion) {
                     let mut taken = Vec::with_capacity(TURN);
                     let mut count = 0;
                     while count < batch {
-                        let Some(ToWorker::Events(events)) = messages.blocking_recv() else { unreachable!("the hub ends only with the benchmark") };
+                        let Some(ToWorker::Events(events)) = messages.blocking_recv() else {
+                            unreachable!("the hub ends only with the benchmark")
+                        };
                         count += events.len();
                         taken.push(events);
                     }
