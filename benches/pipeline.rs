@@ -177,8 +177,13 @@ fn hand_over(c: &mut Criterion) {
                 |events_of_a_batch| {
                     events.blocking_send(events_of_a_batch).unwrap();
                     let mut taken = Vec::with_capacity(TURN);
-                    while taken.len() < batch {
-                        messages.blocking_recv_many(&mut taken, TURN);
+                    let mut count = 0;
+                    while count < batch {
+                        let Some(ToWorker::Events(events)) = messages.blocking_recv() else {
+                            unreachable!("the hub ends only with the benchmark")
+                        };
+                        count += events.len();
+                        taken.push(events);
                     }
                     taken
                 },

@@ -23,7 +23,7 @@ use std::{
     alloc::System,
     io::{Read, Write},
     net::{SocketAddr, TcpStream},
-    sync::Arc,
+    sync::{Arc, Mutex},
 };
 
 use bytes::Bytes;
@@ -51,19 +51,24 @@ static ALLOCATIONS: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 /// Events of a round.
 const EVENTS: usize = 200;
+/// Events that come at once: a turn of a worker, and a record of their frames.
+const BURST: usize = 50;
 /// Receivers of a round, once few and once many.
 const FEW: usize = 2;
 const MANY: usize = 12;
 
-/// What the other test allocates at the same time is counted too, but it is little beside 2,400 deliveries.
+/// All of the process is counted, so these tests take turns. The one that doesn't allocates little beside 2,400 deliveries.
+static ALONE: Mutex<()> = Mutex::new(());
+
 #[test]
 fn a_delivery_allocates_what_its_seal_does_and_no_more() {
+    let _alone = ALONE.lock();
     let lab = Lab::new(MANY);
     let seal = one_seal(&lab);
     println!("a seal: {:.3} allocations, {:.0} bytes", seal.allocations, seal.bytes);
 
     for subject in [Subject::Call, Subject::Keys] {
-        let (few, many) = (deliveries(&lab, subject, FEW), deliveries(&lab, subject, MANY));
+        let (few, many) = (deliveries(&lab, subject, FEW, 1), deliveries(&lab, subject, MANY, 1));
         let one = Cost {
             allocations: (many.allocations - few.allocations) / (MANY - FEW) as f64,
             bytes: (many.bytes - few.bytes) / (MANY - FEW) as f64,
@@ -74,6 +79,21 @@ fn a_delivery_allocates_what_its_seal_does_and_no_more() {
         assert!((one.allocations - seal.allocations).abs() < 0.05, "{subject:?}: a delivery allocates {one:?}");
         // A record of this length, and nothing of that size besides: the frame itself is not copied.
         assert!(one.bytes < seal.bytes + 64.0, "{subject:?}: a delivery allocates {one:?}");
+    }
+}
+
+/// The events of a batch are one turn of the worker, so they leave in one record: for each session that is one seal, the
+/// memory of its queue, and a list of what is sealed together, which rustls makes.
+#[test]
+fn a_burst_allocates_for_each_session_and_not_for_each_frame() {
+    let _alone = ALONE.lock();
+    let lab = Lab::new(MANY);
+    let seal = one_seal(&lab);
+    for subject in [Subject::Call, Subject::Keys] {
+        let (few, many) = (deliveries(&lab, subject, FEW, BURST), deliveries(&lab, subject, MANY, BURST));
+        let one = (many.allocations - few.allocations) / (MANY - FEW) as f64 * BURST as f64;
+        println!("{subject:?}: {BURST} deliveries to a session: {one:.3} allocations");
+        assert!(one < seal.allocations + 2.1, "{subject:?}: {BURST} deliveries to a session: {one} allocations");
     }
 }
 
@@ -143,8 +163,8 @@ fn one_seal(lab: &Lab) -> Cost {
     Cost::of(region.change(), EVENTS)
 }
 
-/// What an event costs that goes to so many apps, each by TLS.
-fn deliveries(lab: &Lab, subject: Subject, receivers: usize) -> Cost {
+/// What an event costs that goes to so many apps, each by TLS, if so many come at once.
+fn deliveries(lab: &Lab, subject: Subject, receivers: usize, at_once: usize) -> Cost {
     let runtime = Runtime::new().unwrap();
     let mut gateway = runtime.block_on(Gateway::start(lab::gateway_config(lab.folder.path()))).unwrap();
     let (script, events) = mpsc::channel(1);
@@ -155,7 +175,8 @@ fn deliveries(lab: &Lab, subject: Subject, receivers: usize) -> Cost {
 
     let source = Source::new(subject);
     let round = |apps: &mut [App]| {
-        let batches: Vec<Vec<SwitchEvent>> = (0..EVENTS).map(|_| vec![source.event()]).collect();
+        let batch = || (0..at_once).map(|_| source.event()).collect();
+        let batches: Vec<Vec<SwitchEvent>> = (0..EVENTS / at_once).map(|_| batch()).collect();
         let region = Region::new(ALLOCATIONS);
         for batch in batches {
             script.blocking_send(batch).unwrap();

@@ -6,6 +6,7 @@ use anyhow::Result;
 use tracing_subscriber::EnvFilter;
 
 use super::exit::Unusable;
+use callgate::cti::{LogFields, LogWriter};
 
 const VARIABLE: &str = "CALLGATE_LOG";
 
@@ -31,8 +32,11 @@ pub(super) fn start(argument: Option<&str>, levels: Levels, json: bool) -> Resul
     if let Some(always) = levels.always {
         directives = directives.add_directive(always.parse().map_err(|error| unusable(always, error))?);
     }
-    let logs =
-        tracing_subscriber::fmt().with_env_filter(directives).with_writer(stderr).with_ansi(stderr().is_terminal());
+    let logs = tracing_subscriber::fmt()
+        .with_env_filter(directives)
+        .with_writer(LogWriter)
+        .fmt_fields(LogFields)
+        .with_ansi(stderr().is_terminal());
     let started = if json { logs.json().try_init() } else { logs.try_init() };
     started.map_err(|error| anyhow::anyhow!("logging can't be started: {error}"))
 }

@@ -13,8 +13,8 @@ use crate::{
     policy::Indication,
 };
 
-/// How many frames a backlog has room for at first.
-const FEW: usize = 32;
+/// How many frames a backlog has room for at first: a worker's turn.
+const FEW: usize = 64;
 /// The most frames that leave in one record, or in one system call on the clear door.
 const FRAMES: usize = 128;
 

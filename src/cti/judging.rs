@@ -5,7 +5,7 @@
 
 use super::{
     backlog::{About, Fate},
-    encode,
+    event_frame,
     session::Identity,
 };
 use crate::{
@@ -62,7 +62,7 @@ pub(super) fn judge_again(rights: &Rights, identity: &Identity, about: &About) -
     match disclosure {
         Disclosure::Event(Indication::KeysAvailable, _) => (Fate::Keep, None),
         Disclosure::Event(indication, rule) => {
-            let frame = published.frame(indication, || encode::event(published, indication, rule));
+            let frame = published.frame(indication, || event_frame::event(published, indication, rule));
             (Fate::Replace(frame), Some(disclosure))
         }
         Disclosure::Nothing(_) => (Fate::Drop, Some(disclosure)),

@@ -1,6 +1,7 @@
 //! A session with its socket, and what it waits for.
 
 use std::{
+    cell::Cell,
     io,
     sync::Arc,
     time::{Duration, Instant},
@@ -33,6 +34,8 @@ pub(super) struct Live<C = Socket> {
     refusals: Share,
     /// It has frames that the worker sends when its turn ends.
     holds: bool,
+    /// Its task waits for room in the socket, or is woken to do so.
+    waits_for_room: Cell<bool>,
     lease: Lease,
     wake: Arc<Notify>,
 }
@@ -55,6 +58,7 @@ impl<C: Connection> Live<C> {
             decoder,
             refusals: Share::default(),
             holds: false,
+            waits_for_room: Cell::new(false),
             lease,
             wake: Arc::new(Notify::new()),
         }
@@ -75,11 +79,10 @@ impl<C: Connection> Live<C> {
     /// # Errors
     /// The code to close with.
     pub(super) fn send(&mut self, frame: Bytes, about: Option<AboutRef<'_>>) -> Result<(), ErrorCode> {
-        let was_waiting = self.socket.is_waiting();
         self.socket.send(frame, about).map_err(code)?;
-        if !was_waiting && self.socket.is_waiting() {
-            // Its task must wait for room from now on.
-            self.wake();
+        // What is held leaves with the turn: whether there is room is known then.
+        if !self.holds {
+            self.note_room();
         }
         Ok(())
     }
@@ -99,11 +102,8 @@ impl<C: Connection> Live<C> {
     /// The code to close with.
     pub(super) fn flush_held(&mut self) -> Result<(), ErrorCode> {
         self.holds = false;
-        self.flush()?;
-        if self.socket.is_waiting() {
-            // Its task must wait for room from now on.
-            self.wake();
-        }
+        self.socket.flush().map_err(code)?;
+        self.note_room();
         Ok(())
     }
 
@@ -112,7 +112,16 @@ impl<C: Connection> Live<C> {
     /// # Errors
     /// The code to close with.
     pub(super) fn flush(&mut self) -> Result<(), ErrorCode> {
-        self.socket.flush().map_err(code)
+        self.socket.flush().map_err(code)?;
+        self.note_room();
+        Ok(())
+    }
+
+    /// Wakes its task if it must wait for room from now on: once, not with every turn in which the socket is full.
+    fn note_room(&self) {
+        if self.socket.is_waiting() && !self.waits_for_room.replace(true) {
+            self.wake();
+        }
     }
 
     /// Records that a request was refused.
@@ -181,6 +190,7 @@ impl Outlook {
     /// What this session waits for now. It reads no more while requests that it has read wait to be taken: an app that
     /// asks faster than it is answered is held back by TCP, and fills no memory (R41a).
     pub(super) fn of(live: &Live) -> Self {
+        live.waits_for_room.set(live.socket.is_waiting());
         let is_full = live.decoder.is_ready();
         let interest = match (is_full, live.socket.is_waiting()) {
             (false, false) => Some(Interest::READABLE),

@@ -18,7 +18,7 @@ use super::{
     FAREWELL, MOST_LEAVING, SLOW_FAREWELL, WorkerSettings,
     audit::{self, Fingerprint, Withheld},
     backlog::{About, AboutRef},
-    encode,
+    encode, event_frame,
     judging::{judge, judge_again},
     live::{Live, Outlook},
     renewal::Renewal,
@@ -183,7 +183,7 @@ impl<C: Connection> Sessions<C> {
         let (mut deliveries, mut failed) = (0, Vec::new());
         for Judged { key, indication, rule, monitored_before } in judged.drain(..) {
             let Some(live) = live_at(&mut self.places, key) else { continue };
-            let frame = published.frame(indication, || encode::event(published, indication, rule));
+            let frame = published.frame(indication, || event_frame::event(published, indication, rule));
             let about = Some(AboutRef { published, indication, monitored_before });
             let sent = match more {
                 More::Nothing => live.send(frame, about).map(|()| false),

@@ -25,7 +25,10 @@ use tokio::{
     time::timeout,
 };
 
-use super::backlog::{AboutRef, Backlog, Full};
+use super::{
+    backlog::{AboutRef, Backlog, Full},
+    log_writer,
+};
 
 /// As much plaintext as one TLS record holds (RFC 8446, 5.1).
 const RECORD: usize = 16 * 1024;
@@ -253,14 +256,26 @@ impl Connection for Socket {
             return self.backlog.push(frame, about).map_err(|Full| SendError::Full);
         }
         if let Some(tls) = &mut self.tls {
+            log_writer::write_out();
             tls.writer().write_all(&frame).map_err(|_| SendError::Lost)?;
             // It is handed over, so nobody may say that it was withheld (R21): a socket that is broken seems full here,
             // and whoever waits for room finds out.
             self.is_full = !self.write_sealed().unwrap_or(false);
             return Ok(());
         }
-        self.backlog.push_regardless(frame, about);
-        self.flush()
+        // Nothing is queued for what leaves at once, as it mostly does.
+        log_writer::write_out();
+        let written = match self.tcp.try_write(&frame) {
+            Ok(written) => written,
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => 0,
+            Err(_) => return Err(SendError::Lost),
+        };
+        if written < frame.len() {
+            self.backlog.push_regardless(frame, about);
+            self.backlog.advance(written);
+            self.is_full = true;
+        }
+        Ok(())
     }
 
     fn hold(&mut self, frame: Bytes, about: Option<AboutRef<'_>>) -> Result<(), SendError> {
@@ -271,6 +286,8 @@ impl Connection for Socket {
     }
 
     fn flush(&mut self) -> Result<(), SendError> {
+        // What is sealed now is on record then (R21).
+        log_writer::write_out();
         match self.tls {
             Some(_) => self.flush_tls()?,
             None => self.flush_clear()?,

@@ -5,6 +5,8 @@
 
 use std::{
     cell::RefCell,
+    collections::VecDeque,
+    future::ready,
     io,
     pin::pin,
     rc::Rc,
@@ -27,14 +29,16 @@ use tracing::{debug, error};
 use super::{
     FAREWELL, WorkerSettings,
     live::{Happened, Live},
+    log_writer,
     sessions::{More, Sessions},
 };
 use crate::hub::{Barrier, SessionKey, ToWorker};
 
 /// How many messages of the hub may wait for a worker, before it holds the hub back.
-const MAILBOX: usize = 4096;
-/// How many of them are handled in one turn: their frames leave together.
-const TURN: usize = 64;
+const MAILBOX: usize = 1024;
+/// How many messages, or events in them, are handled in one turn: their frames leave together. The last message is handled
+/// whole.
+const TURN: usize = ToWorker::MOST_EVENTS;
 
 /// The way to a worker, for doors.
 #[derive(Clone)]
@@ -86,24 +90,26 @@ async fn run(
     let stop = settings.stop.clone();
     let sessions = Rc::new(RefCell::new(Sessions::new(settings, load)));
     let mut stopped = pin!(stop.cancelled());
-    let mut turn = Vec::with_capacity(TURN);
+    let mut taken = Vec::with_capacity(TURN);
+    let mut waiting = VecDeque::with_capacity(TURN);
     loop {
         tokio::select! {
             () = &mut stopped => break,
-            taken = messages.recv_many(&mut turn, TURN) => {
-                if taken == 0 {
+            count = messages.recv_many(&mut taken, TURN), if waiting.is_empty() => {
+                if count == 0 {
                     break;
                 }
-                take_turn(&sessions, &mut turn);
-                if taken == TURN {
-                    // There may be more, and the sessions' tasks have waited for long enough.
-                    yield_now().await;
-                }
+                waiting.extend(taken.drain(..));
             }
+            () = ready(()), if !waiting.is_empty() => {}
             live = adopted.recv() => match live {
                 Some(live) => adopt(&sessions, live),
                 None => break,
             },
+        }
+        if !waiting.is_empty() && take_turn(&sessions, &mut waiting) >= TURN {
+            // There may be more, and the sessions' tasks have waited for long enough.
+            yield_now().await;
         }
     }
     // Also those that were told that they are open a moment ago.
@@ -122,11 +128,26 @@ async fn run(
     }
 }
 
-fn take_turn(sessions: &Rc<RefCell<Sessions>>, turn: &mut Vec<ToWorker>) {
-    let more = if turn.len() > 1 { More::Follows } else { More::Nothing };
-    for message in turn.drain(..) {
+/// Handles what waits, as much as one turn takes. Returns how much that was.
+fn take_turn(sessions: &Rc<RefCell<Sessions>>, waiting: &mut VecDeque<ToWorker>) -> usize {
+    let is_alone = match waiting.front() {
+        Some(ToWorker::Events(events)) => waiting.len() + events.len() <= 2,
+        _ => waiting.len() <= 1,
+    };
+    let more = if is_alone { More::Nothing } else { More::Follows };
+    // The records of a burst are one write, before the first of its frames goes to the seal (R21).
+    let _lines = (more == More::Follows).then(log_writer::Turn::begin);
+    let mut done = 0;
+    while done < TURN
+        && let Some(message) = waiting.pop_front()
+    {
+        done += 1;
         match message {
-            ToWorker::Event(published) => sessions.borrow_mut().deliver(&published, more),
+            ToWorker::Events(events) => {
+                done += events.len().saturating_sub(1);
+                let mut sessions = sessions.borrow_mut();
+                events.iter().for_each(|published| sessions.deliver(published, more));
+            }
             ToWorker::Answer { session, request_id, answer } => {
                 sessions.borrow_mut().on_answer(session, request_id, answer);
             }
@@ -140,6 +161,7 @@ fn take_turn(sessions: &Rc<RefCell<Sessions>>, turn: &mut Vec<ToWorker>) {
         }
     }
     sessions.borrow_mut().flush_held();
+    done
 }
 
 fn adopt(sessions: &Rc<RefCell<Sessions>>, live: Live) {

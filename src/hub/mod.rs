@@ -86,8 +86,8 @@ pub enum Ask {
 /// What the hub hands to a worker.
 #[derive(Debug)]
 pub enum ToWorker {
-    /// An event of a device that the worker subscribed to.
-    Event(Arc<Published>),
+    /// Events of devices that the worker subscribed to, in order: at least one, and at most [`ToWorker::MOST_EVENTS`].
+    Events(Vec<Arc<Published>>),
     /// The answer to a request.
     Answer {
         /// The session that asked.
@@ -99,6 +99,11 @@ pub enum ToWorker {
     },
     /// From here on these rights count (R15).
     Barrier(Barrier),
+}
+
+impl ToWorker {
+    /// The most events of one message: so many messages in a mailbox are a bound on events, too (R41a).
+    pub const MOST_EVENTS: usize = 64;
 }
 
 /// An answer of the hub.
@@ -191,7 +196,9 @@ impl Hub {
             self.topics.entry(device.clone()).or_insert_with(|| Topic::new(device, true, self.has_refused));
         }
         for device in &left {
-            self.note_idle(device);
+            if let Some(topic) = self.topics.get_mut(device) {
+                note_idle(&mut self.idle, topic);
+            }
         }
     }
 
@@ -200,15 +207,17 @@ impl Hub {
     /// # Errors
     /// [`NoRoom`]: its device is not configured, and there is no room for one more.
     pub fn publish(&mut self, event: SwitchEvent) -> Result<Option<Delivery>, NoRoom> {
-        if !self.topics.contains_key(&event.device) {
-            self.make_room().inspect_err(|NoRoom| self.has_refused = true)?;
-            self.topics.insert(event.device.clone(), Topic::new(event.device.clone(), false, self.has_refused));
-            self.discovered += 1;
-        }
-        let Some(topic) = self.topics.get_mut(&event.device) else { return Ok(None) };
-        let device = event.device.clone();
+        let topic = match self.topics.get_mut(&event.device) {
+            Some(topic) => topic,
+            None => {
+                self.make_room().inspect_err(|NoRoom| self.has_refused = true)?;
+                self.discovered += 1;
+                let device = event.device.clone();
+                self.topics.entry(device.clone()).or_insert_with(|| Topic::new(device, false, self.has_refused))
+            }
+        };
         let (event, workers) = (topic.publish(event), topic.workers());
-        self.note_idle(&device);
+        note_idle(&mut self.idle, topic);
         Ok(event.filter(|_| workers != 0).map(|event| Delivery { event, workers }))
     }
 
@@ -226,7 +235,7 @@ impl Hub {
             Ask::Forget(device) => {
                 if let Some(topic) = self.topics.get_mut(&device) {
                     topic.unsubscribe(worker, session);
-                    self.note_idle(&device);
+                    note_idle(&mut self.idle, topic);
                 }
                 return None;
             }
@@ -269,16 +278,13 @@ impl Hub {
         }
         Ok(())
     }
+}
 
-    fn note_idle(&mut self, device: &DeviceName) {
-        if let Some(topic) = self.topics.get_mut(device)
-            && !topic.configured
-            && topic.is_idle()
-            && !topic.queued_as_idle
-        {
-            topic.queued_as_idle = true;
-            self.idle.push_back(device.clone());
-        }
+/// Queues a topic that can be forgotten if there is need for room.
+fn note_idle(idle: &mut VecDeque<DeviceName>, topic: &mut Topic) {
+    if !topic.configured && topic.is_idle() && !topic.queued_as_idle {
+        topic.queued_as_idle = true;
+        idle.push_back(topic.device().clone());
     }
 }
 

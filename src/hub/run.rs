@@ -8,7 +8,7 @@ use std::sync::{
 use metrics::counter;
 use tokio::sync::mpsc;
 
-use super::{Effect, Hub, NoRoom, Request, Rights, ToWorker, WorkerId};
+use super::{Effect, Hub, NoRoom, Published, Request, Rights, ToWorker, WorkerId};
 use crate::model::SwitchEvent;
 
 /// What reaches the hub besides events.
@@ -78,12 +78,13 @@ pub async fn run(
     let devices = Arc::clone(&handle.devices);
     drop(handle);
     let mut switches_live = true;
+    let mut parcels = vec![Vec::new(); workers.len()];
     loop {
         // Fair between both: neither a flood of events nor one of requests starves the other.
         tokio::select! {
             batch = events.recv(), if switches_live => match batch {
                 Some(batch) => {
-                    publish(&mut hub, batch, &workers).await;
+                    publish(&mut hub, batch, &workers, &mut parcels).await;
                     devices.store(hub.device_count(), Ordering::Relaxed);
                 }
                 None => switches_live = false,
@@ -108,17 +109,40 @@ pub async fn run(
     }
 }
 
-async fn publish(hub: &mut Hub, batch: Vec<SwitchEvent>, workers: &[mpsc::Sender<ToWorker>]) {
+/// Numbers the events of a batch and hands each worker its own, as few messages as they fit into.
+///
+/// `parcels` are empty before and after, one for each worker: nothing stays here, so answers and barriers keep their place.
+async fn publish(
+    hub: &mut Hub,
+    batch: Vec<SwitchEvent>,
+    workers: &[mpsc::Sender<ToWorker>],
+    parcels: &mut [Vec<Arc<Published>>],
+) {
     counter!("callgate_switch_events_total").increment(batch.len() as u64);
+    let mut left = batch.len();
     for event in batch {
         match hub.publish(event) {
             Ok(None) => {}
             Ok(Some(delivery)) => {
                 for worker in delivery.workers() {
-                    send(workers, worker, ToWorker::Event(Arc::clone(&delivery.event))).await;
+                    let Some(parcel) = parcels.get_mut(usize::from(worker.0)) else { continue };
+                    if parcel.capacity() == 0 {
+                        parcel.reserve_exact(left.min(ToWorker::MOST_EVENTS));
+                    }
+                    parcel.push(Arc::clone(&delivery.event));
+                    if parcel.len() >= ToWorker::MOST_EVENTS {
+                        send(workers, worker, ToWorker::Events(std::mem::take(parcel))).await;
+                    }
                 }
             }
             Err(NoRoom) => counter!("callgate_switch_events_refused_total").increment(1),
+        }
+        left -= 1;
+    }
+    for (mailbox, parcel) in workers.iter().zip(parcels) {
+        if !parcel.is_empty() {
+            // A worker that is gone has no sessions left.
+            let _ = mailbox.send(ToWorker::Events(std::mem::take(parcel))).await;
         }
     }
 }

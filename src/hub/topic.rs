@@ -1,7 +1,7 @@
 //! One device: its numbers, its calls in progress, its subscribers.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, HashSet},
     sync::{Arc, Weak},
 };
 
@@ -60,7 +60,7 @@ pub(super) struct Topic {
     /// It stands in the hub's queue of idle topics.
     pub(super) queued_as_idle: bool,
     number: u64,
-    class_numbers: HashMap<(LineNumber, EventClass), u64>,
+    class_numbers: BTreeMap<(LineNumber, EventClass), u64>,
     moment: u64,
     calls: BTreeMap<CallId, Call>,
     /// Who subscribed, by worker.
@@ -71,7 +71,7 @@ struct Call {
     names: Arc<CallRef>,
     line: LineNumber,
     state: CallState,
-    streams: HashMap<StreamId, Stream>,
+    streams: BTreeMap<StreamId, Stream>,
     /// When key material was first seen, oldest first: another stream may go on with it (R16). It holds none (R19).
     keys: Vec<(Weak<KeyMaterial>, Moment)>,
     /// Its beginning may have been refused, and a key with it: none of its generations is known to be new (R16).
@@ -93,11 +93,15 @@ impl Topic {
             configured,
             queued_as_idle: false,
             number: 0,
-            class_numbers: HashMap::new(),
+            class_numbers: BTreeMap::new(),
             moment: 0,
             calls: BTreeMap::new(),
             subscribers: Vec::new(),
         }
+    }
+
+    pub(super) fn device(&self) -> &DeviceName {
+        &self.device
     }
 
     /// Numbers the event and keeps the picture of the device. `None` for what is no event for apps.
@@ -134,7 +138,7 @@ impl Topic {
             names: Arc::clone(&event.call),
             line: event.line,
             state: CallState::Offered,
-            streams: HashMap::new(),
+            streams: BTreeMap::new(),
             keys: Vec::new(),
         });
         // Nobody has monitored before the first moment.

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use callgate::{
+    cti::{LogFields, LogWriter},
     gateway::Gateway,
     model::SwitchName,
     switch::{Running, Switch, SwitchIo},
@@ -21,7 +22,12 @@ pub fn run(peer: Peer, folder: &Path) {
     if peer != Peer::CallgateKeysUnrecorded {
         // As `callgate serve` logs, and with the records of disclosures.
         let filter = EnvFilter::new("info,audit=info");
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
+        tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_writer(LogWriter)
+            .fmt_fields(LogFields)
+            .with_ansi(false)
+            .init();
     }
     let subject = if peer == Peer::Callgate { Subject::Call } else { Subject::Keys };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();

@@ -315,7 +315,14 @@ impl Simulation {
         if let Some(delivery) = delivery {
             for worker in delivery.workers() {
                 workers.push(usize::from(worker.0));
-                self.workers[usize::from(worker.0)].mailbox.push_back(ToWorker::Event(Arc::clone(&delivery.event)));
+                let mailbox = &mut self.workers[usize::from(worker.0)].mailbox;
+                match mailbox.back_mut() {
+                    // As the hub hands over the events of a batch.
+                    Some(ToWorker::Events(events)) if self.step.get().is_multiple_of(2) => {
+                        events.push(Arc::clone(&delivery.event));
+                    }
+                    _ => mailbox.push_back(ToWorker::Events(vec![Arc::clone(&delivery.event)])),
+                }
             }
         }
         let mut monitoring = self.apps.iter().filter(|app| app.monitors.contains_key(&device));
@@ -362,12 +369,14 @@ impl Simulation {
         let Some(message) = self.workers[place].mailbox.pop_front() else { return Ok(()) };
         let spec = self.specs[usize::try_from(self.workers[place].version).unwrap() - 1].clone();
         match message {
-            ToWorker::Event(published) => {
-                let device = DEVICES.iter().position(|name| *name == published.event.device.as_str()).unwrap();
-                let told = self.told[&(device, published.number)];
-                self.at(place).for_each(|app| app.on_event(told, &spec));
+            ToWorker::Events(events) => {
                 let more = if self.step.get().is_multiple_of(2) { More::Follows } else { More::Nothing };
-                self.workers[place].sessions.deliver(&published, more);
+                for published in events {
+                    let device = DEVICES.iter().position(|name| *name == published.event.device.as_str()).unwrap();
+                    let told = self.told[&(device, published.number)];
+                    self.at(place).for_each(|app| app.on_event(told, &spec));
+                    self.workers[place].sessions.deliver(&published, more);
+                }
                 if self.step.get().is_multiple_of(3) {
                     self.workers[place].sessions.flush_held();
                 }
