@@ -15,7 +15,7 @@ use std::{
 
 use callgate::model::{CallState, EndCause, EventBody, Protection, StopCause, StreamDirection, StreamId, SwitchEvent};
 use proptest::prelude::*;
-use sip::{Dialog, Lab, Sdp};
+use sip::{Branches, Dialog, Lab, Sdp, on_branch};
 
 const PBX: &str = "10.0.0.1:5060";
 const ANN: &str = "10.0.0.2:5060";
@@ -36,6 +36,8 @@ enum Step {
     Cancel,
     CancelAndAnswer(usize),
     Refuse(u16),
+    /// The INVITE comes on a second branch too, with other keys, and is refused there.
+    Twin(u16),
     /// An offer of either end in the answered call.
     Offer(bool, Offer, Fate),
     /// Both offer at once, and both are refused.
@@ -60,6 +62,8 @@ enum Fate {
     /// The INVITE has no offer, its 200 has: answered in the ACK.
     Late,
     Refused(u16),
+    /// Accepted, and refused on a second branch with another key.
+    Twin(u16),
 }
 
 /// How the network treats a message.
@@ -110,6 +114,7 @@ struct World {
     alerted: bool,
     /// Every letter that was agreed on, for each direction as the caller sees it, and the medium.
     legal: BTreeSet<(bool, &'static str, Letter)>,
+    transactions: Branches,
 }
 
 impl World {
@@ -127,6 +132,7 @@ impl World {
             ended: None,
             alerted: false,
             legal: BTreeSet::new(),
+            transactions: Branches::default(),
         };
         world.send(true, Dialog { call_id: "one", b: "" }.invite(1, Some(&world.sdp(0, &[Some("audio")], 3))));
         world
@@ -136,8 +142,13 @@ impl World {
         Dialog { call_id: "one", b: TAGS[branch] }
     }
 
-    /// A message of the caller, or of the called end.
+    /// A message of the caller, or of the called end; a response on the branch of its request.
     fn send(&mut self, by_caller: bool, text: String) {
+        let text = self.transactions.fill(&text);
+        self.pass(by_caller, text);
+    }
+
+    fn pass(&mut self, by_caller: bool, text: String) {
         let (caller, called) = match self.shape {
             Shape::Leg => (ANN, PBX),
             Shape::LegIn => (PBX, ANN),
@@ -270,6 +281,14 @@ impl World {
                 self.send(false, Self::dialog(0).response(*code, "INVITE", true, 1, None));
                 self.send(true, Self::dialog(0).ack_failure(1));
             }
+            Step::Twin(code) if early => {
+                let before = self.sides.clone();
+                self.sides[0].letters[0] = self.letter();
+                let sdp = self.sdp(0, &[Some("audio")], 3);
+                self.sides = before;
+                let twin = Dialog { call_id: "one", b: "twin" };
+                self.twin(true, &twin.invite(1, Some(&sdp)), &twin.response(*code, "INVITE", true, 1, None));
+            }
             Step::Offer(by_caller, offer, fate) => {
                 let Some(branch) = self.answered else { return };
                 self.offer(branch, *by_caller, offer, *fate);
@@ -295,6 +314,13 @@ impl World {
             }
             _ => {}
         }
+    }
+
+    /// A request on a branch of its own, and its refusal.
+    fn twin(&mut self, by_caller: bool, request: &str, refusal: &str) {
+        let branch = format!("twin{}", self.messages.len());
+        self.pass(by_caller, on_branch(request, &branch));
+        self.pass(!by_caller, on_branch(refusal, &branch));
     }
 
     /// The keys that the ends use in this branch.
@@ -350,8 +376,16 @@ impl World {
                 self.send(by_caller, dialog.request(method, by_caller, cseq, Some(&sdp)));
                 self.send(!by_caller, dialog.response(code, method, by_caller, cseq, None));
             }
-            Fate::Accepted => {
+            Fate::Accepted | Fate::Twin(_) => {
                 self.send(by_caller, dialog.request(method, by_caller, cseq, Some(&sdp)));
+                if let Fate::Twin(code) = fate {
+                    let kept = self.sides.clone();
+                    self.sides[asker].letters[0] = self.letter();
+                    let other = self.sdp(asker, &lines, offer.direction);
+                    self.sides = kept;
+                    let refusal = dialog.response(code, method, by_caller, cseq, None);
+                    self.twin(by_caller, &dialog.request(method, by_caller, cseq, Some(&other)), &refusal);
+                }
                 self.branches[branch] = self.agree(offerer, &lines, offer.direction);
                 self.hold(branch, offerer, offer.direction);
                 self.send(!by_caller, dialog.response(200, method, by_caller, cseq, Some(&answer)));
@@ -442,7 +476,7 @@ impl Heard {
 }
 
 /// What each device hears, and that ids are nobody else's.
-fn hear(events: &[SwitchEvent]) -> BTreeMap<String, Heard> {
+fn hear(events: &[SwitchEvent]) -> Vec<(String, Heard)> {
     let mut heard: BTreeMap<(String, u64), Heard> = BTreeMap::new();
     let mut owners: HashMap<StreamId, (String, StreamDirection)> = HashMap::new();
     for event in events {
@@ -458,7 +492,6 @@ fn hear(events: &[SwitchEvent]) -> BTreeMap<String, Heard> {
         }
         heard.entry((device, event.call.id.0)).or_default().take(event);
     }
-    assert!(heard.keys().map(|(device, _)| device).collect::<BTreeSet<_>>().len() == heard.len(), "one call each");
     heard.into_iter().map(|((device, _), heard)| (device, heard)).collect()
 }
 
@@ -539,10 +572,12 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         4 => Just(Fate::Accepted),
         1 => Just(Fate::Late),
         2 => prop::sample::select(vec![488u16, 491, 487, 408, 500]).prop_map(Fate::Refused),
+        1 => prop::sample::select(vec![420u16, 482, 401]).prop_map(Fate::Twin),
     ];
     let early = prop_oneof![
         3 => (0usize..3).prop_map(Step::Early),
         2 => ((0usize..3), offers()).prop_map(|(branch, offer)| Step::EarlyOffer(branch, offer)),
+        1 => prop::sample::select(vec![420u16, 482, 401]).prop_map(Step::Twin),
     ];
     let last = prop_oneof![
         12 => (0usize..4).prop_map(Step::Answer),
@@ -619,7 +654,7 @@ proptest! {
         deliver(&mut lab, &world);
         let heard = hear(&lab.events);
         prop_assert_eq!(heard.len(), if shape == Shape::Proxy { 2 } else { 1 });
-        for heard in heard.values() {
+        for (_, heard) in &heard {
             prop_assert_eq!(heard.state, world.ended.map(CallState::Ended));
         }
         lab.wait(Duration::from_secs(60));
@@ -658,7 +693,7 @@ proptest! {
         }
         lab.wait(Duration::from_secs(25 * 3600));
         lab.wait(Duration::from_secs(60));
-        for heard in hear(&lab.events).values() {
+        for (_, heard) in hear(&lab.events) {
             prop_assert!(matches!(heard.state, Some(CallState::Ended(_))), "{:?}", heard.state);
         }
         prop_assert_eq!(lab.feed.deadline(), None);

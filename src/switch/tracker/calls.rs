@@ -179,10 +179,9 @@ impl Calls {
 }
 
 impl Call {
-    /// Whether all is told to be over, and `message` is none of the old requests.
-    pub(super) fn is_over(&self, message: &Message) -> bool {
-        !self.views.is_empty()
-            && self.views.iter().all(|view| view.ended() && view.last_cseq().is_none_or(|last| last < message.cseq))
+    /// Whether all is told to be over, and this first INVITE is none of the old requests.
+    pub(super) fn is_over(&self, invite: &Message) -> bool {
+        !self.views.is_empty() && self.views.iter().all(|view| view.is_over(invite))
     }
 
     pub(super) fn view_at(&self, address: Address) -> Option<usize> {

@@ -267,7 +267,13 @@ impl Tracker {
         let (address, peer) = if sent { (*source, *destination) } else { (*destination, *source) };
         let Some(call) = self.calls.get_mut(number) else { return Side::Nobody };
         // An address that has a part keeps it, also when its registration expires in mid-call.
+        let inviting = message.kind == Kind::Request && message.method == Method::Invite;
         if let Some(i) = call.view_at(address) {
+            let over =
+                inviting && message.to.tag.is_empty() && call.views.get(i).is_some_and(|view| view.is_over(message));
+            if over && matches!(self.roles.of(address, moment.now), Role::Device(_)) {
+                self.begin_anew(number, i, captured, sent, moment, out);
+            }
             return Side::View(i);
         }
         let Role::Device(device) = self.roles.of(address, moment.now) else { return Side::Pbx };
@@ -286,7 +292,6 @@ impl Tracker {
         if let Some(i) = call.views.iter().position(moved) {
             return Side::Moved(i);
         }
-        let inviting = message.kind == Kind::Request && message.method == Method::Invite;
         // A sender that says that it is a proxy may be one: the answer tells.
         let by_proxy = sent && is_routed(message, address) && !self.roles.is_known_device(address, moment.now);
         if !inviting || by_proxy || call.views.len() >= self.common.limits.max_views {
@@ -297,6 +302,22 @@ impl Tracker {
         self.roles.note_device(device, moment.now);
         self.calls.join(number, View::new(device, name, names, (message, sent), moment, out));
         Side::View(i)
+    }
+
+    /// A device whose part in a call is over is invited once more: that is another call to it.
+    fn begin_anew(
+        &mut self,
+        number: u64,
+        i: usize,
+        captured: &Captured,
+        sent: bool,
+        moment: Moment,
+        out: &mut Vec<SwitchEvent>,
+    ) {
+        let id = CallId(self.common.ids.next());
+        let Some(view) = self.calls.get_mut(number).and_then(|call| call.views.get_mut(i)) else { return };
+        let names = call_ref(id, &self.switch, captured, sent);
+        *view = View::new(view.device, view.name(), names, (&captured.message, sent), moment, out);
     }
 
     /// The call that a message belongs to; an INVITE begins one.

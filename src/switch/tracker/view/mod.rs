@@ -11,10 +11,15 @@ mod branch;
 mod requests;
 mod responses;
 
-use std::{sync::Arc, time::Instant};
+use std::{collections::VecDeque, sync::Arc, time::Instant};
 
 use self::branch::Branch;
-use super::{Common, Moment, TrackerLimits, exchange::Exchange, media::Sources, ring::Ring};
+use super::{
+    Common, Moment, TrackerLimits,
+    exchange::{Exchange, same_branch},
+    media::Sources,
+    ring::Ring,
+};
 use crate::{
     model::{
         Address, CallDirection, CallRef, CallState, DeviceName, EndCause, EventBody, LineNumber, SwitchEvent, Timestamp,
@@ -29,6 +34,8 @@ use crate::{
 const MAX_ADDRESSES: usize = 4;
 /// More branches of a fork than this are not told of before they answer (R41a).
 const MAX_BRANCHES: usize = 4;
+/// So many transactions are remembered, to tell a request that comes again from another one of the same CSeq.
+const MAX_TRANSACTIONS: usize = 8;
 
 #[derive(Debug)]
 pub(super) struct View {
@@ -46,6 +53,10 @@ pub(super) struct View {
     device_calls: bool,
     /// The CSeq of the first INVITE.
     invited: Option<u32>,
+    /// The last transactions with an offering request: whether the device began it, its CSeq and branch.
+    transactions: VecDeque<(bool, u32, String)>,
+    /// There were more first INVITEs of one CSeq than are kept: an unknown branch may be one of theirs.
+    crowded: bool,
     exchanges: Vec<Exchange>,
     /// How many exchanges there were.
     arrived: u64,
@@ -113,6 +124,8 @@ impl View {
             caller_tag: invite.from.tag.clone(),
             device_calls: sent,
             invited: None,
+            transactions: VecDeque::new(),
+            crowded: false,
             exchanges: Vec::new(),
             arrived: 0,
             branches: Vec::new(),
@@ -126,6 +139,10 @@ impl View {
             view.tell(state, moment.at, out);
         }
         view
+    }
+
+    pub(super) fn name(&self) -> DeviceName {
+        self.name.clone()
     }
 
     /// Whether the device was met at `address` in this call.
@@ -189,9 +206,21 @@ impl View {
         self.phase == Phase::Ended
     }
 
-    /// The highest CSeq of an offering request, of either end.
-    pub(super) fn last_cseq(&self) -> Option<u32> {
-        self.branches.iter().flat_map(|branch| branch.last_cseq).chain([self.invited]).max().flatten()
+    /// Whether it is over, and this first INVITE is none of its old requests: it has a higher CSeq, or was sent on
+    /// another branch after all others were refused (RFC 3261, 16.7; RFC 3263, 4.3).
+    pub(super) fn is_over(&self, invite: &Message) -> bool {
+        let last = self.branches.iter().flat_map(|branch| branch.last_cseq).chain([self.invited]).max().flatten();
+        let again =
+            || self.chosen.is_none() && self.invited == Some(invite.cseq) && !self.knows(self.device_calls, invite);
+        self.ended() && last.is_none_or(|last| last < invite.cseq || last == invite.cseq && again())
+    }
+
+    /// Whether the transaction of this message was seen, or can't be told from another of its CSeq.
+    fn knows(&self, by_device: bool, message: &Message) -> bool {
+        message.branch.is_empty()
+            || self.transactions.iter().any(|(by, cseq, branch)| {
+                (*by, *cseq) == (by_device, message.cseq) && same_branch(branch, &message.branch)
+            })
     }
 
     /// Drops what no answer needs any more. Returns about how many bytes are still kept for answers to come.
@@ -245,9 +274,7 @@ impl View {
             (Kind::Request, Method::Invite | Method::Update) => self.on_offering(passing, moment, common, out),
             (Kind::Request, Method::Prack) if passing.sdp.is_some() => self.on_prack(passing, moment, common, out),
             (Kind::Request, Method::Ack) => return self.on_ack(passing, moment, common, out),
-            (Kind::Request, Method::Cancel) if self.phase == Phase::Unanswered => {
-                self.doom = Some((moment.now + common.limits.transaction, EndCause::Cancelled));
-            }
+            (Kind::Request, Method::Cancel) => self.on_cancel(passing, moment, common),
             (Kind::Request, Method::Bye) => self.on_bye(message, passing.sent, moment.at, out),
             // The BYE itself wasn't seen. Other failures don't say that the call is over (RFC 3261, 12.2.1.2).
             (Kind::Response(200..=299 | 408 | 481), Method::Bye) => {

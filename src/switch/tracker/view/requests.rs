@@ -1,6 +1,6 @@
 //! Requests of a dialog: what each begins, answers or ends.
 
-use super::{Passing, Phase, Taken, View};
+use super::{MAX_TRANSACTIONS, Passing, Phase, Taken, View};
 use crate::{
     model::{EndCause, SwitchEvent, Timestamp},
     switch::{
@@ -33,6 +33,7 @@ impl View {
             return;
         }
         let invited = self.invited.filter(|_| by_device == self.device_calls);
+        let known = self.knows(by_device, message);
         let last = match &tag {
             None => &mut self.invited,
             Some(tag) => match self.begin_branch(tag) {
@@ -40,11 +41,27 @@ impl View {
                 None => return,
             },
         };
-        if (*last).max(invited).is_some_and(|last| last >= message.cseq) {
+        let before = (*last).max(invited);
+        let twin = before == Some(message.cseq);
+        if before > Some(message.cseq) || twin && known {
             return;
         }
         *last = Some(message.cseq);
+        if self.transactions.len() >= MAX_TRANSACTIONS {
+            self.crowded |= twin;
+            self.transactions.pop_front();
+        }
+        self.transactions.push_back((by_device, message.cseq, message.branch.clone()));
         match &tag {
+            // Another branch of the same INVITE, or one after that was refused: each gets answers of its own.
+            None if twin => {
+                self.doom = None;
+                let first = |exchange: &Exchange| exchange.tag.is_none();
+                if self.exchanges.iter().filter(|exchange| first(exchange)).count() >= MAX_TRANSACTIONS {
+                    self.crowded = true;
+                    return;
+                }
+            }
             None => {
                 // A challenged INVITE is replaced by the one that answers the challenge.
                 self.doom = None;
@@ -91,7 +108,7 @@ impl View {
     fn expect_answer_before(&mut self, tag: &str, moment: Moment, common: &mut Common) {
         self.exchanges.retain(|exchange| !exchange.given_up);
         let Some(invited) = self.invited.filter(|_| self.phase == Phase::Unanswered) else { return };
-        let first = self.exchange_of(self.device_calls, invited, Method::Invite, tag);
+        let first = self.exchange_of(self.device_calls, (invited, ""), Method::Invite, tag);
         if let Some(first) = first.and_then(|i| self.exchanges.get_mut(i)) {
             first.wait.get_or_insert(moment.now + common.limits.reorder);
         }
@@ -111,7 +128,7 @@ impl View {
             return self.on_answer(i, passing, moment, common, out);
         }
         let first = self.invited.filter(|_| passing.sent == self.device_calls && self.chosen.is_none());
-        let first = first.and_then(|cseq| self.exchange_of(passing.sent, cseq, Method::Invite, &tag));
+        let first = first.and_then(|cseq| self.exchange_of(passing.sent, (cseq, ""), Method::Invite, &tag));
         // It is the answer to an offer that wasn't seen: an INVITE without one gets it by its first reliable response.
         if let Some(first) = first.and_then(|i| self.exchanges.get_mut(i))
             && first.offer.is_none()
@@ -131,15 +148,17 @@ impl View {
         out: &mut Vec<SwitchEvent>,
     ) -> Taken {
         let message = passing.message;
-        let named = |exchange: &Exchange| exchange.is(passing.sent, message.cseq, Method::Invite);
+        let named = |exchange: &Exchange| exchange.is(passing.sent, (message.cseq, ""), Method::Invite);
         // The ACK of a failure is part of its transaction and has its branch (RFC 3261, 17.1.1.3); that of a 2xx hasn't.
         let of_failure = !message.branch.is_empty()
-            && self.exchanges.iter().any(|exchange| named(exchange) && exchange.branch == message.branch);
+            && self.transactions.iter().any(|(by_device, cseq, branch)| {
+                (*by_device, *cseq, branch) == (passing.sent, message.cseq, &message.branch)
+            });
         let tag = self.tag_of(message).to_owned();
         if of_failure && !self.exchanges.iter().any(|exchange| named(exchange) && exchange.is_of(&tag)) {
             return Taken::Done;
         }
-        let Some(i) = self.exchange_of(passing.sent, message.cseq, Method::Invite, &tag) else {
+        let Some(i) = self.exchange_of(passing.sent, (message.cseq, ""), Method::Invite, &tag) else {
             return if passing.sdp.is_some() { self.unmatched(passing.sent, message) } else { Taken::Done };
         };
         let Some(exchange) = self.exchanges.get_mut(i) else { return Taken::Done };
@@ -154,6 +173,17 @@ impl View {
             exchange.wait.get_or_insert(moment.now + common.limits.reorder);
         }
         Taken::Done
+    }
+
+    /// A CANCEL has the branch of the INVITE that it is for (RFC 3261, 9.1): others go on.
+    pub(super) fn on_cancel(&mut self, passing: Passing<'_>, moment: Moment, common: &Common) {
+        let message = passing.message;
+        let cancelled =
+            |exchange: &Exchange| exchange.is(passing.sent, (message.cseq, &message.branch), Method::Invite);
+        let mut first = self.exchanges.iter().filter(|exchange| exchange.tag.is_none()).peekable();
+        if self.phase == Phase::Unanswered && first.peek().is_some() && first.all(cancelled) {
+            self.doom = Some((moment.now + common.limits.transaction, EndCause::Cancelled));
+        }
     }
 
     /// A BYE ends the call when it is seen: whoever sends it considers the call over, whatever the answer is (RFC 3261,
@@ -176,14 +206,30 @@ impl View {
         self.end(if answered { EndCause::Hangup } else { EndCause::Cancelled }, at, out);
     }
 
-    /// The exchange of this request in the dialog `tag`. A first INVITE gets one for each dialog that it makes.
-    pub(super) fn exchange_of(&mut self, by_device: bool, cseq: u32, method: Method, tag: &str) -> Option<usize> {
-        let named = |exchange: &Exchange| exchange.is(by_device, cseq, method);
+    /// The exchange of the request of this CSeq and branch in the dialog `tag`. A first INVITE gets one for each dialog
+    /// that it makes. Without a branch it may be any of several INVITEs: then nobody knows what was offered (R42b).
+    pub(super) fn exchange_of(
+        &mut self,
+        by_device: bool,
+        (cseq, branch): (u32, &str),
+        method: Method,
+        tag: &str,
+    ) -> Option<usize> {
+        let named = |exchange: &Exchange| exchange.is(by_device, (cseq, branch), method);
         if let Some(i) = self.exchanges.iter().position(|exchange| named(exchange) && exchange.is_of(tag)) {
             return Some(i);
         }
-        let first = self.exchanges.iter().find(|exchange| named(exchange) && exchange.tag.is_none())?;
-        let copy = Exchange { tag: Some(tag.to_owned()), ..first.clone() };
+        let mut first = self.exchanges.iter().filter(|exchange| exchange.tag.is_none() && named(exchange));
+        let (mut found, several) = (first.next(), first.next().is_some());
+        let lost = found.is_none() && self.crowded;
+        if lost {
+            let of_cseq = |exchange: &&Exchange| exchange.tag.is_none() && exchange.is(by_device, (cseq, ""), method);
+            found = self.exchanges.iter().find(of_cseq);
+        }
+        let mut copy = Exchange { tag: Some(tag.to_owned()), ..found?.clone() };
+        if lost || several {
+            copy.offer = copy.offer.map(|offer| Offer { sdp: None, ..offer });
+        }
         self.begin_branch(tag)?;
         self.exchanges.push(copy);
         Some(self.exchanges.len() - 1)
@@ -197,7 +243,8 @@ impl View {
 
     pub(super) fn unmatched(&mut self, by_device: bool, message: &Message) -> Taken {
         let tag = self.tag_of(message).to_owned();
-        let overtaken = self.last_of(&tag, by_device).is_some_and(|last| last >= message.cseq);
+        let last = self.last_of(&tag, by_device);
+        let overtaken = last > Some(message.cseq) || last == Some(message.cseq) && self.knows(by_device, message);
         if overtaken { Taken::Done } else { Taken::TooEarly }
     }
 }
