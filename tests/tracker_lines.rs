@@ -171,6 +171,7 @@ fn compact_and_folded_headers_make_the_same_call() {
         lab.send(PBX, ANN, &change(&D.response(180, "INVITE", true, 1, None)));
         lab.send(PBX, ANN, &change(&D.ok(1, Some(&audio().1))));
         lab.send(ANN, PBX, &change(&D.request("BYE", true, 2, None)));
+        lab.send(PBX, ANN, &change(&D.response(200, "BYE", true, 2, None)));
         lab.said()
     };
     assert_eq!(said(&plain).len(), 8);

@@ -174,3 +174,109 @@ fn r42b_an_answer_that_overtakes_its_own_branch_waits_for_it() {
     lab.send(ANN, PBX, &on_branch(&D.invite(1, Some(&offer('B'))), "second"));
     assert_eq!(lab.said(), talking('B'));
 }
+
+/// Ann's call is answered; nothing of it is left to be said.
+fn answered(lab: &mut Lab) {
+    lab.send(ANN, PBX, &D.invite(1, Some(&offer('A'))));
+    lab.send(PBX, ANN, &D.ok(1, Some(&answer())));
+    assert_eq!(lab.said().len(), 4);
+}
+
+const ENDED: [&str; 3] = ["ann s1 sent stop Ended g1", "ann s2 received stop Ended g1", "ann Ended(Hangup)"];
+
+#[test]
+fn r42b_a_bye_that_the_other_end_refuses_ends_nothing() {
+    for code in [483, 420, 500] {
+        let mut lab = lab();
+        answered(&mut lab);
+        lab.send(ANN, PBX, &D.request("BYE", true, 2, None));
+        lab.send(PBX, ANN, &D.response(code, "BYE", true, 2, None));
+        lab.wait(Duration::from_secs(60));
+        assert_eq!(lab.said(), [""; 0], "{code}");
+        // A refusal of another one keeps none alive.
+        lab.send(ANN, PBX, &D.request("BYE", true, 3, None));
+        lab.send(PBX, ANN, &on_branch(&D.response(code, "BYE", true, 3, None), "other"));
+        lab.send(PBX, ANN, &D.response(200, "BYE", true, 3, None));
+        assert_eq!(lab.said(), ENDED, "{code}");
+    }
+}
+
+#[test]
+fn a_bye_ends_the_call_without_an_answer_or_with_a_challenge_too() {
+    for code in [None, Some(401), Some(407)] {
+        let mut lab = lab();
+        answered(&mut lab);
+        lab.send(ANN, PBX, &D.request("BYE", true, 2, None));
+        if let Some(code) = code {
+            lab.send(PBX, ANN, &D.response(code, "BYE", true, 2, None));
+        }
+        assert_eq!(lab.said(), [""; 0]);
+        lab.wait(Duration::from_secs(33));
+        assert_eq!(lab.said(), ENDED);
+    }
+}
+
+/// Ann's call is met again by a re-INVITE with the keys that it had.
+fn met_again(lab: &mut Lab) -> Vec<String> {
+    lab.wait(Duration::from_secs(40));
+    lab.said();
+    lab.send(ANN, PBX, &D.request("INVITE", true, 20, Some(&offer('A'))));
+    lab.send(PBX, ANN, &D.ok(20, Some(&answer())));
+    lab.said().into_iter().filter(|line| line.contains(" open ")).collect()
+}
+
+#[test]
+fn r16_a_key_is_never_new_again_after_an_end_that_nobody_accepted() {
+    let bye = D.request("BYE", true, 2, None);
+    let answer = |code| D.response(code, "BYE", true, 2, None);
+    for (seen, code) in [(true, None), (true, Some(481)), (true, Some(408)), (false, Some(200)), (false, Some(481))] {
+        let mut lab = lab();
+        answered(&mut lab);
+        if seen {
+            lab.send(ANN, PBX, &bye);
+        }
+        if let Some(code) = code {
+            lab.send(PBX, ANN, &answer(code));
+        }
+        let opened = met_again(&mut lab);
+        assert!(opened.len() == 2 && opened.iter().all(|line| line.ends_with("unknown")), "{seen} {code:?} {opened:?}");
+    }
+}
+
+#[test]
+fn r42b_a_bye_with_a_tag_of_another_dialog_ends_nothing() {
+    let mut lab = lab();
+    answered(&mut lab);
+    let forged = |text: String| text.replace(";tag=a", ";tag=z");
+    lab.send(ANN, PBX, &forged(D.request("BYE", true, 2, None)));
+    lab.send(PBX, ANN, &forged(D.response(200, "BYE", true, 2, None)));
+    lab.wait(Duration::from_secs(60));
+    assert_eq!(lab.said(), [""; 0]);
+}
+
+#[test]
+fn r42b_a_phone_that_rings_for_long_is_answered_all_the_same() {
+    for code in [180, 183] {
+        let mut lab = lab();
+        lab.send(ANN, PBX, &D.invite(1, Some(&offer('A'))));
+        lab.send(PBX, ANN, &D.response(code, "INVITE", true, 1, None));
+        lab.wait(Duration::from_secs(55 * 60));
+        lab.send(PBX, ANN, &D.ok(1, Some(&answer())));
+        assert_eq!(lab.said().last().unwrap(), &talking('A')[2], "{code}");
+    }
+    // Where nobody rings, and even where somebody does, it ends.
+    let mut lab = lab();
+    lab.send(ANN, PBX, &D.invite(1, Some(&offer('A'))));
+    lab.send(PBX, ANN, &D.response(100, "INVITE", true, 1, None));
+    lab.wait(Duration::from_secs(5 * 60));
+    assert_eq!(lab.said(), ["ann Dialing", "ann Ended(Forgotten)"]);
+}
+
+#[test]
+fn r42b_an_offer_and_an_answer_that_can_t_be_read_connect_the_call() {
+    let unreadable = Sdp { formats: "0\r\nm=nonsense", ..Sdp::plain("10.0.0.2:4000") };
+    let mut lab = lab();
+    lab.send(ANN, PBX, &D.invite(1, Some(&unreadable)));
+    lab.send(PBX, ANN, &D.ok(1, Some(&unreadable)));
+    assert_eq!(lab.said(), ["ann Dialing", "ann Connected"]);
+}

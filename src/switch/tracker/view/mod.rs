@@ -47,6 +47,8 @@ pub(super) struct View {
     name: DeviceName,
     call: Arc<CallRef>,
     phase: Phase,
+    /// A provisional response said more than that the INVITE has come.
+    rings: bool,
     state: Option<CallState>,
     /// The tag of the end that sent the first INVITE that was seen, and whether the device did.
     caller_tag: String,
@@ -66,9 +68,20 @@ pub(super) struct View {
     ring: Ring,
     /// When the call ends, and why, if nothing else happens.
     doom: Option<(Instant, EndCause)>,
+    /// The last BYE of the device, and of the other end, that nothing answered yet.
+    byes: [Option<Bye>; 2],
     touched: Instant,
     /// The wall clock at `touched`.
     touched_at: Timestamp,
+}
+
+/// A BYE whose answer is due.
+#[derive(Debug)]
+struct Bye {
+    cseq: u32,
+    branch: String,
+    until: Instant,
+    cause: EndCause,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,6 +133,7 @@ impl View {
             name,
             call: call.into(),
             phase: if state.is_some() { Phase::Unanswered } else { Phase::Untold },
+            rings: false,
             state: None,
             caller_tag: invite.from.tag.clone(),
             device_calls: sent,
@@ -132,6 +146,7 @@ impl View {
             chosen: None,
             ring: Ring::new(state.is_none()),
             doom: None,
+            byes: [None, None],
             touched: moment.now,
             touched_at: moment.at,
         };
@@ -229,14 +244,23 @@ impl View {
         self.exchanges.iter_mut().map(Exchange::tidy).sum()
     }
 
+    /// Lets go of all session descriptions that wait for others: what was offered counts as unreadable.
+    pub(super) fn drop_offers(&mut self) {
+        for exchange in &mut self.exchanges {
+            exchange.offer.iter_mut().for_each(|offer| offer.sdp = None);
+            (exchange.early_answer, exchange.provisional) = (None, None);
+        }
+    }
+
     /// When something falls due if nothing else happens.
     pub(super) fn due(&self, limits: &TrackerLimits) -> Instant {
         let silence = match self.phase {
             Phase::Untold | Phase::Ended => limits.transaction,
+            Phase::Unanswered if self.rings => limits.ringing,
             Phase::Unanswered => limits.unanswered,
             Phase::Answered => limits.silent,
         };
-        let doom = self.doom.map(|(when, _)| when);
+        let doom = self.doom.map(|(when, _)| when).into_iter().chain(self.byes.iter().flatten().map(|bye| bye.until));
         let waits = self.exchanges.iter().flat_map(|exchange| [exchange.wait, exchange.until]).flatten();
         waits.chain(doom).fold(self.touched + silence, Instant::min)
     }
@@ -251,7 +275,8 @@ impl View {
             self.give_up_answer(i, moment, common, out);
         }
         self.exchanges.retain(|exchange| exchange.until.is_none_or(|until| until > now));
-        if let Some((_, cause)) = self.doom.filter(|(when, _)| *when <= now) {
+        let left = self.byes.iter().flatten().map(|bye| (bye.until, bye.cause)).find(|(when, _)| *when <= now);
+        if let Some((_, cause)) = left.or(self.doom.filter(|(when, _)| *when <= now)) {
             self.abandon(cause, moment, common, out);
         } else if self.due(&common.limits) <= now && !self.ended() {
             self.abandon(EndCause::Forgotten, moment, common, out);
@@ -275,11 +300,8 @@ impl View {
             (Kind::Request, Method::Prack) if passing.sdp.is_some() => self.on_prack(passing, moment, common, out),
             (Kind::Request, Method::Ack) => return self.on_ack(passing, moment, common, out),
             (Kind::Request, Method::Cancel) => self.on_cancel(passing, moment, common),
-            (Kind::Request, Method::Bye) => self.on_bye(message, passing.sent, moment.at, out),
-            // The BYE itself wasn't seen. Other failures don't say that the call is over (RFC 3261, 12.2.1.2).
-            (Kind::Response(200..=299 | 408 | 481), Method::Bye) => {
-                self.on_bye(message, !passing.sent, moment.at, out);
-            }
+            (Kind::Request, Method::Bye) => self.on_bye(passing, moment, common, out),
+            (Kind::Response(code), Method::Bye) => self.on_bye_answer(code, passing, moment, common, out),
             (Kind::Response(code), Method::Invite | Method::Update | Method::Prack) => {
                 return self.on_response(code, passing, moment, common, out);
             }
@@ -302,8 +324,8 @@ impl View {
         self.end(cause, moment.at, out);
     }
 
-    /// Ends the view: its media first, then the call.
-    pub(super) fn end(&mut self, cause: EndCause, at: Timestamp, out: &mut Vec<SwitchEvent>) {
+    /// Ends the view, its media first, then the call: its dialog is over for both ends.
+    fn end(&mut self, cause: EndCause, at: Timestamp, out: &mut Vec<SwitchEvent>) {
         if self.ended() {
             return;
         }
@@ -316,6 +338,7 @@ impl View {
         self.exchanges.clear();
         self.ring.clear();
         self.doom = None;
+        self.byes = [None, None];
     }
 
     /// Our best reading of the wall clock at `now`, by what the feed said last.

@@ -1,13 +1,13 @@
 //! Requests of a dialog: what each begins, answers or ends.
 
-use super::{MAX_TRANSACTIONS, Passing, Phase, Taken, View};
+use super::{Bye, MAX_TRANSACTIONS, Passing, Phase, Taken, View};
 use crate::{
     model::{EndCause, SwitchEvent, Timestamp},
     switch::{
         sip::{Message, Method},
         tracker::{
             Common, Moment,
-            exchange::{Exchange, Offer},
+            exchange::{Exchange, Offer, same_branch},
         },
     },
 };
@@ -186,24 +186,78 @@ impl View {
         }
     }
 
-    /// A BYE ends the call when it is seen: whoever sends it considers the call over, whatever the answer is (RFC 3261,
-    /// 15.1.1). The exception is one that the other end refuses as out of order (12.2.2), which anybody could send.
-    pub(super) fn on_bye(&mut self, message: &Message, by_device: bool, at: Timestamp, out: &mut Vec<SwitchEvent>) {
+    /// A BYE ends the call when it is answered, or could have been: the other end may refuse one that is malformed or
+    /// out of order (RFC 3261, 12.2.2 and 15.1.2), and the call goes on.
+    pub(super) fn on_bye(&mut self, passing: Passing<'_>, moment: Moment, common: &Common, out: &mut Vec<SwitchEvent>) {
+        let (message, by_device) = (passing.message, passing.sent);
+        let Some(cause) = self.hung_up(message, by_device, moment.at, out) else { return };
+        let until = moment.now + common.limits.transaction;
+        let [of_device, of_other] = &mut self.byes;
+        let bye = if by_device { of_device } else { of_other };
+        if bye.as_ref().is_none_or(|bye| bye.cseq < message.cseq) {
+            *bye = Some(Bye { cseq: message.cseq, branch: message.branch.clone(), until, cause });
+        }
+    }
+
+    pub(super) fn on_bye_answer(
+        &mut self,
+        code: u16,
+        passing: Passing<'_>,
+        moment: Moment,
+        common: &mut Common,
+        out: &mut Vec<SwitchEvent>,
+    ) {
+        let (message, by_device) = (passing.message, !passing.sent);
+        let [of_device, of_other] = &mut self.byes;
+        let bye = if by_device { of_device } else { of_other };
+        let seen =
+            bye.as_ref().is_some_and(|bye| bye.cseq == message.cseq && same_branch(&bye.branch, &message.branch));
+        match code {
+            // The BYE comes again with credentials.
+            ..=199 | 401 | 407 => {}
+            200..=299 | 408 | 481 => {
+                let Some(cause) = self.hung_up(message, by_device, moment.at, out) else { return };
+                // Whose BYE wasn't seen, or wasn't accepted, may go on.
+                if seen && code < 300 {
+                    self.end(cause, moment.at, out);
+                } else {
+                    self.abandon(cause, moment, common, out);
+                }
+            }
+            // Other failures don't say that the call is over (RFC 3261, 12.2.1.2).
+            _ if seen => *bye = None,
+            _ => {}
+        }
+    }
+
+    /// Why the call ends if this BYE counts, or its answer.
+    fn hung_up(
+        &mut self,
+        message: &Message,
+        by_device: bool,
+        at: Timestamp,
+        out: &mut Vec<SwitchEvent>,
+    ) -> Option<EndCause> {
         let tag = self.tag_of(message).to_owned();
+        // Both tags name a dialog.
+        if tag.is_empty() || ![&message.from.tag, &message.to.tag].contains(&&self.caller_tag) {
+            return None;
+        }
         // The branch of a fork that lost may be hung up on its own, and so may one of several early ones.
         if self.chosen.as_ref().is_some_and(|chosen| *chosen != tag) {
-            return;
+            return None;
         }
         if self.last_of(&tag, by_device).is_some_and(|last| last >= message.cseq) {
-            return;
+            return None;
         }
         let others = self.branches.iter().any(|branch| branch.tag != tag);
-        if self.chosen.is_none() && others && self.branch(&tag).is_some() {
-            return self.end_branches(|ended| ended == tag, at, out);
+        if self.chosen.is_none() && others {
+            self.end_branches(|ended| ended == tag, at, out);
+            return None;
         }
         let acknowledged = self.exchanges.iter().any(|exchange| exchange.wait.is_some());
         let answered = self.phase == Phase::Answered || acknowledged;
-        self.end(if answered { EndCause::Hangup } else { EndCause::Cancelled }, at, out);
+        Some(if answered { EndCause::Hangup } else { EndCause::Cancelled })
     }
 
     /// The exchange of the request of this CSeq and branch in the dialog `tag`. A first INVITE gets one for each dialog

@@ -44,6 +44,7 @@ impl View {
         }
         match code {
             ..=199 => {
+                self.rings |= first;
                 if code == 180 && first && matches!(self.state, Some(CallState::Dialing | CallState::Offered)) {
                     self.tell(CallState::Alerting, moment.at, out);
                 }
