@@ -10,7 +10,7 @@ use std::{
 
 use super::{
     scan::Keys,
-    sdes::CryptoLine,
+    sdes::{CryptoLine, Material},
     syntax::{lossy, shown},
 };
 use crate::model::Codec;
@@ -26,6 +26,9 @@ pub const MAX_PER_LINE: usize = 32;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SdpError {
+    /// It is compressed, or encoded for transfer.
+    #[error("the session description is encoded")]
+    Encoded,
     /// It breaks the syntax of RFC 8866.
     #[error("the session description is malformed")]
     Syntax,
@@ -127,7 +130,9 @@ impl Sdp {
 impl Sdp {
     /// About how many bytes of memory it takes.
     pub fn weight(&self) -> usize {
-        let line = |line: &MediaLine| 128 + 64 * line.codecs.len() + 256 * line.crypto.len();
+        // What a crypto line keeps is its key, if it has one.
+        let crypto = |line: &CryptoLine| if matches!(line.material, Material::Known(_)) { 256 } else { 32 };
+        let line = |line: &MediaLine| 128 + 64 * line.codecs.len() + line.crypto.iter().map(crypto).sum::<usize>();
         self.lines.iter().map(line).sum()
     }
 }
