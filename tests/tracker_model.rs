@@ -134,7 +134,7 @@ impl World {
             legal: BTreeSet::new(),
             transactions: Branches::default(),
         };
-        world.send(true, Dialog { call_id: "one", b: "" }.invite(1, Some(&world.sdp(0, &[Some("audio")], 3))));
+        world.send(true, &Dialog { call_id: "one", b: "" }.invite(1, Some(&world.sdp(0, &[Some("audio")], 3))));
         world
     }
 
@@ -143,8 +143,8 @@ impl World {
     }
 
     /// A message of the caller, or of the called end; a response on the branch of its request.
-    fn send(&mut self, by_caller: bool, text: String) {
-        let text = self.transactions.fill(&text);
+    fn send(&mut self, by_caller: bool, text: &str) {
+        let text = self.transactions.fill(text);
         self.pass(by_caller, text);
     }
 
@@ -248,9 +248,9 @@ impl World {
                     self.branches.push(agreed);
                     self.holds.push([false; 2]);
                     let sdp = self.sdp(1, &lines, 3);
-                    self.send(false, Self::dialog(branch).response(183, "INVITE", true, 1, Some(&sdp)));
+                    self.send(false, &Self::dialog(branch).response(183, "INVITE", true, 1, Some(&sdp)));
                 } else {
-                    self.send(false, Self::dialog(branch).response(180, "INVITE", true, 1, None));
+                    self.send(false, &Self::dialog(branch).response(180, "INVITE", true, 1, None));
                     self.alerted = true;
                 }
             }
@@ -260,26 +260,26 @@ impl World {
                 self.restore(branch);
                 let (sdp, answer, lines, _) = self.propose(0, offer);
                 let cseq = self.next_cseq(0);
-                self.send(true, Self::dialog(branch).request(method, true, cseq, Some(&sdp)));
+                self.send(true, &Self::dialog(branch).request(method, true, cseq, Some(&sdp)));
                 let agreed = self.agree(0, &lines, offer.direction);
                 self.branches[branch] = agreed;
                 self.hold(branch, 0, offer.direction);
-                self.send(false, Self::dialog(branch).response(200, method, true, cseq, Some(&answer)));
+                self.send(false, &Self::dialog(branch).response(200, method, true, cseq, Some(&answer)));
             }
             Step::Answer(branch) if early => self.answer(*branch, false),
             Step::CancelAndAnswer(branch) if early => self.answer(*branch, true),
             Step::Cancel if early => {
                 let dialog = Dialog { call_id: "one", b: TAGS[0] };
-                self.send(true, dialog.cancel(1));
-                self.send(false, dialog.response(200, "CANCEL", true, 1, None));
+                self.send(true, &dialog.cancel(1));
+                self.send(false, &dialog.response(200, "CANCEL", true, 1, None));
                 self.ended = Some(EndCause::Cancelled);
-                self.send(false, dialog.response(487, "INVITE", true, 1, None));
-                self.send(true, dialog.ack_failure(1));
+                self.send(false, &dialog.response(487, "INVITE", true, 1, None));
+                self.send(true, &dialog.ack_failure(1));
             }
             Step::Refuse(code) if early => {
                 self.ended = Some(EndCause::Rejected(*code));
-                self.send(false, Self::dialog(0).response(*code, "INVITE", true, 1, None));
-                self.send(true, Self::dialog(0).ack_failure(1));
+                self.send(false, &Self::dialog(0).response(*code, "INVITE", true, 1, None));
+                self.send(true, &Self::dialog(0).ack_failure(1));
             }
             Step::Twin(code) if early => {
                 let before = self.sides.clone();
@@ -301,16 +301,16 @@ impl World {
                 let (other, ..) = self.propose(1, other);
                 self.sides = before;
                 let cseq = [self.next_cseq(0), self.next_cseq(1)];
-                self.send(true, dialog.request("INVITE", true, cseq[0], Some(&sdp)));
-                self.send(false, dialog.request("INVITE", false, cseq[1], Some(&other)));
-                self.send(false, dialog.response(491, "INVITE", true, cseq[0], None));
-                self.send(true, dialog.response(491, "INVITE", false, cseq[1], None));
+                self.send(true, &dialog.request("INVITE", true, cseq[0], Some(&sdp)));
+                self.send(false, &dialog.request("INVITE", false, cseq[1], Some(&other)));
+                self.send(false, &dialog.response(491, "INVITE", true, cseq[0], None));
+                self.send(true, &dialog.response(491, "INVITE", false, cseq[1], None));
             }
             Step::Refer(by_caller) => {
                 let Some(branch) = self.answered else { return };
                 let cseq = self.next_cseq(usize::from(!by_caller));
-                self.send(*by_caller, Self::dialog(branch).request("REFER", *by_caller, cseq, None));
-                self.send(!by_caller, Self::dialog(branch).response(202, "REFER", *by_caller, cseq, None));
+                self.send(*by_caller, &Self::dialog(branch).request("REFER", *by_caller, cseq, None));
+                self.send(!by_caller, &Self::dialog(branch).response(202, "REFER", *by_caller, cseq, None));
             }
             _ => {}
         }
@@ -337,7 +337,7 @@ impl World {
         let branch = branch % TAGS.len().min(self.branches.len() + 1);
         let dialog = Self::dialog(branch);
         if cancelled {
-            self.send(true, dialog.cancel(1));
+            self.send(true, &dialog.cancel(1));
         }
         let sdp = if branch == self.branches.len() {
             self.sides[0].letters[0] = 'A';
@@ -351,14 +351,14 @@ impl World {
         };
         self.restore(branch);
         self.answered = Some(branch);
-        self.send(false, dialog.response(200, "INVITE", true, 1, sdp.as_ref()));
-        self.send(true, dialog.request("ACK", true, 1, None));
+        self.send(false, &dialog.response(200, "INVITE", true, 1, sdp.as_ref()));
+        self.send(true, &dialog.request("ACK", true, 1, None));
         // A branch that lost answers too, and is hung up on.
         let loser = (branch + 1) % TAGS.len();
         if cancelled && loser < self.branches.len() {
-            self.send(false, Self::dialog(loser).response(200, "INVITE", true, 1, None));
-            self.send(true, Self::dialog(loser).request("ACK", true, 1, None));
-            self.send(true, Self::dialog(loser).request("BYE", true, 90, None));
+            self.send(false, &Self::dialog(loser).response(200, "INVITE", true, 1, None));
+            self.send(true, &Self::dialog(loser).request("ACK", true, 1, None));
+            self.send(true, &Self::dialog(loser).request("BYE", true, 90, None));
         }
     }
 
@@ -373,11 +373,11 @@ impl World {
         match fate {
             Fate::Refused(code) => {
                 self.sides = before;
-                self.send(by_caller, dialog.request(method, by_caller, cseq, Some(&sdp)));
-                self.send(!by_caller, dialog.response(code, method, by_caller, cseq, None));
+                self.send(by_caller, &dialog.request(method, by_caller, cseq, Some(&sdp)));
+                self.send(!by_caller, &dialog.response(code, method, by_caller, cseq, None));
             }
             Fate::Accepted | Fate::Twin(_) => {
-                self.send(by_caller, dialog.request(method, by_caller, cseq, Some(&sdp)));
+                self.send(by_caller, &dialog.request(method, by_caller, cseq, Some(&sdp)));
                 if let Fate::Twin(code) = fate {
                     let kept = self.sides.clone();
                     self.sides[asker].letters[0] = self.letter();
@@ -388,17 +388,17 @@ impl World {
                 }
                 self.branches[branch] = self.agree(offerer, &lines, offer.direction);
                 self.hold(branch, offerer, offer.direction);
-                self.send(!by_caller, dialog.response(200, method, by_caller, cseq, Some(&answer)));
+                self.send(!by_caller, &dialog.response(200, method, by_caller, cseq, Some(&answer)));
                 if method == "INVITE" {
-                    self.send(by_caller, dialog.request("ACK", by_caller, cseq, None));
+                    self.send(by_caller, &dialog.request("ACK", by_caller, cseq, None));
                 }
             }
             Fate::Late => {
-                self.send(by_caller, dialog.request(method, by_caller, cseq, None));
-                self.send(!by_caller, dialog.response(200, method, by_caller, cseq, Some(&sdp)));
+                self.send(by_caller, &dialog.request(method, by_caller, cseq, None));
+                self.send(!by_caller, &dialog.response(200, method, by_caller, cseq, Some(&sdp)));
                 self.branches[branch] = self.agree(offerer, &lines, offer.direction);
                 self.hold(branch, offerer, offer.direction);
-                self.send(by_caller, dialog.request("ACK", by_caller, cseq, Some(&answer)));
+                self.send(by_caller, &dialog.request("ACK", by_caller, cseq, Some(&answer)));
             }
         }
     }
@@ -410,8 +410,8 @@ impl World {
         let Some(branch) = self.answered else { return self.step(&Step::Cancel) };
         let cseq = 100;
         self.ended = Some(EndCause::Hangup);
-        self.send(by_caller, Self::dialog(branch).request("BYE", by_caller, cseq, None));
-        self.send(!by_caller, Self::dialog(branch).response(200, "BYE", by_caller, cseq, None));
+        self.send(by_caller, &Self::dialog(branch).request("BYE", by_caller, cseq, None));
+        self.send(!by_caller, &Self::dialog(branch).response(200, "BYE", by_caller, cseq, None));
     }
 }
 
