@@ -312,8 +312,8 @@ async fn r42b_garbage_makes_nothing_and_the_feed_goes_on() {
     let mut largest = b"HEP3\xff\xe3".to_vec();
     largest.resize(65_507, 0x41);
     garbage.push(largest);
-    for _ in 0..200 {
-        // A true one that is cut, or with some bytes of it changed.
+    for i in 0..200 {
+        // A true one that is cut, or with some bytes of it changed. Every other one says its true length, and gets further.
         let datagram = &recording.datagrams[usize::try_from(random.below(recording.datagrams.len() as u64)).unwrap()];
         let mut bytes = datagram.bytes.clone();
         bytes.truncate(usize::try_from(random.below(bytes.len() as u64)).unwrap());
@@ -321,6 +321,12 @@ async fn r42b_garbage_makes_nothing_and_the_feed_goes_on() {
             if let Some(byte) = usize::try_from(random.below(1500)).ok().and_then(|at| bytes.get_mut(at)) {
                 *byte = u8::try_from(random.below(256)).unwrap();
             }
+        }
+        if i % 2 == 0
+            && let Ok(length) = u16::try_from(bytes.len())
+            && let Some(said) = bytes.get_mut(4..6)
+        {
+            said.copy_from_slice(&length.to_be_bytes());
         }
         garbage.push(bytes);
     }

@@ -92,15 +92,34 @@ fn expected() -> Vec<(&'static str, Result<Read, SipError>)> {
         ("scalar02", header("CSeq")),
         ("scalarlg", header("CSeq")),
         ("quotbal", header("To")),
-        ("ltgtruri", Err(SipError::Start)),
-        ("lwsruri", Err(SipError::Start)),
-        ("lwsstart", Err(SipError::Start)),
-        ("trws", Err(SipError::Start)),
-        ("escruri", Err(SipError::Start)),
-        ("baddate", header("Date")),
+        // 3.1.2.7 to 3.1.2.11: who is liberal in what it accepts may ignore the brackets, the blanks, and the headers in
+        // the Request-URI. So whoever got these may have worked on them; the URI is used for nothing here.
+        ("ltgtruri", read(INVITES, "ltgtruri.1@192.0.2.5", 1, ["39291", ""], Some(2))),
+        (
+            "lwsruri",
+            read(
+                INVITES,
+                "lwsruri.asdfasdoeoi2323-asdfwrn23-asd834rk423",
+                2_130_706_432,
+                ["231413434", "3xfe-9921883-z9f"],
+                Some(2),
+            ),
+        ),
+        (
+            "lwsstart",
+            read(INVITES, "lwsstart.dfknq234oi243099adsdfnawe3@example.com", 1_893_884, ["8814", ""], Some(2)),
+        ),
+        ("trws", read(OTHER, "trws.oicu34958239neffasdhr2345r", 238_923, ["329429089", ""], None)),
+        (
+            "escruri",
+            read(INVITES, "escruri.23940-asdfhj-aje3br-234q098w-fawerh2q-h4n5", 149_209_342, ["341518", ""], Some(2)),
+        ),
+        // 3.1.2.12: an element that doesn't need the Date may ignore that it is malformed.
+        ("baddate", read(INVITES, "baddate.239423mnsadf3j23lj42--sedfnm234", 1_392_934, ["2234923", ""], Some(2))),
         ("regbadct", header("Contact")),
         ("badaspec", header("To")),
-        ("baddn", header("From")),
+        // 3.1.2.15: an element may take the name with its comma as if it were quoted.
+        ("baddn", read(OTHER, "baddn.31415@c.example.com", 3_923_239, ["43", ""], None)),
         ("badvers", Err(SipError::Start)),
         ("mismatch01", header("CSeq")),
         ("mismatch02", header("CSeq")),
@@ -262,24 +281,17 @@ fn none_of_them_disturbs_a_call_that_goes_on() {
 /// Puts the fault of a torture message into a good one.
 type Fault = (&'static str, fn(&str) -> String);
 
-const FAULTS: [Fault; 18] = [
+const FAULTS: [Fault; 11] = [
     ("badinv01", |text| text.replacen(";branch=", ";;,;,,;branch=", 1)),
     ("clerr", |text| with_length(text, "9999")),
     ("ncl", |text| with_length(text, "-999")),
     ("scalar02", |text| text.replacen("CSeq: 1 ", "CSeq: 36893488147419103232 ", 1)),
     ("quotbal", |text| text.replacen("To: <", "To: \"Mr. J. User <", 1)),
-    ("ltgtruri", |text| on_request(text, " sip:bob@example.com ", " <sip:bob@example.com> ")),
-    ("lwsruri", |text| on_request(text, " sip:bob@example.com ", " sip:bob@example.com; lr ")),
-    ("lwsstart", |text| on_request(text, " sip:bob@example.com ", "  sip:bob@example.com  ")),
-    ("trws", |text| on_request(text, " SIP/2.0\r\n", " SIP/2.0  \r\n")),
-    ("escruri", |text| on_request(text, "sip:bob@example.com ", "sip:bob@example.com?Route=%3Csip:example.com%3E ")),
-    ("baddate", |text| text.replacen("CSeq:", "Date: Fri, 01 Jan 2010 16:00:00 EST\r\nCSeq:", 1)),
     ("badaspec", |text| text.replacen("To: <sip:bob@example.com>", "To: < sip:bob@example.com >", 1)),
-    ("baddn", |text| text.replacen("To: <", "To: Watson, Thomas <", 1)),
     ("badvers", |text| text.replacen("SIP/2.0", "SIP/7.0", 1)),
     ("mismatch01", |text| text.replacen("CSeq: 1 INVITE", "CSeq: 1 UPDATE", 1)),
     ("bigcode", |text| {
-        text.replacen("SIP/2.0 200 ", "SIP/2.0 4294967496 ", 1).replacen("INVITE sip", "INVITE tip sip", 1)
+        text.replacen("SIP/2.0 200 ", "SIP/2.0 4294967496 ", 1).replacen("INVITE sip", "INVITE(tip) sip", 1)
     }),
     ("multi01", |text| text.replacen("CSeq:", "Call-ID: other\r\nCSeq:", 1)),
     ("insuf", |text| text.replacen("\r\nFrom:", "\r\nX-From:", 1)),
@@ -288,12 +300,6 @@ const FAULTS: [Fault; 18] = [
 fn with_length(text: &str, length: &str) -> String {
     let (before, rest) = text.split_once("Content-Length: ").unwrap();
     format!("{before}Content-Length: {length}{}", &rest[rest.find('\r').unwrap()..])
-}
-
-/// Of a response the fault is one of its start line, too.
-fn on_request(text: &str, from: &str, to: &str) -> String {
-    let response = text.strip_prefix("SIP/2.0 ");
-    response.map_or_else(|| text.replacen(from, to, 1), |rest| format!("SIP/2.0  {rest}"))
 }
 
 #[test]
@@ -352,7 +358,8 @@ fn addresses_of_ipv6_are_read_as_rfc_5118_says() {
     assert_eq!(places, ["[2001:db8::20]:6000", "192.0.2.1:6024"], "4.7 and 4.8: each line by its own family");
     assert_eq!(read.contacts[0].at, Some((None, "2001:db8::1".parse().unwrap(), 5060)));
 
-    assert!(matches!(parse("sip:2001:db8::10", via, contact), Err(SipError::Start)), "4.2: no brackets");
+    // 4.2: no brackets; the Request-URI is used for nothing.
+    assert!(parse("sip:2001:db8::10", via, contact).is_ok());
     // 4.3: the port is part of the address if it stands inside the brackets.
     let ambiguous = parse("sip:[2001:db8::10:5070]", via, "<sip:a@[2001:db8::10:5070]>").unwrap();
     assert_eq!(ambiguous.contacts[0].at, Some((None, "2001:db8::10:5070".parse().unwrap(), 5060)));

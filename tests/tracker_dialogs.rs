@@ -172,6 +172,7 @@ fn hold_by_the_other_end_with_zeros_and_with_inactive() {
     assert_eq!(lab.said(), ["ann s2 received stop Hold g1"]);
     // Also what was on hold is told to be over: its keys are of no more use.
     lab.send(PBX, ANN, &D.request("BYE", false, 3, None));
+    lab.send(ANN, PBX, &D.response(200, "BYE", false, 3, None));
     assert_eq!(lab.said(), ENDED);
 }
 
@@ -253,8 +254,10 @@ fn r23_keys_of_a_branch_that_loses_are_withdrawn() {
     // The loser's late answer, and its end, are nobody's business.
     lab.send(PBX, ANN, &D.ok(1, Some(&pbx())));
     lab.send(ANN, PBX, &D.request("BYE", true, 2, None));
+    lab.send(PBX, ANN, &D.response(200, "BYE", true, 2, None));
     assert_eq!(lab.said(), [""; 0]);
     lab.send(ANN, PBX, &other.request("BYE", true, 3, None));
+    lab.send(PBX, ANN, &other.response(200, "BYE", true, 3, None));
     assert_eq!(lab.said().last().unwrap(), "ann Ended(Hangup)");
 }
 
@@ -441,6 +444,7 @@ fn r42b_silent_calls_are_forgotten() {
 fn every_stream_that_was_told_of_is_told_to_be_over() {
     let mut lab = connected();
     lab.send(ANN, PBX, &D.request("BYE", true, 2, None));
+    lab.send(PBX, ANN, &D.response(200, "BYE", true, 2, None));
     let ended = lab.events.iter().filter(|event| stopped(event, StopCause::Ended)).count();
     let opened = lab.events.iter().filter(|event| matches!(event.body, EventBody::MediaOpened(_))).count();
     assert_eq!((opened, ended), (2, 2));
@@ -538,6 +542,7 @@ fn r42b_a_bye_that_is_out_of_order_or_refused_ends_nothing() {
     lab.wait(Duration::from_secs(60));
     assert_eq!(lab.said(), [""; 0]);
     lab.send(ANN, PBX, &D.request("BYE", true, 11, None));
+    lab.send(PBX, ANN, &D.response(200, "BYE", true, 11, None));
     assert_eq!(lab.said(), ENDED);
 }
 
@@ -548,6 +553,7 @@ fn a_first_invite_that_comes_after_the_second_begins_no_other_call() {
     lab.send(ANN, PBX, &D.invite(1, Some(&ann())));
     lab.send(ANN, PBX, &D.response(200, "INVITE", false, 1, Some(&ann())));
     lab.send(ANN, PBX, &D.request("BYE", true, 2, None));
+    lab.send(PBX, ANN, &D.response(200, "BYE", true, 2, None));
     assert_eq!(lab.said().last().unwrap(), "ann Ended(Hangup)");
     assert_eq!(lab.calls().len(), 1);
     lab.wait(Duration::from_secs(60));

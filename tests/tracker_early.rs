@@ -71,6 +71,7 @@ fn r23_each_early_dialog_has_its_streams_until_one_answers() {
         lab.wait(Duration::from_secs(60));
         assert_eq!(lab.said(), [""; 0]);
         lab.send(PBX, ANN, &winner.request("BYE", false, 1, None));
+        lab.send(ANN, PBX, &winner.response(200, "BYE", false, 1, None));
         assert_eq!(lab.said().len(), 3);
     }
 }
@@ -83,8 +84,10 @@ fn r23_one_of_several_early_dialogs_may_be_hung_up_on_its_own() {
     lab.send(PBX, ANN, &OTHER.response(183, "INVITE", true, 1, Some(&far('Q'))));
     lab.said();
     lab.send(ANN, PBX, &OTHER.request("BYE", true, 2, None));
+    lab.send(PBX, ANN, &OTHER.response(200, "BYE", true, 2, None));
     assert_eq!(lab.said(), ["ann s3 sent stop Ended g1", "ann s4 received stop Ended g1"]);
     lab.send(ANN, PBX, &D.request("BYE", true, 2, None));
+    lab.send(PBX, ANN, &D.response(200, "BYE", true, 2, None));
     assert_eq!(lab.said().last().unwrap(), "ann Ended(Cancelled)");
 }
 
@@ -194,6 +197,7 @@ fn a_200_beats_a_cancel_in_either_order() {
         assert_eq!(lab.said()[1..2], ["ann Connected"]);
         // Who gave up hangs up (RFC 3261, 15).
         lab.send(ANN, PBX, &D.request("BYE", true, 2, None));
+        lab.send(PBX, ANN, &D.response(200, "BYE", true, 2, None));
         assert_eq!(lab.said().last().unwrap(), "ann Ended(Hangup)");
     }
 }

@@ -171,9 +171,34 @@ fn compact_and_folded_headers_make_the_same_call() {
         lab.send(PBX, ANN, &change(&D.response(180, "INVITE", true, 1, None)));
         lab.send(PBX, ANN, &change(&D.ok(1, Some(&audio().1))));
         lab.send(ANN, PBX, &change(&D.request("BYE", true, 2, None)));
+        lab.send(PBX, ANN, &change(&D.response(200, "BYE", true, 2, None)));
         lab.said()
     };
     assert_eq!(said(&plain).len(), 8);
     assert_eq!(said(&compact), said(&plain));
     assert_eq!(said(&folded), said(&plain));
+}
+
+#[test]
+fn r42b_an_encoded_session_description_is_unreadable_and_not_none() {
+    use callgate::switch::{scan::Keys, sdp::SdpError, sip::Message};
+    let invite = D.invite(1, Some(&audio().0));
+    let (head, body) = invite.split_once("\r\n\r\n").unwrap();
+    let head: String = head.lines().filter(|line| !line.starts_with("Content-")).map(|l| format!("{l}\r\n")).collect();
+    let part = |headers: &str| {
+        format!("{head}Content-Type: multipart/mixed;boundary=x\r\n\r\n--x\r\n{headers}\r\n\r\n{body}\r\n--x--\r\n")
+    };
+    let encoded = "Content-Transfer-Encoding: base64";
+    for (text, lines) in [
+        (
+            format!("{head}Content-Type: application/sdp\r\nContent-Encoding: gzip\r\n\r\n{body}"),
+            Err(SdpError::Encoded),
+        ),
+        (part(&format!("Content-Type: application/sdp\r\n{encoded}")), Err(SdpError::Encoded)),
+        (part("Content-Type:\r\n application/sdp"), Ok(1)),
+        (part("Content-Type: application/sdp").replace("--x--", ""), Ok(1)),
+    ] {
+        let sdp = Message::parse(text.as_bytes(), &Keys::default()).unwrap().sdp.unwrap();
+        assert_eq!(sdp.map(|sdp| sdp.lines.len()), lines, "{text}");
+    }
 }

@@ -15,7 +15,7 @@ use std::{
 
 use callgate::model::{CallState, EndCause, EventBody, Protection, StopCause, StreamDirection, StreamId, SwitchEvent};
 use proptest::prelude::*;
-use sip::{Dialog, Lab, Sdp};
+use sip::{Branches, Dialog, Lab, Sdp, on_branch};
 
 const PBX: &str = "10.0.0.1:5060";
 const ANN: &str = "10.0.0.2:5060";
@@ -36,6 +36,8 @@ enum Step {
     Cancel,
     CancelAndAnswer(usize),
     Refuse(u16),
+    /// The INVITE comes on a second branch too, with other keys, and is refused there.
+    Twin(u16),
     /// An offer of either end in the answered call.
     Offer(bool, Offer, Fate),
     /// Both offer at once, and both are refused.
@@ -60,6 +62,8 @@ enum Fate {
     /// The INVITE has no offer, its 200 has: answered in the ACK.
     Late,
     Refused(u16),
+    /// Accepted, and refused on a second branch with another key.
+    Twin(u16),
 }
 
 /// How the network treats a message.
@@ -110,6 +114,7 @@ struct World {
     alerted: bool,
     /// Every letter that was agreed on, for each direction as the caller sees it, and the medium.
     legal: BTreeSet<(bool, &'static str, Letter)>,
+    transactions: Branches,
 }
 
 impl World {
@@ -127,8 +132,9 @@ impl World {
             ended: None,
             alerted: false,
             legal: BTreeSet::new(),
+            transactions: Branches::default(),
         };
-        world.send(true, Dialog { call_id: "one", b: "" }.invite(1, Some(&world.sdp(0, &[Some("audio")], 3))));
+        world.send(true, &Dialog { call_id: "one", b: "" }.invite(1, Some(&world.sdp(0, &[Some("audio")], 3))));
         world
     }
 
@@ -136,8 +142,13 @@ impl World {
         Dialog { call_id: "one", b: TAGS[branch] }
     }
 
-    /// A message of the caller, or of the called end.
-    fn send(&mut self, by_caller: bool, text: String) {
+    /// A message of the caller, or of the called end; a response on the branch of its request.
+    fn send(&mut self, by_caller: bool, text: &str) {
+        let text = self.transactions.fill(text);
+        self.pass(by_caller, text);
+    }
+
+    fn pass(&mut self, by_caller: bool, text: String) {
         let (caller, called) = match self.shape {
             Shape::Leg => (ANN, PBX),
             Shape::LegIn => (PBX, ANN),
@@ -237,9 +248,9 @@ impl World {
                     self.branches.push(agreed);
                     self.holds.push([false; 2]);
                     let sdp = self.sdp(1, &lines, 3);
-                    self.send(false, Self::dialog(branch).response(183, "INVITE", true, 1, Some(&sdp)));
+                    self.send(false, &Self::dialog(branch).response(183, "INVITE", true, 1, Some(&sdp)));
                 } else {
-                    self.send(false, Self::dialog(branch).response(180, "INVITE", true, 1, None));
+                    self.send(false, &Self::dialog(branch).response(180, "INVITE", true, 1, None));
                     self.alerted = true;
                 }
             }
@@ -249,26 +260,34 @@ impl World {
                 self.restore(branch);
                 let (sdp, answer, lines, _) = self.propose(0, offer);
                 let cseq = self.next_cseq(0);
-                self.send(true, Self::dialog(branch).request(method, true, cseq, Some(&sdp)));
+                self.send(true, &Self::dialog(branch).request(method, true, cseq, Some(&sdp)));
                 let agreed = self.agree(0, &lines, offer.direction);
                 self.branches[branch] = agreed;
                 self.hold(branch, 0, offer.direction);
-                self.send(false, Self::dialog(branch).response(200, method, true, cseq, Some(&answer)));
+                self.send(false, &Self::dialog(branch).response(200, method, true, cseq, Some(&answer)));
             }
             Step::Answer(branch) if early => self.answer(*branch, false),
             Step::CancelAndAnswer(branch) if early => self.answer(*branch, true),
             Step::Cancel if early => {
                 let dialog = Dialog { call_id: "one", b: TAGS[0] };
-                self.send(true, dialog.cancel(1));
-                self.send(false, dialog.response(200, "CANCEL", true, 1, None));
+                self.send(true, &dialog.cancel(1));
+                self.send(false, &dialog.response(200, "CANCEL", true, 1, None));
                 self.ended = Some(EndCause::Cancelled);
-                self.send(false, dialog.response(487, "INVITE", true, 1, None));
-                self.send(true, dialog.ack_failure(1));
+                self.send(false, &dialog.response(487, "INVITE", true, 1, None));
+                self.send(true, &dialog.ack_failure(1));
             }
             Step::Refuse(code) if early => {
                 self.ended = Some(EndCause::Rejected(*code));
-                self.send(false, Self::dialog(0).response(*code, "INVITE", true, 1, None));
-                self.send(true, Self::dialog(0).ack_failure(1));
+                self.send(false, &Self::dialog(0).response(*code, "INVITE", true, 1, None));
+                self.send(true, &Self::dialog(0).ack_failure(1));
+            }
+            Step::Twin(code) if early => {
+                let before = self.sides.clone();
+                self.sides[0].letters[0] = self.letter();
+                let sdp = self.sdp(0, &[Some("audio")], 3);
+                self.sides = before;
+                let twin = Dialog { call_id: "one", b: "twin" };
+                self.twin(true, &twin.invite(1, Some(&sdp)), &twin.response(*code, "INVITE", true, 1, None));
             }
             Step::Offer(by_caller, offer, fate) => {
                 let Some(branch) = self.answered else { return };
@@ -282,19 +301,26 @@ impl World {
                 let (other, ..) = self.propose(1, other);
                 self.sides = before;
                 let cseq = [self.next_cseq(0), self.next_cseq(1)];
-                self.send(true, dialog.request("INVITE", true, cseq[0], Some(&sdp)));
-                self.send(false, dialog.request("INVITE", false, cseq[1], Some(&other)));
-                self.send(false, dialog.response(491, "INVITE", true, cseq[0], None));
-                self.send(true, dialog.response(491, "INVITE", false, cseq[1], None));
+                self.send(true, &dialog.request("INVITE", true, cseq[0], Some(&sdp)));
+                self.send(false, &dialog.request("INVITE", false, cseq[1], Some(&other)));
+                self.send(false, &dialog.response(491, "INVITE", true, cseq[0], None));
+                self.send(true, &dialog.response(491, "INVITE", false, cseq[1], None));
             }
             Step::Refer(by_caller) => {
                 let Some(branch) = self.answered else { return };
                 let cseq = self.next_cseq(usize::from(!by_caller));
-                self.send(*by_caller, Self::dialog(branch).request("REFER", *by_caller, cseq, None));
-                self.send(!by_caller, Self::dialog(branch).response(202, "REFER", *by_caller, cseq, None));
+                self.send(*by_caller, &Self::dialog(branch).request("REFER", *by_caller, cseq, None));
+                self.send(!by_caller, &Self::dialog(branch).response(202, "REFER", *by_caller, cseq, None));
             }
             _ => {}
         }
+    }
+
+    /// A request on a branch of its own, and its refusal.
+    fn twin(&mut self, by_caller: bool, request: &str, refusal: &str) {
+        let branch = format!("twin{}", self.messages.len());
+        self.pass(by_caller, on_branch(request, &branch));
+        self.pass(!by_caller, on_branch(refusal, &branch));
     }
 
     /// The keys that the ends use in this branch.
@@ -311,7 +337,7 @@ impl World {
         let branch = branch % TAGS.len().min(self.branches.len() + 1);
         let dialog = Self::dialog(branch);
         if cancelled {
-            self.send(true, dialog.cancel(1));
+            self.send(true, &dialog.cancel(1));
         }
         let sdp = if branch == self.branches.len() {
             self.sides[0].letters[0] = 'A';
@@ -325,14 +351,14 @@ impl World {
         };
         self.restore(branch);
         self.answered = Some(branch);
-        self.send(false, dialog.response(200, "INVITE", true, 1, sdp.as_ref()));
-        self.send(true, dialog.request("ACK", true, 1, None));
+        self.send(false, &dialog.response(200, "INVITE", true, 1, sdp.as_ref()));
+        self.send(true, &dialog.request("ACK", true, 1, None));
         // A branch that lost answers too, and is hung up on.
         let loser = (branch + 1) % TAGS.len();
         if cancelled && loser < self.branches.len() {
-            self.send(false, Self::dialog(loser).response(200, "INVITE", true, 1, None));
-            self.send(true, Self::dialog(loser).request("ACK", true, 1, None));
-            self.send(true, Self::dialog(loser).request("BYE", true, 90, None));
+            self.send(false, &Self::dialog(loser).response(200, "INVITE", true, 1, None));
+            self.send(true, &Self::dialog(loser).request("ACK", true, 1, None));
+            self.send(true, &Self::dialog(loser).request("BYE", true, 90, None));
         }
     }
 
@@ -347,24 +373,32 @@ impl World {
         match fate {
             Fate::Refused(code) => {
                 self.sides = before;
-                self.send(by_caller, dialog.request(method, by_caller, cseq, Some(&sdp)));
-                self.send(!by_caller, dialog.response(code, method, by_caller, cseq, None));
+                self.send(by_caller, &dialog.request(method, by_caller, cseq, Some(&sdp)));
+                self.send(!by_caller, &dialog.response(code, method, by_caller, cseq, None));
             }
-            Fate::Accepted => {
-                self.send(by_caller, dialog.request(method, by_caller, cseq, Some(&sdp)));
+            Fate::Accepted | Fate::Twin(_) => {
+                self.send(by_caller, &dialog.request(method, by_caller, cseq, Some(&sdp)));
+                if let Fate::Twin(code) = fate {
+                    let kept = self.sides.clone();
+                    self.sides[asker].letters[0] = self.letter();
+                    let other = self.sdp(asker, &lines, offer.direction);
+                    self.sides = kept;
+                    let refusal = dialog.response(code, method, by_caller, cseq, None);
+                    self.twin(by_caller, &dialog.request(method, by_caller, cseq, Some(&other)), &refusal);
+                }
                 self.branches[branch] = self.agree(offerer, &lines, offer.direction);
                 self.hold(branch, offerer, offer.direction);
-                self.send(!by_caller, dialog.response(200, method, by_caller, cseq, Some(&answer)));
+                self.send(!by_caller, &dialog.response(200, method, by_caller, cseq, Some(&answer)));
                 if method == "INVITE" {
-                    self.send(by_caller, dialog.request("ACK", by_caller, cseq, None));
+                    self.send(by_caller, &dialog.request("ACK", by_caller, cseq, None));
                 }
             }
             Fate::Late => {
-                self.send(by_caller, dialog.request(method, by_caller, cseq, None));
-                self.send(!by_caller, dialog.response(200, method, by_caller, cseq, Some(&sdp)));
+                self.send(by_caller, &dialog.request(method, by_caller, cseq, None));
+                self.send(!by_caller, &dialog.response(200, method, by_caller, cseq, Some(&sdp)));
                 self.branches[branch] = self.agree(offerer, &lines, offer.direction);
                 self.hold(branch, offerer, offer.direction);
-                self.send(by_caller, dialog.request("ACK", by_caller, cseq, Some(&answer)));
+                self.send(by_caller, &dialog.request("ACK", by_caller, cseq, Some(&answer)));
             }
         }
     }
@@ -376,8 +410,8 @@ impl World {
         let Some(branch) = self.answered else { return self.step(&Step::Cancel) };
         let cseq = 100;
         self.ended = Some(EndCause::Hangup);
-        self.send(by_caller, Self::dialog(branch).request("BYE", by_caller, cseq, None));
-        self.send(!by_caller, Self::dialog(branch).response(200, "BYE", by_caller, cseq, None));
+        self.send(by_caller, &Self::dialog(branch).request("BYE", by_caller, cseq, None));
+        self.send(!by_caller, &Self::dialog(branch).response(200, "BYE", by_caller, cseq, None));
     }
 }
 
@@ -442,7 +476,7 @@ impl Heard {
 }
 
 /// What each device hears, and that ids are nobody else's.
-fn hear(events: &[SwitchEvent]) -> BTreeMap<String, Heard> {
+fn hear(events: &[SwitchEvent]) -> Vec<(String, Heard)> {
     let mut heard: BTreeMap<(String, u64), Heard> = BTreeMap::new();
     let mut owners: HashMap<StreamId, (String, StreamDirection)> = HashMap::new();
     for event in events {
@@ -458,7 +492,6 @@ fn hear(events: &[SwitchEvent]) -> BTreeMap<String, Heard> {
         }
         heard.entry((device, event.call.id.0)).or_default().take(event);
     }
-    assert!(heard.keys().map(|(device, _)| device).collect::<BTreeSet<_>>().len() == heard.len(), "one call each");
     heard.into_iter().map(|((device, _), heard)| (device, heard)).collect()
 }
 
@@ -539,10 +572,12 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         4 => Just(Fate::Accepted),
         1 => Just(Fate::Late),
         2 => prop::sample::select(vec![488u16, 491, 487, 408, 500]).prop_map(Fate::Refused),
+        1 => prop::sample::select(vec![420u16, 482, 401]).prop_map(Fate::Twin),
     ];
     let early = prop_oneof![
         3 => (0usize..3).prop_map(Step::Early),
         2 => ((0usize..3), offers()).prop_map(|(branch, offer)| Step::EarlyOffer(branch, offer)),
+        1 => prop::sample::select(vec![420u16, 482, 401]).prop_map(Step::Twin),
     ];
     let last = prop_oneof![
         12 => (0usize..4).prop_map(Step::Answer),
@@ -619,7 +654,7 @@ proptest! {
         deliver(&mut lab, &world);
         let heard = hear(&lab.events);
         prop_assert_eq!(heard.len(), if shape == Shape::Proxy { 2 } else { 1 });
-        for heard in heard.values() {
+        for (_, heard) in &heard {
             prop_assert_eq!(heard.state, world.ended.map(CallState::Ended));
         }
         lab.wait(Duration::from_secs(60));
@@ -658,7 +693,7 @@ proptest! {
         }
         lab.wait(Duration::from_secs(25 * 3600));
         lab.wait(Duration::from_secs(60));
-        for heard in hear(&lab.events).values() {
+        for (_, heard) in hear(&lab.events) {
             prop_assert!(matches!(heard.state, Some(CallState::Ended(_))), "{:?}", heard.state);
         }
         prop_assert_eq!(lab.feed.deadline(), None);

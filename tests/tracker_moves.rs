@@ -60,6 +60,7 @@ fn who_is_referred_begins_a_call_of_its_own() {
     lab.send(ANN, PBX, &D.response(202, "REFER", false, 1, None));
     call(&mut lab, ANN, NEW);
     lab.send(PBX, ANN, &D.request("BYE", false, 2, None));
+    lab.send(ANN, PBX, &D.response(200, "BYE", false, 2, None));
     assert_eq!(lab.said(), ENDED);
     assert_eq!(lab.calls().len(), 2);
 }
@@ -101,6 +102,7 @@ fn a_replaced_call_ends_at_once_by_its_bye() {
     lab.send(PBX, BOB, &ok);
     lab.said();
     lab.send(PBX, ANN, &D.request("BYE", false, 1, None));
+    lab.send(ANN, PBX, &D.response(200, "BYE", false, 1, None));
     assert_eq!(lab.said(), ENDED);
 }
 
@@ -182,6 +184,7 @@ fn a_phone_behind_a_translator_keeps_its_call_at_a_new_port() {
             lab.send(PBX, new, &D.response(200, "BYE", true, 2, None));
         } else {
             lab.send(PBX, new, &D.request("BYE", false, 2, None));
+            lab.send(new, PBX, &D.response(200, "BYE", false, 2, None));
         }
         assert_eq!(lab.said(), ENDED);
     }
@@ -193,6 +196,7 @@ fn a_phone_behind_a_translator_keeps_its_call_at_a_new_port() {
     assert_eq!(lab.said(), ["ann Held", "ann s2 received stop Hold g1"]);
     // Once answered there, it is at home there.
     lab.send(new, PBX, &D.request("BYE", true, 3, None));
+    lab.send(PBX, new, &D.response(200, "BYE", true, 3, None));
     assert_eq!(lab.said().last().unwrap(), "ann Ended(Hangup)");
     assert_eq!(lab.calls().len(), 1);
 }
@@ -235,6 +239,7 @@ fn r42b_a_message_from_elsewhere_moves_no_call() {
         let said = lab.said();
         assert!(!said.iter().any(|line| line.starts_with("ann ")), "{said:?}");
         lab.send(ANN, PBX, &D.request("BYE", true, 3, None));
+        lab.send(PBX, ANN, &D.response(200, "BYE", true, 3, None));
         assert_eq!(lab.said().iter().filter(|line| line.starts_with("ann ")).count(), 3);
     }
     // Over a proxy the far end knows both tags: being at the same host proves nothing then.

@@ -90,6 +90,8 @@ impl Watched {
         self.start + Duration::from_micros(self.micros)
     }
 
+    /// A key must have stood in a message of its Call-ID. This doesn't see one of the wrong direction, or of an offer
+    /// that was refused: the model in `tests/tracker_model.rs` does.
     fn judge(&mut self) {
         for event in &self.events[self.judged..] {
             let EventBody::MediaOpened(opened) = &event.body else { continue };

@@ -1,13 +1,13 @@
 //! The head of a SIP message: its start line, and the header fields that somebody here reads.
 //!
-//! One pass, which copies nothing but folded values and what isn't UTF-8. It is as strict as a server must be about what
-//! it works on (RFC 3261, 16.3), and passes over whatever it doesn't need, well-formed or not.
+//! One pass, which copies nothing but folded values and what isn't UTF-8. It is strict about what is
+//! used of a message, and passes over whatever it doesn't need, well-formed or not: others may have worked on it.
 
 use std::borrow::Cow;
 
 use memchr::memchr_iter;
 
-use super::{sip::SipError, syntax::host_port};
+use super::sip::SipError;
 
 /// A start line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,33 +103,19 @@ impl<'a> Iterator for Lines<'a> {
     }
 }
 
-/// Words are separated by one space each, and nothing stands behind the last (RFC 3261, 7.1 and 7.2).
+/// The first word and, of a request, the last one count. Elements may be liberal about blanks and about what stands for
+/// the Request-URI (RFC 4475, 3.1.2.7 to 3.1.2.11), and whoever got the message may work on it; the URI isn't used here.
 fn start_line(line: &str) -> Option<Start<'_>> {
-    let (first, rest) = line.split_once(' ')?;
+    let (first, rest) = line.trim_ascii_end().split_once(' ')?;
+    let rest = rest.trim_ascii_start();
     if first.eq_ignore_ascii_case("SIP/2.0") {
         let code = rest.split_once(' ').map_or(rest, |(code, _)| code);
         let code = code.parse().ok().filter(|_| code.len() == 3 && code.bytes().all(|byte| byte.is_ascii_digit()))?;
         return (100..700).contains(&code).then_some(Start::Response(code));
     }
-    let (uri, version) = rest.split_once(' ')?;
-    let fits = is_token(first) && is_request_uri(uri) && version.eq_ignore_ascii_case("SIP/2.0");
+    let (uri, version) = rest.rsplit_once(' ')?;
+    let fits = is_token(first) && !uri.trim_ascii().is_empty() && version.eq_ignore_ascii_case("SIP/2.0");
     fits.then_some(Start::Request(first))
-}
-
-/// What a URI must be whatever its scheme (RFC 3986, 2 and 3.1). One of SIP has a host and no headers here (RFC 3261,
-/// 19.1.1).
-fn is_request_uri(uri: &str) -> bool {
-    let Some((scheme, rest)) = uri.split_once(':') else { return false };
-    let well_formed = scheme.starts_with(|c: char| c.is_ascii_alphabetic())
-        && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
-        && !rest.is_empty()
-        && !rest.bytes().any(|byte| byte <= b' ' || byte == 0x7f || b"<>\"".contains(&byte));
-    if !scheme.eq_ignore_ascii_case("sip") && !scheme.eq_ignore_ascii_case("sips") {
-        return well_formed;
-    }
-    let behind_user = rest.rsplit_once('@').map_or(rest, |(_, behind)| behind);
-    let end = behind_user.find(';').unwrap_or(behind_user.len());
-    well_formed && !behind_user.contains('?') && behind_user.get(..end).and_then(host_port).is_some()
 }
 
 /// A token (RFC 3261, 25.1).
@@ -157,7 +143,6 @@ enum Field {
     ContentLength,
     ContentType,
     CSeq,
-    Date,
     Expires,
     From,
     RecordRoute,
@@ -187,7 +172,7 @@ impl Field {
             },
             2 => is("To", Self::To),
             3 => is("Via", Self::Via),
-            4 => is("From", Self::From).or_else(|| is("CSeq", Self::CSeq)).or_else(|| is("Date", Self::Date)),
+            4 => is("From", Self::From).or_else(|| is("CSeq", Self::CSeq)),
             7 => is("Call-ID", Self::CallId)
                 .or_else(|| is("Contact", Self::Contact))
                 .or_else(|| is("Expires", Self::Expires))
@@ -213,9 +198,6 @@ impl<'a> Fields<'a> {
                 self.via.get_or_insert(value);
                 return Ok(());
             }
-            // Nobody needs it here, but a server refuses the message for it (RFC 3261, 20.17; RFC 4475, 3.1.2.12).
-            Field::Date if value.ends_with(" GMT") => return Ok(()),
-            Field::Date => return Err(SipError::Header("Date")),
             Field::CallId => (&mut self.call_id, "Call-ID"),
             Field::ContentEncoding => (&mut self.content_encoding, "Content-Encoding"),
             Field::ContentLength => (&mut self.content_length, "Content-Length"),
@@ -251,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn start_lines_are_strict() {
+    fn start_lines_are_liberal_about_the_uri_and_blanks_only() {
         for (line, start) in [
             ("INVITE sip:a@b SIP/2.0", Start::Request("INVITE")),
             ("x%1 urn:service:sos sip/2.0", Start::Request("x%1")),
@@ -270,11 +252,14 @@ mod tests {
             "INVITE <sip:a@b> SIP/2.0",
             "INVITE sip:a@b; lr SIP/2.0",
             "INVITE sip:a@b?x=y SIP/2.0",
-            "INVITE a SIP/2.0",
-            "INVITE sip: SIP/2.0",
-            "INVITE sip:a@ SIP/2.0",
             "INVITE sip:2001:db8::1 SIP/2.0",
-            "INVITE sip:[2001:db8::1 SIP/2.0",
+        ] {
+            assert_eq!(start_line(line), Some(Start::Request("INVITE")), "{line}");
+        }
+        for line in [
+            "INVITE SIP/2.0",
+            "INVITE  SIP/2.0",
+            "INVITE tip sip:a",
             "INVITE sip:a SIP/7.0",
             "IN(VITE sip:a SIP/2.0",
             "SIP/2.0 099 X",

@@ -102,7 +102,16 @@ fn read(datagram: &[u8], password: Option<&Secret>) -> Result<Packet, HepError> 
     }
 
     let mut found = Found::default();
-    let mut at = 6;
+    let read = chunks(datagram, &mut found);
+    // Who doesn't know the password is told of nothing else.
+    found.check(datagram, password)?;
+    read?;
+    found.finish()
+}
+
+fn chunks(datagram: &[u8], found: &mut Found) -> Result<(), HepError> {
+    let (mut at, is) = (6, datagram.len());
+    let mut refused = Ok(());
     while at < is {
         let short = HepError::Chunk { at, len: is - at };
         let vendor = be16(datagram, at).ok_or(short)?;
@@ -113,11 +122,12 @@ fn read(datagram: &[u8], password: Option<&Secret>) -> Result<Packet, HepError> 
             return Err(HepError::Chunk { at, len });
         }
         if vendor == 0 {
-            found.take(datagram, kind, at + 6..end)?;
+            // The password may be in a later one.
+            refused = refused.and(found.take(datagram, kind, at + 6..end));
         }
         at = end;
     }
-    found.finish(datagram, password)
+    refused
 }
 
 #[derive(Default)]
@@ -164,13 +174,13 @@ impl Found {
         Ok(())
     }
 
-    fn finish(self, datagram: &[u8], password: Option<&Secret>) -> Result<Packet, HepError> {
-        if let Some(password) = password {
-            let shown = self.auth_key.and_then(|range| datagram.get(range)).unwrap_or_default();
-            if !bool::from(shown.ct_eq(password.expose())) {
-                return Err(HepError::Password);
-            }
-        }
+    fn check(&self, datagram: &[u8], password: Option<&Secret>) -> Result<(), HepError> {
+        let Some(password) = password else { return Ok(()) };
+        let shown = self.auth_key.clone().and_then(|range| datagram.get(range)).unwrap_or_default();
+        if bool::from(shown.ct_eq(password.expose())) { Ok(()) } else { Err(HepError::Password) }
+    }
+
+    fn finish(self) -> Result<Packet, HepError> {
         let transport = match self.ip_protocol {
             Some(6) => Transport::Tcp,
             Some(17) => Transport::Udp,

@@ -15,7 +15,7 @@ use base64::{
     alphabet::STANDARD,
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
 };
-use memchr::{memchr, memchr_iter};
+use memchr::{memchr, memchr_iter, memchr2};
 use zeroize::Zeroizing;
 
 use crate::model::Secret;
@@ -119,8 +119,8 @@ fn may_hold_secret(line: &[u8]) -> bool {
     if first.is_some_and(|first| b"akpwAKPW".contains(first)) {
         return true;
     }
-    // Or behind a CR, where something stands behind it.
-    let behind_cr = memchr(b'\r', line).and_then(|at| line.get(at + 1..)).unwrap_or_default();
+    // Or behind a CR or an LF, where something stands behind it.
+    let behind_cr = memchr2(b'\r', b'\n', line).and_then(|at| line.get(at + 1..)).unwrap_or_default();
     if !behind_cr.trim_ascii_start().is_empty() {
         return true;
     }
@@ -157,7 +157,14 @@ fn redact_line(line: &mut [u8], keys: &mut Keys) -> bool {
 /// Cuts out the keys of a line that isn't wiped as a whole. Returns whether there was one.
 fn redact_key(line: &mut [u8], keys: &mut Keys) -> bool {
     // A crypto line is judged from its key parameters on, so that a key behind a misspelt `inline:` is wiped too.
-    let from = crypto_parameters(line).or_else(|| find_inline(line, 0).map(|found| found.start));
+    let mut begin = 0;
+    let crypto = line.split_inclusive(|byte| matches!(byte, b'\r' | b'\n')).find_map(|part| {
+        let from = crypto_parameters(line.get(begin..)?).map(|from| begin + from);
+        begin += part.len();
+        from
+    });
+    let inline = find_inline(line, 0).map(|found| found.start);
+    let from = crypto.into_iter().chain(inline).min();
     if let Some(from) = from {
         redact_parameters(line, from, keys);
     }
@@ -174,10 +181,11 @@ fn is_rest_of_key(line: &[u8]) -> bool {
         && word.iter().all(|byte| byte.is_ascii_alphanumeric() || b"+/=".contains(byte))
 }
 
-/// As [`whole_value`]. Some take a lone CR for a line end: a header may begin behind one.
+/// As [`whole_value`]. Some take a lone CR for a line end, and no blank for a continuation: a header may begin behind
+/// any CR or LF.
 fn whole_value_behind_cr(line: &[u8]) -> Option<usize> {
     let mut begin = 0;
-    line.split_inclusive(|byte| *byte == b'\r').find_map(|part| {
+    line.split_inclusive(|byte| matches!(byte, b'\r' | b'\n')).find_map(|part| {
         let from = whole_value(part).map(|from| begin + from);
         begin += part.len();
         from
@@ -435,6 +443,18 @@ mod tests {
                 redacted(&format!("{name}: Digest\r\n response=\"c0ffee\"\r\n\tx=c0ffee\r\nTo: c0ffee\r\n"));
             assert!(text.ends_with("\r\nTo: c0ffee\r\n"), "{text:?}");
             assert_eq!(text.matches("c0ffee").count(), 1, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn r20_what_begins_behind_a_bare_line_end_is_wiped_too() {
+        for text in [
+            "X: y\n Authorization: Digest response=\"c0ffee\"\r\n",
+            "X: y\r Authorization: Digest response=\"c0ffee\"\r\n",
+            "s=-\n\ta=crypto:1 AES_CM_128_HMAC_SHA1_80 c0ffeeWVNfX19zZW1jdGwgKCkgewkyMjA7fQp9CnVu\r\n",
+            "s=-\r\n a=crypto:1 AES_CM_128_HMAC_SHA1_80 c0ffeeWVNfX19zZW1jdGwgKCkgewkyMjA7fQp9CnVu\r\n",
+        ] {
+            assert!(!redacted(text).0.contains("c0ffee"), "{text:?}");
         }
     }
 

@@ -10,7 +10,7 @@ use std::{
 
 use super::{
     scan::Keys,
-    sdes::CryptoLine,
+    sdes::{CryptoLine, Material},
     syntax::{lossy, shown},
 };
 use crate::model::Codec;
@@ -26,6 +26,9 @@ pub const MAX_PER_LINE: usize = 32;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SdpError {
+    /// It is compressed, or encoded for transfer.
+    #[error("the session description is encoded")]
+    Encoded,
     /// It breaks the syntax of RFC 8866.
     #[error("the session description is malformed")]
     Syntax,
@@ -127,7 +130,9 @@ impl Sdp {
 impl Sdp {
     /// About how many bytes of memory it takes.
     pub fn weight(&self) -> usize {
-        let line = |line: &MediaLine| 128 + 64 * line.codecs.len() + 256 * line.crypto.len();
+        // What a crypto line keeps is its key, if it has one.
+        let crypto = |line: &CryptoLine| if matches!(line.material, Material::Known(_)) { 256 } else { 32 };
+        let line = |line: &MediaLine| 128 + 64 * line.codecs.len() + line.crypto.iter().map(crypto).sum::<usize>();
         self.lines.iter().map(line).sum()
     }
 }
@@ -211,8 +216,9 @@ impl<'a> Sections<'a> {
             let section = sections.medias.last_mut().map_or(&mut sections.session, |(_, section)| section);
             match key {
                 "m=" => sections.medias.push((Media::parse(value).ok_or(SdpError::Syntax)?, Section::default())),
+                // What can't be read of an address is an address that isn't known; the rest of the line holds.
                 "c=" if section.connection.is_none() => {
-                    section.connection = Some(connection(value).ok_or(SdpError::Syntax)?);
+                    section.connection = Some(connection(value).unwrap_or_default());
                 }
                 "a=" => {
                     let (name, value) = value.split_once(':').unwrap_or((value, ""));
@@ -231,9 +237,14 @@ impl<'a> Media<'a> {
         let word = |text: &'a str| text.split_once(|c: char| c.is_ascii_whitespace());
         let (media, rest) = word(value)?;
         let (port, rest) = word(rest.trim_ascii_start())?;
-        let (proto, formats) = word(rest.trim_ascii_start())?;
+        let rest = rest.trim_ascii_start();
+        let (proto, formats) = word(rest).unwrap_or((rest, ""));
         let (port, number) = port.split_once('/').unwrap_or((port, "1"));
         number.parse::<u16>().ok()?;
+        // A line that is rejected is often left without its formats.
+        if proto.is_empty() {
+            return None;
+        }
         Some(Self { media, port: port.parse().ok()?, proto, formats })
     }
 }
@@ -417,6 +428,14 @@ mod tests {
     fn names_have_no_control_characters() {
         let line = &parse("m=au\u{1b}[2Jdio\u{202e} 1 RTP/AVP 96\na=rtpmap:96 A\u{7}\u{2066}B/8000\n").lines[0];
         assert_eq!((&*line.media, line.codecs[0].name.as_str()), ("au[2Jdio", "AB"));
+    }
+
+    #[test]
+    fn r42b_one_odd_line_spoils_no_other() {
+        let sdp = parse("c=IN IP4 192.0.2.1\nm=audio 4000 RTP/AVP 0\nm=video 0 RTP/AVP\nm=text 5 RTP/AVP 0\nc=IN\n");
+        let addresses: Vec<_> = sdp.lines.iter().map(|line| line.address.map(|address| address.to_string())).collect();
+        assert_eq!(addresses, [Some("192.0.2.1:4000".to_owned()), None, None]);
+        assert!(sdp.lines.iter().map(|line| line.rejected).eq([false, true, false]));
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! The syntax of a SIP message: what the tracker needs to know of it, in our own words.
 //!
-//! What is needed is read strictly: a message whose start line, Via, From, To, Call-ID, CSeq or Content-Length is
-//! malformed or stands there twice is refused, since whoever it was sent to would refuse it, or understand something else.
-//! Whatever isn't needed is passed over, well-formed or not (RFC 3261, 16.3).
+//! What is needed is read strictly: a message whose method, status, Via, tags, Call-ID, CSeq or Content-Length can't be
+//! read in one way only, or stand there twice, is refused. Whatever isn't needed is passed over, well-formed or not: real
+//! elements work on much that breaks the grammar, and a message that we alone refuse would hide a call.
 //!
 //! The text must have gone through [`super::scan::redact`] before. Nothing here panics on any input.
 
@@ -15,7 +15,7 @@ use super::{
     head::{self, Fields, Start},
     scan::Keys,
     sdp::{Sdp, SdpError},
-    syntax::{Host, Parameters, host_port, list, lossy, name_address, parameter, parts, shown},
+    syntax::{Host, Parameters, address_behind_name, host_port, list, lossy, name_address, parameter, parts, shown},
 };
 use crate::model::{Party, Transport};
 
@@ -190,7 +190,7 @@ impl Message {
             knows_replaces: (if kind == Kind::Request { &fields.require } else { &fields.supported })
                 .iter()
                 .any(|options| has_replaces(options)),
-            sdp: session_description(&fields, body)?.map(|sdp| Sdp::parse(sdp, keys)),
+            sdp: session_description(&fields, body)?.map(|sdp| Sdp::parse(sdp.ok_or(SdpError::Encoded)?, keys)),
         })
     }
 
@@ -238,7 +238,9 @@ impl Method {
 
 impl End {
     fn parse(value: Option<&str>, what: &'static str) -> Result<Self, SipError> {
-        let (name, uri, parameters) = value.and_then(name_address).ok_or(SipError::Header(what))?;
+        let liberal = |value| address_behind_name(value).map(|(uri, rest)| (Cow::Borrowed(""), uri, rest));
+        let read = value.and_then(|value| name_address(value).or_else(|| liberal(value)));
+        let (name, uri, parameters) = read.ok_or(SipError::Header(what))?;
         let mut tag = None;
         for parameter in Parameters::of(parameters) {
             let (key, value) = parameter.ok_or(SipError::Header(what))?;
@@ -300,8 +302,9 @@ fn contacts(values: &[Cow<'_, str>]) -> (bool, Vec<Contact>) {
     (whole, contacts)
 }
 
-/// The session description of a body: all of it, or the part of a multipart that is one.
-fn session_description<'a>(fields: &Fields<'_>, body: &'a [u8]) -> Result<Option<&'a [u8]>, SipError> {
+/// The session description of a body: all of it, or the part of a multipart that is one. The inner `None` is one that is
+/// encoded in a way that isn't read here.
+fn session_description<'a>(fields: &Fields<'_>, body: &'a [u8]) -> Result<Option<Option<&'a [u8]>>, SipError> {
     let body = match fields.content_length.as_deref() {
         None => body,
         Some(said) => {
@@ -313,15 +316,18 @@ fn session_description<'a>(fields: &Fields<'_>, body: &'a [u8]) -> Result<Option
     };
     let kind = fields.content_type.as_deref().unwrap_or("application/sdp");
     let encoded = fields.content_encoding.as_deref().is_some_and(|kind| !kind.eq_ignore_ascii_case("identity"));
-    if body.trim_ascii().is_empty() || encoded {
+    if body.trim_ascii().is_empty() {
         return Ok(None);
     }
     let is = |kind: &str, name: &str| kind.split(';').next().is_some_and(|k| k.trim().eq_ignore_ascii_case(name));
     if is(kind, "application/sdp") {
-        return Ok(Some(body));
+        return Ok(Some((!encoded).then_some(body)));
     }
     if !kind.get(..10).is_some_and(|begin| begin.eq_ignore_ascii_case("multipart/")) {
         return Ok(None);
+    }
+    if encoded {
+        return Ok(Some(None));
     }
     let Some(boundary) = parameter(kind, "boundary").filter(|boundary| !boundary.is_empty()) else { return Ok(None) };
     Ok(parts(body, boundary.as_bytes()).into_iter().find_map(|part| {
@@ -331,11 +337,19 @@ fn session_description<'a>(fields: &Fields<'_>, body: &'a [u8]) -> Result<Option
             _ => head::split(part),
         };
         let head = String::from_utf8_lossy(head);
-        let kind = head.lines().find_map(|line| {
-            let (name, value) = line.split_once(':')?;
-            name.trim().eq_ignore_ascii_case("content-type").then(|| value.trim())
-        });
-        is(kind.unwrap_or_default(), "application/sdp").then_some(content)
+        // Folded fields are one line (RFC 5322, 2.2.3).
+        let head = head.replace("\r\n", "\n").replace("\n ", " ").replace("\n\t", " ");
+        let field = |wanted: &str| {
+            head.lines().find_map(|line| {
+                let (name, value) = line.split_once(':')?;
+                name.trim().eq_ignore_ascii_case(wanted).then(|| value.trim())
+            })
+        };
+        let plain = |value: &str| ["", "identity", "7bit", "8bit", "binary"].contains(&&*value.to_ascii_lowercase());
+        let encoded = ["content-transfer-encoding", "content-encoding"]
+            .into_iter()
+            .any(|name| !plain(field(name).unwrap_or_default()));
+        is(field("content-type").unwrap_or_default(), "application/sdp").then_some((!encoded).then_some(content))
     }))
 }
 

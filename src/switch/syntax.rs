@@ -60,12 +60,15 @@ pub(super) fn parts<'a>(body: &'a [u8], boundary: &[u8]) -> Vec<&'a [u8]> {
     let mut parts = Vec::new();
     let (mut begun, mut at) = (None, 0);
     for line in body.split_inclusive(|byte| *byte == b'\n') {
-        if line.strip_prefix(b"--").is_some_and(|rest| rest.starts_with(boundary)) {
+        let behind = line.strip_prefix(b"--").and_then(|rest| rest.strip_prefix(boundary)).map(<[u8]>::trim_ascii_end);
+        if let Some(behind) = behind.filter(|behind| behind.is_empty() || *behind == b"--") {
             parts.extend(begun.and_then(|begun| body.get(begun..at)));
-            begun = Some(at + line.len());
+            begun = behind.is_empty().then_some(at + line.len());
         }
         at += line.len();
     }
+    // Where the last boundary is missing the part ends with the body.
+    parts.extend(begun.and_then(|begun| body.get(begun..)));
     parts
 }
 
@@ -96,6 +99,24 @@ pub(super) fn name_address(value: &str) -> Option<(Cow<'_, str>, &str, &str)> {
     let (uri, parameters) = rest.split_once('>')?;
     let parameters = parameters.trim_ascii_start();
     (is_uri(uri) && (parameters.is_empty() || parameters.starts_with(';'))).then_some((name, uri, parameters))
+}
+
+/// The URI and the parameters of a From or To whose name breaks the grammar: `"name" uri;parameters`, or a name with a
+/// comma and without quotes. Many send that, and others work on it (RFC 4475, 3.1.2.15). The name counts for nothing.
+pub(super) fn address_behind_name(value: &str) -> Option<(&str, &str)> {
+    let value = value.trim_ascii();
+    let (_, uri, parameters) = match value.strip_prefix('"') {
+        Some(quoted) => {
+            let rest = quoted.get(end_of_quoted(quoted)? + 1..)?.trim_ascii_start();
+            name_address(rest).filter(|(_, uri, _)| rest.starts_with(uri))?
+        }
+        None => {
+            let bracket = value.find('<')?;
+            let name = value.get(..bracket)?;
+            name_address(value.get(bracket..)?).filter(|_| !name.contains(['"', ';']))?
+        }
+    };
+    Some((uri, parameters))
 }
 
 /// Whether a text may be a URI: no blanks, no quotes, no brackets of its own.
@@ -220,6 +241,28 @@ mod tests {
         ] {
             assert_eq!(name_address(value), None, "{value}");
         }
+    }
+
+    #[test]
+    fn names_against_the_grammar_hide_no_tag() {
+        for (value, parameters) in
+            [("\"Anonymous\" sip:anon@h;tag=x", ";tag=x"), ("Watson, Thomas <sip:t@h>;tag=x", ";tag=x")]
+        {
+            assert_eq!(name_address(value), None);
+            assert_eq!(address_behind_name(value).map(|(_, parameters)| parameters), Some(parameters), "{value}");
+        }
+        for value in
+            ["\"a <sip:b@h>;tag=x", "a;tag=y <sip:b@h>;tag=x", "a, < sip:b@h>", "\"a\" b, <sip:a@h>", "a\" <sip:b>"]
+        {
+            assert_eq!(address_behind_name(value), None, "{value}");
+        }
+    }
+
+    #[test]
+    fn parts_are_between_whole_boundary_lines() {
+        let read = |body: &'static str| parts(body.as_bytes(), b"x");
+        assert_eq!(read("pre\n--x\na\n--xy\nb\n--x--\npost"), [&b"a\n--xy\nb\n"[..]]);
+        assert_eq!(read("--x \r\na\n--x\nb"), [&b"a\n"[..], b"b"]);
     }
 
     #[test]

@@ -85,6 +85,38 @@ pub fn with(text: &str, header: &str) -> String {
     text.replacen("Call-ID:", &format!("{header}\r\nCall-ID:"), 1)
 }
 
+/// The message on another branch of the topmost Via: another transaction (RFC 3261, 17.1.3).
+pub fn on_branch(text: &str, branch: &str) -> String {
+    let (begin, rest) = text.split_once(";branch=").unwrap();
+    let (_, end) = rest.split_once("\r\n").unwrap();
+    format!("{begin};branch=z9hG4bK{branch}\r\n{end}")
+}
+
+/// The branches of requests: a response that has none yet gets that of the last request that it can answer.
+#[derive(Default)]
+pub struct Branches(HashMap<[String; 3], String>);
+
+impl Branches {
+    pub fn fill(&mut self, text: &str) -> String {
+        let field = |name: &str| {
+            text.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default().trim_end().to_owned()
+        };
+        let from = field("From:").split(";tag=").nth(1).unwrap_or_default().to_owned();
+        let name = [field("Call-ID:"), field("CSeq:"), from];
+        if !text.starts_with("SIP/2.0 ") {
+            let via = field("Via:");
+            let branch = via.split_once(";branch=z9hG4bK").map(|(_, branch)| branch.to_owned());
+            self.0.extend(branch.map(|branch| (name, branch)));
+            return text.to_owned();
+        }
+        let open = text.contains(";branch=z9hG4bK\r\n");
+        match self.0.get(&name).filter(|_| open) {
+            Some(branch) => on_branch(text, branch),
+            None => text.to_owned(),
+        }
+    }
+}
+
 /// A REGISTER of this user, to be answered.
 pub fn register(call_id: &'static str, user: &str, cseq: u32, contact: &str) -> String {
     dialog(call_id)
@@ -164,10 +196,10 @@ impl Dialog {
         self.message("CANCEL sip:bob@example.com SIP/2.0", true, false, &format!("{cseq} CANCEL"), &branch, None)
     }
 
-    /// A response to a request of the caller, or of the called end.
+    /// A response to a request of the caller, or of the called end. Its branch is filled in when it is sent.
     pub fn response(&self, code: u16, method: &str, by_caller: bool, cseq: u32, sdp: Option<&Sdp>) -> String {
         let start = format!("SIP/2.0 {code} Whatever");
-        self.message(&start, by_caller, code > 100, &format!("{cseq} {method}"), "r", sdp)
+        self.message(&start, by_caller, code > 100, &format!("{cseq} {method}"), "", sdp)
     }
 
     pub fn ok(&self, cseq: u32, sdp: Option<&Sdp>) -> String {
@@ -183,6 +215,7 @@ pub struct Lab {
     start: Instant,
     seen: usize,
     streams: HashMap<StreamId, usize>,
+    branches: Branches,
 }
 
 impl Lab {
@@ -205,12 +238,21 @@ impl Lab {
             limits,
         });
         let now = Instant::now();
-        Self { feed, now, events: Vec::new(), start: now, seen: 0, streams: HashMap::new() }
+        Self {
+            feed,
+            now,
+            events: Vec::new(),
+            start: now,
+            seen: 0,
+            streams: HashMap::new(),
+            branches: Branches::default(),
+        }
     }
 
     /// Sends a message from one address to another, a millisecond after the last.
     pub fn send(&mut self, from: &str, to: &str, text: &str) {
         let at = 1_700_000_000_000_000 + i64::try_from((self.now - self.start).as_micros()).unwrap();
+        let text = self.branches.fill(text);
         let datagram = hep(from.parse().unwrap(), to.parse().unwrap(), at, text.as_bytes());
         self.datagram(datagram).unwrap();
     }

@@ -157,8 +157,11 @@ impl Scene {
         if sender == By::Called {
             hops.reverse();
         }
+        let last = hops.len() - 2;
         for (i, pair) in hops.windows(2).enumerate() {
-            self.sip(pair[0], pair[1], d.text(start, by, cseq, tagged, i, body));
+            // A response goes back over the hops of its request, with their branches.
+            let hop = if by == sender { i } else { last - i };
+            self.sip(pair[0], pair[1], d.text(start, by, cseq, tagged, hop, body));
         }
         self
     }

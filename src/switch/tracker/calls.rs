@@ -13,6 +13,9 @@ use crate::{
 
 /// How many calls are looked at for one that wasn't answered, when one must make room.
 const MAX_LOOKED_AT: usize = 64;
+/// One call keeps at most this part of all offers, and never less than so many bytes.
+const SHARE: usize = 64;
+const MIN_SHARE: usize = 64 * 1024;
 
 /// Every call that is followed.
 #[derive(Debug, Default)]
@@ -27,6 +30,8 @@ pub(super) struct Calls {
     due: BTreeSet<(Instant, u64)>,
     /// Bytes of offers that wait for their answers.
     offered: usize,
+    /// The calls that nothing answered yet and that have such offers: the oldest is the first.
+    offering: BTreeSet<u64>,
     /// Where names are joined.
     scratch: String,
 }
@@ -104,9 +109,20 @@ impl Calls {
         self.calls.len()
     }
 
-    /// Bytes of offers that wait for their answers, over all calls.
-    pub(super) fn offered(&self) -> usize {
-        self.offered
+    /// Whether the call `number` may keep one more offer. The oldest of calls that nothing answered make room by
+    /// theirs; what one call keeps has a bound of its own.
+    pub(super) fn may_offer(&mut self, number: u64, limits: &TrackerLimits) -> bool {
+        let share = (limits.max_offered / SHARE).max(MIN_SHARE);
+        if self.calls.get(&number).is_some_and(|call| call.offered >= share) {
+            return false;
+        }
+        while self.offered >= limits.max_offered {
+            let Some(oldest) = self.offering.pop_first() else { return false };
+            let Some(call) = self.calls.get_mut(&oldest) else { continue };
+            call.views.iter_mut().for_each(View::drop_offers);
+            self.offered = self.offered.saturating_sub(std::mem::take(&mut call.offered));
+        }
+        true
     }
 
     /// The call that has something to do first, and when.
@@ -155,6 +171,11 @@ impl Calls {
         let offered = call.views.iter_mut().map(View::tidy).sum();
         self.offered = self.offered.saturating_sub(call.offered).saturating_add(offered);
         call.offered = offered;
+        if offered > 0 && !call.views.iter().any(View::is_answered) {
+            self.offering.insert(number);
+        } else {
+            self.offering.remove(&number);
+        }
         let due = call.views.iter().map(|view| view.due(limits)).min().unwrap_or(call.touched + limits.transaction);
         if call.views.is_empty() && due <= now {
             self.remove(number);
@@ -169,6 +190,7 @@ impl Calls {
     pub(super) fn remove(&mut self, number: u64) -> Option<Call> {
         let call = self.calls.remove(&number)?;
         self.due.remove(&(call.due, number));
+        self.offering.remove(&number);
         for name in &call.names {
             self.by_name.remove(name);
         }
@@ -179,10 +201,9 @@ impl Calls {
 }
 
 impl Call {
-    /// Whether all is told to be over, and `message` is none of the old requests.
-    pub(super) fn is_over(&self, message: &Message) -> bool {
-        !self.views.is_empty()
-            && self.views.iter().all(|view| view.ended() && view.last_cseq().is_none_or(|last| last < message.cseq))
+    /// Whether all is told to be over, and this first INVITE is none of the old requests.
+    pub(super) fn is_over(&self, invite: &Message) -> bool {
+        !self.views.is_empty() && self.views.iter().all(|view| view.is_over(invite))
     }
 
     pub(super) fn view_at(&self, address: Address) -> Option<usize> {

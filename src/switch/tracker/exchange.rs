@@ -40,9 +40,10 @@ pub(super) struct Offer {
 }
 
 impl Exchange {
-    /// Whether this is the request of that name, in any dialog.
-    pub(super) fn is(&self, by_device: bool, cseq: u32, method: Method) -> bool {
-        self.by_device == by_device && self.cseq == cseq && self.method == method
+    /// Whether this is the request of that name, in any dialog. Its transaction is that of the topmost Via's branch (RFC
+    /// 3261, 17.1.3); where one of both has none the CSeq is all there is.
+    pub(super) fn is(&self, by_device: bool, (cseq, branch): (u32, &str), method: Method) -> bool {
+        self.by_device == by_device && self.cseq == cseq && self.method == method && same_branch(&self.branch, branch)
     }
 
     /// Whether it belongs to the dialog whose called end has this tag.
@@ -69,6 +70,11 @@ impl Exchange {
     pub(super) fn offers(&self, with_sdp: bool) -> bool {
         self.offer.is_some() || self.early_answer.is_some() || with_sdp
     }
+}
+
+/// Whether two branches may be those of one transaction. RFC 2543 has none.
+pub(super) fn same_branch(one: &str, other: &str) -> bool {
+    one.is_empty() || other.is_empty() || one == other
 }
 
 /// The request is sent again with what was missing: credentials, or a longer session interval.

@@ -16,7 +16,8 @@ pub struct TrackerLimits {
     pub max_views: usize,
     /// Offers of one view that wait for their answers, the first INVITE's apart; the oldest goes first.
     pub max_exchanges: usize,
-    /// Bytes of offers that wait for their answers, over all calls; above it an offer counts as unreadable.
+    /// Bytes of offers that wait for their answers, over all calls; above it those of the oldest calls that nothing
+    /// answered count as unreadable.
     pub max_offered: usize,
     /// Hops of one call's INVITEs that are remembered, to tell who passes them on and who answers; the oldest goes
     /// first.
@@ -38,8 +39,10 @@ pub struct TrackerLimits {
     pub reorder: Duration,
     /// How long a transaction may take: after a challenge, after CANCEL, after a late offer, after the end of a call.
     pub transaction: Duration,
-    /// After this silence a call that isn't answered is forgotten.
+    /// After this silence a call that isn't answered, and doesn't ring, is forgotten.
     pub unanswered: Duration,
+    /// After this silence a call is forgotten that rings, or has early media, and isn't answered.
+    pub ringing: Duration,
     /// After this silence an answered call, or an address, is forgotten.
     pub silent: Duration,
     /// How long the fingerprint of a forgotten call's key is kept.
@@ -62,6 +65,7 @@ impl Default for TrackerLimits {
             reorder: Duration::from_secs(1),
             transaction: Duration::from_secs(32),
             unanswered: Duration::from_secs(5 * 60),
+            ringing: Duration::from_secs(3600),
             silent: Duration::from_secs(24 * 3600),
             remembered: Duration::from_secs(7 * 24 * 3600),
         }

@@ -72,6 +72,9 @@ pub struct Tracker {
     early: Early,
     byes: Byes,
     common: Common,
+    /// How often early messages were taken once more.
+    #[cfg(test)]
+    replays: usize,
 }
 
 /// What all calls share.
@@ -130,6 +133,8 @@ impl Tracker {
             early: Early::default(),
             byes: Byes::default(),
             common: Common { limits, forgotten, ids: Ids(first_id) },
+            #[cfg(test)]
+            replays: 0,
         }
     }
 
@@ -148,6 +153,9 @@ impl Tracker {
             return;
         }
         // What came too early may be in time now; a message may make way for the next.
+        if !makes_way(&parsed) {
+            return;
+        }
         for _ in 0..limits.max_exchanges {
             if self.early.is_empty() || !self.replay(&parsed.captured.message.call_id, moment, out) {
                 break;
@@ -218,7 +226,7 @@ impl Tracker {
 
         let mut sdp = parsed.sdp.as_ref().map(Option::as_ref);
         let offering = message.kind == Kind::Request && message.method != Method::Ack;
-        if offering && self.calls.offered() >= self.common.limits.max_offered {
+        if offering && sdp.is_some() && !self.calls.may_offer(number, &self.common.limits) {
             sdp = sdp.map(|_| None);
         }
         let mut taken = Taken::Done;
@@ -267,7 +275,13 @@ impl Tracker {
         let (address, peer) = if sent { (*source, *destination) } else { (*destination, *source) };
         let Some(call) = self.calls.get_mut(number) else { return Side::Nobody };
         // An address that has a part keeps it, also when its registration expires in mid-call.
+        let inviting = message.kind == Kind::Request && message.method == Method::Invite;
         if let Some(i) = call.view_at(address) {
+            let over =
+                inviting && message.to.tag.is_empty() && call.views.get(i).is_some_and(|view| view.is_over(message));
+            if over && matches!(self.roles.of(address, moment.now), Role::Device(_)) {
+                self.begin_anew(number, i, captured, sent, moment, out);
+            }
             return Side::View(i);
         }
         let Role::Device(device) = self.roles.of(address, moment.now) else { return Side::Pbx };
@@ -286,7 +300,6 @@ impl Tracker {
         if let Some(i) = call.views.iter().position(moved) {
             return Side::Moved(i);
         }
-        let inviting = message.kind == Kind::Request && message.method == Method::Invite;
         // A sender that says that it is a proxy may be one: the answer tells.
         let by_proxy = sent && is_routed(message, address) && !self.roles.is_known_device(address, moment.now);
         if !inviting || by_proxy || call.views.len() >= self.common.limits.max_views {
@@ -297,6 +310,22 @@ impl Tracker {
         self.roles.note_device(device, moment.now);
         self.calls.join(number, View::new(device, name, names, (message, sent), moment, out));
         Side::View(i)
+    }
+
+    /// A device whose part in a call is over is invited once more: that is another call to it.
+    fn begin_anew(
+        &mut self,
+        number: u64,
+        i: usize,
+        captured: &Captured,
+        sent: bool,
+        moment: Moment,
+        out: &mut Vec<SwitchEvent>,
+    ) {
+        let id = CallId(self.common.ids.next());
+        let Some(view) = self.calls.get_mut(number).and_then(|call| call.views.get_mut(i)) else { return };
+        let names = call_ref(id, &self.switch, captured, sent);
+        *view = View::new(view.device, view.name(), names, (&captured.message, sent), moment, out);
     }
 
     /// The call that a message belongs to; an INVITE begins one.
@@ -328,6 +357,10 @@ impl Tracker {
             return false;
         }
         let mut any = false;
+        #[cfg(test)]
+        {
+            self.replays += 1;
+        }
         self.early.forget(moment.now);
         for waiting in self.early.take() {
             let then = Moment { now: moment.now, at: waiting.at };
@@ -349,6 +382,16 @@ impl Tracker {
     }
 }
 
+/// Whether others may have waited for this message: it can carry what they answer.
+fn makes_way(parsed: &Parsed) -> bool {
+    let message = &parsed.captured.message;
+    match (message.kind, message.method) {
+        (Kind::Request, Method::Invite | Method::Update | Method::Prack | Method::Ack) => true,
+        (Kind::Response(code), Method::Invite | Method::Update | Method::Prack) => code < 300 && parsed.sdp.is_some(),
+        _ => false,
+    }
+}
+
 fn call_ref(id: CallId, switch: &SwitchName, captured: &Captured, sent: bool) -> CallRef {
     let message = &captured.message;
     CallRef {
@@ -363,5 +406,41 @@ fn call_ref(id: CallId, switch: &SwitchName, captured: &Captured, sent: bool) ->
         },
         calling: message.from.party.clone(),
         called: message.to.party.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{model::Transport, switch::scan::Keys};
+
+    #[test]
+    fn r41a_only_what_can_make_way_takes_early_messages_once_more() {
+        let limits = TrackerLimits::default();
+        let mut tracker = Tracker::new("lab".parse().unwrap(), vec![], vec![], 1, limits);
+        let moment = Moment { now: Instant::now(), at: Timestamp(0) };
+        let [ann, pbx] = [2, 1].map(|host| Address::new(Transport::Udp, [10, 0, 0, host].into(), 5060));
+        let mut send = |start: &str, cseq: &str, tag: &str| {
+            let text = format!(
+                "{start}\r\nVia: SIP/2.0/UDP h;branch=z9hG4bK1\r\nFrom: <sip:a@h>;tag={tag}\r\nTo: <sip:b@h>;tag=b\r\n\
+                 Call-ID: one\r\nCSeq: {cseq}\r\nContent-Length: 0\r\n\r\n"
+            );
+            let message = Message::parse(text.as_bytes(), &Keys::default()).unwrap();
+            let captured = Captured { source: ann, destination: pbx, switch_call: None, message };
+            tracker.on_message(captured, moment, &mut Vec::new());
+            tracker.replays
+        };
+        for i in 0..50 {
+            send("SIP/2.0 200 OK", "7 INVITE", &format!("nobody{i}"));
+        }
+        for (start, cseq) in [
+            ("OPTIONS sip:b@h SIP/2.0", "1 OPTIONS"),
+            ("BYE sip:b@h SIP/2.0", "2 BYE"),
+            ("SIP/2.0 200 OK", "1 OPTIONS"),
+            ("SIP/2.0 486 Busy", "1 INVITE"),
+        ] {
+            assert_eq!(send(start, cseq, "nobody"), 0, "{start}");
+        }
+        assert_eq!(send("INVITE sip:b@h SIP/2.0", "1 INVITE", "a"), 1, "none of them was in time");
     }
 }

@@ -44,6 +44,10 @@ impl View {
             return;
         };
         if sdp.is_none() && offer.sdp.is_none() {
+            // Nothing is agreed on that anybody could read, but the call is answered.
+            if exchange.accepted {
+                self.settle(i, None, moment, common, out);
+            }
             return;
         }
         // A re-INVITE may still be rejected after an answer in its 183, and all be as before (R22).

@@ -11,10 +11,15 @@ mod branch;
 mod requests;
 mod responses;
 
-use std::{sync::Arc, time::Instant};
+use std::{collections::VecDeque, sync::Arc, time::Instant};
 
 use self::branch::Branch;
-use super::{Common, Moment, TrackerLimits, exchange::Exchange, media::Sources, ring::Ring};
+use super::{
+    Common, Moment, TrackerLimits,
+    exchange::{Exchange, same_branch},
+    media::Sources,
+    ring::Ring,
+};
 use crate::{
     model::{
         Address, CallDirection, CallRef, CallState, DeviceName, EndCause, EventBody, LineNumber, SwitchEvent, Timestamp,
@@ -29,6 +34,8 @@ use crate::{
 const MAX_ADDRESSES: usize = 4;
 /// More branches of a fork than this are not told of before they answer (R41a).
 const MAX_BRANCHES: usize = 4;
+/// So many transactions are remembered, to tell a request that comes again from another one of the same CSeq.
+const MAX_TRANSACTIONS: usize = 8;
 
 #[derive(Debug)]
 pub(super) struct View {
@@ -40,12 +47,18 @@ pub(super) struct View {
     name: DeviceName,
     call: Arc<CallRef>,
     phase: Phase,
+    /// A provisional response said more than that the INVITE has come.
+    rings: bool,
     state: Option<CallState>,
     /// The tag of the end that sent the first INVITE that was seen, and whether the device did.
     caller_tag: String,
     device_calls: bool,
     /// The CSeq of the first INVITE.
     invited: Option<u32>,
+    /// The last transactions with an offering request: whether the device began it, its CSeq and branch.
+    transactions: VecDeque<(bool, u32, String)>,
+    /// There were more first INVITEs of one CSeq than are kept: an unknown branch may be one of theirs.
+    crowded: bool,
     exchanges: Vec<Exchange>,
     /// How many exchanges there were.
     arrived: u64,
@@ -55,9 +68,20 @@ pub(super) struct View {
     ring: Ring,
     /// When the call ends, and why, if nothing else happens.
     doom: Option<(Instant, EndCause)>,
+    /// The last BYE of the device, and of the other end, that nothing answered yet.
+    byes: [Option<Bye>; 2],
     touched: Instant,
     /// The wall clock at `touched`.
     touched_at: Timestamp,
+}
+
+/// A BYE whose answer is due.
+#[derive(Debug)]
+struct Bye {
+    cseq: u32,
+    branch: String,
+    until: Instant,
+    cause: EndCause,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,16 +133,20 @@ impl View {
             name,
             call: call.into(),
             phase: if state.is_some() { Phase::Unanswered } else { Phase::Untold },
+            rings: false,
             state: None,
             caller_tag: invite.from.tag.clone(),
             device_calls: sent,
             invited: None,
+            transactions: VecDeque::new(),
+            crowded: false,
             exchanges: Vec::new(),
             arrived: 0,
             branches: Vec::new(),
             chosen: None,
             ring: Ring::new(state.is_none()),
             doom: None,
+            byes: [None, None],
             touched: moment.now,
             touched_at: moment.at,
         };
@@ -126,6 +154,10 @@ impl View {
             view.tell(state, moment.at, out);
         }
         view
+    }
+
+    pub(super) fn name(&self) -> DeviceName {
+        self.name.clone()
     }
 
     /// Whether the device was met at `address` in this call.
@@ -189,9 +221,21 @@ impl View {
         self.phase == Phase::Ended
     }
 
-    /// The highest CSeq of an offering request, of either end.
-    pub(super) fn last_cseq(&self) -> Option<u32> {
-        self.branches.iter().flat_map(|branch| branch.last_cseq).chain([self.invited]).max().flatten()
+    /// Whether it is over, and this first INVITE is none of its old requests: it has a higher CSeq, or was sent on
+    /// another branch after all others were refused (RFC 3261, 16.7; RFC 3263, 4.3).
+    pub(super) fn is_over(&self, invite: &Message) -> bool {
+        let last = self.branches.iter().flat_map(|branch| branch.last_cseq).chain([self.invited]).max().flatten();
+        let again =
+            || self.chosen.is_none() && self.invited == Some(invite.cseq) && !self.knows(self.device_calls, invite);
+        self.ended() && last.is_none_or(|last| last < invite.cseq || last == invite.cseq && again())
+    }
+
+    /// Whether the transaction of this message was seen, or can't be told from another of its CSeq.
+    fn knows(&self, by_device: bool, message: &Message) -> bool {
+        message.branch.is_empty()
+            || self.transactions.iter().any(|(by, cseq, branch)| {
+                (*by, *cseq) == (by_device, message.cseq) && same_branch(branch, &message.branch)
+            })
     }
 
     /// Drops what no answer needs any more. Returns about how many bytes are still kept for answers to come.
@@ -200,14 +244,23 @@ impl View {
         self.exchanges.iter_mut().map(Exchange::tidy).sum()
     }
 
+    /// Lets go of all session descriptions that wait for others: what was offered counts as unreadable.
+    pub(super) fn drop_offers(&mut self) {
+        for exchange in &mut self.exchanges {
+            exchange.offer.iter_mut().for_each(|offer| offer.sdp = None);
+            (exchange.early_answer, exchange.provisional) = (None, None);
+        }
+    }
+
     /// When something falls due if nothing else happens.
     pub(super) fn due(&self, limits: &TrackerLimits) -> Instant {
         let silence = match self.phase {
             Phase::Untold | Phase::Ended => limits.transaction,
+            Phase::Unanswered if self.rings => limits.ringing,
             Phase::Unanswered => limits.unanswered,
             Phase::Answered => limits.silent,
         };
-        let doom = self.doom.map(|(when, _)| when);
+        let doom = self.doom.map(|(when, _)| when).into_iter().chain(self.byes.iter().flatten().map(|bye| bye.until));
         let waits = self.exchanges.iter().flat_map(|exchange| [exchange.wait, exchange.until]).flatten();
         waits.chain(doom).fold(self.touched + silence, Instant::min)
     }
@@ -222,7 +275,8 @@ impl View {
             self.give_up_answer(i, moment, common, out);
         }
         self.exchanges.retain(|exchange| exchange.until.is_none_or(|until| until > now));
-        if let Some((_, cause)) = self.doom.filter(|(when, _)| *when <= now) {
+        let left = self.byes.iter().flatten().map(|bye| (bye.until, bye.cause)).find(|(when, _)| *when <= now);
+        if let Some((_, cause)) = left.or(self.doom.filter(|(when, _)| *when <= now)) {
             self.abandon(cause, moment, common, out);
         } else if self.due(&common.limits) <= now && !self.ended() {
             self.abandon(EndCause::Forgotten, moment, common, out);
@@ -245,14 +299,9 @@ impl View {
             (Kind::Request, Method::Invite | Method::Update) => self.on_offering(passing, moment, common, out),
             (Kind::Request, Method::Prack) if passing.sdp.is_some() => self.on_prack(passing, moment, common, out),
             (Kind::Request, Method::Ack) => return self.on_ack(passing, moment, common, out),
-            (Kind::Request, Method::Cancel) if self.phase == Phase::Unanswered => {
-                self.doom = Some((moment.now + common.limits.transaction, EndCause::Cancelled));
-            }
-            (Kind::Request, Method::Bye) => self.on_bye(message, passing.sent, moment.at, out),
-            // The BYE itself wasn't seen. Other failures don't say that the call is over (RFC 3261, 12.2.1.2).
-            (Kind::Response(200..=299 | 408 | 481), Method::Bye) => {
-                self.on_bye(message, !passing.sent, moment.at, out);
-            }
+            (Kind::Request, Method::Cancel) => self.on_cancel(passing, moment, common),
+            (Kind::Request, Method::Bye) => self.on_bye(passing, moment, common, out),
+            (Kind::Response(code), Method::Bye) => self.on_bye_answer(code, passing, moment, common, out),
             (Kind::Response(code), Method::Invite | Method::Update | Method::Prack) => {
                 return self.on_response(code, passing, moment, common, out);
             }
@@ -275,8 +324,8 @@ impl View {
         self.end(cause, moment.at, out);
     }
 
-    /// Ends the view: its media first, then the call.
-    pub(super) fn end(&mut self, cause: EndCause, at: Timestamp, out: &mut Vec<SwitchEvent>) {
+    /// Ends the view, its media first, then the call: its dialog is over for both ends.
+    fn end(&mut self, cause: EndCause, at: Timestamp, out: &mut Vec<SwitchEvent>) {
         if self.ended() {
             return;
         }
@@ -289,6 +338,7 @@ impl View {
         self.exchanges.clear();
         self.ring.clear();
         self.doom = None;
+        self.byes = [None, None];
     }
 
     /// Our best reading of the wall clock at `now`, by what the feed said last.

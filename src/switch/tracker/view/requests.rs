@@ -1,13 +1,13 @@
 //! Requests of a dialog: what each begins, answers or ends.
 
-use super::{Passing, Phase, Taken, View};
+use super::{Bye, MAX_TRANSACTIONS, Passing, Phase, Taken, View};
 use crate::{
     model::{EndCause, SwitchEvent, Timestamp},
     switch::{
         sip::{Message, Method},
         tracker::{
             Common, Moment,
-            exchange::{Exchange, Offer},
+            exchange::{Exchange, Offer, same_branch},
         },
     },
 };
@@ -33,6 +33,7 @@ impl View {
             return;
         }
         let invited = self.invited.filter(|_| by_device == self.device_calls);
+        let known = self.knows(by_device, message);
         let last = match &tag {
             None => &mut self.invited,
             Some(tag) => match self.begin_branch(tag) {
@@ -40,11 +41,27 @@ impl View {
                 None => return,
             },
         };
-        if (*last).max(invited).is_some_and(|last| last >= message.cseq) {
+        let before = (*last).max(invited);
+        let twin = before == Some(message.cseq);
+        if before > Some(message.cseq) || twin && known {
             return;
         }
         *last = Some(message.cseq);
+        if self.transactions.len() >= MAX_TRANSACTIONS {
+            self.crowded |= twin;
+            self.transactions.pop_front();
+        }
+        self.transactions.push_back((by_device, message.cseq, message.branch.clone()));
         match &tag {
+            // Another branch of the same INVITE, or one after that was refused: each gets answers of its own.
+            None if twin => {
+                self.doom = None;
+                let first = |exchange: &Exchange| exchange.tag.is_none();
+                if self.exchanges.iter().filter(|exchange| first(exchange)).count() >= MAX_TRANSACTIONS {
+                    self.crowded = true;
+                    return;
+                }
+            }
             None => {
                 // A challenged INVITE is replaced by the one that answers the challenge.
                 self.doom = None;
@@ -91,7 +108,7 @@ impl View {
     fn expect_answer_before(&mut self, tag: &str, moment: Moment, common: &mut Common) {
         self.exchanges.retain(|exchange| !exchange.given_up);
         let Some(invited) = self.invited.filter(|_| self.phase == Phase::Unanswered) else { return };
-        let first = self.exchange_of(self.device_calls, invited, Method::Invite, tag);
+        let first = self.exchange_of(self.device_calls, (invited, ""), Method::Invite, tag);
         if let Some(first) = first.and_then(|i| self.exchanges.get_mut(i)) {
             first.wait.get_or_insert(moment.now + common.limits.reorder);
         }
@@ -111,7 +128,7 @@ impl View {
             return self.on_answer(i, passing, moment, common, out);
         }
         let first = self.invited.filter(|_| passing.sent == self.device_calls && self.chosen.is_none());
-        let first = first.and_then(|cseq| self.exchange_of(passing.sent, cseq, Method::Invite, &tag));
+        let first = first.and_then(|cseq| self.exchange_of(passing.sent, (cseq, ""), Method::Invite, &tag));
         // It is the answer to an offer that wasn't seen: an INVITE without one gets it by its first reliable response.
         if let Some(first) = first.and_then(|i| self.exchanges.get_mut(i))
             && first.offer.is_none()
@@ -131,15 +148,17 @@ impl View {
         out: &mut Vec<SwitchEvent>,
     ) -> Taken {
         let message = passing.message;
-        let named = |exchange: &Exchange| exchange.is(passing.sent, message.cseq, Method::Invite);
+        let named = |exchange: &Exchange| exchange.is(passing.sent, (message.cseq, ""), Method::Invite);
         // The ACK of a failure is part of its transaction and has its branch (RFC 3261, 17.1.1.3); that of a 2xx hasn't.
         let of_failure = !message.branch.is_empty()
-            && self.exchanges.iter().any(|exchange| named(exchange) && exchange.branch == message.branch);
+            && self.transactions.iter().any(|(by_device, cseq, branch)| {
+                (*by_device, *cseq, branch) == (passing.sent, message.cseq, &message.branch)
+            });
         let tag = self.tag_of(message).to_owned();
         if of_failure && !self.exchanges.iter().any(|exchange| named(exchange) && exchange.is_of(&tag)) {
             return Taken::Done;
         }
-        let Some(i) = self.exchange_of(passing.sent, message.cseq, Method::Invite, &tag) else {
+        let Some(i) = self.exchange_of(passing.sent, (message.cseq, ""), Method::Invite, &tag) else {
             return if passing.sdp.is_some() { self.unmatched(passing.sent, message) } else { Taken::Done };
         };
         let Some(exchange) = self.exchanges.get_mut(i) else { return Taken::Done };
@@ -156,34 +175,115 @@ impl View {
         Taken::Done
     }
 
-    /// A BYE ends the call when it is seen: whoever sends it considers the call over, whatever the answer is (RFC 3261,
-    /// 15.1.1). The exception is one that the other end refuses as out of order (12.2.2), which anybody could send.
-    pub(super) fn on_bye(&mut self, message: &Message, by_device: bool, at: Timestamp, out: &mut Vec<SwitchEvent>) {
+    /// A CANCEL has the branch of the INVITE that it is for (RFC 3261, 9.1): others go on.
+    pub(super) fn on_cancel(&mut self, passing: Passing<'_>, moment: Moment, common: &Common) {
+        let message = passing.message;
+        let cancelled =
+            |exchange: &Exchange| exchange.is(passing.sent, (message.cseq, &message.branch), Method::Invite);
+        let mut first = self.exchanges.iter().filter(|exchange| exchange.tag.is_none()).peekable();
+        if self.phase == Phase::Unanswered && first.peek().is_some() && first.all(cancelled) {
+            self.doom = Some((moment.now + common.limits.transaction, EndCause::Cancelled));
+        }
+    }
+
+    /// A BYE ends the call when it is answered, or could have been: the other end may refuse one that is malformed or
+    /// out of order (RFC 3261, 12.2.2 and 15.1.2), and the call goes on.
+    pub(super) fn on_bye(&mut self, passing: Passing<'_>, moment: Moment, common: &Common, out: &mut Vec<SwitchEvent>) {
+        let (message, by_device) = (passing.message, passing.sent);
+        let Some(cause) = self.hung_up(message, by_device, moment.at, out) else { return };
+        let until = moment.now + common.limits.transaction;
+        let [of_device, of_other] = &mut self.byes;
+        let bye = if by_device { of_device } else { of_other };
+        if bye.as_ref().is_none_or(|bye| bye.cseq < message.cseq) {
+            *bye = Some(Bye { cseq: message.cseq, branch: message.branch.clone(), until, cause });
+        }
+    }
+
+    pub(super) fn on_bye_answer(
+        &mut self,
+        code: u16,
+        passing: Passing<'_>,
+        moment: Moment,
+        common: &mut Common,
+        out: &mut Vec<SwitchEvent>,
+    ) {
+        let (message, by_device) = (passing.message, !passing.sent);
+        let [of_device, of_other] = &mut self.byes;
+        let bye = if by_device { of_device } else { of_other };
+        let seen =
+            bye.as_ref().is_some_and(|bye| bye.cseq == message.cseq && same_branch(&bye.branch, &message.branch));
+        match code {
+            // The BYE comes again with credentials.
+            ..=199 | 401 | 407 => {}
+            200..=299 | 408 | 481 => {
+                let Some(cause) = self.hung_up(message, by_device, moment.at, out) else { return };
+                // Whose BYE wasn't seen, or wasn't accepted, may go on.
+                if seen && code < 300 {
+                    self.end(cause, moment.at, out);
+                } else {
+                    self.abandon(cause, moment, common, out);
+                }
+            }
+            // Other failures don't say that the call is over (RFC 3261, 12.2.1.2).
+            _ if seen => *bye = None,
+            _ => {}
+        }
+    }
+
+    /// Why the call ends if this BYE counts, or its answer.
+    fn hung_up(
+        &mut self,
+        message: &Message,
+        by_device: bool,
+        at: Timestamp,
+        out: &mut Vec<SwitchEvent>,
+    ) -> Option<EndCause> {
         let tag = self.tag_of(message).to_owned();
+        // Both tags name a dialog.
+        if tag.is_empty() || ![&message.from.tag, &message.to.tag].contains(&&self.caller_tag) {
+            return None;
+        }
         // The branch of a fork that lost may be hung up on its own, and so may one of several early ones.
         if self.chosen.as_ref().is_some_and(|chosen| *chosen != tag) {
-            return;
+            return None;
         }
         if self.last_of(&tag, by_device).is_some_and(|last| last >= message.cseq) {
-            return;
+            return None;
         }
         let others = self.branches.iter().any(|branch| branch.tag != tag);
-        if self.chosen.is_none() && others && self.branch(&tag).is_some() {
-            return self.end_branches(|ended| ended == tag, at, out);
+        if self.chosen.is_none() && others {
+            self.end_branches(|ended| ended == tag, at, out);
+            return None;
         }
         let acknowledged = self.exchanges.iter().any(|exchange| exchange.wait.is_some());
         let answered = self.phase == Phase::Answered || acknowledged;
-        self.end(if answered { EndCause::Hangup } else { EndCause::Cancelled }, at, out);
+        Some(if answered { EndCause::Hangup } else { EndCause::Cancelled })
     }
 
-    /// The exchange of this request in the dialog `tag`. A first INVITE gets one for each dialog that it makes.
-    pub(super) fn exchange_of(&mut self, by_device: bool, cseq: u32, method: Method, tag: &str) -> Option<usize> {
-        let named = |exchange: &Exchange| exchange.is(by_device, cseq, method);
+    /// The exchange of the request of this CSeq and branch in the dialog `tag`. A first INVITE gets one for each dialog
+    /// that it makes. Without a branch it may be any of several INVITEs: then nobody knows what was offered (R42b).
+    pub(super) fn exchange_of(
+        &mut self,
+        by_device: bool,
+        (cseq, branch): (u32, &str),
+        method: Method,
+        tag: &str,
+    ) -> Option<usize> {
+        let named = |exchange: &Exchange| exchange.is(by_device, (cseq, branch), method);
         if let Some(i) = self.exchanges.iter().position(|exchange| named(exchange) && exchange.is_of(tag)) {
             return Some(i);
         }
-        let first = self.exchanges.iter().find(|exchange| named(exchange) && exchange.tag.is_none())?;
-        let copy = Exchange { tag: Some(tag.to_owned()), ..first.clone() };
+        let mut first = self.exchanges.iter().filter(|exchange| exchange.tag.is_none() && named(exchange));
+        let (mut found, several) = (first.next(), first.next().is_some());
+        let lost = found.is_none() && self.crowded;
+        if lost {
+            let of_cseq = |exchange: &&Exchange| exchange.tag.is_none() && exchange.is(by_device, (cseq, ""), method);
+            found = self.exchanges.iter().find(of_cseq);
+        }
+        let mut copy = Exchange { tag: Some(tag.to_owned()), ..found?.clone() };
+        if lost || several {
+            copy.offer = copy.offer.map(|offer| Offer { sdp: None, ..offer });
+        }
         self.begin_branch(tag)?;
         self.exchanges.push(copy);
         Some(self.exchanges.len() - 1)
@@ -197,7 +297,8 @@ impl View {
 
     pub(super) fn unmatched(&mut self, by_device: bool, message: &Message) -> Taken {
         let tag = self.tag_of(message).to_owned();
-        let overtaken = self.last_of(&tag, by_device).is_some_and(|last| last >= message.cseq);
+        let last = self.last_of(&tag, by_device);
+        let overtaken = last > Some(message.cseq) || last == Some(message.cseq) && self.knows(by_device, message);
         if overtaken { Taken::Done } else { Taken::TooEarly }
     }
 }

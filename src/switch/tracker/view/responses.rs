@@ -4,8 +4,11 @@ use super::{MAX_BRANCHES, Passing, Phase, Taken, View};
 use crate::{
     model::{CallState, EndCause, SwitchEvent},
     switch::{
-        sip::Method,
-        tracker::{Common, Moment, exchange::is_challenge},
+        sip::{Message, Method},
+        tracker::{
+            Common, Moment,
+            exchange::{Exchange, is_challenge},
+        },
     },
 };
 
@@ -28,10 +31,11 @@ impl View {
             // A branch of a fork that answers after another one counts no more (R23).
             101..=299 if first && lost => return Taken::Done,
             200..=299 if first => self.make_room_for(&tag, moment, out),
-            300.. if first => return self.on_refusal(code, moment, common, out),
+            300.. if first => return self.on_refusal(code, message, moment, common, out),
             _ => {}
         }
-        let Some(i) = self.exchange_of(by_device, message.cseq, message.method, &tag) else {
+        let name = (message.cseq, message.branch.as_str());
+        let Some(i) = self.exchange_of(by_device, name, message.method, &tag) else {
             return self.unmatched(by_device, message);
         };
         let Some(exchange) = self.exchanges.get_mut(i) else { return Taken::Done };
@@ -40,6 +44,7 @@ impl View {
         }
         match code {
             ..=199 => {
+                self.rings |= first;
                 if code == 180 && first && matches!(self.state, Some(CallState::Dialing | CallState::Offered)) {
                     self.tell(CallState::Alerting, moment.at, out);
                 }
@@ -64,7 +69,7 @@ impl View {
                     }
                 }
                 if let Some(agreed) = agreed.filter(|_| passing.sdp.is_none() || offers_late) {
-                    let i = self.exchange_of(by_device, message.cseq, message.method, &tag);
+                    let i = self.exchange_of(by_device, name, message.method, &tag);
                     if let Some(i) = i {
                         self.settle(i, Some(&agreed), moment, common, out);
                     }
@@ -80,16 +85,34 @@ impl View {
             }
         }
         if passing.sdp.is_some()
-            && let Some(i) = self.exchange_of(by_device, message.cseq, message.method, &tag)
+            && let Some(i) = self.exchange_of(by_device, name, message.method, &tag)
         {
             self.on_answer(i, passing, moment, common, out);
         }
         Taken::Done
     }
 
-    /// The first INVITE is refused, by all that it forked to.
-    fn on_refusal(&mut self, code: u16, moment: Moment, common: &mut Common, out: &mut Vec<SwitchEvent>) -> Taken {
+    /// A first INVITE is refused, by all that it forked to. Others of the same CSeq go on (RFC 3261, 8.2.2.2).
+    fn on_refusal(
+        &mut self,
+        code: u16,
+        message: &Message,
+        moment: Moment,
+        common: &mut Common,
+        out: &mut Vec<SwitchEvent>,
+    ) -> Taken {
         if self.phase != Phase::Unanswered || self.exchanges.iter().any(|exchange| exchange.accepted) {
+            return Taken::Done;
+        }
+        let name = (message.cseq, message.branch.as_str());
+        let refused = |exchange: &Exchange| exchange.initial && exchange.is(self.device_calls, name, Method::Invite);
+        if !self.exchanges.iter().any(refused) {
+            return if self.knows(self.device_calls, message) { Taken::Done } else { Taken::TooEarly };
+        }
+        self.exchanges.retain(|exchange| !refused(exchange));
+        if self.exchanges.iter().any(|exchange| exchange.initial) {
+            let left: Vec<_> = self.exchanges.iter().filter_map(|exchange| exchange.tag.clone()).collect();
+            self.end_branches(|tag| !left.iter().any(|other| other == tag), moment.at, out);
             return Taken::Done;
         }
         if is_challenge(code) {
@@ -98,7 +121,7 @@ impl View {
             self.doom = Some((moment.now + common.limits.transaction, EndCause::Rejected(code)));
         } else {
             let cause = if code == 487 { EndCause::Cancelled } else { EndCause::Rejected(code) };
-            self.end(cause, moment.at, out);
+            self.abandon(cause, moment, common, out);
         }
         Taken::Done
     }
