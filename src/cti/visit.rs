@@ -6,7 +6,7 @@ use std::{
     io,
     net::IpAddr,
     sync::{Arc, Mutex},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use callgate_wire::{
