@@ -3,7 +3,7 @@
 mod reload;
 mod switches;
 
-pub use reload::{Acknowledgement, Reloaded};
+pub use reload::{Acknowledgement, NotAcknowledged, Reloaded};
 pub use switches::connector;
 
 use std::{
