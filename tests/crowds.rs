@@ -22,10 +22,6 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 use rustls::{ClientConfig, ClientConnection};
 use tokio::net::TcpSocket;
 
-fn is_long() -> bool {
-    std::env::var_os("CALLGATE_LONG").is_some()
-}
-
 /// This process holds the other ends of all connections.
 fn raise_open_files() {
     let limit = getrlimit(Resource::Nofile);
@@ -65,7 +61,7 @@ async fn r41a_2000_silent_connections_and_500_stuck_in_the_handshake_keep_no_goo
         slowest = slowest.max(began.elapsed());
     }
     println!("the slowest of 20 apps opened in {slowest:?}");
-    assert!(!is_long() || slowest < Duration::from_millis(200), "{slowest:?}");
+    assert!(!common::is_long() || slowest < Duration::from_millis(200), "{slowest:?}");
     drop(crowd);
     gateway.finish().await;
 }
@@ -128,17 +124,17 @@ async fn r41_20_of_200_stop_reading_and_the_others_get_all_in_order() {
     // From now on the slow ones read nothing, and the load goes on until each of them was told.
     let mut number = 20;
     let mut during = Vec::new();
-    let memory = resident_kib();
+    let memory = common::resident_kib();
     while told_slow() < SLOW {
         assert!(number < 10_000, "nobody is too slow");
         let (latencies, read) = load(&gateway, apps, number, 20, &mut slow, false).await;
         (apps, number) = (read, number + 20);
         during.extend(latencies);
     }
-    let grown = resident_kib().saturating_sub(memory);
+    let grown = common::resident_kib().saturating_sub(memory);
     let (before, during) = (p99(before), p99(during));
     println!("p99 before {before:?}, while {SLOW} of {SESSIONS} don't read {during:?}; {grown} KiB more");
-    assert!(!is_long() || during.as_secs_f64() <= 1.5 * before.as_secs_f64(), "{before:?}, {during:?}");
+    assert!(!common::is_long() || during.as_secs_f64() <= 1.5 * before.as_secs_f64(), "{before:?}, {during:?}");
     // 64 KiB each may wait, and as much again as a record that is sealed; the rest is what the allocator keeps.
     assert!(grown < SLOW * 2 * 64 + 16 * 1024, "{grown} KiB");
 
@@ -202,12 +198,4 @@ async fn load(
 fn p99(mut latencies: Vec<Duration>) -> Duration {
     latencies.sort_unstable();
     latencies[latencies.len() * 99 / 100]
-}
-
-/// The memory of this process without the logs that it keeps, in KiB, where the system tells.
-fn resident_kib() -> usize {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let all: usize = line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok()).unwrap_or_default();
-    all.saturating_sub(common::leaks::logged_bytes() / 1024)
 }

@@ -262,19 +262,12 @@ async fn hostile_connections_leave_no_memory_behind() {
         }
     };
     attack(200).await;
-    let before = resident_kib();
+    let before = common::resident_kib();
     attack(2000).await;
-    let growth = resident_kib().saturating_sub(before);
+    let growth = common::resident_kib().saturating_sub(before);
     assert!(growth < 8 * 1024, "{growth} KiB more after 2,000 hostile connections");
     assert_alive(&gateway).await;
     gateway.finish().await;
-}
-
-/// The memory of this process, in KiB, where the system tells.
-fn resident_kib() -> usize {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok()).unwrap_or_default()
 }
 
 #[tokio::test]

@@ -50,7 +50,7 @@ impl Random {
 
 #[test]
 fn r42b_mutated_recordings_make_no_call_and_no_key_of_what_is_invalid() {
-    let long = std::env::var_os("CALLGATE_LONG").is_some_and(|long| long == "1");
+    let long = std::env::var_os("CALLGATE_LONG").is_some();
     let wanted = if long { 100_000 } else { 5_000 };
     let limits = TrackerLimits { max_calls: 64, max_early: 64, max_addresses: 256, ..TrackerLimits::default() };
     let pbxes = ["127.0.0.1:15060", "127.0.0.1:15070"];

@@ -7,7 +7,6 @@
 mod common;
 
 use std::{
-    env,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -115,7 +114,7 @@ fn large(generation: u32, key: &[u8]) -> SwitchEvent {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn r15_no_key_after_the_acknowledgement_that_the_user_has_left_the_srtp_group() {
-    let repetitions: u32 = if env::var_os("CALLGATE_LONG").is_some() { 1000 } else { 10 };
+    let repetitions: u32 = if common::is_long() { 1000 } else { 10 };
     // Its clients send no heartbeats.
     let head = "[heartbeat]\ndefault_seconds = 3600\nmax_seconds = 3600\n[limits]\nworkers = 2\nqueued_bytes_per_session = 67108864\n";
     let user = |groups| [TestUser { name: "recorder", groups, devices: &["1001", "1002"] }];

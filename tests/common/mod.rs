@@ -197,3 +197,16 @@ pub fn config_text(users: &[TestUser], head: &str) -> String {
     }
     config
 }
+
+/// Whether everything is repeated as often as it can be: `CALLGATE_LONG`, set to whatever.
+pub fn is_long() -> bool {
+    std::env::var_os("CALLGATE_LONG").is_some()
+}
+
+/// The memory of this process without the logs that it keeps, in KiB, where the system tells.
+pub fn resident_kib() -> usize {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let all: usize = line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok()).unwrap_or_default();
+    all.saturating_sub(leaks::logged_bytes() / 1024)
+}
