@@ -15,7 +15,6 @@ use std::{
 };
 
 use callgate::model::CallState;
-use callgate_sdk::client::{Connector, Identity, Roots};
 use callgate_wire::v1::ErrorCode;
 use common::{TestGateway, USERS, raw::RawClient, scripted::call, served::Served};
 use rustix::process::{Resource, getrlimit, setrlimit};
@@ -75,18 +74,8 @@ async fn r41a_with_64_files_and_100_silent_connections_an_app_opens() {
     let silent: Vec<_> = (0..100).map(|_| TcpStream::connect(&tls).unwrap()).collect();
     served.log_line("a connection could not be accepted");
 
-    let read = |name: &str| std::fs::read(served.folder.path().join(name)).unwrap();
-    let identity = Identity::from_pem(&read("recorder-1.pem"), &read("recorder-1.key")).unwrap();
-    let app = Connector::tls(tls, "localhost", identity, Roots::from_pem(&read("ca.pem")).unwrap());
     let began = Instant::now();
-    // Its first try may be the one that the door can't accept.
-    let opened = loop {
-        match app.open("recorder", "1").await {
-            Ok(opened) => break opened,
-            Err(error) if began.elapsed() > Duration::from_secs(20) => panic!("{error}"),
-            Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
-        }
-    };
+    let opened = served.recorder(tls).await;
     println!("an app opened in {:?}", began.elapsed());
     drop((opened, silent));
     let (code, log) = served.stop();

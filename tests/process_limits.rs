@@ -4,13 +4,8 @@
 
 mod common;
 
-use std::{
-    fs,
-    net::TcpStream,
-    time::{Duration, Instant},
-};
+use std::{fs, net::TcpStream};
 
-use callgate_sdk::client::{Connector, Identity, Roots};
 use common::served::{Served, under};
 
 const DOORS: &str = "[doors]\nclear = \"127.0.0.1:0\"\ntls = \"127.0.0.1:0\"";
@@ -45,17 +40,7 @@ async fn r41a_more_connections_than_files_don_t_end_it_and_an_app_opens_when_the
     served.log_line("a connection could not be accepted");
     drop(strangers);
 
-    let read = |name: &str| fs::read(served.folder.path().join(name)).unwrap();
-    let identity = Identity::from_pem(&read("recorder-1.pem"), &read("recorder-1.key")).unwrap();
-    let app = Connector::tls(tls, "localhost", identity, Roots::from_pem(&read("ca.pem")).unwrap());
-    let began = Instant::now();
-    let opened = loop {
-        match app.open("recorder", "1").await {
-            Ok(opened) => break opened,
-            Err(error) if began.elapsed() > Duration::from_secs(20) => panic!("{error}"),
-            Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
-        }
-    };
+    let opened = served.recorder(tls).await;
     drop(opened);
     let (code, log) = served.stop();
     assert_eq!(code, Some(0), "{log}");

@@ -4,7 +4,7 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    net::{IpAddr, Ipv6Addr},
+    net::IpAddr,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -17,7 +17,7 @@ use dashmap::{DashMap, Entry};
 
 use crate::{
     config::Limits,
-    model::{Door, InstanceId, UserName},
+    model::{Door, InstanceId, Network, UserName},
 };
 
 /// How many sources of failed tries are remembered.
@@ -161,10 +161,8 @@ fn is_over(since: Instant, now: Instant) -> bool {
 
 /// Who counts as one source: an IPv4 address, and an IPv6 network of 64 bits, of which one machine has all addresses.
 pub(super) fn network(source: IpAddr) -> IpAddr {
-    match source.to_canonical() {
-        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX))),
-        address => address,
-    }
+    let source = source.to_canonical();
+    Network::around(source, if source.is_ipv4() { 32 } else { 64 }).first()
 }
 
 impl Drop for Lease {

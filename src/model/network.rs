@@ -34,6 +34,11 @@ impl Network {
         Self { first: cut(first, prefix), prefix }
     }
 
+    /// Its first address; an IPv4 address is never in IPv6's clothes.
+    pub fn first(&self) -> IpAddr {
+        self.first
+    }
+
     /// Whether `address` is in it. An IPv4 address may come in IPv6's clothes.
     pub fn contains(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();

@@ -5,9 +5,11 @@ use std::{
     io::{BufRead, BufReader, Read},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    time::{Duration, Instant},
 };
 
 use base64::{Engine, prelude::BASE64_STANDARD};
+use callgate_sdk::client::{Connector, Events, Identity, Roots, Session};
 use tempfile::TempDir;
 
 use super::leaks;
@@ -86,6 +88,21 @@ impl Served {
             self.seen.push_str(&line);
             if let Some((_, rest)) = line.split_once(text) {
                 return rest.trim().into();
+            }
+        }
+    }
+
+    /// Opens a session as the recorder, if only after some tries: a gateway that is short of files can't accept each.
+    pub async fn recorder(&self, tls: String) -> (Session, Events) {
+        let read = |name: &str| fs::read(self.folder.path().join(name)).unwrap();
+        let identity = Identity::from_pem(&read("recorder-1.pem"), &read("recorder-1.key")).unwrap();
+        let app = Connector::tls(tls, "localhost", identity, Roots::from_pem(&read("ca.pem")).unwrap());
+        let began = Instant::now();
+        loop {
+            match app.open("recorder", "1").await {
+                Ok(opened) => return opened,
+                Err(error) if began.elapsed() > Duration::from_secs(20) => panic!("{error}"),
+                Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
             }
         }
     }

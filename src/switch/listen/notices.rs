@@ -139,28 +139,11 @@ pub(super) fn mend(refusal: Refusal) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use super::*;
-    use crate::model::{CallDirection, CallId, CallRef, LineNumber, Timestamp};
+    use super::{super::tests::call_event, *};
+    use crate::model::Timestamp;
 
     fn event(device: &str, state: CallState) -> SwitchEvent {
-        let call = CallRef {
-            id: CallId(1),
-            switch: "pbx".parse().unwrap(),
-            switch_call: None,
-            sip_call_id: "a".into(),
-            direction: CallDirection::Outgoing,
-            calling: Default::default(),
-            called: Default::default(),
-        };
-        SwitchEvent {
-            at: Timestamp(0),
-            device: device.parse().unwrap(),
-            line: LineNumber::FIRST,
-            call: Arc::new(call),
-            body: EventBody::Call(state),
-        }
+        call_event(device, Timestamp(0), state)
     }
 
     #[test]

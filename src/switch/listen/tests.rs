@@ -53,6 +53,10 @@ impl Feed for Fake {
 }
 
 fn event(device: &str, at: Timestamp) -> SwitchEvent {
+    call_event(device, at, CallState::Dialing)
+}
+
+pub(super) fn call_event(device: &str, at: Timestamp, state: CallState) -> SwitchEvent {
     let call = CallRef {
         id: CallId(1),
         switch: "pbx".parse().unwrap(),
@@ -63,7 +67,7 @@ fn event(device: &str, at: Timestamp) -> SwitchEvent {
         called: Default::default(),
     };
     let (device, line) = (device.parse().unwrap(), LineNumber::FIRST);
-    SwitchEvent { at, device, line, call: Arc::new(call), body: EventBody::Call(CallState::Dialing) }
+    SwitchEvent { at, device, line, call: Arc::new(call), body: EventBody::Call(state) }
 }
 
 /// A listener that runs, and both ends of it.
