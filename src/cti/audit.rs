@@ -15,7 +15,7 @@ use callgate_wire::v1::ErrorCode;
 use metrics::counter;
 use tracing::info;
 
-use super::session::Identity;
+use super::identity::Identity;
 use crate::{
     hub::Published,
     model::{Door, EventBody, Generation, KeyMaterial, MediaOpened, Protection},

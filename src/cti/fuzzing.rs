@@ -22,9 +22,10 @@ use callgate_wire::{
 
 use super::{
     Settings,
+    identity::Identity,
     opening::{Next, Opening},
     scram::Decoy,
-    session::{Action, Classes, Identity, Session},
+    session::{Action, Classes, Session},
 };
 use crate::{
     config::{Heartbeat, Limits},

@@ -6,7 +6,7 @@
 use super::{
     backlog::{About, Fate},
     event_frame,
-    session::Identity,
+    identity::Identity,
 };
 use crate::{
     hub::{Published, Rights},

@@ -9,8 +9,10 @@ mod audit;
 mod backlog;
 mod door;
 mod encode;
+mod entrance;
 mod event_frame;
 mod fields;
+mod identity;
 mod judging;
 mod live;
 mod log_fields;
@@ -35,7 +37,8 @@ pub mod fuzzing;
 #[cfg(test)]
 mod tests;
 
-pub use door::{Current, Door, DoorError, Entrance, TlsSide, announce};
+pub use door::{Door, DoorError, announce};
+pub use entrance::{Current, Entrance, TlsSide};
 pub use log_fields::LogFields;
 pub use log_writer::LogWriter;
 pub use registry::Registry;

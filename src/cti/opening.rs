@@ -11,8 +11,8 @@ use callgate_wire::{
 
 use super::{
     Settings, audit,
+    identity::Identity,
     scram::{Decoy, Exchange, Step},
-    session::Identity,
 };
 use crate::{
     config::Heartbeat,

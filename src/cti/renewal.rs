@@ -6,7 +6,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use callgate_wire::v1::ErrorCode;
 
-use super::session::Identity;
+use super::identity::Identity;
 use crate::{
     directory::{Device, User},
     hub::{Rights, Standing},

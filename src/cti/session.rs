@@ -9,37 +9,17 @@ use std::{
 
 use callgate_wire::v1::{self, ErrorCode, ToGateway, to_app, to_gateway};
 
-use super::{Settings, encode, judging, renewal::Renewal};
+use super::{Settings, encode, identity::Identity, judging, renewal::Renewal};
 use crate::{
-    directory::{Device, User},
+    directory::Device,
     hub::{Answer, Ask, Moment, Rights, Snapshot, contains_ignore_ascii_case},
-    model::{DeviceName, Door, EventClass, Group, InstanceId},
+    model::{DeviceName, EventClass, Group},
 };
 
 /// The most devices on a page.
 const MAX_PAGE: usize = 500;
 /// The devices on a page when the app doesn't say how many.
 const DEFAULT_PAGE: usize = 100;
-
-/// Whose session it is, and how it came in.
-#[derive(Clone)]
-pub(super) struct Identity {
-    /// The user, as the directory has it by the rights that the session knows.
-    pub(super) user: Arc<User>,
-    /// The app's instance.
-    pub(super) instance: InstanceId,
-    /// The door.
-    pub(super) door: Door,
-    /// SHA-256 of the certificate that it opened by, on the TLS door: a revocation closes exactly its sessions.
-    pub(super) certificate: Option<[u8; 32]>,
-}
-
-impl Identity {
-    /// Whether the user controls all devices (R13).
-    pub(super) fn sees_all_devices(&self) -> bool {
-        self.user.groups.contains(Group::ControlOfAllDevices)
-    }
-}
 
 /// Some classes of events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -26,15 +26,14 @@ use tracing::warn;
 use super::{
     FAREWELL,
     arrivals::{Arrivals, Ticket},
-    audit,
-    door::{Entrance, TlsSide, lock, tell},
-    encode,
+    audit, encode,
+    entrance::{Entrance, TlsSide, lock, tell},
+    identity::Identity,
     live::Live,
     opening::{Admitted, Next, Opening, Refused},
     refusals::Refusals,
     registry::{Lease, network},
     renewal::Renewal,
-    session::Identity,
     socket::{Received, Socket, end_tcp},
 };
 use crate::{model, policy::Rule, trust};

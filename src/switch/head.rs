@@ -7,7 +7,39 @@ use std::borrow::Cow;
 
 use memchr::memchr_iter;
 
-use super::sip::SipError;
+/// Why a text is no SIP message that can be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SipError {
+    /// It has no start line of SIP/2.0.
+    #[error("not a SIP message")]
+    Start,
+    /// The head is longer than [`super::sip::MAX_HEAD_LEN`].
+    #[error("a head of {0} bytes")]
+    Head(usize),
+    /// A header without which a message means nothing is missing or unreadable.
+    #[error("{0} is missing or unreadable")]
+    Header(&'static str),
+    /// A header that may stand there once stands there twice: who may say which one counts?
+    #[error("{0} comes more than once")]
+    Repeated(&'static str),
+    /// A name in a header is too long.
+    #[error("{what} has {len} bytes")]
+    TooLong {
+        /// Which header.
+        what: &'static str,
+        /// Its length in bytes.
+        len: usize,
+    },
+    /// The body ends before its Content-Length.
+    #[error("the body has {has} bytes of {said}")]
+    Truncated {
+        /// What Content-Length says.
+        said: usize,
+        /// What is there.
+        has: usize,
+    },
+}
 
 /// A start line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

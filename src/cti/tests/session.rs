@@ -6,7 +6,7 @@ use std::{
 use callgate_wire::v1::{self, ErrorCode, ToGateway, to_app, to_gateway::Message};
 
 use super::{
-    super::{renewal::Renewal, session::*},
+    super::{identity::Identity, renewal::Renewal, session::*},
     *,
 };
 use crate::{

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::Random;
 use crate::{
-    cti::session::Identity,
+    cti::identity::Identity,
     directory::{Device, Directory, Line, User, UserKind},
     hub::{Certificates, Rights},
     model::{Door, Group, LineNumber, Mode},
