@@ -172,6 +172,11 @@ impl Backlog {
         self.bytes
     }
 
+    /// How much may wait.
+    pub(super) fn max_bytes(&self) -> usize {
+        self.max_bytes
+    }
+
     /// Whether nothing waits.
     pub(super) fn is_empty(&self) -> bool {
         self.frames.is_empty()

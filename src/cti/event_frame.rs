@@ -53,11 +53,11 @@ pub(super) fn event(published: &Published, indication: Indication, rule: Rule) -
             }
         });
     };
-    let len = Fields::len_of(message);
-    if len > MAX_FRAME_OPEN {
-        return too_large(0, len);
+    let counted = Fields::count(message);
+    if counted.len() > MAX_FRAME_OPEN {
+        return too_large(0, counted.len());
     }
-    let frame = Fields::frame(len, message);
+    let frame = counted.into_frame(message);
     match indication {
         Indication::KeysAvailable => Bytes::from_owner(Zeroizing::new(frame)),
         _ => Bytes::from(frame),

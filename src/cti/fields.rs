@@ -17,24 +17,36 @@ pub(super) struct Fields {
     /// `None` while bytes are only counted.
     out: Option<Vec<u8>>,
     counted: usize,
+    /// The lengths of the messages in it, in the order in which they begin: each is counted once.
+    lens: [u32; Self::MOST_MESSAGES],
+    messages: usize,
 }
 
 impl Fields {
-    /// How many bytes these fields take.
-    pub(super) fn len_of(fields: impl Fn(&mut Self)) -> usize {
-        let mut counting = Self { out: None, counted: 0 };
+    /// How many messages in messages have their lengths kept. What is behind them is counted again, and costs more time.
+    const MOST_MESSAGES: usize = 16;
+
+    /// Counts the bytes of these fields.
+    pub(super) fn count(fields: impl Fn(&mut Self)) -> Self {
+        let mut counting = Self { out: None, counted: 0, lens: [0; Self::MOST_MESSAGES], messages: 0 };
         fields(&mut counting);
-        counting.counted
+        counting
     }
 
-    /// A frame of a message with these fields, which take `len` bytes, at most 64 KiB. The memory has exactly its length, so
-    /// that nothing is moved and no copy of a secret stays behind.
-    pub(super) fn frame(len: usize, fields: impl Fn(&mut Self)) -> Box<[u8]> {
-        let mut out = Vec::with_capacity(HEADER_LEN + len);
-        out.put_u32(u32::try_from(len).unwrap_or(u32::MAX));
-        let mut writing = Self { out: Some(out), counted: 0 };
-        fields(&mut writing);
-        writing.out.unwrap_or_default().into_boxed_slice()
+    /// How many bytes were counted.
+    pub(super) fn len(&self) -> usize {
+        self.counted
+    }
+
+    /// A frame of a message with these fields, the same that were counted, at most 64 KiB. The memory has exactly its
+    /// length, so that nothing is moved and no copy of a secret stays behind.
+    pub(super) fn into_frame(mut self, fields: impl Fn(&mut Self)) -> Box<[u8]> {
+        let mut out = Vec::with_capacity(HEADER_LEN + self.counted);
+        out.put_u32(u32::try_from(self.counted).unwrap_or(u32::MAX));
+        self.out = Some(out);
+        self.messages = 0;
+        fields(&mut self);
+        self.out.unwrap_or_default().into_boxed_slice()
     }
 
     /// A number, unless it is 0.
@@ -81,12 +93,24 @@ impl Fields {
 
     /// A message, even if it is empty.
     pub(super) fn message(&mut self, tag: u32, fields: impl Fn(&mut Self)) {
-        let len = Self::len_of(&fields);
-        self.head(tag, len);
-        match self.out {
-            None => self.counted += len,
-            Some(_) => fields(self),
+        let place = self.messages;
+        self.messages += 1;
+        if self.out.is_none() {
+            let before = self.counted;
+            fields(self);
+            let len = self.counted - before;
+            self.head(tag, len);
+            if let (Some(kept), Ok(len)) = (self.lens.get_mut(place), u32::try_from(len)) {
+                *kept = len;
+            }
+            return;
         }
+        let len = match self.lens.get(place) {
+            Some(len) => *len as usize,
+            None => Self::count(&fields).len(),
+        };
+        self.head(tag, len);
+        fields(self);
     }
 
     /// Key and length of what follows.

@@ -170,11 +170,11 @@ impl<C: Connection> Sessions<C> {
         self.leaving.get()
     }
 
-    /// Delivers an event to all who monitor its device.
+    /// Delivers an event to all who monitor its device. Returns how many those are.
     ///
     /// Whether a key leaves is decided here, and recorded for all, directly before the frames go to the TLS seal (R16, R21):
     /// at once, or with [`flush_held`](Self::flush_held) at the end of the worker's turn if more is delivered in it.
-    pub(super) fn deliver(&mut self, published: &Arc<Published>, more: More) {
+    pub(super) fn deliver(&mut self, published: &Arc<Published>, more: More) -> usize {
         let mut judged = std::mem::take(&mut self.judged);
         self.judge_all(published, &mut judged);
         let fingerprint = Fingerprint::of(published);
@@ -205,10 +205,11 @@ impl<C: Connection> Sessions<C> {
             }
         }
         self.judged = judged;
-        counter!("callgate_deliveries_total").increment(deliveries);
+        counter!("callgate_deliveries_total").increment(deliveries as u64);
         for (key, code) in failed {
             self.close(key, code);
         }
+        deliveries
     }
 
     /// Sends what was held: the worker's turn ends.

@@ -2,8 +2,8 @@
 //!
 //! A frame is sealed and written at once, or, where more frames follow in the same turn of the worker, held until they are
 //! there too. Only while the socket is full do frames wait for longer, as shared references, bounded in bytes (R41a), with
-//! at most one write's worth of sealed records; when it has room they leave in as few records and system calls as they fit
-//! into.
+//! at most one write's worth of sealed records, [`WRITE`]; when it has room they leave in as few records and system calls
+//! as they fit into.
 
 use std::{
     cell::Cell,
@@ -32,6 +32,8 @@ use super::{
 
 /// As much plaintext as one TLS record holds (RFC 8446, 5.1).
 const RECORD: usize = 16 * 1024;
+/// As many records as one write takes: each write wakes the peer, and costs more than all else of a delivery.
+const WRITE: usize = 4 * RECORD;
 /// How many bytes are read of a peer that was told that the connection ends, and thrown away.
 const MOST_DRAINED: usize = 1024 * 1024;
 
@@ -43,7 +45,7 @@ pub(super) trait Connection: Sized {
     /// [`SendError`]: the session can't go on. A frame with a key was not handed to the TLS seal then (R21).
     fn send(&mut self, frame: Bytes, about: Option<AboutRef<'_>>) -> Result<(), SendError>;
 
-    /// Queues a frame that the caller flushes before its turn ends. As much as fills a record leaves at once.
+    /// Queues a frame that the caller flushes before its turn ends. As much as fills a write leaves at once.
     ///
     /// # Errors
     /// [`SendError`]: the session can't go on.
@@ -210,18 +212,27 @@ impl Socket {
 
     fn flush_tls(&mut self) -> Result<(), SendError> {
         while self.write_sealed()? && !self.backlog.is_empty() {
-            let Some(tls) = &mut self.tls else { return Ok(()) };
-            let (slices, count) = self.backlog.slices(RECORD);
-            let slices = slices.get(..count).unwrap_or_default();
-            let whole = slices.iter().map(|frame| frame.len()).sum();
-            // All of it is taken, since the connection has no limit of its own: a frame is sealed whole or not at all, so
-            // that it can be judged again until then (R15).
-            if tls.writer().write_vectored(slices).map_err(|_| SendError::Lost)? != whole {
-                return Err(SendError::Lost);
+            let mut sealed = 0;
+            while sealed < WRITE && !self.backlog.is_empty() {
+                sealed += self.seal_record()?;
             }
-            self.backlog.advance(whole);
         }
         Ok(())
+    }
+
+    /// Seals as many frames as one record takes. Returns how many bytes they had.
+    fn seal_record(&mut self) -> Result<usize, SendError> {
+        let Some(tls) = &mut self.tls else { return Ok(0) };
+        let (slices, count) = self.backlog.slices(RECORD);
+        let slices = slices.get(..count).unwrap_or_default();
+        let whole = slices.iter().map(|frame| frame.len()).sum();
+        // All of it is taken, since the connection has no limit of its own: a frame is sealed whole or not at all, so that
+        // it can be judged again until then (R15).
+        if tls.writer().write_vectored(slices).map_err(|_| SendError::Lost)? != whole {
+            return Err(SendError::Lost);
+        }
+        self.backlog.advance(whole);
+        Ok(whole)
     }
 
     /// Writes sealed records. Whether all are gone.
@@ -279,7 +290,8 @@ impl Connection for Socket {
     }
 
     fn hold(&mut self, frame: Bytes, about: Option<AboutRef<'_>>) -> Result<(), SendError> {
-        if self.backlog.bytes() + frame.len() > RECORD && !self.is_full {
+        let room = WRITE.min(self.backlog.max_bytes());
+        if self.backlog.bytes() + frame.len() > room && !self.is_full {
             self.flush()?;
         }
         self.backlog.push(frame, about).map_err(|Full| SendError::Full)
@@ -429,5 +441,20 @@ mod tests {
         assert!(socket.is_waiting() && socket.backlog.is_empty());
         assert!(socket.tcp.writable().await.is_ok(), "who waits for room wakes");
         assert_eq!(socket.flush(), Err(SendError::Lost), "and finds out");
+    }
+
+    #[tokio::test]
+    async fn r41_what_is_held_is_no_backlog_while_the_socket_has_room() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut app = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let mut socket = Socket::new(listener.accept().await.unwrap().0, None, 1024);
+        for byte in 0..100 {
+            socket.hold(Bytes::from(vec![byte; 300]), None).unwrap();
+            assert!(socket.backlog.bytes() <= 1024, "more than 1,024 bytes never wait");
+        }
+        socket.flush().unwrap();
+        let mut received = vec![0; 300 * 100];
+        tokio::io::AsyncReadExt::read_exact(&mut app, &mut received).await.unwrap();
+        assert!(received.chunks(300).zip(0..).all(|(frame, byte): (&[u8], u8)| frame.iter().all(|it| *it == byte)));
     }
 }

@@ -38,7 +38,9 @@ use crate::hub::{Barrier, SessionKey, ToWorker};
 const MAILBOX: usize = 1024;
 /// How many messages, or events in them, are handled in one turn: their frames leave together. The last message is handled
 /// whole.
-const TURN: usize = ToWorker::MOST_EVENTS;
+const TURN: usize = 4 * ToWorker::MOST_EVENTS;
+/// So many deliveries end a turn, too: the sessions' tasks wait for some 10 ms at most.
+const TURN_DELIVERIES: usize = 16 * 1024;
 
 /// The way to a worker, for doors.
 #[derive(Clone)]
@@ -107,7 +109,7 @@ async fn run(
                 None => break,
             },
         }
-        if !waiting.is_empty() && take_turn(&sessions, &mut waiting) >= TURN {
+        if !waiting.is_empty() && take_turn(&sessions, &mut waiting) {
             // There may be more, and the sessions' tasks have waited for long enough.
             yield_now().await;
         }
@@ -128,8 +130,8 @@ async fn run(
     }
 }
 
-/// Handles what waits, as much as one turn takes. Returns how much that was.
-fn take_turn(sessions: &Rc<RefCell<Sessions>>, waiting: &mut VecDeque<ToWorker>) -> usize {
+/// Handles what waits, as much as one turn takes. Returns whether it was as much as that.
+fn take_turn(sessions: &Rc<RefCell<Sessions>>, waiting: &mut VecDeque<ToWorker>) -> bool {
     let is_alone = match waiting.front() {
         Some(ToWorker::Events(events)) => waiting.len() + events.len() <= 2,
         _ => waiting.len() <= 1,
@@ -137,8 +139,9 @@ fn take_turn(sessions: &Rc<RefCell<Sessions>>, waiting: &mut VecDeque<ToWorker>)
     let more = if is_alone { More::Nothing } else { More::Follows };
     // The records of a burst are one write, before the first of its frames goes to the seal (R21).
     let _lines = (more == More::Follows).then(log_writer::Turn::begin);
-    let mut done = 0;
+    let (mut done, mut deliveries) = (0, 0);
     while done < TURN
+        && deliveries < TURN_DELIVERIES
         && let Some(message) = waiting.pop_front()
     {
         done += 1;
@@ -146,7 +149,7 @@ fn take_turn(sessions: &Rc<RefCell<Sessions>>, waiting: &mut VecDeque<ToWorker>)
             ToWorker::Events(events) => {
                 done += events.len().saturating_sub(1);
                 let mut sessions = sessions.borrow_mut();
-                events.iter().for_each(|published| sessions.deliver(published, more));
+                deliveries += events.iter().map(|published| sessions.deliver(published, more)).sum::<usize>();
             }
             ToWorker::Answer { session, request_id, answer } => {
                 sessions.borrow_mut().on_answer(session, request_id, answer);
@@ -161,7 +164,7 @@ fn take_turn(sessions: &Rc<RefCell<Sessions>>, waiting: &mut VecDeque<ToWorker>)
         }
     }
     sessions.borrow_mut().flush_held();
-    done
+    done >= TURN || deliveries >= TURN_DELIVERIES
 }
 
 fn adopt(sessions: &Rc<RefCell<Sessions>>, live: Live) {
