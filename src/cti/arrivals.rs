@@ -42,6 +42,11 @@ impl<T> Arrivals<T> {
         }
     }
 
+    /// How many connections there are.
+    pub(super) fn len(&self) -> usize {
+        self.connections.len()
+    }
+
     /// A connection has come. If there was no room for it, also returns what ends the one that makes room.
     #[must_use = "the connection that makes room must be ended"]
     pub(super) fn enter(&mut self, source: IpAddr, end: T) -> (Ticket, Option<T>) {

@@ -15,7 +15,10 @@ use callgate_wire::v1::ErrorCode;
 use metrics::counter;
 use tracing::info;
 
-use super::identity::Identity;
+use super::{
+    identity::Identity,
+    refusals::{Kind, Repeated},
+};
 use crate::{
     hub::Published,
     model::{Door, EventBody, Generation, KeyMaterial, MediaOpened, Protection},
@@ -41,10 +44,10 @@ pub(super) fn count_refusal(code: ErrorCode) {
     counter!("callgate_refusals_total", "code" => code.as_str_name()).increment(1);
 }
 
-/// The same refusal of a source, so many times more within a minute. They are counted already.
-pub(super) fn refused_again(door: Door, source: IpAddr, code: ErrorCode, count: u64) {
-    info!(target: "audit", record = "refused again", door = door.name(), %source, count, code = code.as_str_name(),
-        number = code as i32);
+/// The same refusal, so many times more within a minute. They are counted already.
+pub(super) fn refused_again(door: Door, Repeated { kind: Kind { source, user, code }, count }: &Repeated) {
+    info!(target: "audit", record = "refused again", door = door.name(), %source, user = user.as_deref().map(shortened),
+        count, code = code.as_str_name(), number = *code as i32);
 }
 
 /// A connection was refused before it was a session. `cause` is the true reason where the answer hides it (R14).

@@ -168,13 +168,16 @@ impl Backlog {
     }
 
     /// How much waits.
+    #[cfg(test)]
     pub(super) fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// How much may wait.
-    pub(super) fn max_bytes(&self) -> usize {
-        self.max_bytes
+    /// Whether there must be room before a frame of so many bytes can be held: as much waits as a `write` takes. While the
+    /// socket `is_full` trying is for those who have no other choice.
+    pub(super) fn needs_flush(&self, bytes: usize, write: usize, is_full: bool) -> bool {
+        let most = if is_full { self.max_bytes } else { self.max_bytes.min(write) };
+        self.bytes + bytes > most
     }
 
     /// Whether nothing waits.

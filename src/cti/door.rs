@@ -18,10 +18,9 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{info, warn};
 
 use super::{
-    arrivals::Arrivals,
     audit, encode,
-    entrance::{Entrance, TlsSide, lock, tell},
-    refusals::{Refusals, Repeated},
+    entrance::{Crowd, Entrance, TlsSide, lock, tell},
+    refusals::{Kind, Refusals},
     registry::network,
     visit::{Place, Visit},
 };
@@ -49,8 +48,6 @@ pub struct Door {
     entrance: Arc<Entrance>,
     /// `None` on the clear door.
     tls: Option<Arc<ArcSwap<TlsSide>>>,
-    /// The connections that aren't open yet. Each door has its own: strangers at the clear one don't crowd the other.
-    arrivals: Arc<Mutex<Arrivals<CancellationToken>>>,
     refusals: Arc<Mutex<Refusals>>,
 }
 
@@ -66,8 +63,7 @@ impl Door {
     ) -> Result<Self, DoorError> {
         let door = if tls.is_some() { model::Door::Tls } else { model::Door::Clear };
         let listener = TcpListener::bind(address).await.map_err(|source| DoorError { door, address, source })?;
-        let arrivals = Arc::new(Mutex::new(Arrivals::new(entrance.settings.limits.opening_connections)));
-        Ok(Self { listener, entrance, tls, arrivals, refusals: Arc::default() })
+        Ok(Self { listener, entrance, tls, refusals: Arc::default() })
     }
 
     /// Where it listens.
@@ -110,9 +106,8 @@ impl Door {
                         warned = Some(Instant::now());
                         warn!(door = self.kind().name(), %error, "a connection could not be accepted");
                     }
-                    // Who only holds a file descriptor gives it to who comes next.
-                    let displaced = lock(&self.arrivals).displace().map(|displaced| displaced.cancel());
-                    back_off = if displaced.is_some() { BACK_OFF.0 } else { BACK_OFF.1.min(2 * back_off) };
+                    let makes_room = self.entrance.crowds.displace();
+                    back_off = if makes_room { BACK_OFF.0 } else { BACK_OFF.1.min(2 * back_off) };
                     tokio::time::sleep(back_off).await;
                 }
             }
@@ -126,11 +121,17 @@ impl Door {
         if self.tls.is_some() { model::Door::Tls } else { model::Door::Clear }
     }
 
+    fn crowd(&self) -> &Crowd {
+        let crowds = &self.entrance.crowds;
+        if self.tls.is_some() { &crowds.tls } else { &crowds.clear }
+    }
+
     /// A new connection's visit. `None`: it was turned away.
     fn visit(&self, peer: IpAddr, tcp: &TcpStream) -> Option<Visit> {
         let peer = peer.to_canonical();
         if let Some(code) = self.turns_away(peer) {
-            let noted = lock(&self.refusals).note(network(peer), code, Instant::now());
+            let kind = Kind { source: network(peer), user: None, code };
+            let noted = lock(&self.refusals).note(kind, Instant::now());
             let rule = Rule(callgate_wire::lookup(code).rule);
             tell(noted, self.kind(), code, || audit::refused(self.kind(), peer, None, code, rule, "turned away"));
             if self.tls.is_none() {
@@ -140,11 +141,12 @@ impl Door {
             return None;
         }
         let displaced = CancellationToken::new();
-        let (ticket, makes_room) = lock(&self.arrivals).enter(network(peer), displaced.clone());
+        let crowd = self.crowd();
+        let (ticket, makes_room) = lock(crowd).enter(network(peer), displaced.clone());
         if let Some(other) = makes_room {
             other.cancel();
         }
-        let place = Place { arrivals: Arc::clone(&self.arrivals), ticket, displaced };
+        let place = Place { arrivals: Arc::clone(crowd), ticket, displaced };
         let time_to_open = Duration::from_secs(self.entrance.settings.limits.open_seconds.into());
         Some(Visit {
             entrance: Arc::clone(&self.entrance),
@@ -167,8 +169,10 @@ impl Door {
 
     /// Records what was only counted since.
     fn summarise(&self, now: Instant) {
-        for Repeated { source, code, count } in lock(&self.refusals).due(now) {
-            audit::refused_again(self.kind(), source, code, count);
+        // The lock is not held while they are written.
+        let due = lock(&self.refusals).due(now);
+        for repeated in due {
+            audit::refused_again(self.kind(), &repeated);
         }
     }
 }

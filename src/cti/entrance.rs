@@ -8,13 +8,10 @@ use std::{
 use arc_swap::ArcSwap;
 use callgate_wire::v1::ErrorCode;
 use rustls::ServerConfig;
+use tokio_util::sync::CancellationToken;
 
 use super::{
-    Settings, audit,
-    refusals::{Noted, Repeated},
-    registry::Registry,
-    scram::Decoy,
-    worker::WorkerHandle,
+    Settings, arrivals::Arrivals, audit, refusals::Noted, registry::Registry, scram::Decoy, worker::WorkerHandle,
 };
 use crate::{
     hub::{HubHandle, Rights},
@@ -36,6 +33,34 @@ pub struct Entrance {
     pub hub: HubHandle,
     /// Names this run of the gateway.
     pub epoch: u64,
+    /// Who is on the way in.
+    pub crowds: Crowds,
+}
+
+/// The connections that aren't open yet. Each door has its own: strangers at one don't crowd the other.
+pub struct Crowds {
+    pub(super) clear: Crowd,
+    pub(super) tls: Crowd,
+}
+
+/// Those of one door, each with what ends it.
+pub(super) type Crowd = Arc<Mutex<Arrivals<CancellationToken>>>;
+
+impl Crowds {
+    /// Room for so many at each door.
+    pub fn new(most: usize) -> Self {
+        let crowd = || Arc::new(Mutex::new(Arrivals::new(most)));
+        Self { clear: crowd(), tls: crowd() }
+    }
+
+    /// Who only holds a file descriptor gives it to who comes next, at whichever door that is: one of the larger crowd.
+    /// Whether there was anybody.
+    pub(super) fn displace(&self) -> bool {
+        let (clear, tls) = (lock(&self.clear).len(), lock(&self.tls).len());
+        let crowd = if clear > tls { &self.clear } else { &self.tls };
+        let displaced = lock(crowd).displace();
+        displaced.map(|displaced| displaced.cancel()).is_some()
+    }
 }
 
 /// What counts for who comes in.
@@ -71,11 +96,33 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 pub(super) fn tell(noted: Noted, door: model::Door, code: ErrorCode, record: impl FnOnce()) {
     match noted {
         Noted::First(makes_room) => {
-            if let Some(Repeated { source, code, count }) = makes_room {
-                audit::refused_again(door, source, code, count);
+            if let Some(repeated) = makes_room {
+                audit::refused_again(door, &repeated);
             }
             record();
         }
         Noted::Counted => audit::count_refusal(code),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn r41a_the_larger_crowd_gives_a_file_descriptor_to_whichever_door_needs_one() {
+        let crowds = Crowds::new(10);
+        let enter = |crowd: &Crowd, n: u8| {
+            let end = CancellationToken::new();
+            let _ = lock(crowd).enter(IpAddr::from([192, 0, 2, n]), end.clone());
+            end
+        };
+        let clear: Vec<_> = (1..=2).map(|n| enter(&crowds.clear, n)).collect();
+        let tls = enter(&crowds.tls, 3);
+        assert!(crowds.displace());
+        assert!(clear[0].is_cancelled() && !clear[1].is_cancelled() && !tls.is_cancelled(), "the clear door's oldest");
+        assert!(crowds.displace() && crowds.displace());
+        assert!(clear[1].is_cancelled() && tls.is_cancelled());
+        assert!(!crowds.displace(), "nobody is left");
     }
 }

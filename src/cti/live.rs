@@ -233,6 +233,7 @@ fn code(error: SendError) -> ErrorCode {
     match error {
         SendError::Full => ErrorCode::SlowConsumer,
         SendError::Lost => ErrorCode::ConnectionLost,
+        SendError::Exhausted => ErrorCode::KeyUsageLimit,
     }
 }
 

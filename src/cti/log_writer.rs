@@ -105,7 +105,7 @@ mod tests {
     use tokio::net::{TcpListener, TcpStream};
 
     use super::{
-        super::socket::{Connection, Socket},
+        super::socket::{Connection, Socket, tests::pair},
         *,
     };
 
@@ -133,9 +133,22 @@ mod tests {
         LINES.with_borrow_mut(|lines| lines.out = keep);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let tcp = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let peer = listener.accept().await.unwrap().0.into_std().unwrap();
+        let clear = (Socket::new(tcp, None, 1024), listener.accept().await.unwrap().0);
+        let (socket, app) = pair().await;
+        for (socket, peer) in [clear, (socket, app.into_inner().0)] {
+            lines_come_before_frames(socket, &peer.into_std().unwrap());
+        }
+    }
+
+    fn lines_come_before_frames(mut socket: Socket, mut peer: &Peer) {
+        let read_all = |mut peer: &Peer| {
+            peer.set_nonblocking(false).unwrap();
+            assert!(peer.read(&mut [0; 1000]).unwrap() > 0, "what was sent has arrived");
+            peer.set_nonblocking(true).unwrap();
+            assert!(peer.peek(&mut [0]).is_err(), "all of it");
+        };
+        assert!(peer.read(&mut [0]).is_err(), "nothing was sent");
         WRITTEN.with_borrow_mut(|(it, _)| *it = Some(peer.try_clone().unwrap()));
-        let mut socket = Socket::new(tcp, None, 1024);
 
         let turn = Turn::begin();
         for line in ["one\n", "two\n"] {
@@ -145,18 +158,17 @@ mod tests {
         assert!(written().is_empty(), "nothing is written while the turn gathers");
         socket.flush().unwrap();
         assert_eq!(written(), ["one\ntwo\n"]);
-        peer.set_nonblocking(false).unwrap();
-        (&peer).read_exact(&mut [0; 10]).unwrap();
-        peer.set_nonblocking(true).unwrap();
+        read_all(peer);
 
         // An answer in the same turn, that doesn't wait.
         LogWriter.write_all(b"three\n").unwrap();
         socket.send(Bytes::from_static(b"answer"), None).unwrap();
         assert_eq!(written(), ["three\n"]);
+        read_all(peer);
         LogWriter.write_all(b"four\n").unwrap();
-        WRITTEN.with_borrow_mut(|(it, _)| *it = None);
         drop(turn);
         assert_eq!(written(), ["four\n"], "the end of the turn writes what is left");
+        WRITTEN.with_borrow_mut(|(it, _)| *it = None);
     }
 
     #[test]

@@ -38,7 +38,7 @@ pub mod fuzzing;
 mod tests;
 
 pub use door::{Door, DoorError, announce};
-pub use entrance::{Current, Entrance, TlsSide};
+pub use entrance::{Crowds, Current, Entrance, TlsSide};
 pub use log_fields::LogFields;
 pub use log_writer::LogWriter;
 pub use registry::Registry;
@@ -74,6 +74,8 @@ pub struct WorkerSettings {
     pub hub: HubHandle,
     /// Ends the worker and its sessions.
     pub stop: CancellationToken,
+    /// Stops the gateway: the worker's end does.
+    pub gateway: CancellationToken,
 }
 
 /// How long the end of a connection waits until the app has read the last message.

@@ -1,40 +1,50 @@
 //! Refusals before a session is open, gathered so that strangers can't fill the log (R21). Pure.
 //!
-//! The first of a source and code within a minute is told at once, all others of that minute together at its end.
+//! The first of a kind within a minute is told at once, all others of that minute together at its end.
 
 use std::{
     collections::{HashMap, VecDeque},
     net::IpAddr,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use callgate_wire::v1::ErrorCode;
 
-/// How many pairs of source and code are remembered.
+/// How many kinds are remembered.
 const MOST: usize = 16_384;
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// What was refused in the last minute.
 #[derive(Default)]
 pub(super) struct Refusals {
-    counts: HashMap<(IpAddr, ErrorCode), u64>,
-    /// The same pairs, the oldest minute first.
-    order: VecDeque<(Instant, IpAddr, ErrorCode)>,
+    counts: HashMap<Kind, u64>,
+    /// The same kinds, the oldest minute first.
+    order: VecDeque<(Instant, Kind)>,
+}
+
+/// Refusals that are told together.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Kind {
+    /// Whose.
+    pub(super) source: IpAddr,
+    /// Of whom, if the app has proven it: another user's refusals at the same source are told by themselves.
+    pub(super) user: Option<Arc<str>>,
+    /// With which code.
+    pub(super) code: ErrorCode,
 }
 
 /// Refusals that were counted and not told yet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Repeated {
-    /// Whose.
-    pub(super) source: IpAddr,
-    /// With which code.
-    pub(super) code: ErrorCode,
+    /// Which.
+    pub(super) kind: Kind,
     /// How many there were after the first one.
     pub(super) count: u64,
 }
 
 /// What is to be told of a refusal now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Noted {
     /// All of it; and what was only counted of the one that is forgotten for it.
     First(Option<Repeated>),
@@ -44,14 +54,14 @@ pub(super) enum Noted {
 
 impl Refusals {
     /// Counts a refusal.
-    pub(super) fn note(&mut self, source: IpAddr, code: ErrorCode, now: Instant) -> Noted {
-        if let Some(count) = self.counts.get_mut(&(source, code)) {
+    pub(super) fn note(&mut self, kind: Kind, now: Instant) -> Noted {
+        if let Some(count) = self.counts.get_mut(&kind) {
             *count += 1;
             return Noted::Counted;
         }
         let makes_room = if self.order.len() >= MOST { self.take_oldest() } else { None };
-        self.counts.insert((source, code), 0);
-        self.order.push_back((now, source, code));
+        self.counts.insert(kind.clone(), 0);
+        self.order.push_back((now, kind));
         Noted::First(makes_room)
     }
 
@@ -68,9 +78,9 @@ impl Refusals {
 
     /// Forgets the oldest. What is still to be told of it, if anything.
     fn take_oldest(&mut self) -> Option<Repeated> {
-        let (_, source, code) = self.order.pop_front()?;
-        let count = self.counts.remove(&(source, code)).filter(|count| *count > 0)?;
-        Some(Repeated { source, code, count })
+        let (_, kind) = self.order.pop_front()?;
+        let count = self.counts.remove(&kind).filter(|count| *count > 0)?;
+        Some(Repeated { kind, count })
     }
 }
 
@@ -78,20 +88,23 @@ impl Refusals {
 mod tests {
     use super::*;
 
-    const STRANGER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
+    fn kind(user: Option<&str>, code: ErrorCode) -> Kind {
+        Kind { source: IpAddr::from([192, 0, 2, 1]), user: user.map(Into::into), code }
+    }
 
     #[test]
     fn r21_a_flood_is_two_records_a_minute() {
         let (mut refusals, start) = (Refusals::default(), Instant::now());
-        assert_eq!(refusals.note(STRANGER, ErrorCode::OpenTimeout, start), Noted::First(None));
-        assert_eq!(refusals.note(STRANGER, ErrorCode::TooManyTries, start), Noted::First(None), "another reason");
+        let late = kind(None, ErrorCode::OpenTimeout);
+        assert_eq!(refusals.note(late.clone(), start), Noted::First(None));
+        assert_eq!(refusals.note(kind(None, ErrorCode::TooManyTries), start), Noted::First(None), "another reason");
+        assert_eq!(refusals.note(kind(Some("app"), ErrorCode::OpenTimeout), start), Noted::First(None), "a user");
         for _ in 0..1000 {
-            assert_eq!(refusals.note(STRANGER, ErrorCode::OpenTimeout, start), Noted::Counted);
+            assert_eq!(refusals.note(late.clone(), start), Noted::Counted);
         }
         assert_eq!(refusals.due(start + MINUTE / 2), []);
-        let repeated = Repeated { source: STRANGER, code: ErrorCode::OpenTimeout, count: 1000 };
-        assert_eq!(refusals.due(start + MINUTE), [repeated]);
-        let next = refusals.note(STRANGER, ErrorCode::OpenTimeout, start + MINUTE);
+        assert_eq!(refusals.due(start + MINUTE), [Repeated { kind: late.clone(), count: 1000 }]);
+        let next = refusals.note(late, start + MINUTE);
         assert_eq!(next, Noted::First(None), "the next minute begins");
     }
 
@@ -101,9 +114,9 @@ mod tests {
         let sources = u32::try_from(MOST).unwrap() + 10;
         let mut told = 0;
         for n in 0..sources {
-            let source = IpAddr::from(n.to_be_bytes());
+            let kind = Kind { source: IpAddr::from(n.to_be_bytes()), ..kind(None, ErrorCode::OpenTimeout) };
             for _ in 0..2 {
-                if let Noted::First(makes_room) = refusals.note(source, ErrorCode::OpenTimeout, now) {
+                if let Noted::First(makes_room) = refusals.note(kind.clone(), now) {
                     told += 1 + makes_room.map_or(0, |repeated| repeated.count);
                 }
             }

@@ -138,12 +138,19 @@ impl<C: Connection> Sessions<C> {
         if was != self.rights.version {
             effect.withheld += judge_waiting(&self.rights, live);
         }
-        if !actions.is_empty() {
-            effect.changed += 1;
-            audit::rights_changed(live.name(), live.session.identity(), self.rights.version);
+        if actions.is_empty() {
+            return;
         }
+        audit::rights_changed(live.name(), live.session.identity(), self.rights.version);
+        effect.changed += 1;
         for action in actions {
-            self.perform(key, action);
+            if let Some(withheld) = self.perform(key, action) {
+                // There was no room for the news.
+                effect.changed -= 1;
+                effect.closed += 1;
+                effect.withheld += withheld;
+                return;
+            }
         }
     }
 
@@ -358,30 +365,29 @@ impl<C: Connection> Sessions<C> {
         (0u32..).zip(&self.places).map(|(place, entry)| SessionKey { place, turn: entry.turn }).collect()
     }
 
-    fn perform(&mut self, key: SessionKey, action: Action) {
+    /// Returns how many frames with a key are withheld if the session ends by it.
+    fn perform(&mut self, key: SessionKey, action: Action) -> Option<usize> {
         match action {
-            Action::Send(reply_to, message) => self.send(key, reply_to, message),
+            Action::Send(reply_to, message) => return self.send(key, reply_to, message),
             Action::Refuse(reply_to, code, subject) => {
                 if let Some(live) = self.live(key) {
                     live.refused(code, &subject);
                 }
                 let error = v1::Error { detail: audit::shortened(&subject).into(), ..code.into() };
-                self.send(key, reply_to, to_app::Message::Refusal(v1::Refusal { error: Some(error) }));
+                return self.send(key, reply_to, to_app::Message::Refusal(v1::Refusal { error: Some(error) }));
             }
             Action::Ask(token, ask) => self.ask(key, token, ask),
             Action::Watch(device, classes, moment) => self.subscribers.watch(device, key, classes, moment),
             Action::Keep(device, classes) => self.subscribers.keep(&device, key, classes),
             Action::Forget(device) => self.ask(key, 0, Ask::Forget(device)),
-            Action::Close(code) => self.close(key, code),
+            Action::Close(code) => return Some(self.end(key, code)),
         }
+        None
     }
 
-    fn send(&mut self, key: SessionKey, reply_to: u64, message: to_app::Message) {
-        if let Some(live) = self.live(key)
-            && let Err(code) = live.send(encode::frame(reply_to, message), None)
-        {
-            self.close(key, code);
-        }
+    fn send(&mut self, key: SessionKey, reply_to: u64, message: to_app::Message) -> Option<usize> {
+        let code = self.live(key)?.send(encode::frame(reply_to, message), None).err()?;
+        Some(self.end(key, code))
     }
 
     fn ask(&self, session: SessionKey, request_id: u64, ask: Ask) {

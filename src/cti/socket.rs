@@ -17,7 +17,7 @@ use std::{
 
 use bytes::Bytes;
 use callgate_wire::FrameDecoder;
-use rustls::ServerConnection;
+use rustls::{ProtocolVersion, ServerConnection};
 use socket2::SockRef;
 use tokio::{
     net::TcpStream,
@@ -34,6 +34,9 @@ use super::{
 const RECORD: usize = 16 * 1024;
 /// As many records as one write takes: each write wakes the peer, and costs more than all else of a delivery.
 const WRITE: usize = 4 * RECORD;
+/// How many records the keys of TLS 1.2 may seal with AES-GCM (RFC 8446, 5.5). rustls ends a connection there without a
+/// word and throws away what it is given, so ours ends before, with as many left as the good-bye takes.
+const MOST_SEALED: u32 = (1 << 24) - 1024;
 /// How many bytes are read of a peer that was told that the connection ends, and thrown away.
 const MOST_DRAINED: usize = 1024 * 1024;
 
@@ -75,6 +78,8 @@ pub(super) struct Socket {
     backlog: Backlog,
     /// The last write found no room.
     is_full: bool,
+    /// How many records may still be sealed. `None`: as many as there are, since the keys are renewed.
+    seals_left: Option<u32>,
 }
 
 /// Why nothing more can be sent.
@@ -84,6 +89,8 @@ pub(super) enum SendError {
     Full,
     /// The connection is gone.
     Lost,
+    /// Its keys may seal no more.
+    Exhausted,
 }
 
 /// What came in.
@@ -98,12 +105,19 @@ pub(super) enum Received {
 impl Socket {
     /// `tls` is a connection whose handshake is done, or `None` for the clear door.
     pub(super) fn new(tcp: TcpStream, tls: Option<ServerConnection>, max_backlog: usize) -> Self {
+        let is_bounded = tls.as_ref().is_some_and(|tls| tls.protocol_version() == Some(ProtocolVersion::TLSv1_2));
         let tls = tls.map(|mut tls| {
             // What waits is bounded here, in whole frames.
             tls.set_buffer_limit(None);
             Box::new(tls)
         });
-        Self { tcp: Arc::new(tcp), tls, backlog: Backlog::new(max_backlog), is_full: false }
+        Self {
+            tcp: Arc::new(tcp),
+            tls,
+            backlog: Backlog::new(max_backlog),
+            is_full: false,
+            seals_left: is_bounded.then_some(MOST_SEALED),
+        }
     }
 
     /// Moves the socket to the runtime that this is called in.
@@ -226,6 +240,7 @@ impl Socket {
         let (slices, count) = self.backlog.slices(RECORD);
         let slices = slices.get(..count).unwrap_or_default();
         let whole = slices.iter().map(|frame| frame.len()).sum();
+        spend(&mut self.seals_left, whole)?;
         // All of it is taken, since the connection has no limit of its own: a frame is sealed whole or not at all, so that
         // it can be judged again until then (R15).
         if tls.writer().write_vectored(slices).map_err(|_| SendError::Lost)? != whole {
@@ -267,6 +282,7 @@ impl Connection for Socket {
             return self.backlog.push(frame, about).map_err(|Full| SendError::Full);
         }
         if let Some(tls) = &mut self.tls {
+            spend(&mut self.seals_left, frame.len())?;
             log_writer::write_out();
             tls.writer().write_all(&frame).map_err(|_| SendError::Lost)?;
             // It is handed over, so nobody may say that it was withheld (R21): a socket that is broken seems full here,
@@ -290,8 +306,7 @@ impl Connection for Socket {
     }
 
     fn hold(&mut self, frame: Bytes, about: Option<AboutRef<'_>>) -> Result<(), SendError> {
-        let room = WRITE.min(self.backlog.max_bytes());
-        if self.backlog.bytes() + frame.len() > room && !self.is_full {
+        if self.backlog.needs_flush(frame.len(), WRITE, self.is_full) {
             self.flush()?;
         }
         self.backlog.push(frame, about).map_err(|Full| SendError::Full)
@@ -318,6 +333,8 @@ impl Connection for Socket {
 
     fn farewell(mut self, last_word: Bytes, patience: Duration, leaving: Rc<Cell<usize>>) {
         leaving.set(leaving.get() + 1);
+        // The good-bye has its share.
+        self.seals_left = None;
         spawn_local(async move {
             let farewell = async {
                 if self.send_all(last_word).await.is_ok() {
@@ -328,6 +345,15 @@ impl Connection for Socket {
             leaving.set(leaving.get() - 1);
         });
     }
+}
+
+/// Counts the records that so many bytes are sealed in.
+fn spend(seals_left: &mut Option<u32>, bytes: usize) -> Result<(), SendError> {
+    if let Some(left) = seals_left {
+        let records = u32::try_from(bytes.div_ceil(RECORD)).unwrap_or(u32::MAX);
+        *left = left.checked_sub(records).ok_or(SendError::Exhausted)?;
+    }
+    Ok(())
 }
 
 /// Ends our side of a connection, and waits until the peer has ended its own.
@@ -375,10 +401,11 @@ impl Write for Direct<'_> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use rustls::{
-        ClientConfig, RootCertStore,
+        ClientConfig, RootCertStore, SupportedProtocolVersion,
         pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
+        version,
     };
     use time::OffsetDateTime;
     use tokio::net::TcpListener;
@@ -391,7 +418,13 @@ mod tests {
     };
 
     /// Both ends of a connection of the TLS door.
-    async fn pair() -> (Socket, tokio_rustls::client::TlsStream<TcpStream>) {
+    pub(in super::super) async fn pair() -> (Socket, tokio_rustls::client::TlsStream<TcpStream>) {
+        pair_by(&version::TLS13).await
+    }
+
+    async fn pair_by(
+        version: &'static SupportedProtocolVersion,
+    ) -> (Socket, tokio_rustls::client::TlsStream<TcpStream>) {
         let folder = tempfile::tempdir().unwrap();
         let (now, path) = (OffsetDateTime::now_utc(), |name: &str| folder.path().join(name));
         init(folder.path(), &Default::default(), now).unwrap();
@@ -411,7 +444,7 @@ mod tests {
         let chain = vec![CertificateDer::from_pem_slice(app.certificate_pem.as_bytes()).unwrap()];
         let key = PrivateKeyDer::from_pem_slice(app.key_pem.as_bytes()).unwrap();
         let client = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
-            .with_safe_default_protocol_versions()
+            .with_protocol_versions(&[version])
             .unwrap()
             .with_root_certificates(roots)
             .with_client_auth_cert(chain, key)
@@ -441,6 +474,36 @@ mod tests {
         assert!(socket.is_waiting() && socket.backlog.is_empty());
         assert!(socket.tcp.writable().await.is_ok(), "who waits for room wakes");
         assert_eq!(socket.flush(), Err(SendError::Lost), "and finds out");
+    }
+
+    #[tokio::test]
+    async fn r41a_keys_that_are_not_renewed_seal_so_many_records_and_the_good_bye() {
+        let (mut socket, _app) = pair().await;
+        assert_eq!(socket.seals_left, None, "TLS 1.3 renews its keys");
+        for _ in 0..10 {
+            socket.send(Bytes::from_static(b"event"), None).unwrap();
+        }
+
+        let (mut socket, mut app) = pair_by(&version::TLS12).await;
+        assert_eq!(socket.seals_left, Some(MOST_SEALED));
+        socket.seals_left = Some(3);
+        let large = Bytes::from(vec![1; RECORD + 1]);
+        socket.send(large.clone(), None).unwrap();
+        assert_eq!(socket.send(large, None), Err(SendError::Exhausted), "it takes two records");
+        socket.hold(Bytes::from_static(b"held"), None).unwrap();
+        socket.flush().unwrap();
+        socket.hold(Bytes::from_static(b"too much"), None).unwrap();
+        assert_eq!(socket.flush(), Err(SendError::Exhausted));
+        assert_eq!(socket.backlog.forget().count(), 0);
+        let leaving = Rc::new(Cell::new(0));
+        let said = async {
+            socket.farewell(Bytes::from_static(b"good-bye"), Duration::from_secs(10), leaving);
+            let mut received = Vec::new();
+            tokio::io::AsyncReadExt::read_to_end(&mut app, &mut received).await.unwrap();
+            received
+        };
+        let received = tokio::task::LocalSet::new().run_until(said).await;
+        assert_eq!(received.get(RECORD + 1..), Some(&b"heldgood-bye"[..]));
     }
 
     #[tokio::test]

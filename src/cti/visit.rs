@@ -31,7 +31,7 @@ use super::{
     identity::Identity,
     live::Live,
     opening::{Admitted, Next, Opening, Refused},
-    refusals::Refusals,
+    refusals::{Kind, Refusals},
     registry::{Lease, network},
     renewal::Renewal,
     socket::{Received, Socket, end_tcp},
@@ -103,7 +103,7 @@ impl Visit {
 
     /// Ends a connection that has said nothing. That cost nothing, so it doesn't count as a try.
     fn end_silent(&self, tcp: &TcpStream, code: ErrorCode) {
-        self.record(None, code, Rule(callgate_wire::lookup(code).rule), "nothing was heard");
+        self.record(None, false, code, Rule(callgate_wire::lookup(code).rule), "nothing was heard");
         if self.tls.is_none() {
             let _ = tcp.try_write(&encode::close(code));
         }
@@ -256,12 +256,7 @@ impl Visit {
 
     async fn refuse(&self, mut socket: Socket, refused: Refused) {
         let Refused { code, rule, cause, user, is_proven, as_result, reply_to } = refused;
-        if is_proven {
-            // Somebody is responsible for this app: each of its refusals counts for itself.
-            audit::refused(self.door, self.peer, user.as_deref(), code, rule, cause);
-        } else {
-            self.record(user.as_deref(), code, rule, cause);
-        }
+        self.record(user.as_deref(), is_proven, code, rule, cause);
         self.count_failure(code);
         self.farewell(async {
             if as_result {
@@ -285,14 +280,16 @@ impl Visit {
         }
     }
 
-    fn record(&self, user: Option<&str>, code: ErrorCode, rule: Rule, cause: &str) {
-        let noted = lock(&self.refusals).note(network(self.peer), code, Instant::now());
+    fn record(&self, user: Option<&str>, is_proven: bool, code: ErrorCode, rule: Rule, cause: &str) {
+        // A name that nobody has proven could be another one each time.
+        let proven = user.filter(|_| is_proven).map(Into::into);
+        let noted = lock(&self.refusals).note(Kind { source: network(self.peer), user: proven, code }, Instant::now());
         tell(noted, self.door, code, || audit::refused(self.door, self.peer, user, code, rule, cause));
     }
 
     fn refused(&self, code: ErrorCode, cause: &str) {
         let rule = Rule(callgate_wire::lookup(code).rule);
-        self.record(None, code, rule, cause);
+        self.record(None, false, code, rule, cause);
         self.count_failure(code);
     }
 

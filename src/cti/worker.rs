@@ -77,7 +77,7 @@ pub fn spawn_worker(settings: WorkerSettings) -> io::Result<Spawned> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
     let thread = thread::Builder::new().name(format!("worker-{}", settings.id.0)).spawn(move || {
         // A worker that ends by a panic takes the gateway with it: it must not go on without its sessions.
-        let _stops_all = settings.stop.clone().drop_guard();
+        let _stops_all = settings.gateway.clone().drop_guard();
         LocalSet::new().block_on(&runtime, run(settings, messages, adopted, load));
     })?;
     Ok((handle, mailbox, thread))
@@ -157,6 +157,8 @@ fn take_turn(sessions: &Rc<RefCell<Sessions>>, waiting: &mut VecDeque<ToWorker>)
             ToWorker::Barrier(Barrier { rights, done }) => {
                 // What is held waits like any other frame, and is judged again.
                 let (effect, adopted) = sessions.borrow_mut().on_barrier(rights);
+                // What it did is on record before anybody says that it is done (R21).
+                log_writer::write_out();
                 // Only now: nothing that waits can leave by the old rights any more (R15).
                 let _ = done.send(effect);
                 adopted.into_iter().for_each(|key| start(sessions, key));

@@ -24,7 +24,10 @@ use tracing::{error, info};
 
 use crate::{
     config::Config,
-    cti::{self, Current, Decoy, Door, DoorError, Entrance, Registry, Settings, TlsSide, WorkerSettings, spawn_worker},
+    cti::{
+        self, Crowds, Current, Decoy, Door, DoorError, Entrance, Registry, Settings, TlsSide, WorkerSettings,
+        spawn_worker,
+    },
     directory::Directory,
     hub::{self, Certificates, Hub, HubHandle, Rights, WorkerId},
     model::{Mode, SwitchEvent, SwitchName},
@@ -98,6 +101,7 @@ pub struct Gateway {
     doors: Vec<JoinHandle<()>>,
     workers: Vec<thread::JoinHandle<()>>,
     stop: CancellationToken,
+    stop_workers: CancellationToken,
 }
 
 /// The TLS door while it is open.
@@ -123,12 +127,14 @@ impl Gateway {
         let stop = CancellationToken::new();
 
         // An early return must end the workers' threads.
-        let stop_on_error = stop.clone().drop_guard();
+        let stop_workers = CancellationToken::new();
+        let stop_on_error = stop_workers.clone().drop_guard();
         let (mut workers, mut mailboxes, mut threads) = (Vec::new(), Vec::new(), Vec::new());
         for id in (0..).take(worker_count(config.limits.workers)).map(WorkerId) {
-            let (rights, hub, stop) = (Arc::clone(&rights), hub_handle.clone(), stop.clone());
+            let (rights, hub) = (Arc::clone(&rights), hub_handle.clone());
+            let (gateway, stop) = (stop.clone(), stop_workers.clone());
             let (worker, mailbox, thread) =
-                spawn_worker(WorkerSettings { id, rights, hub, stop }).map_err(StartError::Worker)?;
+                spawn_worker(WorkerSettings { id, rights, hub, stop, gateway }).map_err(StartError::Worker)?;
             workers.push(worker);
             mailboxes.push(mailbox);
             threads.push(thread);
@@ -149,6 +155,7 @@ impl Gateway {
             current: ArcSwap::from_pointee(Current { rights, decoy, networks: config.door_networks.clone() }),
             workers,
             hub: hub_handle,
+            crowds: Crowds::new(settings.limits.opening_connections),
             settings,
             epoch,
         });
@@ -161,6 +168,7 @@ impl Gateway {
             doors: Vec::new(),
             workers: threads,
             stop,
+            stop_workers,
             started_with: Arc::clone(&config.directory),
             config,
         };
@@ -256,6 +264,8 @@ impl Gateway {
             for door in doors {
                 let _ = door.await;
             }
+            // Who was being let in is with a worker now, and is told too.
+            self.stop_workers.cancel();
             while self.switches.join_next().await.is_some() {}
             for worker in workers {
                 let _ = tokio::task::spawn_blocking(move || worker.join()).await;
@@ -270,6 +280,7 @@ impl Gateway {
 impl Drop for Gateway {
     fn drop(&mut self) {
         self.stop.cancel();
+        self.stop_workers.cancel();
     }
 }
 

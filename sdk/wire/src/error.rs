@@ -135,6 +135,12 @@ pub static TABLE: &[ErrorInfo] = &[
         "Compare the request's fields with the ranges in the protocol's description.",
     ),
     entry(
+        ErrorCode::KeyUsageLimit,
+        "R41a",
+        "The connection's TLS 1.2 keys have sealed as many records as they may.",
+        "Connect again; with TLS 1.3, which renews its keys by itself, this doesn't happen.",
+    ),
+    entry(
         ErrorCode::AuthenticationFailed,
         "R14",
         "User name or password is wrong.",

@@ -24,6 +24,7 @@ use crate::{
 
 /// As much as is sealed at once, in bytes: some frames.
 const RECORD: usize = 1000;
+const WRITE: usize = 2 * RECORD;
 
 /// What has left, in order: handed to the seal.
 #[derive(Default)]
@@ -43,6 +44,7 @@ pub(super) struct FakeSocket {
     backlog: Backlog,
     sealed: usize,
     room: usize,
+    is_full: bool,
     /// What a barrier gets to see instead of the backlog, when the simulation is to fail.
     hidden: Option<Backlog>,
 }
@@ -51,7 +53,7 @@ impl FakeSocket {
     pub(super) fn new(max_backlog: usize, room: usize, step: Rc<Cell<u64>>, hides_backlog: bool) -> Self {
         let hidden = hides_backlog.then(|| Backlog::new(max_backlog));
         let left = Rc::default();
-        Self { left, step, backlog: Backlog::new(max_backlog), sealed: 0, room, hidden }
+        Self { left, step, backlog: Backlog::new(max_backlog), sealed: 0, room, is_full: false, hidden }
     }
 
     /// The app reads so many frames.
@@ -100,20 +102,20 @@ impl Connection for FakeSocket {
             return self.backlog.push(frame, about).map_err(|Full| SendError::Full);
         }
         self.seal(&frame);
-        self.write();
+        self.is_full = !self.write();
         Ok(())
     }
 
     fn hold(&mut self, frame: Bytes, about: Option<AboutRef<'_>>) -> Result<(), SendError> {
-        if let Err(Full) = self.backlog.push(frame.clone(), about) {
+        if self.backlog.needs_flush(frame.len(), WRITE, self.is_full) {
             self.flush()?;
-            return self.backlog.push(frame, about).map_err(|Full| SendError::Full);
         }
-        Ok(())
+        self.backlog.push(frame, about).map_err(|Full| SendError::Full)
     }
 
     fn flush(&mut self) -> Result<(), SendError> {
         self.drain(0);
+        self.is_full = self.is_waiting();
         Ok(())
     }
 
@@ -231,6 +233,16 @@ impl App {
         let after = keys(&waiting);
         self.expected.extend(waiting);
         before - after
+    }
+
+    /// How many keys wait and don't leave, since there was no room for the news of a change.
+    pub(super) fn crowded_out(&self) -> usize {
+        let left = self.left.borrow();
+        let waiting = self.expected.get(left.events..).unwrap_or_default();
+        match left.closed {
+            Some(ErrorCode::SlowConsumer) => waiting.iter().filter(|expected| expected.with_key).count(),
+            _ => 0,
+        }
     }
 
     /// The rights that the session knows change.

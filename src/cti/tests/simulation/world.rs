@@ -114,6 +114,7 @@ impl Simulation {
                 rights: Arc::clone(&rights),
                 hub: handle.clone(),
                 stop: CancellationToken::new(),
+                gateway: CancellationToken::new(),
             };
             Worker {
                 sessions: Sessions::new(settings, Arc::new(AtomicUsize::new(SESSIONS))),
@@ -305,10 +306,12 @@ impl Simulation {
             ToWorker::Barrier(Barrier { rights, done }) => {
                 let (version, next) =
                     (rights.version, self.specs[usize::try_from(rights.version).unwrap() - 1].clone());
+                self.note_closed();
                 let withheld: usize = self.at(place).map(|app| app.on_rights(&spec, &next)).sum();
                 let (effect, keys) = self.workers[place].sessions.on_barrier(rights);
+                let crowded_out: usize = self.at(place).map(|app| app.crowded_out()).sum();
                 self.workers[place].version = version;
-                self.withheld[0] += withheld;
+                self.withheld[0] += withheld + crowded_out;
                 self.withheld[1] += effect.withheld;
                 let _ = done.send(effect);
                 let early = self.apps.iter_mut().filter(|app| app.worker == place);
