@@ -122,11 +122,32 @@ fn alone_it_prints_help_and_wrong_arguments_end_with_2() {
     for word in ["Usage: callgate", "init", "serve", "passwd", "cert", "explain", "watch", "Exit codes"] {
         assert!(help.contains(word), "{word}");
     }
+    for command in ["init", "serve", "explain", "cert issue", "cert revoke", "demo"] {
+        let help = shell.ok(&format!("{command} --help"));
+        let (own, logs) = help.split_once("\nLogs:\n").unwrap();
+        assert!(own.contains("Options:") && !own.contains("--log-level"), "its own options come first: {help}");
+        assert!(logs.contains("--log-level") && logs.contains("--log-json"), "{help}");
+    }
     assert_eq!(shell.run("no-such-command").code, 2);
     assert_eq!(shell.run("cert issue --user a/b --instance 1").code, 2);
-    let answer = shell.run("--log-level x=nonsense init");
-    assert_eq!(answer.code, 2);
-    assert!(answer.err.contains("--log-level"), "{}", answer.err);
+}
+
+#[test]
+fn a_log_filter_that_means_nothing_is_refused_with_what_was_meant() {
+    let shell = Shell::new();
+    for (filter, meant) in [("inof", "info"), ("callgate=debgu", "debug"), ("calgate=debug", "callgate")] {
+        for (source, answer) in [
+            ("--log-level", shell.run(&format!("--log-level {filter} init"))),
+            ("CALLGATE_LOG", shell.run_with(&["init"], "", &[("CALLGATE_LOG", filter)])),
+        ] {
+            let expected = format!("did you mean {meant:?}? (levels are off, error, warn, info, debug, trace;");
+            assert_eq!(answer.code, 2);
+            assert!(answer.err.starts_with(&format!("callgate: {source}: ")), "{}", answer.err);
+            assert!(answer.err.contains(&expected), "{}", answer.err);
+        }
+    }
+    assert_eq!(fs::read_dir(shell.0.path()).unwrap().count(), 0, "nothing is done before it is right");
+    assert_eq!(shell.run_with(&["init"], "", &[("CALLGATE_LOG", "")]).code, 0, "an empty one is none");
 }
 
 #[test]

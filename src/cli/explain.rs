@@ -34,11 +34,11 @@ pub(super) struct Explain {
     #[arg(required_unless_present = "user", conflicts_with = "user")]
     code: Option<String>,
 
-    /// The user to explain
+    /// The user whose app it is
     #[arg(long, value_name = "NAME", requires = "device")]
     user: Option<String>,
 
-    /// The device
+    /// The device: its name, or the address of one that isn't configured
     #[arg(long, value_name = "NAME", requires = "user")]
     device: Option<String>,
 

@@ -28,7 +28,8 @@ pub(super) struct Init {
     #[arg(default_value = FOLDER)]
     folder: PathBuf,
 
-    /// A DNS name or IP address that apps reach the gateway by; localhost, 127.0.0.1 and ::1 are always among them
+    /// A DNS name or IP address that apps reach the gateway by; may be given more than once. localhost, 127.0.0.1 and ::1
+    /// are always among them
     #[arg(long = "name", value_name = "NAME")]
     names: Vec<String>,
 
