@@ -269,7 +269,10 @@ fn a_value_of_the_wrong_type_is_named_with_its_key_and_what_to_write() {
             "2:12: `limits.sessions` is a number with a fraction where a whole number belongs: write digits, without quotes \
              and without a fraction",
         ),
-        ("[limits]\nsessions = 99999999999999999999".into(), "2:12: `limits.sessions` is too large a number: write a smaller one"),
+        (
+            "[limits]\nsessions = 99999999999999999999".into(),
+            "2:12: `limits.sessions` is too large a number: write a smaller one",
+        ),
         (
             "[doors]\nclear = 2748".into(),
             "2:9: `doors.clear` is a number where text belongs: put it in quotes, as in `clear = \"...\"`",
@@ -489,6 +492,38 @@ fn wrong_settings_of_a_feed_are_named_with_what_to_write() {
         error("[[switch]]\nname = \"a\"\nkind = \"hepp\""),
         "3:8: unknown kind of switch `hepp`: did you mean `hep`?"
     );
+}
+
+#[test]
+fn one_address_is_a_device_s_or_a_pbx_s_or_the_gateway_s_own() {
+    let config = |pbx: &str, device: &str| {
+        format!("{}\n[[device]]\nname = \"1001\"\naddresses = [\"{device}\"]", feed(&format!("pbx = [\"{pbx}\"]")))
+    };
+    let (pbx, phone) = ("udp:192.0.2.1:5060", "udp:192.0.2.7:5060");
+    assert!(parse(&config(pbx, phone), &[]).is_ok());
+    assert!(parse(&config(pbx, "tcp:192.0.2.1:5060"), &[]).is_ok(), "another transport is another address");
+    for (pbx, device, expected) in [
+        (
+            pbx,
+            "192.0.2.1:5060",
+            "7:14: 192.0.2.1:5060 is the PBX itself, by `pbx` of the switch \"pbx\", and so can't be the device \"1001\": \
+             take it out of one of the two",
+        ),
+        (
+            "udp:127.0.0.1:9060",
+            phone,
+            "4:8: 127.0.0.1:9060 is where this gateway listens itself, by `listen` of the switch \"pbx\": write where the \
+             other side's SIP comes from",
+        ),
+        (
+            pbx,
+            "tcp:127.0.0.1:2749",
+            "7:14: tcp:127.0.0.1:2749 is where this gateway listens itself, by `tls` under [doors]: write where the other \
+             side's SIP comes from",
+        ),
+    ] {
+        assert_eq!(error(&config(pbx, device)), expected);
+    }
 }
 
 #[test]
