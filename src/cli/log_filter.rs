@@ -5,7 +5,7 @@ use std::fmt;
 
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 /// What logs of ours are called by. Libraries have names of their own, which nobody knows all.
-const OURS: [&str; 4] = ["audit", "callgate", "callgate_sdk", "callgate_wire"];
+const OURS: [&str; 2] = ["audit", "callgate"];
 /// The rooms of the house, and the binary's own.
 const ROOMS: [&str; 11] =
     ["cli", "client", "config", "cti", "directory", "gateway", "hub", "model", "policy", "switch", "trust"];
