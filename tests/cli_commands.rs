@@ -441,12 +441,60 @@ fn explain_tells_each_rule_for_a_user_and_a_device_and_what_to_change() {
     let text = said("recorder --device 1001 --door tls");
     assert!(text.contains("was revoked at") && text.contains("opens no session on the TLS door"), "{text}");
     for (arguments, words) in [
-        ("recrder --device 1001", "no user \"recrder\"; the nearest are recorder"),
+        ("recrder --device 1001", "no user \"recrder\"; the nearest are recorder, viewer"),
         ("recorder --device 1011", "no device \"1011\"; the nearest are 1001"),
     ] {
         let (exit, error) = shell.fails(&format!("explain --user {arguments}"));
         assert!(exit == 2 && error.contains(words), "{error}");
     }
+}
+
+#[test]
+fn r13_explain_says_how_a_device_gets_a_name_and_what_it_says_works() {
+    let shell = Shell::set_up();
+    shell.ok("cert issue --user recorder --instance 1");
+    let config = shell.path("callgate/callgate.toml");
+    let first = fs::read_to_string(&config).unwrap();
+    for address in ["udp:192.0.2.7:5060", "192.0.2.7:5060"] {
+        let text = shell.ok(&format!("explain --user recorder --device {address} --door tls"));
+        assert!(text.contains("and the device 192.0.2.7:5060, by"), "as the gateway calls it: {text}");
+        assert!(text.contains("NO   R13  no device in the config has this address"), "{text}");
+        assert!(text.contains("add \"Standard CTI Allow Control of All Devices\" to groups"), "{text}");
+        let (_, note) = text.split_once("add to the config\n").unwrap();
+        let (device, rest) = note.split_once("and to the user \"recorder\" there\n").unwrap();
+        let (devices, rest) = rest.split_once("Then look again: callgate ").unwrap();
+
+        fs::write(&config, first.replace("devices = []", devices.trim()) + device).unwrap();
+        let text = shell.ok(rest.lines().next().unwrap());
+        assert!(text.contains("sees phone-192.0.2.7, and gets the keys of SRTP streams"), "{text}");
+        let (exit, error) = shell.fails("explain --user recorder --device 192.0.2.7:5060");
+        assert_eq!(exit, 2);
+        assert!(
+            error.contains("is an address of the device \"phone-192.0.2.7\"")
+                && error.contains("--device phone-192.0.2.7")
+        );
+        fs::write(&config, &first).unwrap();
+    }
+    fs::write(
+        &config,
+        first.replace("devices = []", "") + "[[switch]]\nname = \"pbx1\"\nkind = \"hep\"\npbx = [\"192.0.2.1:5060\"]",
+    )
+    .unwrap();
+    for (device, words) in [
+        ("192.0.2.1:5060", "is the PBX itself, by `pbx` of the switch \"pbx1\""),
+        ("192.0.2.7", "such as --device 192.0.2.7:5060, or --device tcp:192.0.2.7:5060"),
+    ] {
+        let (exit, error) = shell.fails(&format!("explain --user recorder --device {device}"));
+        assert!(exit == 2 && error.contains(words), "{error}");
+    }
+    let all = first
+        .replace("Standard CTI Enabled\",", "Standard CTI Enabled\", \"Standard CTI Allow Control of All Devices\",");
+    fs::write(&config, all).unwrap();
+    let text = shell.ok("explain --user recorder --device tcp:192.0.2.7:5060");
+    assert!(
+        text.contains("sees tcp:192.0.2.7:5060, and gets the keys") && text.contains("as this user does"),
+        "{text}"
+    );
 }
 
 #[test]
