@@ -244,7 +244,14 @@ fn cert_issue_knows_its_users_and_overwrites_only_by_force() {
     assert_eq!(unset, (2, expected.into()));
     let shell = Shell::set_up();
     let unknown = shell.fails("cert issue --user nobody --instance 1");
-    assert_eq!(unknown, (1, "the config has no user \"nobody\"; it has recorder: add the user first".into()));
+    assert_eq!(
+        unknown,
+        (
+            1,
+            "the config has no user \"nobody\"; it has recorder: name one of them, or add a [[user]] to it first"
+                .into()
+        )
+    );
     shell.ok(ISSUE);
     let there = "use --force to replace it: callgate/recorder-1.pem: is there already, and nothing is overwritten";
     assert_eq!(shell.fails(ISSUE), (2, there.into()));
@@ -451,6 +458,9 @@ fn explain_tells_each_rule_for_a_user_and_a_device_and_what_to_change() {
 
 #[test]
 fn r13_explain_says_how_a_device_gets_a_name_and_what_it_says_works() {
+    let unset = Shell::new().fails("explain --user recorder --device 1001");
+    let expected = "run `callgate init` first, or name the gateway's config with --config: callgate/callgate.toml: there is no such file";
+    assert_eq!(unset, (2, expected.into()));
     let shell = Shell::set_up();
     shell.ok("cert issue --user recorder --instance 1");
     let config = shell.path("callgate/callgate.toml");

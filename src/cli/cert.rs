@@ -123,7 +123,11 @@ impl Issue {
         let config = self.folder.config()?;
         let Some(user) = config.directory.user(self.user.as_str()) else {
             let known: Vec<&str> = config.directory.users().map(|user| user.name.as_str()).collect();
-            bail!("the config has no user {:?}; it has {}: add the user first", self.user, known.join(", "));
+            let known = if known.is_empty() { "none at all".into() } else { known.join(", ") };
+            bail!(
+                "the config has no user {:?}; it has {known}: name one of them, or add a [[user]] to it first",
+                self.user
+            );
         };
         let out = self.out.as_ref().unwrap_or(&self.folder.folder);
         let (certificate, key) = identity_files(out, &self.user, &self.instance);
@@ -157,7 +161,10 @@ impl Issue {
         }
         let group = Group::SecureConnection;
         if !config.lenient_doors && !user.groups.contains(group) {
-            remark!("warning: {:?} is not in {:?}, and can't use the certificate (R10)", self.user, group.name());
+            let (user, group) = (&self.user, group.name());
+            remark!(
+                "warning: {user:?} is not in {group:?}, and can't use the certificate (R10): add the group to the user's `groups`"
+            );
         }
         Ok(())
     }

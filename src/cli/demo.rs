@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 
 use super::{
     exit::Unusable,
-    out::{Unwritten, say},
+    out::{Unwritten, counted, say},
     stop,
 };
 
@@ -86,7 +86,8 @@ fn print(shown: &Shown) -> Result<(), Unwritten> {
     say!("")?;
     for other in &shown.others {
         let (user, door, events) = (other.user, other.door, other.events);
-        say!("{user} ({door} door): {events} events, {} keys, {}", other.keys, other.indicators.join(" "))?;
+        let (events, keys) = (counted(events, "event", "events"), counted(other.keys, "key", "keys"));
+        say!("{user} ({door} door): {events}, {keys}, {}", other.indicators.join(" "))?;
     }
     say!("")?;
     for (proof, holds) in &shown.proofs {

@@ -1,6 +1,6 @@
 //! `callgate explain --user U --device D`: what the pure explanation found, in words, with what to change.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use callgate::{
     config::Config,
     directory::{Device, User, UserKind},
@@ -12,7 +12,7 @@ use serde::Serialize;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use super::{CONTROL, DoorName, Explain, unnamed};
-use crate::cli::out::say;
+use crate::cli::{exit::Unusable, out::say};
 
 /// All that is said.
 #[derive(Serialize)]
@@ -75,6 +75,10 @@ struct Facts<'a> {
 }
 
 pub(super) fn explain(arguments: &Explain, user: &str, device: &str) -> Result<()> {
+    if !arguments.config.try_exists().unwrap_or(true) {
+        let problem = format!("{}: there is no such file", arguments.config.display());
+        return Err(Unusable(problem)).context("run `callgate init` first, or name the gateway's config with --config");
+    }
     let config = Config::load(&arguments.config)?;
     let facts = gather(&config, user, device, &arguments.instance, OffsetDateTime::now_utc())?;
     let wanted = |door: &OnDoor| match arguments.door {
