@@ -122,11 +122,32 @@ fn alone_it_prints_help_and_wrong_arguments_end_with_2() {
     for word in ["Usage: callgate", "init", "serve", "passwd", "cert", "explain", "watch", "Exit codes"] {
         assert!(help.contains(word), "{word}");
     }
+    for command in ["init", "serve", "explain", "cert issue", "cert revoke", "demo"] {
+        let help = shell.ok(&format!("{command} --help"));
+        let (own, logs) = help.split_once("\nLogs:\n").unwrap();
+        assert!(own.contains("Options:") && !own.contains("--log-level"), "its own options come first: {help}");
+        assert!(logs.contains("--log-level") && logs.contains("--log-json"), "{help}");
+    }
     assert_eq!(shell.run("no-such-command").code, 2);
     assert_eq!(shell.run("cert issue --user a/b --instance 1").code, 2);
-    let answer = shell.run("--log-level x=nonsense init");
-    assert_eq!(answer.code, 2);
-    assert!(answer.err.contains("--log-level"), "{}", answer.err);
+}
+
+#[test]
+fn a_log_filter_that_means_nothing_is_refused_with_what_was_meant() {
+    let shell = Shell::new();
+    for (filter, meant) in [("inof", "info"), ("callgate=debgu", "debug"), ("calgate=debug", "callgate")] {
+        for (source, answer) in [
+            ("--log-level", shell.run(&format!("--log-level {filter} init"))),
+            ("CALLGATE_LOG", shell.run_with(&["init"], "", &[("CALLGATE_LOG", filter)])),
+        ] {
+            let expected = format!("did you mean {meant:?}? (levels are off, error, warn, info, debug, trace;");
+            assert_eq!(answer.code, 2);
+            assert!(answer.err.starts_with(&format!("callgate: {source}: ")), "{}", answer.err);
+            assert!(answer.err.contains(&expected), "{}", answer.err);
+        }
+    }
+    assert_eq!(fs::read_dir(shell.0.path()).unwrap().count(), 0, "nothing is done before it is right");
+    assert_eq!(shell.run_with(&["init"], "", &[("CALLGATE_LOG", "")]).code, 0, "an empty one is none");
 }
 
 #[test]
@@ -136,7 +157,7 @@ fn init_makes_what_serve_check_takes_and_private_files_private() {
     for name in ["ca.key", "gateway.key", "ledger.jsonl", "callgate.toml"] {
         assert_eq!(shell.mode(&format!("callgate/{name}")), 0o600, "{name}");
     }
-    assert!(shell.ok(CHECK).starts_with("ok callgate/callgate.toml: 1 users, 0 devices, 0 switches;"));
+    assert!(shell.ok(CHECK).starts_with("ok callgate/callgate.toml: 1 user, 0 devices, 0 switches;"));
 }
 
 #[test]
@@ -223,7 +244,14 @@ fn cert_issue_knows_its_users_and_overwrites_only_by_force() {
     assert_eq!(unset, (2, expected.into()));
     let shell = Shell::set_up();
     let unknown = shell.fails("cert issue --user nobody --instance 1");
-    assert_eq!(unknown, (1, "the config has no user \"nobody\"; it has recorder: add the user first".into()));
+    assert_eq!(
+        unknown,
+        (
+            1,
+            "the config has no user \"nobody\"; it has recorder: name one of them, or add a [[user]] to it first"
+                .into()
+        )
+    );
     shell.ok(ISSUE);
     let there = "use --force to replace it: callgate/recorder-1.pem: is there already, and nothing is overwritten";
     assert_eq!(shell.fails(ISSUE), (2, there.into()));
@@ -352,11 +380,14 @@ fn serve_check_finds_captures_and_names_variables() {
     assert_eq!(shell.check(), (2, folder.into()));
     fs::remove_dir(&capture).unwrap();
     fs::write(&capture, recorded).unwrap();
-    assert!(shell.ok(CHECK).contains("1 switches"));
+    assert!(shell.ok(CHECK).contains("1 switch;"));
 
     fs::set_permissions(&config, fs::Permissions::from_mode(0o640)).unwrap();
     let warned = shell.run(CHECK).err;
-    for expected in ["warning: the user \"recorder\" sees no device", "callgate.toml: others than its owner may read"] {
+    for expected in [
+        "warning: the user \"recorder\" sees no device",
+        "callgate.toml: others than its owner may read or write the config (mode 0640): chmod 600",
+    ] {
         assert!(warned.contains(expected), "{warned}");
     }
 
@@ -417,12 +448,63 @@ fn explain_tells_each_rule_for_a_user_and_a_device_and_what_to_change() {
     let text = said("recorder --device 1001 --door tls");
     assert!(text.contains("was revoked at") && text.contains("opens no session on the TLS door"), "{text}");
     for (arguments, words) in [
-        ("recrder --device 1001", "no user \"recrder\"; the nearest are recorder"),
+        ("recrder --device 1001", "no user \"recrder\"; the nearest are recorder, viewer"),
         ("recorder --device 1011", "no device \"1011\"; the nearest are 1001"),
     ] {
         let (exit, error) = shell.fails(&format!("explain --user {arguments}"));
         assert!(exit == 2 && error.contains(words), "{error}");
     }
+}
+
+#[test]
+fn r13_explain_says_how_a_device_gets_a_name_and_what_it_says_works() {
+    let unset = Shell::new().fails("explain --user recorder --device 1001");
+    let expected = "run `callgate init` first, or name the gateway's config with --config: callgate/callgate.toml: there is no such file";
+    assert_eq!(unset, (2, expected.into()));
+    let shell = Shell::set_up();
+    shell.ok("cert issue --user recorder --instance 1");
+    let config = shell.path("callgate/callgate.toml");
+    let first = fs::read_to_string(&config).unwrap();
+    for address in ["udp:192.0.2.7:5060", "192.0.2.7:5060"] {
+        let text = shell.ok(&format!("explain --user recorder --device {address} --door tls"));
+        assert!(text.contains("and the device 192.0.2.7:5060, by"), "as the gateway calls it: {text}");
+        assert!(text.contains("NO   R13  no device in the config has this address"), "{text}");
+        assert!(text.contains("add \"Standard CTI Allow Control of All Devices\" to groups"), "{text}");
+        let (_, note) = text.split_once("add to the config\n").unwrap();
+        let (device, rest) = note.split_once("and to the user \"recorder\" there\n").unwrap();
+        let (devices, rest) = rest.split_once("Then look again: callgate ").unwrap();
+
+        fs::write(&config, first.replace("devices = []", devices.trim()) + device).unwrap();
+        let text = shell.ok(rest.lines().next().unwrap());
+        assert!(text.contains("sees phone-192.0.2.7, and gets the keys of SRTP streams"), "{text}");
+        let (exit, error) = shell.fails("explain --user recorder --device 192.0.2.7:5060");
+        assert_eq!(exit, 2);
+        assert!(
+            error.contains("is an address of the device \"phone-192.0.2.7\"")
+                && error.contains("--device phone-192.0.2.7")
+        );
+        fs::write(&config, &first).unwrap();
+    }
+    fs::write(
+        &config,
+        first.replace("devices = []", "") + "[[switch]]\nname = \"pbx1\"\nkind = \"hep\"\npbx = [\"192.0.2.1:5060\"]",
+    )
+    .unwrap();
+    for (device, words) in [
+        ("192.0.2.1:5060", "is the PBX itself, by `pbx` of the switch \"pbx1\""),
+        ("192.0.2.7", "such as --device 192.0.2.7:5060, or --device tcp:192.0.2.7:5060"),
+    ] {
+        let (exit, error) = shell.fails(&format!("explain --user recorder --device {device}"));
+        assert!(exit == 2 && error.contains(words), "{error}");
+    }
+    let all = first
+        .replace("Standard CTI Enabled\",", "Standard CTI Enabled\", \"Standard CTI Allow Control of All Devices\",");
+    fs::write(&config, all).unwrap();
+    let text = shell.ok("explain --user recorder --device tcp:192.0.2.7:5060");
+    assert!(
+        text.contains("sees tcp:192.0.2.7:5060, and gets the keys") && text.contains("as this user does"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -481,15 +563,13 @@ fn a_gateway_certificate_from_another_ca_is_taken_only_if_all_of_it_is_right() {
 #[test]
 fn logs_go_to_standard_error_and_can_be_json() {
     let shell = Shell::set_up();
-    fs::set_permissions(shell.path("callgate/gateway.key"), fs::Permissions::from_mode(0o644)).unwrap();
-    let arguments: Vec<&str> = CHECK.split(' ').chain(["--log-json"]).collect();
+    let arguments = ["serve", "--check", "--log-json"];
     let answer = shell.run_with(&arguments, "", &[]);
     let logged: serde_json::Value = serde_json::from_str(answer.err.lines().next().unwrap()).unwrap();
-    assert_eq!(logged["level"], "WARN");
-    assert!(logged["fields"]["message"].as_str().unwrap().contains("others than its owner may read the private key"));
+    assert_eq!((&logged["level"], &logged["fields"]["message"]), (&"INFO".into(), &"this config is used".into()));
     let quiet = shell.run_with(&arguments, "", &[("CALLGATE_LOG", "error")]);
-    assert!(!quiet.err.contains("private key"), "{}", quiet.err);
-    let plain = shell.run(CHECK);
+    assert!(!quiet.err.contains("this config"), "{}", quiet.err);
+    let plain = shell.run("serve --check");
     assert!(!plain.err.contains('\u{1b}'), "no colours but on a terminal");
 }
 

@@ -154,7 +154,7 @@ fn what_can_t_be_simulated_is_named() {
         ),
         ("capture = \"call.pcap\"", "4:11: a switch of kind `simulated` has no `capture`: take it out"),
         ("pbx = [\"udp:192.0.2.1:5060\"]", "4:8: a switch of kind `simulated` has no `pbx`: take it out"),
-        ("device = 3", "4:1: unknown field `device`: did you mean `devices`?"),
+        ("device = 3", "4:1: unknown key `device`: did you mean `devices`?"),
     ] {
         assert_eq!(error(&format!("[[switch]]\nname = \"sim\"\nkind = \"simulated\"\n{line}")), expected);
     }
@@ -176,7 +176,7 @@ fn r2_non_secure_mode_closes_the_tls_door_whatever_the_config_says() {
 fn the_whole_error_shows_the_line_and_marks_the_place() {
     let error = parse("mode = \"mixed\"\n\n[doors]\nclaer = \"closed\"\n", &[]).unwrap_err();
     let expected = "\
-callgate.toml:4:1: unknown field `claer`: did you mean `clear`?
+callgate.toml:4:1: unknown key `claer`: did you mean `clear`?
   |
 4 | claer = ...
   | ^^^^^";
@@ -186,11 +186,11 @@ callgate.toml:4:1: unknown field `claer`: did you mean `clear`?
 #[test]
 fn wrong_keys_and_words_offer_the_nearest() {
     for (text, expected) in [
-        ("mod = \"mixed\"", "1:1: unknown field `mod`: did you mean `mode`?"),
-        ("[limit]\nsessions = 1", "1:2: unknown field `limit`: did you mean `limits`?"),
-        ("[limits]\nsession = 1", "2:1: unknown field `session`: did you mean `sessions`?"),
-        ("[[user]]\nname = \"a\"\ngruops = []", "3:1: unknown field `gruops`: did you mean `groups`?"),
-        ("[[device]]\nname = \"a\"\n[[device.line]]\nnumer = 1", "4:1: unknown field `numer`: did you mean `number`?"),
+        ("mod = \"mixed\"", "1:1: unknown key `mod`: did you mean `mode`?"),
+        ("[limit]\nsessions = 1", "1:2: unknown key `limit`: did you mean `[limits]`?"),
+        ("[limits]\nsession = 1", "2:1: unknown key `session`: did you mean `sessions`?"),
+        ("[[user]]\nname = \"a\"\ngruops = []", "3:1: unknown key `gruops`: did you mean `groups`?"),
+        ("[[device]]\nname = \"a\"\n[[device.line]]\nnumer = 1", "4:1: unknown key `numer`: did you mean `number`?"),
         ("mode = \"mixd\"", "1:8: unknown mode `mixd`: did you mean `mixed`?"),
         ("mode = \"0\"", "1:8: unknown mode `0`: known are `mixed`, `non-secure`"),
         ("[[user]]\nname = \"a\"\nkind = \"enduser\"", "3:8: unknown kind of user `enduser`: did you mean `end-user`?"),
@@ -218,7 +218,6 @@ fn wrong_values_name_what_is_allowed() {
              \"127.0.0.1:2749\" or \"[::]:2749\", or \"closed\"",
         ),
         ("[doors]\nclear = \"127.0.0.1:2749\"", "2:9: both doors can't be at 127.0.0.1:2749"),
-        ("[doors]\nclear = 2748", "2:9: invalid type: integer, expected a string"),
         ("[limits]\nsessions = 0", "2:12: limits.sessions is 0: from 1 to 1000000 are allowed"),
         ("[limits]\nopen_seconds = 301", "2:16: limits.open_seconds is 301: from 1 to 300 are allowed"),
         (
@@ -243,8 +242,104 @@ fn wrong_values_name_what_is_allowed() {
             "[[switch]]\nname = \"a\"\nkind = \"replay\"\ncapture = \"c\"\nspeed = -1",
             "5:9: speed is -1: from 0 (at once) to 1000; 1 is as it was recorded",
         ),
-        ("[[user]]\nkind = \"end-user\"", "1:1: missing field `name`"),
-        ("mode = ", "1:8: string values must be quoted, expected literal string"),
+        ("[[user]]\nkind = \"end-user\"", "1:1: [[user]] has no `name`, and needs one"),
+        ("mode = ", "1:8: a value is missing here, or is text without quotes: write text as \"...\""),
+    ] {
+        assert_eq!(error(text), expected, "{text}");
+    }
+}
+
+#[test]
+fn a_value_of_the_wrong_type_is_named_with_its_key_and_what_to_write() {
+    let user = |more: &str| format!("[[user]]\nname = \"a\"\n{more}");
+    let several = |list: &str, key: &str| {
+        format!("`{list}`: there may be several, in double brackets: write [[{key}]] for each, and its keys below it")
+    };
+    for (text, expected) in [
+        (
+            "[limits]\nsessions = \"5\"".into(),
+            "2:12: `limits.sessions` is text where a whole number belongs: take the quotes away",
+        ),
+        (
+            "[limits]\nsessions = \"many\"".into(),
+            "2:12: `limits.sessions` is text where a whole number belongs: write digits, without quotes and without a fraction",
+        ),
+        (
+            "[limits]\nsessions = 5.5".into(),
+            "2:12: `limits.sessions` is a number with a fraction where a whole number belongs: write digits, without quotes \
+             and without a fraction",
+        ),
+        (
+            "[limits]\nsessions = 99999999999999999999".into(),
+            "2:12: `limits.sessions` is too large a number: write a smaller one",
+        ),
+        (
+            "[doors]\nclear = 2748".into(),
+            "2:9: `doors.clear` is a number where text belongs: put it in quotes, as in `clear = \"...\"`",
+        ),
+        (
+            "lenient_doors = \"yes\"".into(),
+            "1:17: `lenient_doors` is text where true or false belongs: write one of these two words, without quotes",
+        ),
+        (
+            user("groups = \"Standard CTI Enabled\""),
+            "3:10: `user.groups` is text where a list belongs: put it in brackets, with commas between several, as in \
+             `groups = [\"...\"]`",
+        ),
+        (user("groups = [1]"), "3:11: `user.groups` has in it a number where text belongs: put it in quotes"),
+        (
+            user("kind = [\"end-user\"]"),
+            "3:8: `user.kind` is a list where one text belongs: write it in quotes, and without brackets, as in `kind = \"...\"`",
+        ),
+        (
+            "[[switch]]\nname = \"a\"\nkind = \"replay\"\nspeed = \"1.5\"".into(),
+            "4:9: `switch.speed` is text where a number belongs: take the quotes away",
+        ),
+        (
+            "[[device]]\nname = \"a\"\nrestricted = 1".into(),
+            "3:14: `device.restricted` is a number where true or false belongs: write one of these two words, without quotes",
+        ),
+        ("[user]\nname = \"a\"".into(), &format!("1:1: {}", several("user", "user"))),
+        (
+            "[[device]]\nname = \"a\"\n[device.line]\nnumber = 1".into(),
+            &format!("3:1: {}", several("device.line", "device.line")),
+        ),
+        ("user = 1".into(), "1:8: `user`: it is a list of tables: write [[user]] for each, and its keys below it"),
+        (
+            "[[doors]]\nclear = \"closed\"".into(),
+            "1:1: `doors`: there is one of it, in single brackets: write [doors], and its keys below it",
+        ),
+        ("doors = \"x\"".into(), "1:9: `doors`: it is a table: write [doors], and its keys below it"),
+        (
+            "[[device]]\nname = \"a\"\n[[device.line]]\nlabel = \"x\"".into(),
+            "3:1: [[device.line]] has no `number`, and needs one",
+        ),
+        ("mode = mixed".into(), "1:8: a value is missing here, or is text without quotes: write text as \"...\""),
+        ("[doors]\n[tls]\n[doors]".into(), "3:2: this is here a second time: keep one of them"),
+        (
+            "[user]\nname = \"a\"\n[user]\nname = \"b\"".into(),
+            "3:2: `user` is here a second time: of what there may be several, write each as [[user]]",
+        ),
+    ] {
+        assert_eq!(error(&text), expected, "{text}");
+    }
+}
+
+#[test]
+fn a_key_in_the_wrong_place_is_told_where_it_belongs() {
+    let listens = "where the gateway listens is said by `clear` and `tls` under [doors]";
+    for (text, expected) in [
+        ("clear = \"closed\"", "1:1: unknown key `clear`: it belongs under [doors]"),
+        (
+            "[doors]\nlenient_doors = true",
+            "2:1: unknown key `lenient_doors`: it belongs at the top of the file, above the first line in brackets",
+        ),
+        ("[doors]\nledger = \"x\"", "2:1: unknown key `ledger`: it belongs under [tls]"),
+        ("port = \"2748\"", &format!("1:1: unknown key `port`: {listens}")),
+        ("[doors]\nport = 2748", &format!("2:1: unknown key `port`: {listens}")),
+        ("[[switch]]\nname = \"a\"\nkind = \"hep\"\nport = 9060", "4:1: unknown key `port`: did you mean `listen`?"),
+        ("[[users]]\nname = \"a\"", "1:3: unknown key `users`: did you mean `[[user]]`?"),
+        ("[door]\nclear = \"closed\"", "1:2: unknown key `door`: did you mean `[doors]`?"),
     ] {
         assert_eq!(error(text), expected, "{text}");
     }
@@ -375,8 +470,8 @@ fn wrong_settings_of_a_feed_are_named_with_what_to_write() {
         ("capture = \"call.pcap\"", "4:11: a switch of kind `hep` has no `capture`: take it out"),
         ("speed = 2.0", "4:9: a switch of kind `hep` has no `speed`: take it out"),
         ("delay_seconds = 2", "4:17: a switch of kind `hep` has no `delay_seconds`: take it out"),
-        ("network = [\"192.0.2.0/24\"]", "4:1: unknown field `network`: did you mean `networks`?"),
-        ("password = \"hunter2\"", "4:1: unknown field `password`: did you mean `password_file`?"),
+        ("network = [\"192.0.2.0/24\"]", "4:1: unknown key `network`: did you mean `networks`?"),
+        ("password = \"hunter2\"", "4:1: unknown key `password`: did you mean `password_file`?"),
     ] {
         let whole = parse(&feed(more), &[]).unwrap_err().to_string();
         assert_eq!(error(&feed(more)), expected);
@@ -397,6 +492,38 @@ fn wrong_settings_of_a_feed_are_named_with_what_to_write() {
         error("[[switch]]\nname = \"a\"\nkind = \"hepp\""),
         "3:8: unknown kind of switch `hepp`: did you mean `hep`?"
     );
+}
+
+#[test]
+fn one_address_is_a_device_s_or_a_pbx_s_or_the_gateway_s_own() {
+    let config = |pbx: &str, device: &str| {
+        format!("{}\n[[device]]\nname = \"1001\"\naddresses = [\"{device}\"]", feed(&format!("pbx = [\"{pbx}\"]")))
+    };
+    let (pbx, phone) = ("udp:192.0.2.1:5060", "udp:192.0.2.7:5060");
+    assert!(parse(&config(pbx, phone), &[]).is_ok());
+    assert!(parse(&config(pbx, "tcp:192.0.2.1:5060"), &[]).is_ok(), "another transport is another address");
+    for (pbx, device, expected) in [
+        (
+            pbx,
+            "192.0.2.1:5060",
+            "7:14: 192.0.2.1:5060 is the PBX itself, by `pbx` of the switch \"pbx\", and so can't be the device \"1001\": \
+             take it out of one of the two",
+        ),
+        (
+            "udp:127.0.0.1:9060",
+            phone,
+            "4:8: 127.0.0.1:9060 is where this gateway listens itself, by `listen` of the switch \"pbx\": write where the \
+             other side's SIP comes from",
+        ),
+        (
+            pbx,
+            "tcp:127.0.0.1:2749",
+            "7:14: tcp:127.0.0.1:2749 is where this gateway listens itself, by `tls` under [doors]: write where the other \
+             side's SIP comes from",
+        ),
+    ] {
+        assert_eq!(error(&config(pbx, device)), expected);
+    }
 }
 
 #[test]

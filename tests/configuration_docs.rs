@@ -1,4 +1,5 @@
-//! docs/CONFIGURATION.md has every key that the config knows, no other, and the defaults of those in sections.
+//! docs/CONFIGURATION.md has every key that the config knows, no other, and the defaults of those in sections. So has the first
+//! config that `callgate init` writes.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test")]
 
@@ -16,6 +17,34 @@ fn the_page_has_every_key_of_the_config_and_no_other() {
     for (key, default) in known.iter().filter(|(_, default)| default.is_some()) {
         assert_eq!(default, &page[key], "the default of {key}");
     }
+}
+
+#[test]
+fn the_first_config_shows_every_key_and_its_default() {
+    let (known, first) = (known(), first());
+    let names = |keys: &Keys| keys.keys().cloned().collect::<Vec<_>>();
+    assert_eq!(names(&known), names(&first));
+    for (key, default) in known.iter().filter(|(_, default)| default.is_some()) {
+        assert_eq!(default, &first[key], "the default of {key}");
+    }
+}
+
+/// Reads what `callgate init` writes, examples included: headers, and keys with their values.
+fn first() -> Keys {
+    let first = read("src/trust/first.toml");
+    let (mut section, mut keys) = (String::new(), Keys::new());
+    for line in first.lines().map(|line| line.strip_prefix("#: ").unwrap_or(line)) {
+        if let Some(name) = line.strip_prefix('[') {
+            let name = name.trim_matches(['[', ']']);
+            section = format!("{name}.");
+            // A list within a table is a key of it.
+            keys.extend(name.contains('.').then(|| (name.to_owned(), None)));
+        } else if let Some((key, value)) = line.split_once(" = ").filter(|(key, _)| !key.starts_with(['#', ' '])) {
+            let value = value.split(" #").next().unwrap().trim().trim_matches('"');
+            keys.insert(format!("{section}{key}"), Some(value.to_owned()));
+        }
+    }
+    keys
 }
 
 /// Reads the source: `section!(Doors { clear: String = "...", ... });`, and the structs of what is a list.

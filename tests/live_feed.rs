@@ -410,6 +410,6 @@ async fn serve_takes_a_live_feed_and_a_flood_costs_neither_memory_nor_the_feed()
         assert_eq!(log.matches(line).count(), 1, "{line}: {log}");
     }
     assert!(log.contains("a device that isn't configured") && log.contains("device=127.0.0.1:16020"), "{log}");
-    assert!(log.contains("others than its owner may read the password"), "{log}");
+    assert!(log.contains("others than its owner may read or write the password"), "{log}");
     assert!(!log.contains("hepsecret"));
 }

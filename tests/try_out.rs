@@ -134,6 +134,15 @@ async fn a_gateway_to_try_out_is_made_and_found_again() {
 }
 
 #[test]
+fn an_empty_folder_is_used_and_that_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("callgate")).unwrap();
+    let (served, _) = start(folder);
+    let (said, _) = stop(served);
+    assert!(said.contains("The folder callgate was empty, and is its folder now:"), "{said}");
+}
+
+#[test]
 fn the_second_start_takes_what_the_first_one_made() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().to_owned();
@@ -177,7 +186,7 @@ fn a_folder_that_is_no_gateway_s_is_left_alone_and_named() {
         fs::write(inside.join(name), "precious").unwrap();
         let said = refused(folder.path(), &["serve"]);
         assert!(said.starts_with("callgate: callgate: is there and has no callgate.toml in it"), "{said}");
-        assert!(said.contains("--config"), "{said}");
+        assert!(said.contains("--config") && said.contains("`callgate init DIR`"), "{said}");
         assert_eq!(files(folder.path()), BTreeMap::from([(name.to_owned(), b"precious".to_vec())]));
         fs::remove_file(inside.join(name)).unwrap();
     }
@@ -209,6 +218,6 @@ fn what_is_made_passes_the_check_without_a_warning() {
     callgate::trust::try_out(&inside, time::OffsetDateTime::now_utc()).unwrap();
     let output = quiet(folder.path(), &["serve", "--check"]);
     let (out, err) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
-    assert!(out.starts_with("ok callgate/callgate.toml: 2 users, 100 devices, 1 switches"), "{out}{err}");
+    assert!(out.starts_with("ok callgate/callgate.toml: 2 users, 100 devices, 1 switch;"), "{out}{err}");
     assert_eq!(err, "");
 }

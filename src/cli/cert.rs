@@ -35,7 +35,7 @@ Examples:
 The next handshake with a revoked certificate is refused; a running gateway needs no signal for that. Sessions that are
 open by it are closed when the gateway reads the ledger again: send it SIGHUP.";
 
-/// Issue, revoke and list certificates
+/// Issue, revoke and list apps' certificates, or get the gateway's own from another CA
 #[derive(clap::Subcommand)]
 pub(super) enum Cert {
     Issue(Issue),
@@ -52,16 +52,16 @@ pub(super) enum Cert {
 #[derive(clap::Args)]
 #[command(after_help = ISSUE_EXAMPLES)]
 pub(super) struct Issue {
-    #[command(flatten)]
-    folder: Folder,
-
     /// A user of the config
-    #[arg(long)]
+    #[arg(long, value_name = "NAME")]
     user: UserName,
 
     /// Which of the user's apps this is: 1 to 128 of a-z, A-Z and 0-9
-    #[arg(long)]
+    #[arg(long, value_name = "ID")]
     instance: InstanceId,
+
+    #[command(flatten)]
+    folder: Folder,
 
     /// Where the files go [default: the folder]
     #[arg(long, value_name = "DIR")]
@@ -80,24 +80,30 @@ pub(super) struct Issue {
 #[derive(clap::Args)]
 #[command(after_help = REVOKE_EXAMPLES)]
 pub(super) struct Revoke {
-    #[command(flatten)]
-    folder: Folder,
-
     /// The user whose certificates are revoked
-    #[arg(long, requires = "instance", required_unless_present = "sha256", conflicts_with = "sha256")]
+    #[arg(
+        long,
+        value_name = "NAME",
+        requires = "instance",
+        required_unless_present = "sha256",
+        conflicts_with = "sha256"
+    )]
     user: Option<UserName>,
 
     /// The user's instance whose certificates are revoked
-    #[arg(long, requires = "user", conflicts_with = "sha256")]
+    #[arg(long, value_name = "ID", requires = "user", conflicts_with = "sha256")]
     instance: Option<InstanceId>,
 
-    /// SHA-256 of one certificate, as `cert list` shows it
+    /// Instead of user and instance, one certificate: its SHA-256, as `callgate cert list` shows it
     #[arg(long, value_name = "HEX")]
     sha256: Option<String>,
 
     /// Why: it stands in the ledger
     #[arg(long, value_name = "TEXT")]
     reason: String,
+
+    #[command(flatten)]
+    folder: Folder,
 }
 
 impl Cert {
@@ -117,7 +123,11 @@ impl Issue {
         let config = self.folder.config()?;
         let Some(user) = config.directory.user(self.user.as_str()) else {
             let known: Vec<&str> = config.directory.users().map(|user| user.name.as_str()).collect();
-            bail!("the config has no user {:?}; it has {}: add the user first", self.user, known.join(", "));
+            let known = if known.is_empty() { "none at all".into() } else { known.join(", ") };
+            bail!(
+                "the config has no user {:?}; it has {known}: name one of them, or add a [[user]] to it first",
+                self.user
+            );
         };
         let out = self.out.as_ref().unwrap_or(&self.folder.folder);
         let (certificate, key) = identity_files(out, &self.user, &self.instance);
@@ -151,7 +161,10 @@ impl Issue {
         }
         let group = Group::SecureConnection;
         if !config.lenient_doors && !user.groups.contains(group) {
-            remark!("warning: {:?} is not in {:?}, and can't use the certificate (R10)", self.user, group.name());
+            let (user, group) = (&self.user, group.name());
+            remark!(
+                "warning: {user:?} is not in {group:?}, and can't use the certificate (R10): add the group to the user's `groups`"
+            );
         }
         Ok(())
     }

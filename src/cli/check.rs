@@ -1,40 +1,33 @@
 //! `callgate serve --check`: what `serve` would refuse, and what it would take although it is surely not meant.
 
-use std::{collections::HashSet, net::SocketAddr, os::unix::fs::MetadataExt, path::Path, sync::Arc};
+use std::{collections::HashSet, net::SocketAddr, path::Path, sync::Arc};
 
 use anyhow::{Context, Result};
 use callgate::{
     config::{Config, HepConfig, SwitchConfig, SwitchKind},
     directory::{Device, User},
+    gateway::feed_password,
     model::{DeviceName, Group},
     policy::{Admission, Entrance, Verdict, admit},
     switch::capture::Capture,
-    trust::{Ledger, secret, server_config},
+    trust::{Ledger, server_config, shared_files},
 };
 
 use super::{
     exit::Unusable,
-    out::{remark, say},
+    out::{counted, remark, say},
 };
 
 /// Reads every file that the config names, and says what came out.
 pub(super) fn check(config: &Config, path: &Path) -> Result<()> {
     // Not looked at where the TLS door is closed: it is meant to be opened some day, but may have no files yet.
-    let mut private = vec![path];
     if config.doors.tls.is_some() {
         let ledger = Ledger::open(&config.tls.ledger)?;
         server_config(&config.tls, Arc::new(ledger))?;
-        // The log warns of the key.
-        private.push(&config.tls.ledger);
     }
     for switch in &config.switches {
         match &switch.kind {
-            SwitchKind::Hep(hep) => {
-                if let Some(path) = &hep.password_file {
-                    // The log warns of the file's mode.
-                    secret(path).with_context(|| format!("switch {}", switch.name))?;
-                }
-            }
+            SwitchKind::Hep(hep) => drop(feed_password(switch, hep)?),
             SwitchKind::Replay { capture, .. } => {
                 find_hep(capture).with_context(|| format!("switch {}", switch.name))?;
             }
@@ -42,15 +35,16 @@ pub(super) fn check(config: &Config, path: &Path) -> Result<()> {
         }
     }
     say!(
-        "ok {}: {} users, {} devices, {} switches; clear door {}, TLS door {}",
+        "ok {}: {}, {}, {}; clear door {}, TLS door {}",
         path.display(),
-        config.directory.users().count(),
-        config.directory.devices().count(),
-        config.switches.len(),
+        counted(config.directory.users().count(), "user", "users"),
+        counted(config.directory.devices().count(), "device", "devices"),
+        counted(config.switches.len(), "switch", "switches"),
         door(config.doors.clear),
         door(config.doors.tls),
     )?;
-    for warning in warnings(config).into_iter().chain(private.into_iter().filter_map(shared)) {
+    let shared = shared_files(config, path).into_iter().map(|file| file.to_string());
+    for warning in warnings(config).into_iter().chain(shared) {
         remark!("warning: {warning}");
     }
     Ok(())
@@ -92,7 +86,8 @@ fn too_few_devices(switch: &SwitchConfig) -> Option<String> {
     let (devices, busy) = (settings.devices, settings.busy_devices().ceil());
     (f64::from(devices) < busy).then(|| {
         format!(
-            "the switch {:?}: its calls keep about {busy} devices busy and it has {devices}, so some calls are left out",
+            "the switch {:?}: its calls keep about {busy} devices busy and it has {devices}, so some calls are left out: give \
+             it more `devices`, or fewer `calls_per_second`",
             switch.name
         )
     })
@@ -142,14 +137,6 @@ fn closed_doors(user: &User, config: &Config) -> Option<&'static str> {
         (false, true) => Some("its door is the clear one, and it has no password: `callgate passwd` makes one (R14)"),
         (false, false) => Some("its door is closed (R10)"),
     }
-}
-
-/// A file that only its owner should read and write, and that others can.
-fn shared(path: &Path) -> Option<String> {
-    let mode = path.metadata().ok()?.mode() & 0o7777;
-    let path = path.display();
-    (mode & 0o077 != 0)
-        .then(|| format!("{path}: others than its owner may read or write it (mode {mode:04o}): chmod 600"))
 }
 
 fn door(address: Option<SocketAddr>) -> String {

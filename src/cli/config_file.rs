@@ -30,14 +30,16 @@ pub(super) fn choose(told: Option<PathBuf>, check: bool) -> Result<PathBuf> {
         let problem = format!("{}: there is no such file to check", path.display());
         return Err(Unusable(problem)).context("name one with --config, or run `callgate init` first");
     }
+    let was_there = folder.is_dir();
     try_out(folder, OffsetDateTime::now_utc())?;
-    introduce(&path)?;
+    introduce(&path, was_there)?;
     Ok(path)
 }
 
-fn introduce(config: &Path) -> Result<()> {
+fn introduce(config: &Path, was_there: bool) -> Result<()> {
     let [app, viewer] = TRY_OUT_USERS;
-    say!("There was no config, so this gateway is one for trying out. The folder {FOLDER} was made for it:")?;
+    let folder = if was_there { "was empty, and is its folder now" } else { "was made for it" };
+    say!("There was no config, so this gateway is one for trying out. The folder {FOLDER} {folder}:")?;
     let config = config.display();
     say!("  {config}  the settings: a simulated switch with 100 devices, and two users")?;
     say!("  {FOLDER}/{app}-1.pem, .key  for an app that sees all devices and gets their SRTP keys")?;

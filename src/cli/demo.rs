@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 
 use super::{
     exit::Unusable,
-    out::{Unwritten, say},
+    out::{Unwritten, counted, say},
     stop,
 };
 
@@ -28,10 +28,6 @@ Exit codes: 0 all was proven, 1 something was not, 2 wrong arguments.";
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Demo {
-    /// Print one JSON object on standard output, and nothing else
-    #[arg(long)]
-    json: bool,
-
     /// The folder for the WAV files [default: a new one among the temporary files]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -39,6 +35,10 @@ pub(super) struct Demo {
     /// How many times as fast as it happened the call is played
     #[arg(long, value_name = "N", default_value_t = 4.0)]
     speed: f64,
+
+    /// Print one JSON object on standard output, and nothing else
+    #[arg(long)]
+    json: bool,
 }
 
 impl Demo {
@@ -86,7 +86,8 @@ fn print(shown: &Shown) -> Result<(), Unwritten> {
     say!("")?;
     for other in &shown.others {
         let (user, door, events) = (other.user, other.door, other.events);
-        say!("{user} ({door} door): {events} events, {} keys, {}", other.keys, other.indicators.join(" "))?;
+        let (events, keys) = (counted(events, "event", "events"), counted(other.keys, "key", "keys"));
+        say!("{user} ({door} door): {events}, {keys}, {}", other.indicators.join(" "))?;
     }
     say!("")?;
     for (proof, holds) in &shown.proofs {

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use callgate::{
     client::ClientError,
     config::ConfigError,
+    gateway::StartError,
     switch::capture::CaptureError,
     trust::{LedgerError, TrustError},
 };
@@ -41,6 +42,7 @@ fn is_input(error: &anyhow::Error) -> bool {
             || cause.is::<CaptureError>()
             || cause.downcast_ref::<ClientError>().is_some_and(ClientError::is_input)
             || cause.downcast_ref::<TrustError>().is_some_and(TrustError::is_input)
+            || cause.downcast_ref::<StartError>().is_some_and(StartError::is_input)
             || cause.downcast_ref::<LedgerError>().is_some_and(|error| !matches!(error, LedgerError::Unwritable { .. }))
     })
 }

@@ -1,11 +1,12 @@
 //! `callgate explain`
 
 mod access;
+mod unnamed;
 
 use std::path::PathBuf;
 
 use anyhow::{Result, bail};
-use callgate::model::InstanceId;
+use callgate::model::{Group, InstanceId};
 use callgate_wire::{ErrorInfo, TABLE, lookup_name};
 use clap::ValueEnum;
 
@@ -23,6 +24,9 @@ The second form reads the config and the ledger as they are in the files. A gate
 Exit codes: 0 explained, whatever the answer is; 1 there is no such code; 2 the config can't be used, or there is no such
 user or device in it.";
 
+/// Whose members see devices that aren't configured.
+const CONTROL: Group = Group::ControlOfAllDevices;
+
 /// How many names are offered for one that nobody knows.
 const OFFERED: usize = 3;
 
@@ -34,11 +38,11 @@ pub(super) struct Explain {
     #[arg(required_unless_present = "user", conflicts_with = "user")]
     code: Option<String>,
 
-    /// The user to explain
+    /// The user whose app it is
     #[arg(long, value_name = "NAME", requires = "device")]
     user: Option<String>,
 
-    /// The device
+    /// The device: its name, or the address of one that isn't configured
     #[arg(long, value_name = "NAME", requires = "user")]
     device: Option<String>,
 

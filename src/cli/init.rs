@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::Result;
-use callgate::trust::{self, InitOptions};
+use callgate::trust::{self, CONFIG, InitOptions};
 use time::OffsetDateTime;
 
 use super::{FOLDER, out::say};
@@ -13,9 +13,9 @@ Examples:
   callgate init
   callgate init /etc/callgate --name gateway.example.org --name 192.0.2.10
 
-Then:
-  callgate cert issue --folder DIR --user recorder --instance 1
-  callgate serve --config DIR/callgate.toml --check";
+Then say in DIR/callgate.toml which switch, devices and users there are, and:
+  callgate serve --config DIR/callgate.toml --check
+  callgate cert issue --folder DIR --user recorder --instance 1";
 
 /// Make a CA, the gateway's certificate and a first config in a folder
 ///
@@ -28,7 +28,8 @@ pub(super) struct Init {
     #[arg(default_value = FOLDER)]
     folder: PathBuf,
 
-    /// A DNS name or IP address that apps reach the gateway by; localhost, 127.0.0.1 and ::1 are always among them
+    /// A DNS name or IP address that apps reach the gateway by; may be given more than once. localhost, 127.0.0.1 and ::1
+    /// are always among them
     #[arg(long = "name", value_name = "NAME")]
     names: Vec<String>,
 
@@ -50,7 +51,9 @@ impl Init {
         }
         let folder = self.folder.display();
         say!("Keep ca.key safe: whoever has it can pass for the gateway to its apps.")?;
-        say!("Next: callgate cert issue --folder {folder} --user recorder --instance 1")?;
+        say!("Next: say in {folder}/{CONFIG} which switch, devices and users there are, and then")?;
+        say!("  callgate serve --config {folder}/{CONFIG} --check")?;
+        say!("  callgate cert issue --folder {folder} --user recorder --instance 1")?;
         Ok(())
     }
 }

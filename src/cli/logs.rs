@@ -5,7 +5,7 @@ use std::io::{IsTerminal, stderr};
 use anyhow::Result;
 use tracing_subscriber::EnvFilter;
 
-use super::exit::Unusable;
+use super::{exit::Unusable, log_filter};
 use callgate::cti::{LogFields, LogWriter};
 
 const VARIABLE: &str = "CALLGATE_LOG";
@@ -21,16 +21,18 @@ pub(super) struct Levels {
 
 /// Starts logging. The argument counts before the variable.
 pub(super) fn start(argument: Option<&str>, levels: Levels, json: bool) -> Result<()> {
-    let variable = std::env::var(VARIABLE).ok();
+    // One that is set and empty is as good as none.
+    let variable = std::env::var(VARIABLE).ok().filter(|filter| !filter.trim().is_empty());
     let (source, filter) = match (argument, &variable) {
         (Some(filter), _) => ("--log-level", filter),
         (None, Some(filter)) => (VARIABLE, filter.as_str()),
         (None, None) => ("", levels.default),
     };
-    let unusable = |filter: &str, error| Unusable(format!("{source}: {filter:?}: {error}"));
-    let mut directives = EnvFilter::try_new(filter).map_err(|error| unusable(filter, error))?;
+    log_filter::check(filter).map_err(|wrong| Unusable(format!("{source}: {wrong}")))?;
+    let mut directives =
+        EnvFilter::try_new(filter).map_err(|error| Unusable(format!("{source}: {filter:?}: {error}")))?;
     if let Some(always) = levels.always {
-        directives = directives.add_directive(always.parse().map_err(|error| unusable(always, error))?);
+        directives = directives.add_directive(always.parse()?);
     }
     let logs = tracing_subscriber::fmt()
         .with_env_filter(directives)

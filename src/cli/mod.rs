@@ -8,6 +8,7 @@ mod demo;
 mod exit;
 mod explain;
 mod init;
+mod log_filter;
 mod logs;
 mod out;
 mod passwd;
@@ -23,6 +24,9 @@ use tokio::runtime::{Builder, Runtime};
 
 /// The folder that `init` makes and the other commands work in, unless they are told.
 const FOLDER: &str = "callgate";
+
+/// What all commands have goes below what is each one's own.
+const LOGS: &str = "Logs";
 
 const EXAMPLES: &str = "\
 See it work:
@@ -43,13 +47,13 @@ Exit codes: 0 done, 1 failed, 2 wrong arguments or input that can't be used.";
 #[derive(Parser)]
 #[command(name = "callgate", version, after_help = EXAMPLES, disable_help_subcommand = true)]
 struct Arguments {
-    /// What is logged on standard error: error, warn, info, debug, trace, or a filter such as
+    /// What is logged on standard error: off, error, warn, info, debug or trace, or such as
     /// `info,callgate::cti=debug` [default: the variable CALLGATE_LOG, or info for serve and warn for the others]
-    #[arg(long, global = true, value_name = "FILTER")]
+    #[arg(long, global = true, value_name = "FILTER", help_heading = LOGS)]
     log_level: Option<String>,
 
     /// Log one JSON object per line
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = LOGS)]
     log_json: bool,
 
     #[command(subcommand)]
@@ -61,12 +65,12 @@ enum Command {
     Demo(demo::Demo),
     Decrypt(decrypt::Decrypt),
     Init(init::Init),
-    Serve(serve::Serve),
-    Passwd(passwd::Passwd),
     #[command(subcommand)]
     Cert(cert::Cert),
-    Explain(explain::Explain),
+    Passwd(passwd::Passwd),
+    Serve(serve::Serve),
     Watch(watch::Watch),
+    Explain(explain::Explain),
 }
 
 /// Runs the command that the arguments name.

@@ -40,10 +40,10 @@ impl Passwd {
         let password = line.strip_suffix('\n').unwrap_or(&line);
         let password = password.strip_suffix('\r').unwrap_or(password);
         if password.len() as u64 > MAX_LEN {
-            return Err(Unusable(format!("the password has more than {MAX_LEN} bytes")).into());
+            return Err(Unusable(format!("the password has more than {MAX_LEN} bytes: take a shorter one")).into());
         }
         if password.is_empty() {
-            return Err(Unusable("the password is empty".into()).into());
+            return Err(Unusable("the password is empty: give it as one line on standard input".into()).into());
         }
         let verifier = ScramVerifier::generate(password, self.iterations).map_err(|error| Unusable(refused(&error)))?;
         say!("{}", *verifier.to_line())?;
@@ -55,7 +55,7 @@ impl Passwd {
 fn refused(error: &ScramError) -> String {
     match error {
         ScramError::Password => {
-            "the password has characters that SASLprep (RFC 4013) forbids, such as control ones".into()
+            "the password has characters that SASLprep (RFC 4013) forbids, such as control ones: take others".into()
         }
         other => other.to_string(),
     }

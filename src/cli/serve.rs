@@ -6,6 +6,7 @@ use anyhow::{Result, bail};
 use callgate::{
     config::Config,
     gateway::{Acknowledgement, Gateway, Reloaded, connector},
+    trust::{SharedFile, shared_files},
 };
 
 use tokio::signal::unix::{SignalKind, signal};
@@ -20,8 +21,8 @@ Examples:
   callgate serve --config callgate/callgate.toml --check
   CALLGATE_DOORS__CLEAR=closed callgate serve --config callgate/callgate.toml --check
 
-Without --config it takes callgate/callgate.toml. If there is no folder of that name, it makes one for trying out: with a
-simulated switch, and with the certificates of two apps.
+Without --config it takes callgate/callgate.toml. If there is no folder of that name, or an empty one, it makes one for
+trying out: with a simulated switch, and with the certificates of two apps. In a folder with anything else it makes nothing.
 
 SIGHUP makes it read the config, the ledger and the files of the TLS door again: what users may do changes for open
 sessions too, and the log says when it has.
@@ -49,6 +50,7 @@ impl Serve {
             return check::check(&config, &path);
         }
         process::raise_open_files(&config.limits);
+        warn_of_shared_files(&config, &path);
         runtime()?.block_on(serve(config, &path))
     }
 }
@@ -99,10 +101,20 @@ async fn serve(config: Config, path: &Path) -> Result<()> {
 async fn reload(gateway: &mut Gateway, path: &Path) -> Option<Acknowledgement> {
     info!(config = %path.display(), "reading the config again");
     let reloaded = match Config::load(path) {
-        Ok(config) => gateway.reload(config).await.map_err(anyhow::Error::from),
+        Ok(config) => {
+            warn_of_shared_files(&config, path);
+            gateway.reload(config).await.map_err(anyhow::Error::from)
+        }
         Err(error) => Err(error.into()),
     };
     reloaded.inspect_err(|error| error!(error = format!("{error:#}"), "not taken: the old settings stay in force")).ok()
+}
+
+fn warn_of_shared_files(config: &Config, path: &Path) {
+    for SharedFile { path, what, mode } in shared_files(config, path) {
+        warn!(file = %path.display(), mode = format_args!("{mode:04o}"),
+            "others than its owner may read or write the {what}: chmod 600");
+    }
 }
 
 /// The line that an operator waits for: no key leaves by the old rights any more (R15).

@@ -1,5 +1,6 @@
 //! From what is written to what is meant: every value checked, every error at its place.
 
+mod addresses;
 mod switches;
 
 use std::{collections::HashSet, net::SocketAddr, path::Path, str::FromStr, sync::Arc};
@@ -24,11 +25,14 @@ const CLOSED: &str = "closed";
 pub(super) fn check(raw: &Raw, base_dir: &Path) -> Result<Config, Problem> {
     let mode = word(&raw.mode.0, "mode", &[("mixed", Mode::Mixed), ("non-secure", Mode::NonSecure)])?;
     let switches = switches::switches(&raw.switch, base_dir)?;
+    let doors = doors(&raw.doors, mode)?;
+    let directory = directory(&raw.user, &raw.device, &switches)?;
+    addresses::check(raw, &switches, doors)?;
     Ok(Config {
         mode,
         lenient_doors: raw.lenient_doors.value,
         door_networks: raw.door_networks.iter().map(network).collect::<Result<_, _>>()?,
-        doors: doors(&raw.doors, mode)?,
+        doors,
         tls: TlsFiles {
             certificate: base_dir.join(&raw.tls.certificate.value),
             key: base_dir.join(&raw.tls.key.value),
@@ -37,7 +41,7 @@ pub(super) fn check(raw: &Raw, base_dir: &Path) -> Result<Config, Problem> {
         },
         heartbeat: heartbeat(&raw.heartbeat)?,
         limits: limits(&raw.limits)?,
-        directory: Arc::new(directory(&raw.user, &raw.device, &switches)?),
+        directory: Arc::new(directory),
         switches,
     })
 }

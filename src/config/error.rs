@@ -102,32 +102,6 @@ impl Problem {
     }
 }
 
-impl From<toml::de::Error> for Problem {
-    fn from(error: toml::de::Error) -> Self {
-        let origin = error.span().map_or(Origin::Default, Origin::Text);
-        Self { origin, message: with_nearest(&shown::parser_message(error.message())) }
-    }
-}
-
-/// Adds "did you mean" to serde's "unknown field `x`, expected one of `a`, `b`".
-fn with_nearest(message: &str) -> String {
-    let first_line = message.lines().next().unwrap_or_default();
-    let Some(rest) = first_line.strip_prefix("unknown ") else {
-        return first_line.into();
-    };
-    let mut quoted = rest.split('`').skip(1).step_by(2);
-    let Some(found) = quoted.next() else {
-        return first_line.into();
-    };
-    let known: Vec<&str> = quoted.collect();
-    let what = rest.split(' ').next().unwrap_or_default();
-    match nearest(found, known.iter().copied()) {
-        Some(name) => format!("unknown {what} `{found}`: did you mean `{name}`?"),
-        None if known.is_empty() => format!("unknown {what} `{found}`"),
-        None => format!("unknown {what} `{found}`: known are {}", list(known)),
-    }
-}
-
 /// The known name that `found` is most probably meant to be.
 pub(super) fn nearest<'a>(found: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let folded = found.to_lowercase();
@@ -163,19 +137,6 @@ fn place(text: &str, range: &Range<usize>) -> Place {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_nearest_name_is_offered_and_a_far_one_is_not() {
-        assert_eq!(
-            with_nearest("unknown field `mod`, expected one of `mode`, `tls`"),
-            "unknown field `mod`: did you mean `mode`?"
-        );
-        assert_eq!(
-            with_nearest("unknown field `xyz`, expected `mode` or `tls`"),
-            "unknown field `xyz`: known are `mode`, `tls`"
-        );
-        assert_eq!(with_nearest("invalid type: integer `1`"), "invalid type: integer `1`");
-    }
 
     #[test]
     fn places_are_counted_in_characters_from_1() {

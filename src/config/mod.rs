@@ -7,6 +7,7 @@
 
 mod check;
 mod error;
+mod parser_error;
 mod raw;
 mod shown;
 

@@ -7,7 +7,10 @@ use serde::{
 use toml::Spanned;
 use zeroize::Zeroizing;
 
-use super::error::{Origin, Problem, list, nearest};
+use super::{
+    error::{Origin, Problem, list, nearest},
+    parser_error,
+};
 
 /// Variables with our prefix that are no settings.
 const OTHER_VARIABLES: [&str; 1] = ["CALLGATE_LOG"];
@@ -156,7 +159,7 @@ pub(super) struct Password(pub(super) Zeroizing<String>);
 
 /// Reads the text, then lets variables override it.
 pub(super) fn read(text: &str, environment: impl Iterator<Item = (String, String)>) -> Result<Raw, Problem> {
-    let mut raw: Raw = toml::from_str(text)?;
+    let mut raw: Raw = toml::from_str(text).map_err(|error| parser_error::problem(&error, text))?;
     for (name, value) in environment {
         raw.set(&name, &value)?;
     }
@@ -165,7 +168,7 @@ pub(super) fn read(text: &str, environment: impl Iterator<Item = (String, String
 
 impl Raw {
     /// Every setting that a variable can override, by its dotted key.
-    fn each(&mut self, visit: &mut dyn FnMut(String, &mut dyn Variable)) {
+    pub(super) fn each(&mut self, visit: &mut dyn FnMut(String, &mut dyn Variable)) {
         visit("mode".into(), &mut self.mode.0);
         visit("lenient_doors".into(), &mut self.lenient_doors);
         self.doors.each("doors.", visit);
@@ -205,7 +208,7 @@ impl Raw {
 }
 
 /// A setting that a variable can override.
-trait Variable {
+pub(super) trait Variable {
     fn set(&mut self, name: &str, value: &str) -> Result<(), Problem>;
 }
 

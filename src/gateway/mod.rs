@@ -4,7 +4,7 @@ mod reload;
 mod switches;
 
 pub use reload::{Acknowledgement, NotAcknowledged, Reloaded};
-pub use switches::connector;
+pub use switches::{connector, feed_password};
 
 use std::{
     io,
@@ -58,12 +58,23 @@ pub enum StartError {
     #[error(transparent)]
     Door(#[from] DoorError),
     /// A feed can't listen.
-    #[error("the switch {switch} {error}")]
+    #[error("the switch {switch} {error}{}", mend_listen(error))]
     Feed {
         /// The switch.
         switch: SwitchName,
         /// Why.
         error: ListenError,
+    },
+    /// A feed's password can't be read.
+    #[error(
+        "the switch {switch}, `password_file`: {error}{}",
+        if matches!(error, TrustError::Unreadable { .. }) { ": write the PBX's capture_password into it, or mend the path" } else { "" }
+    )]
+    FeedPassword {
+        /// The switch.
+        switch: SwitchName,
+        /// Why.
+        error: TrustError,
     },
     /// The ledger can't be read.
     #[error(transparent)]
@@ -85,6 +96,41 @@ pub enum StartError {
     /// The system gives no thread for a worker.
     #[error("a worker can't be started: {0}")]
     Worker(#[source] io::Error),
+}
+
+impl StartError {
+    /// Whether a file is to blame that somebody can mend, and not the system.
+    pub fn is_input(&self) -> bool {
+        match self {
+            Self::Capture { .. } | Self::Speed { .. } => true,
+            Self::FeedPassword { error, .. } | Self::Trust(error) => error.is_input(),
+            Self::Ledger(error) => !matches!(error, LedgerError::Unwritable { .. }),
+            Self::Door(_) | Self::Feed { .. } | Self::Randomness | Self::Worker(_) => false,
+        }
+    }
+}
+
+/// What to do about a feed that can't listen.
+fn mend_listen(ListenError { address, error }: &ListenError) -> String {
+    let port = address.port();
+    match error.kind() {
+        io::ErrorKind::AddrInUse => format!(
+            ": stop what has UDP port {port} there already, such as another gateway (ss -lunp shows it), or write another \
+             port as `listen` of the switch, and at the PBX"
+        ),
+        io::ErrorKind::AddrNotAvailable => {
+            let any = if address.is_ipv4() { "0.0.0.0" } else { "[::]" };
+            format!(
+                ": no address of this machine: write one as `listen` of the switch, or \"{any}:{port}\" for all of them"
+            )
+        }
+        io::ErrorKind::PermissionDenied => {
+            format!(
+                ": write a port above 1023 as `listen` of the switch, and at the PBX, or give this process the right to {port}"
+            )
+        }
+        _ => ": mend `listen` of the switch".into(),
+    }
 }
 
 /// A running gateway.

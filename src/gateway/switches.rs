@@ -21,7 +21,7 @@ use crate::{
 /// Builds a connector from its settings. `devices` are the addresses that the operator named.
 ///
 /// # Errors
-/// [`StartError::Capture`] and [`StartError::Speed`]; [`StartError::Feed`] and [`StartError::Trust`].
+/// [`StartError::Capture`] and [`StartError::Speed`]; [`StartError::Feed`] and [`StartError::FeedPassword`].
 pub fn connector(switch: &SwitchConfig, config: &Config) -> Result<Box<dyn Switch>, StartError> {
     Ok(match &switch.kind {
         SwitchKind::Hep(hep) => Box::new(listener(switch, config, hep)?),
@@ -36,7 +36,7 @@ pub fn connector(switch: &SwitchConfig, config: &Config) -> Result<Box<dyn Switc
 }
 
 fn listener(switch: &SwitchConfig, config: &Config, hep: &HepConfig) -> Result<HepListener, StartError> {
-    let password = hep.password_file.as_deref().map(trust::secret).transpose()?;
+    let password = feed_password(switch, hep)?;
     let settings = ListenSettings {
         name: switch.name.clone(),
         address: hep.listen,
@@ -46,6 +46,15 @@ fn listener(switch: &SwitchConfig, config: &Config, hep: &HepConfig) -> Result<H
     };
     HepListener::bind(settings, feed(switch, config, password))
         .map_err(|error| StartError::Feed { switch: switch.name.clone(), error })
+}
+
+/// The password of a feed's datagrams, if it has one.
+///
+/// # Errors
+/// [`StartError::FeedPassword`].
+pub fn feed_password(switch: &SwitchConfig, hep: &HepConfig) -> Result<Option<Secret>, StartError> {
+    let read = hep.password_file.as_deref().map(trust::secret).transpose();
+    read.map_err(|error| StartError::FeedPassword { switch: switch.name.clone(), error })
 }
 
 fn replay(switch: &SwitchConfig, config: &Config, capture: &Path, speed: f64) -> Result<Replay, StartError> {

@@ -47,7 +47,7 @@ pub enum TrustError {
     /// A folder that should be made has something in it already, or isn't a folder.
     #[error(
         "{}: is there and has no callgate.toml in it, so it isn't a gateway's, and nothing is added to it: name a config \
-         with --config, or start where nothing is called so",
+         with --config (`callgate init DIR` makes one in a folder of its own), or start in another place",
         folder.display()
     )]
     Occupied {

@@ -1,6 +1,6 @@
 //! The gateway's own certificate: checked when it is loaded, or asked for from another CA.
 
-use std::{os::unix::fs::PermissionsExt, path::Path};
+use std::path::Path;
 
 use rustls::{
     Error, InconsistentKeys, RootCertStore,
@@ -72,7 +72,6 @@ pub fn check_gateway(certificate: &Path, key: &Path, ca: Option<&Path>, now: Uni
 pub(super) fn load(certificate: &Path, key: &Path, now: UnixTime) -> Result<CertifiedKey, TrustError> {
     let chain = pem::certificates(certificate)?;
     let private_key = pem::private_key(key)?;
-    warn_if_shared(key, "private key");
     // By reference: what takes the key as a value would leave a copy of it behind.
     let signing_key = aws_lc_rs::sign::any_supported_type(&private_key).map_err(|error| damaged(key, &error))?;
     let pair = CertifiedKey::new(chain, signing_key);
@@ -107,16 +106,6 @@ fn check_end_entity(der: &CertificateDer<'_>, path: &Path, now: UnixTime) -> Res
         return Err(TrustError::NotForServers { path: path.into() });
     }
     Ok(())
-}
-
-pub(super) fn warn_if_shared(path: &Path, what: &str) {
-    if let Ok(metadata) = path.metadata() {
-        let mode = metadata.permissions().mode();
-        if mode & 0o077 != 0 {
-            tracing::warn!(file = %path.display(), mode = format_args!("{:04o}", mode & 0o7777),
-                "others than its owner may read the {what}: chmod 600");
-        }
-    }
 }
 
 fn damaged(path: &Path, reason: &dyn std::fmt::Display) -> TrustError {

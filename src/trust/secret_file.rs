@@ -4,13 +4,13 @@ use std::{fs::File, io::Read, path::Path};
 
 use zeroize::Zeroizing;
 
-use super::{TrustError, gateway::warn_if_shared};
+use super::TrustError;
 use crate::model::Secret;
 
 /// Longer secrets would be no passwords but the wrong file.
 const MAX: usize = 256;
 
-/// The secret in a file: one line of 1 to 256 bytes, whose end may be missing. The log warns if others may read the file.
+/// The secret in a file: one line of 1 to 256 bytes, whose end may be missing.
 ///
 /// # Errors
 /// [`TrustError::Unreadable`], [`TrustError::NoSecret`].
@@ -34,7 +34,6 @@ pub fn secret(path: &Path) -> Result<Secret, TrustError> {
     if line.is_empty() || line.len() > MAX || line.iter().any(|byte| b"\r\n\0".contains(byte)) {
         return Err(TrustError::NoSecret { path: path.into() });
     }
-    warn_if_shared(path, "password");
     Ok(Secret::new(line.to_vec()))
 }
 

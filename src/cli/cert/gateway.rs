@@ -35,7 +35,8 @@ pub(in crate::cli) struct Csr {
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
 
-    /// A DNS name or IP address that apps reach the gateway by; localhost, 127.0.0.1 and ::1 are always among them
+    /// A DNS name or IP address that apps reach the gateway by; may be given more than once. localhost, 127.0.0.1 and ::1
+    /// are always among them
     #[arg(long = "name", value_name = "NAME")]
     names: Vec<String>,
 }

@@ -11,12 +11,12 @@ use crate::cli::out::say;
 /// Every certificate of the ledger, oldest first
 #[derive(clap::Args)]
 pub(in crate::cli) struct List {
-    #[command(flatten)]
-    folder: Folder,
-
     /// Print one JSON array
     #[arg(long)]
     json: bool,
+
+    #[command(flatten)]
+    folder: Folder,
 }
 
 /// One certificate, as it stands now.

@@ -1,8 +1,6 @@
 //! `callgate explain --user U --device D`: what the pure explanation found, in words, with what to change.
 
-use std::net::SocketAddr;
-
-use anyhow::Result;
+use anyhow::{Context, Result};
 use callgate::{
     config::Config,
     directory::{Device, User, UserKind},
@@ -13,7 +11,7 @@ use callgate::{
 use serde::Serialize;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
-use super::{DoorName, Explain, OFFERED};
+use super::{CONTROL, DoorName, Explain, unnamed};
 use crate::cli::{exit::Unusable, out::say};
 
 /// All that is said.
@@ -69,7 +67,7 @@ struct Facts<'a> {
     config: &'a Config,
     user: &'a User,
     instance: &'a InstanceId,
-    name: &'a str,
+    name: String,
     device: Option<&'a Device>,
     case: Case,
     /// What the ledger says, in words.
@@ -77,6 +75,10 @@ struct Facts<'a> {
 }
 
 pub(super) fn explain(arguments: &Explain, user: &str, device: &str) -> Result<()> {
+    if !arguments.config.try_exists().unwrap_or(true) {
+        let problem = format!("{}: there is no such file", arguments.config.display());
+        return Err(Unusable(problem)).context("run `callgate init` first, or name the gateway's config with --config");
+    }
     let config = Config::load(&arguments.config)?;
     let facts = gather(&config, user, device, &arguments.instance, OffsetDateTime::now_utc())?;
     let wanted = |door: &OnDoor| match arguments.door {
@@ -89,7 +91,7 @@ pub(super) fn explain(arguments: &Explain, user: &str, device: &str) -> Result<(
         user: user.into(),
         kind: facts.kind(),
         instance: arguments.instance.to_string(),
-        device: device.into(),
+        device: facts.name.clone(),
         config: arguments.config.display().to_string(),
         doors: doors.iter().map(|door| facts.door(door)).collect(),
         notes: facts.notes(),
@@ -147,25 +149,24 @@ fn tell_checks(checks: &[Said]) -> Result<()> {
 fn gather<'a>(
     config: &'a Config,
     user: &str,
-    device: &'a str,
+    device: &str,
     instance: &'a InstanceId,
     now: OffsetDateTime,
 ) -> Result<Facts<'a>> {
     let directory = &config.directory;
     let Some(user) = directory.user(user) else {
-        return Err(unknown("user", user, directory.users().map(|user| user.name.as_str())));
+        return Err(unnamed::unknown("user", user, directory.users().map(|user| user.name.as_str())));
     };
     let known = directory.device(device);
-    // A device that no config names is called by its address.
-    if known.is_none() && device.parse::<SocketAddr>().is_err() {
-        return Err(unknown("device", device, directory.devices().map(|device| device.name.as_str())));
-    }
+    let name = match known {
+        Some(device) => device.name.to_string(),
+        None => unnamed::called(config, &user.name, device)?,
+    };
     let (certificate, words) = of_ledger(config, user, instance, now);
     Ok(Facts {
         config,
         user,
         instance,
-        name: device,
         device: known.map(|device| &**device),
         case: Case {
             mode: config.mode,
@@ -175,22 +176,12 @@ fn gather<'a>(
             groups: user.groups,
             has_password: user.password.is_some(),
             certificate,
-            associated: user.devices.contains(device),
+            associated: user.devices.contains(name.as_str()),
             restricted: known.is_some_and(|device| device.restricted),
         },
+        name,
         certificate: words,
     })
-}
-
-fn unknown<'a>(what: &str, name: &str, names: impl Iterator<Item = &'a str>) -> anyhow::Error {
-    let mut names: Vec<(f64, &str)> = names.map(|known| (strsim::jaro_winkler(name, known), known)).collect();
-    names.sort_by(|a, b| b.0.total_cmp(&a.0));
-    let nearest: Vec<_> = names.iter().take(OFFERED).map(|(_, known)| *known).collect();
-    let nearest = match nearest.as_slice() {
-        [] => format!("it has no {what} at all"),
-        names => format!("the nearest are {}", names.join(", ")),
-    };
-    Unusable(format!("the config has no {what} {name:?}; {nearest}")).into()
 }
 
 /// The best certificate that the ledger has of the user and instance.
@@ -266,7 +257,7 @@ impl Facts<'_> {
 
     /// What was seen, and what to change if it doesn't hold.
     fn words(&self, condition: Condition, holds: bool, door: Door) -> (String, String) {
-        let (user, device, instance) = (&self.user.name, self.name, self.instance);
+        let (user, device, instance) = (&self.user.name, &self.name, self.instance);
         match condition {
             Condition::Mode => match (self.config.mode, door) {
                 (Mode::NonSecure, Door::Clear) => (
@@ -307,10 +298,15 @@ impl Facts<'_> {
             Condition::CtiEnabled => self.member(Group::CtiEnabled, holds),
             Condition::Door => self.door_words(holds, door),
             Condition::Associated => {
-                let all = self.user.groups.contains(Group::ControlOfAllDevices);
+                let all = self.user.groups.contains(CONTROL);
                 match (holds, all) {
-                    (true, true) => (format!("the user is in {:?}", Group::ControlOfAllDevices.name()), String::new()),
+                    (true, true) => (format!("the user is in {:?}", CONTROL.name()), String::new()),
                     (true, false) => ("the device is one of the user's".into(), String::new()),
+                    (false, _) if self.device.is_none() => (
+                        "no device in the config has this address, so that it is none of the user's: no event of it is sent"
+                            .into(),
+                        format!("name it as the note below says, or add {:?} to groups of the user {user:?}", CONTROL.name()),
+                    ),
                     (false, _) => (
                         "the device is none of the user's: no event of it is sent".into(),
                         format!("add {device:?} to devices of the user {user:?}"),
@@ -375,17 +371,17 @@ impl Facts<'_> {
     fn notes(&self) -> Vec<String> {
         let mut notes = Vec::new();
         match self.device {
-            None => notes.push(
-                "no device in the config has this name: it is an address, which only users who control all devices see \
-                 (R13)"
-                    .into(),
-            ),
+            None => notes.push(unnamed::how_to_name(self.config, self.user, &self.name)),
             Some(device) => {
                 for line in device.lines.iter().filter(|line| line.restricted) {
-                    notes.push(format!("line {} of the device is restricted: no event of it is sent (R13)", line.number));
+                    notes.push(format!(
+                        "line {} of the device is restricted: no event of it is sent (R13)",
+                        line.number
+                    ));
                 }
                 if device.addresses.is_empty() {
-                    notes.push("the device has no addresses: a switch may not find calls to be its".into());
+                    notes.push("the device has no addresses, so that no call is found to be its: name them, such as addresses = \
+[\"udp:192.0.2.7:5060\"]".into());
                 }
             }
         }
@@ -394,7 +390,7 @@ impl Facts<'_> {
 
     fn answer(&self, doors: &[OnDoor]) -> String {
         let who = format!("{}/{}", self.user.name, self.instance);
-        let device = self.name;
+        let device = &self.name;
         let shown = |door: Door| if door == Door::Tls { "TLS" } else { "clear" };
         let open: Vec<_> = doors.iter().filter(|door| door.opens).collect();
         let Some(best) = open.iter().find(|door| door.gets_keys()).or(open.first()) else {
