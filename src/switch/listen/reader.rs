@@ -242,7 +242,7 @@ impl Reader {
     fn tell(&mut self, occasion: Occasion, error: Option<&io::Error>) {
         let switch = &self.switch;
         if let Some((error, errors)) = error.and_then(|error| Some((error, self.errors.tell(occasion)?))) {
-            warn!(%switch, errors, %error, "the socket can't be read");
+            warn!(%switch, errors, %error, "the socket can't be read. It is tried again; if that goes on, start the gateway again");
         }
         if let Some(datagrams) = self.lost.tell(occasion) {
             warn!(
