@@ -286,17 +286,15 @@ async fn r21_each_release_and_each_refusal_is_on_record() {
     let logs = leaks::logs();
     let record = |kind: &str, user: &str| {
         let has = |line: &&str| {
-            [" audit: ", kind, user, "instance=audited", "device=1002", "stream=m000000000002a"]
-                .iter()
-                .all(|part| line.contains(part))
+            [" audit: ", kind, user, "device=\"1002\"", "stream=m000000000002a"].iter().all(|part| line.contains(part))
         };
         logs.lines().find(has).unwrap_or_else(|| panic!("no record {kind} of {user}")).to_owned()
     };
-    let disclosed = record("record=\"disclosed\"", "user=recorder");
+    let disclosed = record("record=\"disclosed\"", ":recorder:audited:tls\"");
     assert!(disclosed.contains("indicator=\"KEYS_AVAILABLE\"") && disclosed.contains("generation=1"), "{disclosed}");
-    let withheld = record("record=\"refused\"", "user=dashboard");
+    let withheld = record("record=\"refused\"", ":dashboard:audited:clear\"");
     assert!(withheld.contains("indicator=\"USER_NOT_AUTHORIZED\"") && withheld.contains("rule=\"R16\""), "{withheld}");
-    let fingerprint = |line: &str| line.rsplit("key=").next().unwrap()[..16].to_owned();
+    let fingerprint = |line: &str| line.rsplit("fingerprint=").next().unwrap()[..16].to_owned();
     assert_eq!(fingerprint(&disclosed), fingerprint(&withheld), "one key, one fingerprint");
     gateway.finish().await;
 }

@@ -273,9 +273,7 @@ async fn r42b_who_does_not_know_the_password_is_refused_and_who_does_is_heard() 
     let counts = scene.counts.borrow().feed.clone();
     assert_eq!((counts.used(), counts.refused[&Refusal::WrongPassword]), (0, scene.sent));
     let logs = leaks::logs();
-    assert!(
-        logs.contains("none of the datagrams that came can be used") && logs.contains("capture_password in hep.conf")
-    );
+    assert!(logs.contains("nothing that came so far can be used") && logs.contains("capture_password in hep.conf"));
     assert!(!logs.contains("hepsecret") && !logs.contains("another password"));
 
     scene.sent = 0;
@@ -293,12 +291,16 @@ async fn r5_who_may_not_send_is_not_heard() {
     assert!(scene.play(&recording.datagrams).await.is_empty());
     let counts = scene.counts.borrow().clone();
     assert_eq!((counts.foreign, counts.feed.datagrams), (scene.sent, 0));
-    let told = leaks::logs()
-        .lines()
-        .filter(|line| line.contains("nobody there may send") && line.contains("127.0.0.0/24"))
-        .count();
-    assert_eq!(told, 1, "once a minute, whatever comes");
+    let (from, sent) = (format!(" from={}", scene.sender.local_addr().unwrap()), scene.sent);
+    let told = || {
+        let logs = leaks::logs();
+        let of_us = |line: &&str| line.contains("nobody there may send") && line.ends_with(&from);
+        logs.lines().filter(of_us).map(|line| number(line, "datagrams")).collect::<Vec<u64>>()
+    };
+    assert_eq!(told().len(), 1, "once a minute, whatever comes");
     scene.finish().await;
+    let told = told();
+    assert_eq!((told.len(), told.iter().sum()), (2, sent), "the others at the end");
 }
 
 #[tokio::test]
@@ -406,10 +408,50 @@ async fn serve_takes_a_live_feed_and_a_flood_costs_neither_memory_nor_the_feed()
 
     let (code, log) = served.stop();
     assert_eq!(code, Some(0), "{log}");
-    for line in ["the first datagram has come", "none of the datagrams that came can be used", "not HEPv3"] {
+    for line in ["the first datagram has come", "nothing that came so far can be used"] {
         assert_eq!(log.matches(line).count(), 1, "{line}: {log}");
     }
     assert!(log.contains("a device that isn't configured") && log.contains("device=127.0.0.1:16020"), "{log}");
     assert!(log.contains("others than its owner may read or write the password"), "{log}");
     assert!(!log.contains("hepsecret"));
+}
+
+#[test]
+fn serve_tells_true_totals_of_what_it_refuses_and_the_rest_when_it_stops() {
+    let recording = load("asterisk22-basic");
+    let feed = "kind = \"hep\"\nlisten = \"127.0.0.1:0\"\nnetworks = [\"127.0.0.2\"]";
+    let mut served = Served::start_with("[doors]\nclear = \"closed\"\ntls = \"127.0.0.1:0\"", feed, |serve| serve);
+    let address = served.log_line("listens for HEP switch=pbx address=");
+    let [sender, foreign] = ["127.0.0.2:0", "127.0.0.9:0"].map(|from| {
+        let socket = std::net::UdpSocket::bind(from).unwrap();
+        socket.connect(&address).unwrap();
+        socket
+    });
+    let send = |datagram: &[u8]| assert_eq!(sender.send(datagram).unwrap(), datagram.len());
+    recording.datagrams[..8].iter().for_each(|datagram| send(&datagram.bytes));
+    send(b"junk");
+    let first = served.log_line("refused ");
+    (0..4).for_each(|_| send(b"junk"));
+    (0..3).for_each(|_| assert_eq!(foreign.send(b"junk").unwrap(), 4));
+    // What is refused for another reason is told at once, and came last.
+    send(b"HEP3");
+    served.log_line("reason=\"malformed HEP\"");
+    let (code, log) = served.stop();
+    assert_eq!(code, Some(0), "{log}");
+
+    let from = format!(" from={} reason=\"not HEPv3\" mend=\"let the sender use HEP", sender.local_addr().unwrap());
+    assert!(first.contains(&from) && !log.contains("nothing that came so far can be used"), "{log}");
+    let refused: Vec<&str> = log.lines().filter(|line| line.contains(&from)).collect();
+    assert_eq!(refused.iter().map(|line| number(line, "datagrams")).sum::<u64>(), 5, "{log}");
+    let last = refused.last().unwrap();
+    assert_eq!((number(last, "in_all"), number(last, "used")), (5, 8), "{log}");
+    let foreign: Vec<&str> = log.lines().filter(|line| line.contains("network=127.0.0.0/24 datagrams=")).collect();
+    assert_eq!(foreign.iter().map(|line| number(line, "datagrams")).sum::<u64>(), 3, "{log}");
+    assert!(foreign.iter().all(|line| line.contains("from=127.0.0.9:")), "{log}");
+}
+
+/// A field of a log line.
+fn number(line: &str, field: &str) -> u64 {
+    let behind = line.split_once(&format!(" {field}=")).expect("the field is there").1;
+    behind.split(' ').next().unwrap().parse().unwrap()
 }

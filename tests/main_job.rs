@@ -100,6 +100,39 @@ fn decrypt_finds_devices_and_keys_without_any_configuration() {
 }
 
 #[test]
+fn voices_of_two_captures_never_mix() {
+    let folder = tempfile::tempdir().unwrap();
+    let files = |name: &str| {
+        let mut files: Vec<_> = fs::read_dir(folder.path().join(name)).unwrap().map(|e| e.unwrap().path()).collect();
+        files.sort();
+        files.into_iter().map(|path| (path.clone(), fs::read(path).unwrap())).collect::<Vec<_>>()
+    };
+    let [hold, basic] = ["asterisk22-hold", "asterisk22-basic"].map(capture);
+    let run = |arguments: &[&str]| {
+        let output = callgate(folder.path(), arguments).output().unwrap();
+        let words = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.code(), said(&output), words)
+    };
+    let (code, text, _) = run(&["decrypt", &hold]);
+    assert!(code == Some(0) && text.contains("voice 1: call.voices/01-"), "{text}");
+    let first = files("call.voices");
+
+    // Another capture of the same name.
+    let (code, _, words) = run(&["decrypt", "--json", &basic]);
+    assert_eq!(code, Some(0));
+    assert!(words.contains("call.voices was there already: the voices are in call.voices-2\n"), "{words}");
+    assert!(files("call.voices") == first && files("call.voices-2") != first);
+
+    let second = files("call.voices-2");
+    for command in [&["decrypt", &hold, "--out", "call.voices-2"][..], &["demo", "--out", "call.voices-2"]] {
+        let (code, text, words) = run(command);
+        assert_eq!((code, text.as_str()), (Some(2), ""), "{words}");
+        assert!(words.contains("call.voices-2 is not empty") && words.contains("new or empty"), "{words}");
+    }
+    assert!(files("call.voices-2") == second);
+}
+
+#[test]
 fn decrypt_tells_what_it_can_t_use() {
     let folder = tempfile::tempdir().unwrap();
     let whole = fs::read(capture("asterisk22-basic")).unwrap();

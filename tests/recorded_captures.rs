@@ -14,7 +14,7 @@ use std::{
 
 use callgate::{
     client::{
-        decrypt::{Voice, decrypt},
+        decrypt::{Folder, Voice, decrypt},
         media::report::{Indicator, StreamReport},
     },
     model::StreamDirection,
@@ -58,7 +58,7 @@ impl Expected {
 type Heard = (StreamReport, Option<PathBuf>);
 
 async fn decrypted(folder: &Path, voices: &Path) -> Vec<Heard> {
-    let decrypted = decrypt(&folder.join("call.pcap"), voices, |_| {}).await.unwrap();
+    let decrypted = decrypt(&folder.join("call.pcap"), &Folder::Named(voices.into()), |_| {}).await.unwrap();
     assert!(decrypted.error.is_none(), "{:?}", decrypted.error);
     assert_eq!(decrypted.heard.troubles, []);
     assert!(decrypted.heard.report.all_authentic());

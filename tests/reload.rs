@@ -288,9 +288,9 @@ async fn r21_a_key_that_was_recorded_and_did_not_leave_is_on_record_as_withheld(
     assert_eq!(records.len(), withheld);
     for part in [
         "session=\"s",
-        "user=recorder",
+        "user=\"recorder\"",
         "door=\"tls\"",
-        "device=1002",
+        "device=\"1002\"",
         "call=c0000000000005",
         "stream=m0000000000006",
         "generation=320",
@@ -298,7 +298,7 @@ async fn r21_a_key_that_was_recorded_and_did_not_leave_is_on_record_as_withheld(
         "indicator=\"USER_NOT_AUTHORIZED\"",
         "code=\"KEYS_USER_NOT_AUTHORIZED\"",
         "rule=\"R16\"",
-        "key=",
+        "fingerprint=",
     ] {
         assert!(records.last().unwrap().contains(part), "no {part} in {}", records.last().unwrap());
     }

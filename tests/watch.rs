@@ -70,6 +70,8 @@ fn json_has_an_object_for_each_event_and_never_a_key() {
     }
     assert_eq!((&media["keys"], &media["generation"], &media["reason"]), (&1.into(), &1.into(), &Value::Null));
     assert_eq!(objects[4]["state"], "CONNECTED");
+    let words = String::from_utf8_lossy(&output.stderr);
+    assert!(words.contains("1 session, 5 events; media opened 2 times with keys, 0 times not encrypted"), "{words}");
     gateway.served.stop();
 }
 
@@ -96,20 +98,34 @@ fn what_a_person_has_to_mend_ends_it_with_what_to_do() {
         (["--device", "1009"], 1, "DEVICE_UNKNOWN"),
         (["--instance", "2"], 2, "callgate cert issue --folder . --user recorder --instance 2"),
         (["--server-name", "elsewhere.example"], 1, "elsewhere.example"),
-        (["--gateway", "127.0.0.1:1"], 1, "can't be reached"),
     ] {
-        let mut command = gateway.watch(&[]);
-        if arguments[0] == "--gateway" {
-            command = Command::new(env!("CARGO_BIN_EXE_callgate"));
-            command
-                .current_dir(gateway.served.folder.path())
-                .args(["watch", "--folder", ".", "--user", "recorder"])
-                .stdin(Stdio::null());
-        }
-        let output = command.args(arguments).output().unwrap();
+        let output = gateway.watch(&arguments).output().unwrap();
         let error = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(code), "{arguments:?}: {error}");
         assert!(error.contains(words), "{arguments:?}: {error}");
+    }
+    gateway.served.stop();
+}
+
+#[test]
+fn where_no_gateway_is_it_says_what_to_do_and_tries_again_until_it_ends() {
+    let mut gateway = Gateway::start();
+    // Nobody is there, and nobody else takes it.
+    gateway.address = "127.0.0.1:1".into();
+    for arguments in [&["--for", "2"][..], &["--for", "2", "--json"]] {
+        let output = gateway.watch(arguments).output().unwrap();
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{error}");
+        let tries: Vec<_> = error.lines().filter(|line| line.starts_with("callgate: no session: ")).collect();
+        assert!(tries.len() >= 2, "{error}");
+        for words in ["127.0.0.1:1 can't be reached", "`callgate serve`", "Trying again in"] {
+            assert!(tries.iter().all(|line| line.contains(words)), "{words}: {error}");
+        }
+        let last = error.lines().last().unwrap();
+        assert!(last.starts_with("callgate: no session of recorder/1 at 127.0.0.1:1: 127.0.0.1:1 can't be"), "{error}");
+        let objects: Vec<Value> = said(&output).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(objects.len(), if arguments.len() == 3 { tries.len() } else { 0 }, "{objects:?}");
+        assert!(objects.iter().all(|object| object["seen"] == "closed"), "{objects:?}");
     }
     gateway.served.stop();
 }
@@ -216,7 +232,9 @@ fn on_a_terminal_it_is_a_picture_and_the_terminal_is_given_back() {
     assert_eq!(code, Some(0), "{text:?}");
     let begin = text.find("\x1b[?1049h").expect("another screen");
     let end = text.find("\x1b[?1049l").expect("the first screen again");
-    assert!(begin < end && text[end..].trim_end().ends_with("\x1b[?1049l"), "{text:?}");
+    let last_word = text[end..].trim_start_matches("\x1b[?1049l");
+    let is_one_line = last_word.starts_with("callgate: watched ") && last_word.trim_end().lines().count() == 1;
+    assert!(begin < end && is_one_line && last_word.contains("1 session, "), "{text:?}");
     assert!(text.contains("\x1b[?25l") && text[..end].ends_with("\x1b[?25h"), "the cursor is back: {text:?}");
     let pictures: Vec<&str> = text[begin..end].split("\x1b[?2026h").skip(1).collect();
     assert!(pictures.len() >= 2, "{text:?}");

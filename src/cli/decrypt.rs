@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
-use callgate::client::decrypt::{Decrypted, Heard, Voice, decrypt};
+use callgate::client::decrypt::{Decrypted, Folder, Heard, Voice, decrypt};
 use tokio::sync::mpsc;
 
 use super::{
@@ -13,14 +13,15 @@ use super::{
 
 const EXAMPLES: &str = "\
 Examples:
-  callgate decrypt call.pcap                # WAV files into the folder call.voices
+  callgate decrypt call.pcap                # WAV files into the folder call.voices, or call.voices-2 if that is there
   callgate decrypt call.pcap --json | jq .streams
 
 The capture holds the HEPv3 copy of the PBX's signalling (UDP) and the RTP that it describes, side by side: pcap or
 pcapng, from any system. The keys in it are used, and never printed or kept.
+Each run writes into a folder of its own, so that voices of two captures never mix: one that --out names must be new or empty.
 
 Exit codes: 0 every packet of every stream with a key authenticates, 1 some don't, 2 the capture can't be read to its
-end, or has no HEP in it.";
+end, or has no HEP in it, or the folder of --out is not empty.";
 
 /// Decrypt any capture of HEP and SRTP through a gateway in this process: an account of its streams, and their voices
 #[derive(clap::Args)]
@@ -33,14 +34,15 @@ pub(super) struct Decrypt {
     #[arg(long)]
     json: bool,
 
-    /// The folder for the WAV files [default: the capture's name with .voices, in the current folder]
+    /// The folder for the WAV files, new or empty [default: the capture's name with .voices, and a number if that is there,
+    /// in the current folder]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
 }
 
 impl Decrypt {
     pub(super) fn run(self) -> Result<()> {
-        let folder = self.out.unwrap_or_else(|| voices_of(&self.capture));
+        let folder = self.out.map_or_else(|| Folder::Numbered(voices_of(&self.capture)), Folder::Named);
         let json = self.json;
         // Its progress goes beside the answer, so that only a signal can end it.
         let (_unwritten, unheard) = mpsc::channel(1);
@@ -48,6 +50,7 @@ impl Decrypt {
         let Decrypted { heard, error } = stop::run(work, unheard)?;
         let authentic = heard.report.all_authentic();
         answer(&heard, json)?;
+        tell_number(&heard, &folder);
         if let Some(error) = error {
             return Err(error.into());
         }
@@ -66,6 +69,19 @@ fn voices_of(capture: &Path) -> PathBuf {
 fn tell(json: bool, step: &str) {
     if !json {
         remark!("{step}");
+    }
+}
+
+/// Who looks into the folder of the last run would take its voices for these.
+fn tell_number(heard: &Heard, folder: &Folder) {
+    let written = heard.voices.iter().find_map(|voice| match voice {
+        Voice::Written { path, .. } => path.parent(),
+        Voice::None(_) => None,
+    });
+    if let (Some(written), Folder::Numbered(first)) = (written, folder)
+        && written != first
+    {
+        remark!("callgate: {} was there already: the voices are in {}", first.display(), written.display());
     }
 }
 

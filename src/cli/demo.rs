@@ -22,13 +22,13 @@ Examples:
   callgate demo --speed 1             # as fast as the call was
   callgate demo --json --out voices   # one JSON object for scripts
 
-Exit codes: 0 all was proven, 1 something was not, 2 wrong arguments.";
+Exit codes: 0 all was proven, 1 something was not, 2 wrong arguments, or the folder of --out is not empty.";
 
 /// Show the main job on a recorded real call: keys to the app that may have them, and to no other
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Demo {
-    /// The folder for the WAV files [default: a new one among the temporary files]
+    /// The folder for the WAV files, new or empty [default: a new one among the temporary files]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
 

@@ -7,11 +7,14 @@ use std::{
     io::{self, IsTerminal},
     path::PathBuf,
     pin::pin,
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
-use anyhow::{Context, Result};
-use callgate::client::watch::{Class, Options, Picture, Proof, Seen, Style, line, watch};
+use anyhow::{Context, Result, bail};
+use callgate::client::{
+    ClientError,
+    watch::{Class, Options, Picture, Proof, Seen, Style, Summary, line, watch},
+};
 use clap::ValueEnum;
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -21,7 +24,12 @@ use tokio::{
 use zeroize::Zeroizing;
 
 use self::terminal::Terminal;
-use super::{FOLDER, exit::Unusable, out::say, runtime};
+use super::{
+    FOLDER,
+    exit::Unusable,
+    out::{remark, say},
+    runtime,
+};
 
 /// How much may be seen and not yet shown.
 const QUEUE: usize = 1024;
@@ -42,10 +50,10 @@ On a terminal it is a picture that is kept up to date; Ctrl-C ends it. Elsewhere
 is one of an instance: a second one as the same user and instance is refused while the first is open (R12), so give the
 watcher an instance of its own.
 
-Keys come to it as to any app and are recorded so, but only how many there are is shown. When the gateway goes away it
-says why, and tries again until it comes back.
+Keys come to it as to any app and are recorded so, but only how many there are is shown. When the gateway isn't there, or
+goes away, it says why, and tries again until it comes. What it has seen in all is told on standard error at the end.
 
-Exit codes: 0 ended as it was told to, by --for, --count or a signal; 1 no session opens, or a device can't be monitored;
+Exit codes: 0 ended as it was told to, by --for, --count or a signal; 1 no session opened, or a device can't be monitored;
 2 files or arguments that can't be used.";
 
 /// Show live what a session sees: calls, streams, how each stream stands, and why
@@ -203,6 +211,7 @@ async fn run(options: &Options, mut show: Show, end: End) -> Result<()> {
     else {
         return Ok(());
     };
+    let (begun, mut summary) = (Instant::now(), Summary::default());
     let (sender, mut receiver) = mpsc::channel(QUEUE);
     let mut watching = pin!(watch(options, &sender));
     let mut time_is_up = pin!(async {
@@ -219,11 +228,13 @@ async fn run(options: &Options, mut show: Show, end: End) -> Result<()> {
             ended = &mut watching => {
                 // What came before it ended is shown.
                 while let Ok(seen) = receiver.try_recv() {
+                    summary.on(&seen);
                     show.on(&seen)?;
                 }
                 break ended;
             }
             Some(seen) = receiver.recv() => {
+                summary.on(&seen);
                 show.on(&seen)?;
                 if seen.is_event() {
                     left = left.map(|left| left.saturating_sub(1));
@@ -240,12 +251,22 @@ async fn run(options: &Options, mut show: Show, end: End) -> Result<()> {
         }
     };
     show.leave();
+    let watched = begun.elapsed();
     if ended.is_ok() {
         // The session is closed in order. A gateway that doesn't take it hears of it by the connection.
         drop(receiver);
         let _ = timeout(GOODBYE, watching).await;
     }
-    Ok(ended?)
+    if summary.was_open() {
+        remark!("callgate: {}", summary.line(watched));
+    }
+    let place = || format!("no session of {}/{} at {}", options.user, options.instance, options.gateway);
+    match ended {
+        Ok(()) if summary.was_open() => Ok(()),
+        Ok(()) => bail!("{}: {}", place(), summary.last_failure().unwrap_or("it ended before the gateway answered")),
+        Err(error @ ClientError::Open(_)) => Err(anyhow::Error::new(error).context(place())),
+        Err(error) => Err(error.into()),
+    }
 }
 
 impl Show {
@@ -259,12 +280,16 @@ impl Show {
                 if let Some(object) = seen.to_json() {
                     say!("{object}")?;
                 }
-            }
-            Self::Lines => {
-                if let Some(text) = line(seen) {
-                    say!("{text}")?;
+                // Who takes only some of the objects would see nothing, and not know why.
+                if let (true, Some(text)) = (is_no_session(seen), line(seen)) {
+                    remark!("callgate: {text}");
                 }
             }
+            Self::Lines => match line(seen) {
+                Some(text) if is_no_session(seen) => remark!("callgate: {text}"),
+                Some(text) => say!("{text}")?,
+                None => {}
+            },
             Self::Picture { picture, is_old, .. } => {
                 picture.on(seen, SystemTime::now());
                 *is_old = true;
@@ -290,6 +315,11 @@ impl Show {
             *self = Self::Lines;
         }
     }
+}
+
+/// Whether nothing could be seen, since no session opens.
+fn is_no_session(seen: &Seen) -> bool {
+    matches!(seen, Seen::Closed(closed) if !closed.was_open)
 }
 
 impl From<EventClass> for Class {

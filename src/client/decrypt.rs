@@ -10,7 +10,7 @@ use std::{
 
 use callgate_sdk::client::{Events, Session};
 
-pub use super::voices::{Heard, Voice};
+pub use super::voices::{Folder, Heard, Voice};
 use super::{
     ClientError,
     app::App,
@@ -41,8 +41,13 @@ pub struct Decrypted {
 /// Decrypts `capture` and writes the voices into `folder`. `progress` is told each step.
 ///
 /// # Errors
-/// [`ClientError`]: the capture can't be read at all, has no HEP, or a file can't be written.
-pub async fn decrypt(capture: &Path, folder: &Path, mut progress: impl FnMut(&str)) -> Result<Decrypted, ClientError> {
+/// [`ClientError`]: the capture can't be read at all, has no HEP, the folder is not empty, or a file can't be written.
+pub async fn decrypt(
+    capture: &Path,
+    folder: &Folder,
+    mut progress: impl FnMut(&str),
+) -> Result<Decrypted, ClientError> {
+    folder.check()?;
     let name: SwitchName = "capture".parse()?;
     progress("looking for devices");
     let looked = look(capture.into(), name.clone()).await?;

@@ -8,6 +8,7 @@ use std::{io::Cursor, path::PathBuf, sync::Arc};
 
 use callgate_sdk::client::{Event, Indicator};
 
+use super::voices::Folder;
 pub use super::voices::{Heard, Voice};
 use super::{
     ClientError,
@@ -41,7 +42,7 @@ pub type Narrator = Arc<dyn Fn(&str) + Send + Sync>;
 
 /// How the demo is run.
 pub struct Options {
-    /// Where the voices go. The folder is made.
+    /// Where the voices go. The folder is made; if it is there it must be empty.
     pub folder: PathBuf,
     /// How many times as fast as it was recorded.
     pub speed: Speed,
@@ -85,6 +86,8 @@ impl Shown {
 /// # Errors
 /// [`ClientError`]: a part of it could not be done at all.
 pub async fn demo(options: Options, tell: Narrator) -> Result<Shown, ClientError> {
+    let folder = Folder::Named(options.folder);
+    folder.check()?;
     let mut rig = Rig::start(users()?, devices()?, Ports::Usual).await?;
     tell(&format!("A gateway starts, with a CA of its own in {}", rig.folder().display()));
     if let (Some(clear), Some(tls)) = rig.doors() {
@@ -121,7 +124,7 @@ pub async fn demo(options: Options, tell: Narrator) -> Result<Shown, ClientError
         counted.push(numbers(&events));
         others.push(other(user, door, &events));
     }
-    let heard = voices::write(streams, &options.folder)?;
+    let heard = voices::write(streams, &folder)?;
     rig.stop().await;
 
     let same = counted.windows(2).all(|pair| matches!(pair, [a, b] if a == b));

@@ -43,6 +43,12 @@ pub enum ClientError {
     /// A name is not one.
     #[error(transparent)]
     Name(#[from] NameError),
+    /// A folder for voices has something in it.
+    #[error("{path} is not empty, and voices of two captures would mix there: name a folder that is new or empty")]
+    Occupied {
+        /// Which.
+        path: PathBuf,
+    },
     /// The session doesn't open.
     #[error(transparent)]
     Open(#[from] OpenError),
@@ -67,9 +73,10 @@ pub enum ClientError {
 }
 
 impl ClientError {
-    /// Whether the input can't be used: a capture that is unreadable or without signalling, or the files of an identity.
+    /// Whether the input can't be used: a capture that is unreadable or without signalling, the files of an identity, or a
+    /// folder for voices that has others in it.
     pub fn is_input(&self) -> bool {
-        matches!(self, Self::Capture(_) | Self::Identity(_) | Self::Replay(_))
+        matches!(self, Self::Capture(_) | Self::Identity(_) | Self::Occupied { .. } | Self::Replay(_))
     }
 
     /// The session ended, for this reason if one is known.

@@ -1,8 +1,9 @@
 //! A capture played through a gateway, and the voices of its streams as WAV files.
 
 use std::{
+    ffi::OsString,
     fs::{self, DirBuilder, OpenOptions},
-    io::BufWriter,
+    io::{self, BufWriter},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
@@ -31,6 +32,63 @@ use crate::{
 
 /// How many packets may wait for the one who collects them.
 const MEDIA_QUEUE: usize = 1024;
+
+/// So many folders of one name are told apart.
+const MOST_FOLDERS: u32 = 9999;
+
+/// Where voices go. What stands there already is never overwritten, and gets nothing beside it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Folder {
+    /// This one: it must be empty, or not be there.
+    Named(PathBuf),
+    /// This one, or the first of `NAME-2`, `NAME-3` and so on that is not there.
+    Numbered(PathBuf),
+}
+
+impl Folder {
+    /// Looks whether it can be used, before the work is done that it is for.
+    pub(super) fn check(&self) -> Result<(), ClientError> {
+        let Self::Named(path) = self else { return Ok(()) };
+        match fs::read_dir(path).map(|mut entries| entries.next().is_some()) {
+            Ok(true) => Err(ClientError::Occupied { path: path.clone() }),
+            Ok(false) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(source) => Err(ClientError::File { path: path.clone(), source }),
+        }
+    }
+
+    /// Makes it.
+    fn make(&self) -> Result<PathBuf, ClientError> {
+        // A voice is for nobody else on this machine.
+        let mut builder = DirBuilder::new();
+        builder.mode(0o700);
+        match self {
+            Self::Named(path) => match builder.recursive(true).create(path) {
+                Ok(()) => Ok(path.clone()),
+                Err(source) => Err(ClientError::File { path: path.clone(), source }),
+            },
+            Self::Numbered(first) => {
+                for number in 1..=MOST_FOLDERS {
+                    let path = numbered(first, number);
+                    match builder.create(&path) {
+                        Ok(()) => return Ok(path),
+                        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                        Err(source) => return Err(ClientError::File { path, source }),
+                    }
+                }
+                Err(ClientError::Occupied { path: numbered(first, MOST_FOLDERS) })
+            }
+        }
+    }
+}
+
+fn numbered(first: &Path, number: u32) -> PathBuf {
+    let mut name = OsString::from(first);
+    if number > 1 {
+        name.push(format!("-{number}"));
+    }
+    name.into()
+}
 
 /// What became of a stream's voice.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -105,10 +163,19 @@ pub(super) async fn play(
 }
 
 /// Writes a WAV file for each stream that has a voice. The folder is made when the first one needs it.
-pub(super) fn write(streams: Vec<Stream>, folder: &Path) -> Result<Heard, ClientError> {
+pub(super) fn write(streams: Vec<Stream>, folder: &Folder) -> Result<Heard, ClientError> {
     let (mut reports, mut voices, mut troubles) = (Vec::new(), Vec::new(), Vec::new());
+    let mut made = None;
     for (i, stream) in streams.into_iter().enumerate() {
-        voices.push(write_one(&stream, &folder.join(stream.report.file_name(i + 1)))?);
+        voices.push(if stream.voice.is_empty() {
+            Voice::None("no packet of it could be read".into())
+        } else {
+            let folder = match &mut made {
+                Some(made) => &*made,
+                made => made.insert(folder.make()?),
+            };
+            write_one(&stream, &folder.join(stream.report.file_name(i + 1)))?
+        });
         troubles.extend(stream.troubles.into_iter().map(|trouble| (i, trouble)));
         reports.push(stream.report);
     }
@@ -116,15 +183,9 @@ pub(super) fn write(streams: Vec<Stream>, folder: &Path) -> Result<Heard, Client
 }
 
 fn write_one(stream: &Stream, path: &Path) -> Result<Voice, ClientError> {
-    if stream.voice.is_empty() {
-        return Ok(Voice::None("no packet of it could be read".into()));
-    }
     let failed = |source| ClientError::File { path: path.into(), source };
-    if let Some(folder) = path.parent() {
-        // A voice is for nobody else on this machine.
-        DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)?;
-    }
-    let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path).map_err(failed)?;
+    // Whoever else uses the folder since it was checked keeps what is there.
+    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(failed)?;
     match write_voice(&stream.voice, &stream.codecs, BufWriter::new(file)) {
         Ok(written) => Ok(Voice::Written { path: path.into(), seconds: written.samples / 8000 }),
         Err(error @ (WavError::NotDecodable { .. } | WavError::Silent | WavError::TooLong)) => {
@@ -132,6 +193,36 @@ fn write_one(stream: &Stream, path: &Path) -> Result<Voice, ClientError> {
             let _ = fs::remove_file(path);
             Ok(Voice::None(error.to_string()))
         }
-        Err(error) => Err(failed(std::io::Error::other(error.to_string()))),
+        Err(error) => Err(failed(io::Error::other(error.to_string()))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_numbered_folder_is_never_one_that_is_there() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = Folder::Numbered(place.path().join("call.voices"));
+        for name in ["call.voices", "call.voices-2", "call.voices-3"] {
+            folder.check().unwrap();
+            assert_eq!(folder.make().unwrap(), place.path().join(name));
+        }
+        fs::write(place.path().join("call.voices-4"), "a file").unwrap();
+        assert_eq!(folder.make().unwrap(), place.path().join("call.voices-5"));
+    }
+
+    #[test]
+    fn a_named_folder_is_new_or_empty() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = Folder::Named(place.path().join("new/voices"));
+        folder.check().unwrap();
+        let path = folder.make().unwrap();
+        folder.check().unwrap();
+        fs::write(path.join("01-1001-sent.wav"), "a voice").unwrap();
+        let error = folder.check().unwrap_err();
+        assert!(error.is_input() && error.to_string().contains("new/voices is not empty"), "{error}");
+        assert!(!Folder::Named(path.join("01-1001-sent.wav")).check().unwrap_err().to_string().is_empty());
     }
 }

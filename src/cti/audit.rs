@@ -28,14 +28,14 @@ use crate::{
 /// A session was opened.
 pub(super) fn opened(session: &str, identity: &Identity, software: &str, peer: IpAddr) {
     counter!("callgate_sessions_opened_total", "door" => identity.door.name()).increment(1);
-    info!(target: "audit", record = "opened", session, user = %identity.user.name, instance = %identity.instance,
+    info!(target: "audit", record = "opened", session, user = identity.user.name.as_str(), instance = %identity.instance,
         door = identity.door.name(), software, %peer);
 }
 
 /// A session ended.
 pub(super) fn closed(session: &str, identity: &Identity, code: ErrorCode) {
     counter!("callgate_sessions_closed_total", "code" => code.as_str_name()).increment(1);
-    info!(target: "audit", record = "closed", session, user = %identity.user.name, instance = %identity.instance,
+    info!(target: "audit", record = "closed", session, user = identity.user.name.as_str(), instance = %identity.instance,
         door = identity.door.name(), code = code.as_str_name(), number = code as i32);
 }
 
@@ -66,7 +66,7 @@ pub(super) fn request_refused(session: &str, identity: &Identity, code: ErrorCod
         return;
     }
     let subject = shortened(subject);
-    info!(target: "audit", record = "refused", session, user = %identity.user.name, instance = %identity.instance,
+    info!(target: "audit", record = "refused", session, user = identity.user.name.as_str(), instance = %identity.instance,
         code = code.as_str_name(), number = code as i32, subject);
 }
 
@@ -104,10 +104,10 @@ pub(super) fn disclosure<'a>(
             named.add(session, identity);
         }
         if named.is_full() || is_last && !named.is_empty() {
-            info!(target: "audit", record, receivers = %named.text, device = %published.event.device,
+            info!(target: "audit", record, receivers = named.text, device = published.event.device.as_str(),
                 call = %published.event.call.id, stream = %stream, generation = number(generation), suite, indicator,
                 reason, code = code.map(|code| code.as_str_name()), number = code.map(|code| code as i32), rule,
-                key = %fingerprint);
+                fingerprint = %fingerprint);
             named = Receivers::default();
         }
         if is_last {
@@ -120,7 +120,8 @@ pub(super) fn disclosure<'a>(
     }
 }
 
-/// The sessions of a record.
+/// The sessions of a record, as `SESSION:USER:INSTANCE:DOOR`, with a `/` between two of them. No name of these can hold a
+/// `:` or a `/` (R6, R28), but a user's name may have blanks and an `@` in it.
 #[derive(Default)]
 struct Receivers {
     text: String,
@@ -131,25 +132,16 @@ impl Receivers {
     /// The most sessions of one record.
     const MOST: usize = 64;
     /// Room for so many with names of the usual length; bytes.
-    const USUAL: usize = 4096;
+    const USUAL: usize = 48 * Self::MOST;
 
     fn add(&mut self, session: &str, identity: &Identity) {
         if self.text.is_empty() {
             // One allocation for the record, whatever the number of sessions.
             self.text.reserve(Self::USUAL);
         }
-        let separator = if self.count == 0 { "" } else { "; " };
-        let parts = [
-            separator,
-            "session=",
-            session,
-            " user=",
-            identity.user.name.as_str(),
-            " instance=",
-            identity.instance.as_str(),
-            " door=",
-            identity.door.name(),
-        ];
+        let separator = if self.count == 0 { "" } else { "/" };
+        let (user, instance) = (identity.user.name.as_str(), identity.instance.as_str());
+        let parts = [separator, session, ":", user, ":", instance, ":", identity.door.name()];
         parts.into_iter().for_each(|part| self.text.push_str(part));
         self.count += 1;
     }
@@ -185,16 +177,16 @@ pub(super) fn withheld(session: &str, identity: &Identity, published: &Published
         Withheld::Judged(Disclosure::Nothing(Rule(rule))) => ("", "", rule, Some(ErrorCode::DeviceOutOfService)),
     };
     counter!("callgate_keys_withheld_total", "code" => code.map_or("", |code| code.as_str_name())).increment(1);
-    info!(target: "audit", record = "withheld", session, user = %identity.user.name, instance = %identity.instance,
-        door = identity.door.name(), device = %published.event.device, call = %published.event.call.id,
+    info!(target: "audit", record = "withheld", session, user = identity.user.name.as_str(), instance = %identity.instance,
+        door = identity.door.name(), device = published.event.device.as_str(), call = %published.event.call.id,
         stream = %stream, generation = number(*generation), suite = keys.suite().name(), indicator, reason,
         code = code.map(|code| code.as_str_name()), number = code.map(|code| code as i32), rule,
-        key = %Fingerprint::of(published));
+        fingerprint = %Fingerprint::of(published));
 }
 
 /// A session goes on with other rights (R15).
 pub(super) fn rights_changed(session: &str, identity: &Identity, version: u64) {
-    info!(target: "audit", record = "rights_changed", session, user = %identity.user.name,
+    info!(target: "audit", record = "rights_changed", session, user = identity.user.name.as_str(),
         instance = %identity.instance, door = identity.door.name(), version);
 }
 
@@ -224,15 +216,15 @@ pub(super) fn shortened(text: &str) -> &str {
     text.get(..end.unwrap_or_default()).unwrap_or_default()
 }
 
-/// What names a key in records: an HMAC under a key that lives as long as the process.
-pub(super) struct Fingerprint(Option<[u8; 8]>);
+/// What names a key in records: the beginning of an HMAC under a key that lives as long as the process, in hex.
+pub(super) struct Fingerprint(Option<[u8; 16]>);
 
 impl Fingerprint {
     /// The fingerprint of the key that an event carries, if it carries one.
     pub(super) fn of(published: &Published) -> Self {
         match &published.event.body {
             EventBody::MediaOpened(MediaOpened { protection: Protection::Keyed { keys, .. }, .. }) => {
-                Self(fingerprint(keys))
+                Self(fingerprint(keys).map(hex))
             }
             _ => Self(None),
         }
@@ -241,11 +233,18 @@ impl Fingerprint {
 
 impl fmt::Display for Fingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            None => f.write_str("none"),
-            Some(bytes) => bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}")),
-        }
+        f.write_str(self.0.as_ref().and_then(|hex| str::from_utf8(hex).ok()).unwrap_or("none"))
     }
+}
+
+/// Once for all records that a key is in.
+fn hex(bytes: [u8; 8]) -> [u8; 16] {
+    let digit = |nibble: u8| if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 };
+    let mut hex = [0; 16];
+    for (pair, byte) in hex.chunks_exact_mut(2).zip(bytes) {
+        pair.copy_from_slice(&[digit(byte >> 4), digit(byte & 0xf)]);
+    }
+    hex
 }
 
 fn fingerprint(keys: &KeyMaterial) -> Option<[u8; 8]> {

@@ -146,6 +146,7 @@ fn the_table_for_people_shows_no_key_either_and_a_reader_that_is_gone_is_no_cras
     let table = String::from_utf8(run.stdout).unwrap();
     assert!(table.contains("10 of 10") && table.contains("01-10.0.0.11_5060-sent.wav"), "{table}");
     for json in [false, true] {
+        fs::remove_dir_all(&voices).unwrap();
         let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
         let run = command().args(json.then_some("--json")).stdout(full).output().unwrap();
         assert_eq!(run.status.code(), Some(1));

@@ -6,6 +6,7 @@
 mod backoff;
 mod picture;
 mod seen;
+mod summary;
 mod text;
 
 use std::{
@@ -32,6 +33,7 @@ pub use self::{
         CallInProgress, CallNames, CallSeen, CapabilitySeen, ClosedSeen, GapSeen, Head, MediaSeen, Monitored, Opened,
         OutOfServiceSeen, Seen, StoppedSeen, Who,
     },
+    summary::Summary,
     text::line,
 };
 use super::ClientError;
@@ -86,41 +88,53 @@ pub enum Class {
 /// Watches until the receiver is gone. What is seen goes to it in the order in which it came.
 ///
 /// # Errors
-/// The files of the identity can't be used; the first session doesn't open; a later one doesn't, for a reason that won't
-/// pass by itself; or a device can't be monitored.
+/// The files of the identity can't be used; a session doesn't open, for a reason that won't pass by itself; or a device
+/// can't be monitored.
 pub async fn watch(options: &Options, seen: &mpsc::Sender<Seen>) -> Result<(), ClientError> {
     let connector = options.connector()?;
-    let mut opened = connector.open(&options.user, &options.instance).await?;
     let mut backoff = Backoff::default();
     loop {
-        let begun = Instant::now();
-        let (session, mut events) = opened;
-        if seen.send(Seen::opened(&session, SystemTime::now())).await.is_err() {
+        let opened = tokio::select! {
+            opened = connector.open(&options.user, &options.instance) => opened,
+            () = seen.closed() => return Ok(()),
+        };
+        let (code, why, was_open) = match opened {
+            Ok((session, mut events)) => {
+                let begun = Instant::now();
+                if seen.send(Seen::opened(&session, SystemTime::now())).await.is_err() {
+                    return Ok(());
+                }
+                let Some(closed) = one_session(options, &session, &mut events, seen).await? else {
+                    session.close().await;
+                    return Ok(());
+                };
+                backoff.was_open_for(begun.elapsed());
+                (code(&closed), closed.to_string(), true)
+            }
+            Err(error) if error.is_temporary() => (open_code(&error), reason(&error, &options.gateway), false),
+            Err(error) => return Err(error.into()),
+        };
+        let delay = backoff.next_delay();
+        let (at, retry_seconds) = (seen::rfc3339(SystemTime::now()), delay.as_secs_f64());
+        if seen.send(Seen::Closed(ClosedSeen { at, code, why, retry_seconds, was_open })).await.is_err() {
             return Ok(());
         }
-        let Some(closed) = one_session(options, &session, &mut events, seen).await? else {
-            session.close().await;
-            return Ok(());
-        };
-        backoff.was_open_for(begun.elapsed());
-        let mut why = (code(&closed), closed.to_string());
-        opened = loop {
-            let delay = backoff.next_delay();
-            let retry_seconds = delay.as_secs_f64();
-            let said = ClosedSeen { at: seen::rfc3339(SystemTime::now()), code: why.0, why: why.1, retry_seconds };
-            if seen.send(Seen::Closed(said)).await.is_err() {
-                return Ok(());
-            }
-            tokio::select! {
-                () = sleep(delay) => {}
-                () = seen.closed() => return Ok(()),
-            }
-            match connector.open(&options.user, &options.instance).await {
-                Ok(opened) => break opened,
-                Err(error) if error.is_temporary() => why = (open_code(&error), error.to_string()),
-                Err(error) => return Err(error.into()),
-            }
-        };
+        tokio::select! {
+            () = sleep(delay) => {}
+            () = seen.closed() => return Ok(()),
+        }
+    }
+}
+
+/// Why no session opens, and what to look at.
+fn reason(error: &OpenError, gateway: &str) -> String {
+    let why = text::ended(&error.to_string());
+    match error {
+        OpenError::Unreachable { .. } => {
+            format!("{why} Does `callgate serve` run, and does its log say that it is \"listening\" there?")
+        }
+        OpenError::Timeout(_) => format!("{why} Is {gateway} a gateway, and does no firewall stand before it?"),
+        _ => why,
     }
 }
 

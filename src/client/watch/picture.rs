@@ -131,7 +131,8 @@ impl Picture {
             Seen::Closed(closed) => {
                 let retry_at = now + Duration::try_from_secs_f64(closed.retry_seconds).unwrap_or_default();
                 let why = text::shown(&closed.why);
-                self.note(format!("{} closed: {why}", text::time_of(now)), Paint::Bad);
+                let what = if closed.was_open { "closed" } else { "no session" };
+                self.note(format!("{} {what}: {why}", text::time_of(now)), Paint::Bad);
                 self.state = State::Closed { why, retry_at };
             }
             Seen::Pulse { silence_seconds: silent } => {

@@ -251,6 +251,9 @@ pub struct ClosedSeen {
     pub why: String,
     /// When it is tried again.
     pub retry_seconds: f64,
+    /// Whether a session has ended; if not, none could be opened.
+    #[serde(skip)]
+    pub was_open: bool,
 }
 
 impl Seen {

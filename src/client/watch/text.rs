@@ -21,7 +21,8 @@ pub fn line(seen: &Seen) -> Option<String> {
             format!("{} is monitored: {calls} calls in progress", monitored.device)
         }
         Seen::Closed(closed) => {
-            format!("closed: {} Trying again in {} s.", ended(&closed.why), closed.retry_seconds)
+            let what = if closed.was_open { "closed" } else { "no session" };
+            format!("{what}: {} Trying again in {} s.", ended(&closed.why), closed.retry_seconds)
         }
         Seen::CapabilityChanged(_) | Seen::DeviceOutOfService(_) => return rights(seen),
         Seen::Pulse { .. } => return None,
@@ -162,7 +163,7 @@ fn line_words(line: u32) -> String {
 }
 
 /// Reasons of the gateway end with a full stop, those of the system don't.
-fn ended(why: &str) -> String {
+pub(super) fn ended(why: &str) -> String {
     let why = why.trim_end();
-    if why.ends_with('.') { why.into() } else { format!("{why}.") }
+    if why.ends_with(['.', '?']) { why.into() } else { format!("{why}.") }
 }

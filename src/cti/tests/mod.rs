@@ -1,5 +1,6 @@
 //! The pure parts: opening and session, without a socket.
 
+mod audit;
 mod event_frame;
 mod opening;
 mod session;

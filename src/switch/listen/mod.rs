@@ -26,7 +26,7 @@ use tokio::{
 use tracing::{info, warn};
 
 use self::{
-    notices::{Notice, Notices, mend},
+    notices::{Notice, Notices, Occasion, mend},
     queue::{Batch, batches},
     reader::{Backlog, Reader},
     sources::Sources,
@@ -149,42 +149,14 @@ impl HepListener {
             counted: FeedCounts::default(),
             last: Instant::now(),
         };
-        loop {
-            let wake = tokio::time::Instant::from_std(tracking.wake());
-            let next = tracking.desk.while_waiting(async {
-                tokio::select! {
-                    // Datagrams first: they came before what is due now.
-                    biased;
-                    batch = batches_in.recv() => batch.map_or(Next::Failed, Next::Batch),
-                    () = tokio::time::sleep_until(wake) => {
-                        // In this order: what isn't told of any more is in the channel.
-                        let now = Instant::now();
-                        let horizon = backlog.oldest().map_or(now, |oldest| oldest.min(now));
-                        batches_in.try_recv().map_or(Next::Time(horizon), Next::Batch)
-                    }
-                }
-            });
-            let done = match next.await {
-                None => break,
-                Some(Next::Time(now)) => tracking.on_time(now).await?,
-                Some(Next::Failed) => {
-                    return Err(SwitchError::Socket { switch: name, reason: "its reader has failed".into() });
-                }
-                Some(Next::Batch(mut batch)) => {
-                    let done = tracking.on_batch(&mut batch).await?;
-                    batch.wipe();
-                    // There is room for all batches, unless the reader is gone.
-                    let _ = emptied.try_send(batch);
-                    counts.send_modify(|counts| counts.feed.clone_from(&tracking.counted));
-                    done
-                }
-            };
-            if done == Done::Stopped {
-                break;
-            }
-        }
+        let ended = tracking.run(&mut batches_in, &emptied, &backlog, &counts).await;
+        tracking.meter.publish(&tracking.counted);
+        tracking.tell(Occasion::End);
+        // The reader ends when nobody takes its batches any more, and tells what it has left to tell.
+        drop(batches_in);
+        reading.join_next().await;
         tracking.desk.refuse_waiting();
-        Ok(())
+        ended
     }
 }
 
@@ -227,6 +199,51 @@ enum Done {
 }
 
 impl Tracking {
+    /// Tracks what comes until it is time to stop.
+    async fn run(
+        &mut self,
+        batches_in: &mut mpsc::Receiver<Batch>,
+        emptied: &mpsc::Sender<Batch>,
+        backlog: &Backlog,
+        counts: &watch::Sender<ListenCounts>,
+    ) -> Result<(), SwitchError> {
+        loop {
+            let wake = tokio::time::Instant::from_std(self.wake());
+            let next = self.desk.while_waiting(async {
+                tokio::select! {
+                    // Datagrams first: they came before what is due now.
+                    biased;
+                    batch = batches_in.recv() => batch.map_or(Next::Failed, Next::Batch),
+                    () = tokio::time::sleep_until(wake) => {
+                        // In this order: what isn't told of any more is in the channel.
+                        let now = Instant::now();
+                        let horizon = backlog.oldest().map_or(now, |oldest| oldest.min(now));
+                        batches_in.try_recv().map_or(Next::Time(horizon), Next::Batch)
+                    }
+                }
+            });
+            let done = match next.await {
+                None => return Ok(()),
+                Some(Next::Time(now)) => self.on_time(now).await?,
+                Some(Next::Failed) => {
+                    let (switch, reason) = (self.desk.name().clone(), "its reader has failed".into());
+                    return Err(SwitchError::Socket { switch, reason });
+                }
+                Some(Next::Batch(mut batch)) => {
+                    let done = self.on_batch(&mut batch).await?;
+                    batch.wipe();
+                    // There is room for all batches, unless the reader is gone.
+                    let _ = emptied.try_send(batch);
+                    counts.send_modify(|counts| counts.feed.clone_from(&self.counted));
+                    done
+                }
+            };
+            if done == Done::Stopped {
+                return Ok(());
+            }
+        }
+    }
+
     /// When something is to be done though nothing comes.
     fn wake(&self) -> Instant {
         let look = Instant::now() + LOOK;
@@ -242,7 +259,7 @@ impl Tracking {
             }
             let outcome = self.feed.on_datagram(datagram, arrival.at, self.last, &mut self.pending);
             self.counted.note(outcome);
-            self.notices.on_datagram(outcome);
+            self.notices.on_datagram(outcome, arrival.from);
             if number % TRACKED_AT_ONCE == 0 {
                 tokio::task::yield_now().await;
                 if self.send().await? == Done::Stopped {
@@ -251,7 +268,7 @@ impl Tracking {
             }
         }
         self.meter.publish(&self.counted);
-        self.tell();
+        self.tell(Occasion::Look(Instant::now()));
         self.send().await
     }
 
@@ -262,7 +279,7 @@ impl Tracking {
             // What came before it is about to be handed over.
             tokio::task::yield_now().await;
         }
-        self.tell();
+        self.tell(Occasion::Look(Instant::now()));
         self.send().await
     }
 
@@ -271,8 +288,9 @@ impl Tracking {
         if self.pending.is_empty() {
             return Ok(Done::Going);
         }
+        let now = Instant::now();
         for event in &self.pending {
-            if let Some(notice) = self.notices.on_event(event) {
+            if let Some(notice) = self.notices.on_event(event, now) {
                 log(self.desk.name(), notice);
             }
         }
@@ -283,8 +301,8 @@ impl Tracking {
         }
     }
 
-    fn tell(&mut self) {
-        for notice in self.notices.tell(Instant::now()) {
+    fn tell(&mut self, occasion: Occasion) {
+        for notice in self.notices.tell(occasion) {
             log(self.desk.name(), notice);
         }
     }
@@ -297,15 +315,19 @@ fn log(switch: &SwitchName, notice: Notice) {
             "a device that isn't configured: give it a name by a [[device]] with this address in `addresses`, or name it in \
              the switch's `pbx` if it is the PBX"
         ),
-        Notice::ManyDevices => info!(%switch, "more devices aren't configured than are told of here"),
-        Notice::Pbx(address) => info!(%switch, %address, "this is no device but a PBX: name it in the switch's `pbx`"),
-        Notice::Refused { refusal, datagrams, useless: true } => warn!(
-            %switch, datagrams, reason = refusal.name(), mend = mend(refusal),
-            "none of the datagrams that came can be used"
+        Notice::ManyDevices => info!(
+            %switch,
+            "more devices aren't configured than are told of here: give them names by a [[device]] each, with `addresses`"
         ),
-        Notice::Refused { refusal, datagrams, useless: false } => {
-            info!(%switch, datagrams, reason = refusal.name(), mend = mend(refusal), "datagrams were refused");
-        }
+        Notice::Pbx(address) => info!(%switch, %address, "a PBX that isn't configured: name it in the switch's `pbx`"),
+        Notice::Refused { refusal, datagrams, in_all, used: 0, from } => warn!(
+            %switch, datagrams, in_all, %from, reason = refusal.name(), mend = mend(refusal),
+            "refused: nothing that came so far can be used"
+        ),
+        Notice::Refused { refusal, datagrams, in_all, used, from } => info!(
+            %switch, datagrams, in_all, used, %from, reason = refusal.name(), mend = mend(refusal),
+            "refused"
+        ),
     }
 }
 

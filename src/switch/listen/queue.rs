@@ -3,7 +3,7 @@
 //! Datagrams lie one behind the other in large buffers that are used again and again, so that none is copied and none has
 //! an allocation of its own. What a buffer held is wiped before it is used again, and when it goes.
 
-use std::{collections::VecDeque, fmt, ops::Range, time::Instant};
+use std::{collections::VecDeque, fmt, net::SocketAddr, ops::Range, time::Instant};
 
 use zeroize::Zeroize;
 
@@ -16,13 +16,15 @@ pub(super) const MAX_DATAGRAM: usize = 65_536;
 /// The smallest queue: one batch is read into while another is tracked, and a third waits.
 const MIN_BATCHES: usize = 3;
 
-/// When a datagram was read.
+/// When a datagram was read, and who sent it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Arrival {
     /// For deadlines.
     pub(super) now: Instant,
     /// For people.
     pub(super) at: Timestamp,
+    /// Who sent it.
+    pub(super) from: SocketAddr,
 }
 
 /// Datagrams in the order of their arrival, and the room for more.
@@ -165,7 +167,7 @@ mod tests {
     use super::*;
 
     fn arrival() -> Arrival {
-        Arrival { now: Instant::now(), at: Timestamp(1) }
+        Arrival { now: Instant::now(), at: Timestamp(1), from: ([127, 0, 0, 2], 9060).into() }
     }
 
     fn put(queue: &mut Queue, datagram: &[u8]) -> bool {

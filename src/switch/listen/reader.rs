@@ -16,7 +16,7 @@ use tracing::{info, warn};
 
 use super::{
     LOOK, ListenCounts,
-    notices::{AGAIN, Tally},
+    notices::{AGAIN, Occasion, Tally},
     queue::{Arrival, Batch, Queue, spare},
     socket::kernel_drops,
     sources::{Foreign, Sources},
@@ -148,7 +148,7 @@ impl Reader {
                 ready = self.socket.readable() => Next::Read(ready),
             };
             let read = match next {
-                Next::Hand(None) => return,
+                Next::Hand(None) => break,
                 Next::Hand(Some(permit)) => {
                     if let Some(batch) = self.queue.next() {
                         permit.send(batch);
@@ -167,11 +167,13 @@ impl Reader {
                 self.meters.errors.increment(1);
                 self.errors.add(1);
             }
-            self.tell(read.as_ref().err());
+            self.tell(Occasion::Look(Instant::now()), read.as_ref().err());
             if read.is_err() {
                 sleep(REST).await;
             }
         }
+        self.ask_kernel();
+        self.tell(Occasion::End, None);
     }
 
     /// Reads what is there, up to a bound.
@@ -179,10 +181,10 @@ impl Reader {
         while let Ok(batch) = self.empty.try_recv() {
             self.queue.give_back(batch);
         }
-        let arrival = Arrival { now: Instant::now(), at: wall_clock() };
-        self.backlog.set(self.queue.oldest().or(Some(arrival.now)));
+        let (now, at) = (Instant::now(), wall_clock());
+        self.backlog.set(self.queue.oldest().or(Some(now)));
         let mut turn = Turn::default();
-        let outcome = (0..READ_AT_ONCE).try_for_each(|_| self.read_one(arrival, &mut turn));
+        let outcome = (0..READ_AT_ONCE).try_for_each(|_| self.read_one(now, at, &mut turn));
         self.backlog.set(self.queue.oldest());
         if turn.foreign > 0 || turn.dropped > 0 {
             self.meters.foreign.increment(turn.foreign);
@@ -199,25 +201,25 @@ impl Reader {
         }
     }
 
-    fn read_one(&mut self, arrival: Arrival, turn: &mut Turn) -> io::Result<()> {
+    fn read_one(&mut self, now: Instant, at: Timestamp, turn: &mut Turn) -> io::Result<()> {
         let (batch, has_room) = match self.queue.room() {
             Some(batch) => (batch, true),
             None => (&mut self.spare, false),
         };
-        let (len, source) = self.socket.try_recv_from(batch.room())?;
+        let (len, from) = self.socket.try_recv_from(batch.room())?;
         // R5: who may not send is turned away before anything is looked at.
-        if !self.sources.allows(source.ip()) {
+        if !self.sources.allows(from.ip()) {
             batch.discard(len);
-            self.sources.refuse(source.ip());
+            self.sources.refuse(from);
             turn.foreign += 1;
             return Ok(());
         }
         if self.hearing != Hearing::Something {
             self.hearing = Hearing::Something;
-            info!(switch = %self.switch, from = %source, "the first datagram has come");
+            info!(switch = %self.switch, %from, "the first datagram has come");
         }
         if has_room {
-            batch.keep(len, arrival);
+            batch.keep(len, Arrival { now, at, from });
         } else {
             batch.discard(len);
             turn.dropped += 1;
@@ -236,36 +238,41 @@ impl Reader {
         }
     }
 
-    /// Tells what is to be told now: each thing at most once a minute.
-    fn tell(&mut self, error: Option<&io::Error>) {
-        let now = Instant::now();
+    /// Tells what is to be told now: each thing at most once a minute, and what is left at the end.
+    fn tell(&mut self, occasion: Occasion, error: Option<&io::Error>) {
         let switch = &self.switch;
-        if let Some((error, errors)) = error.and_then(|error| Some((error, self.errors.tell(now)?))) {
-            warn!(%switch, errors, %error, "the socket can't be read");
+        if let Some((error, errors)) = error.and_then(|error| Some((error, self.errors.tell(occasion)?))) {
+            warn!(%switch, errors, %error, "the socket can't be read. It is tried again; if that goes on, start the gateway again");
         }
-        if let Some(datagrams) = self.lost.tell(now) {
+        if let Some(datagrams) = self.lost.tell(occasion) {
             warn!(
                 %switch, datagrams,
                 "lost: the queue is full. Streams whose offer or answer was among them have no keys; `queue_bytes` makes the \
                  queue larger"
             );
         }
-        if let Some(datagrams) = self.lost_by_kernel.tell(now) {
+        if let Some(datagrams) = self.lost_by_kernel.tell(occasion) {
             warn!(
                 %switch, datagrams,
                 "lost in the kernel: its buffer was full. Raise net.core.rmem_max, and start the gateway again"
             );
         }
-        for Foreign { network, datagrams } in self.sources.tell(now) {
+        for Foreign { network, datagrams, from } in self.sources.tell(occasion) {
             match network {
                 Some(network) => warn!(
-                    %switch, %network, datagrams,
+                    %switch, %network, datagrams, %from,
                     "refused: nobody there may send; if a PBX is there, name it in the switch's `networks` (R5)"
                 ),
-                None => warn!(%switch, datagrams, "refused, from many more networks (R5)"),
+                None => warn!(
+                    %switch, datagrams, %from,
+                    "refused, from many more networks (R5): let a firewall keep them from this port"
+                ),
             }
         }
-        if self.hearing == Hearing::Nothing && now.saturating_duration_since(self.begun) >= AGAIN {
+        if let Occasion::Look(now) = occasion
+            && self.hearing == Hearing::Nothing
+            && now.saturating_duration_since(self.begun) >= AGAIN
+        {
             self.hearing = Hearing::NothingTold;
             info!(
                 %switch,

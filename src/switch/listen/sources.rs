@@ -1,8 +1,11 @@
 //! Who may send (R5). Pure.
 
-use std::{collections::BTreeMap, net::IpAddr, time::Instant};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+};
 
-use super::notices::Tally;
+use super::notices::{Occasion, Tally};
 use crate::model::Network;
 
 /// So many of them are kept apart. Those beyond count as one.
@@ -13,7 +16,7 @@ const PREFIXES: (u8, u8) = (24, 48);
 /// The networks that may send, and those that tried.
 pub(super) struct Sources {
     allowed: Vec<Network>,
-    refused: BTreeMap<Option<Network>, Tally>,
+    refused: BTreeMap<Option<Network>, (Tally, SocketAddr)>,
 }
 
 /// Datagrams that came from where nobody may send.
@@ -23,6 +26,8 @@ pub(super) struct Foreign {
     pub(super) network: Option<Network>,
     /// How many since the last time.
     pub(super) datagrams: u64,
+    /// Who sent the latest of them.
+    pub(super) from: SocketAddr,
 }
 
 impl Sources {
@@ -35,22 +40,28 @@ impl Sources {
         self.allowed.iter().any(|network| network.contains(source))
     }
 
-    /// Notes that a datagram of `source` was refused.
-    pub(super) fn refuse(&mut self, source: IpAddr) {
-        let source = source.to_canonical();
+    /// Notes that a datagram was refused, which came `from` there.
+    pub(super) fn refuse(&mut self, from: SocketAddr) {
+        let source = from.ip().to_canonical();
         let prefix = if source.is_ipv4() { PREFIXES.0 } else { PREFIXES.1 };
         let network = Some(Network::around(source, prefix));
         let room = self.refused.len() < MAX_NETWORKS || self.refused.contains_key(&network);
-        self.refused.entry(network.filter(|_| room)).or_default().add(1);
+        let entry = self.refused.entry(network.filter(|_| room));
+        let (tally, latest) = entry.or_insert_with(|| (Tally::default(), from));
+        tally.add(1);
+        *latest = from;
     }
 
     /// What is to be told now: each network at most once a minute.
-    pub(super) fn tell(&mut self, now: Instant) -> Vec<Foreign> {
+    pub(super) fn tell(&mut self, occasion: Occasion) -> Vec<Foreign> {
         let mut foreign = Vec::new();
-        self.refused.retain(|network, tally| {
-            let told = tally.tell(now).map(|datagrams| Foreign { network: *network, datagrams });
+        self.refused.retain(|network, (tally, from)| {
+            let told = tally.tell(occasion).map(|datagrams| Foreign { network: *network, datagrams, from: *from });
             foreign.extend(told);
-            !tally.is_idle(now)
+            match occasion {
+                Occasion::Look(now) => !tally.is_idle(now),
+                Occasion::End => false,
+            }
         });
         foreign
     }
@@ -58,7 +69,7 @@ impl Sources {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::time::{Duration, Instant};
 
     use super::*;
     use crate::switch::listen::notices::AGAIN;
@@ -68,7 +79,7 @@ mod tests {
     }
 
     fn told(sources: &mut Sources, now: Instant) -> Vec<(String, u64)> {
-        let told = sources.tell(now);
+        let told = sources.tell(Occasion::Look(now));
         told.iter().map(|f| (f.network.map_or("others".into(), |n| n.to_string()), f.datagrams)).collect()
     }
 
@@ -91,21 +102,29 @@ mod tests {
         let mut sources = sources(&[]);
         let start = Instant::now();
         for source in ["192.0.2.1", "192.0.2.9", "2001:db8:0:1::1", "2001:db8::1"] {
-            sources.refuse(source.parse().unwrap());
+            sources.refuse(SocketAddr::new(source.parse().unwrap(), 9060));
         }
         assert_eq!(told(&mut sources, start), [("192.0.2.0/24".into(), 2), ("2001:db8::/48".into(), 2)]);
-        sources.refuse("192.0.2.1".parse().unwrap());
+        let from = ["192.0.2.1:5", "192.0.2.77:6"].map(|from| from.parse().unwrap());
+        from.into_iter().for_each(|from| sources.refuse(from));
         assert_eq!(told(&mut sources, start + Duration::from_secs(59)), []);
-        assert_eq!(told(&mut sources, start + AGAIN), [("192.0.2.0/24".into(), 1)]);
+        let network = Some("192.0.2.0/24".parse().unwrap());
+        let latest = Foreign { network, datagrams: 2, from: from[1] };
+        assert_eq!(sources.tell(Occasion::Look(start + AGAIN)), [latest]);
         assert_eq!(told(&mut sources, start + 2 * AGAIN), []);
         assert!(sources.refused.is_empty(), "who is silent is forgotten");
+        (0..2).for_each(|_| sources.refuse(from[0]));
+        assert_eq!(told(&mut sources, start + 2 * AGAIN), [("192.0.2.0/24".into(), 2)]);
+        sources.refuse(from[1]);
+        assert_eq!(told(&mut sources, start + 2 * AGAIN), []);
+        assert_eq!(sources.tell(Occasion::End), [Foreign { network, datagrams: 1, from: from[1] }]);
     }
 
     #[test]
     fn r41a_many_networks_count_as_one() {
         let mut sources = sources(&[]);
         for a in 0..=255 {
-            sources.refuse([10, 0, a, 1].into());
+            sources.refuse(([10, 0, a, 1], 9060).into());
         }
         let told = told(&mut sources, Instant::now());
         assert_eq!((told.len(), told[0].clone()), (MAX_NETWORKS + 1, ("others".into(), 256 - MAX_NETWORKS as u64)));

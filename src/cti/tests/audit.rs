@@ -1,0 +1,176 @@
+//! Every kind of record as it stands in the log, and as docs/MONITORING.md shows it.
+
+use std::{
+    io,
+    net::IpAddr,
+    sync::{Arc, Mutex},
+};
+
+use callgate_wire::v1::ErrorCode;
+use tracing_subscriber::fmt::MakeWriter;
+
+use super::super::{
+    LogFields,
+    audit::{self, Fingerprint, Share, Withheld},
+    identity::Identity,
+};
+use crate::{
+    directory::{User, UserKind},
+    hub::{Ask, Hub, Published, SessionKey, WorkerId},
+    model::{
+        CallDirection, CallId, CallRef, DeviceName, Door, EventBody, Generation, Groups, KeyMaterial, LineNumber,
+        MasterKey, MediaOpened, Protection, Secret, SessionParameters, StreamDirection, StreamId, Suite, SwitchEvent,
+        Timestamp,
+    },
+    policy::{Disclosure, Indication, Rule},
+};
+
+/// What was logged in a thread's scope.
+#[derive(Clone, Default)]
+struct Kept(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Kept {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> MakeWriter<'a> for Kept {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        self.clone()
+    }
+}
+
+/// The lines that `work` logs, without time and level.
+fn logged(work: impl FnOnce()) -> Vec<String> {
+    let kept = Kept::default();
+    let subscriber = tracing_subscriber::fmt()
+        .without_time()
+        .with_level(false)
+        .with_ansi(false)
+        .with_writer(kept.clone())
+        .fmt_fields(LogFields);
+    tracing::subscriber::with_default(subscriber.finish(), work);
+    let text = String::from_utf8(kept.0.lock().unwrap().clone()).unwrap();
+    text.lines().map(str::to_owned).collect()
+}
+
+fn identity(user: &str, instance: &str, door: Door) -> Identity {
+    let user = User {
+        name: user.parse().unwrap(),
+        kind: UserKind::Application,
+        groups: Groups::default(),
+        devices: [].into(),
+        password: None,
+    };
+    Identity { user: Arc::new(user), instance: instance.parse().unwrap(), door, certificate: None }
+}
+
+/// A key is in use on a stream of the device.
+fn published(device: &str) -> Arc<Published> {
+    let device: DeviceName = device.parse().unwrap();
+    let mut hub = Hub::new([device.clone()], 0);
+    hub.answer(WorkerId(0), SessionKey { place: 0, turn: 0 }, Ask::Subscribe(device.clone()));
+    let call = CallRef {
+        id: CallId(0x006_60ea_429d_7e10),
+        switch: "pbx".parse().unwrap(),
+        switch_call: None,
+        sip_call_id: "a".into(),
+        direction: CallDirection::Outgoing,
+        calling: Default::default(),
+        called: Default::default(),
+    };
+    let suite = Suite::AesCm128HmacSha1_80;
+    let master = MasterKey::new(suite, &Secret::new((0..30).collect()), None, None).unwrap();
+    let keys = Arc::new(KeyMaterial::new(suite, vec![master], SessionParameters::default()).unwrap());
+    let body = EventBody::MediaOpened(MediaOpened {
+        stream: StreamId(0x006_60ea_429d_7e11),
+        direction: StreamDirection::Sent,
+        destination: "192.0.2.1:4000".parse().unwrap(),
+        likely_source: None,
+        media: "audio".into(),
+        codecs: [].into(),
+        protection: Protection::Keyed { generation: Generation::FIRST, since: Timestamp(0), keys },
+    });
+    let event = SwitchEvent { at: Timestamp(0), device, line: LineNumber::FIRST, call: Arc::new(call), body };
+    hub.publish(event).unwrap().unwrap().event
+}
+
+/// The value of a field, whose name stands once in the line.
+fn field<'a>(line: &'a str, name: &str) -> &'a str {
+    line.split_once(&format!(" {name}=\"")).unwrap().1.split('"').next().unwrap()
+}
+
+#[test]
+fn r21_the_page_shows_every_kind_of_record() {
+    let (session, other) = ("s0660ea429d7e0", "s0660ea429d7e1");
+    let (recorder, dashboard) = (identity("recorder", "1", Door::Tls), identity("dashboard", "2", Door::Clear));
+    let event = published("1001");
+    let fingerprint = Fingerprint::of(&event);
+    let peer: IpAddr = "192.0.2.7".parse().unwrap();
+    let mut share = Share::default();
+    let lines = logged(|| {
+        audit::opened(session, &recorder, "recorder 2.1", peer);
+        let both = [(session, &recorder), (other, &recorder)];
+        audit::disclosure(both.into_iter(), &event, &fingerprint, Indication::KeysAvailable, Rule("R16"));
+        let without = [(other, &dashboard)];
+        audit::disclosure(without.into_iter(), &event, &fingerprint, Indication::UserNotAuthorized, Rule("R16"));
+        let why = Withheld::Judged(Disclosure::Event(Indication::UserNotAuthorized, Rule("R16")));
+        audit::withheld(session, &recorder, &event, why);
+        audit::withheld(session, &recorder, &event, Withheld::Closed(ErrorCode::SlowConsumer));
+        audit::rights_changed(session, &recorder, 2);
+        audit::request_refused(session, &recorder, ErrorCode::DeviceUnknown, "1009", &mut share);
+        audit::closed(session, &recorder, ErrorCode::HeartbeatTimeout);
+        let code = ErrorCode::AuthenticationFailed;
+        audit::refused(Door::Clear, peer, Some("dashboard"), code, Rule("R14"), "wrong password");
+        audit::refused_again(Door::Clear, peer, code, 29);
+    });
+    let hex = fingerprint.to_string();
+    assert!(hex.len() == 16 && hex.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')), "{hex}");
+    // It is another one in each process.
+    let lines: Vec<_> = lines.iter().map(|line| line.replace(&hex, "4be1c07a95d2f386")).collect();
+    let block = format!("```text\n{}\n```\n", lines.join("\n"));
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/MONITORING.md")).unwrap();
+    assert!(page.contains(&block), "docs/MONITORING.md lacks this block:\n{block}");
+}
+
+#[test]
+fn r21_receivers_are_told_apart_whatever_their_names_are() {
+    let odd = identity("a b@c", "x9", Door::Clear);
+    let quoted = identity("d\" user=\"e", "1", Door::Tls);
+    let event = published("front desk 1");
+    let lines = logged(|| {
+        let receivers = [("s1", &odd), ("s2", &quoted), ("s3", &odd)];
+        let fingerprint = Fingerprint::of(&event);
+        audit::disclosure(receivers.into_iter(), &event, &fingerprint, Indication::KeysAvailable, Rule("R16"));
+        audit::opened("s1", &odd, "", [127, 0, 0, 1].into());
+    });
+    let expected =
+        r#" receivers="s1:a b@c:x9:clear/s2:d\" user=\"e:1:tls/s3:a b@c:x9:clear" device="front desk 1" call="#;
+    assert!(lines[0].contains(expected), "{lines:?}");
+    assert_eq!(field(&lines[1], "user"), "a b@c");
+}
+
+#[test]
+fn r21_a_record_has_a_bound_and_the_next_one_has_the_rest() {
+    let (recorder, event) = (identity("recorder", "1", Door::Tls), published("1001"));
+    let sessions: Vec<_> = (0..150).map(|number| format!("s{number:013x}")).collect();
+    let lines = logged(|| {
+        let receivers = sessions.iter().map(|session| (session.as_str(), &recorder));
+        let fingerprint = Fingerprint::of(&event);
+        audit::disclosure(receivers, &event, &fingerprint, Indication::KeysAvailable, Rule("R16"));
+    });
+    let named: Vec<Vec<&str>> = lines
+        .iter()
+        .map(|line| field(line, "receivers").split('/').map(|one| one.split(':').next().unwrap()).collect())
+        .collect();
+    assert_eq!(named.iter().map(Vec::len).collect::<Vec<_>>(), [64, 64, 22]);
+    assert_eq!(named.concat(), sessions);
+}
