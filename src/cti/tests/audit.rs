@@ -13,6 +13,7 @@ use super::super::{
     LogFields,
     audit::{self, Fingerprint, Share, Withheld},
     identity::Identity,
+    refusals::{Kind, Repeated},
 };
 use crate::{
     directory::{User, UserKind},
@@ -130,7 +131,8 @@ fn r21_the_page_shows_every_kind_of_record() {
         audit::closed(session, &recorder, ErrorCode::HeartbeatTimeout);
         let code = ErrorCode::AuthenticationFailed;
         audit::refused(Door::Clear, peer, Some("dashboard"), code, Rule("R14"), "wrong password");
-        audit::refused_again(Door::Clear, peer, code, 29);
+        let kind = Kind { source: peer, user: None, code };
+        audit::refused_again(Door::Clear, &Repeated { kind, count: 29 });
     });
     let hex = fingerprint.to_string();
     assert!(hex.len() == 16 && hex.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')), "{hex}");
