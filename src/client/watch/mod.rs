@@ -130,9 +130,10 @@ pub async fn watch(options: &Options, seen: &mpsc::Sender<Seen>) -> Result<(), C
 fn reason(error: &OpenError, gateway: &str) -> String {
     let why = text::ended(&error.to_string());
     match error {
-        OpenError::Unreachable { .. } => {
-            format!("{why} Does `callgate serve` run, and does its log say that it is \"listening\" there?")
-        }
+        OpenError::Unreachable { .. } => format!(
+            "{why} Does `callgate serve` run, and does its log say that it is \"listening\" there? `--gateway` names \
+             another address."
+        ),
         OpenError::Timeout(_) => format!("{why} Is {gateway} a gateway, and does no firewall stand before it?"),
         _ => why,
     }
