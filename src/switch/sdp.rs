@@ -26,6 +26,9 @@ pub const MAX_PER_LINE: usize = 32;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SdpError {
+    /// There are several, or it is said to be of something else than the session.
+    #[error("the message doesn't say which session description counts")]
+    Ambiguous,
     /// It is compressed, or encoded for transfer.
     #[error("the session description is encoded")]
     Encoded,
