@@ -65,6 +65,8 @@ pub struct Contact {
     pub at: Option<(Option<Transport>, IpAddr, u16)>,
     /// In seconds, if the header says so.
     pub expires: Option<u32>,
+    /// Whether it is a `*`, which stands for all contacts (RFC 3261, 10.2.2).
+    pub all: bool,
 }
 
 /// The dialog that an INVITE is to replace (RFC 3891, 6.1), as the end that gets the INVITE knows it.
@@ -256,9 +258,9 @@ fn via_branch(value: &str) -> Option<&str> {
             return None;
         }
     }
+    let branch = branch.unwrap_or_default();
     // The cookie alone is as good as none (RFC 4475, 3.2.1).
     Some(if branch.eq_ignore_ascii_case("z9hG4bK") { "" } else { branch })
-    let branch = branch.unwrap_or_default();
 }
 
 /// The first entries, and whether all of them can be read.
@@ -378,7 +380,7 @@ fn contact(entry: &str) -> Option<Contact> {
         return None;
     }
     let expires = parameter(parameters, "expires").and_then(|text| text.parse().ok());
-    Some(Contact { at: place(uri), expires })
+    Some(Contact { at: place(uri), expires, all: uri == "*" })
 }
 
 /// Where a SIP URI points to, if it says so by number (RFC 3261, 19.1.1).

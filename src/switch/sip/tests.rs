@@ -19,7 +19,10 @@ fn a_request_is_read() {
     assert_eq!((message.from.tag.as_str(), message.to.tag.as_str()), ("f1", ""));
     assert_eq!(message.branch, "z9hG4bKa");
     let ip = "192.0.2.1".parse().unwrap();
-    assert_eq!(message.contacts, [Contact { at: Some((Some(Transport::Tcp), ip, 5062)), expires: Some(60) }]);
+    assert_eq!(
+        message.contacts,
+        [Contact { at: Some((Some(Transport::Tcp), ip, 5062)), expires: Some(60), all: false }]
+    );
     assert!(message.sdp.is_none());
     assert_eq!((message.replaces, message.knows_replaces), (None, false));
 }
@@ -95,10 +98,10 @@ fn r42b_what_lacks_a_needed_header_is_refused() {
     assert_eq!(parse(&HEAD.replace("7 INVITE", "+7 INVITE")).err(), Some(SipError::Header("CSeq")));
     assert_eq!(parse(&HEAD.replace("tag=f1", "tag=f1;TAG=f2")).err(), Some(SipError::Repeated("From")));
     assert_eq!(parse(&HEAD.replace(";branch", ";;branch")).err(), Some(SipError::Header("Via")));
+    assert_eq!(parse(&HEAD.replace(";rport", ";Branch=z9hG4bKb")).err(), Some(SipError::Header("Via")));
     assert_eq!(parse(&format!("{HEAD}i: abc\r\n")).err(), Some(SipError::Repeated("Call-ID")));
     assert_eq!(parse("OPTIONS").err(), Some(SipError::Start));
     assert_eq!(parse("").err(), Some(SipError::Start));
-    assert_eq!(parse(&HEAD.replace(";rport", ";Branch=z9hG4bKb")).err(), Some(SipError::Header("Via")));
     let long = HEAD.replace("abc", &"a".repeat(257));
     assert_eq!(parse(&long).err(), Some(SipError::TooLong { what: "Call-ID", len: 257 }));
 }

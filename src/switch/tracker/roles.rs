@@ -169,6 +169,13 @@ impl Roles {
         false
     }
 
+    /// A REGISTER was answered 2xx that takes all back that `source` registered.
+    pub(super) fn note_unregistered(&mut self, source: Address, now: Instant) {
+        let known = self.addresses.touch(source, now);
+        let (contact, user) = (known.contact, known.user.unwrap_or_default());
+        self.note_registered(Registration { source, user, contact, expires: Duration::ZERO }, now);
+    }
+
     /// A REGISTER was answered 2xx: its Contact is bound as long as it says.
     pub(super) fn note_registered(&mut self, registration: Registration, now: Instant) {
         let Registration { source, user, contact, expires } = registration;
@@ -186,6 +193,7 @@ impl Roles {
             && before != contact
             && known.user.is_some_and(|before| before != user)
             && known.is_registered(now)
+            && until.is_some()
         {
             // Several contacts of several users from one source: an edge that forwards for phones, and no phone itself.
             (known.registered, known.pbx) = (None, Some(Proof::Strong));
@@ -193,7 +201,9 @@ impl Roles {
         }
         let known = self.addresses.touch(source, now);
         let edge = known.pbx.is_some() || configured;
-        if !edge {
+        // Of several bindings the one that was made last counts: who takes another one back keeps it.
+        let counts = until.is_some() || known.contact == contact;
+        if !edge && counts {
             (known.registered, known.contact, known.user) = (until, contact, Some(user));
             self.addresses.promote(source, Standing::Registered);
         }
