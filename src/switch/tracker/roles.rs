@@ -231,7 +231,7 @@ impl Roles {
         self.addresses.promote(contact, Standing::Registered);
     }
 
-    /// Forgets addresses that were silent for `after`.
+    /// Forgets addresses that were silent for `after`, and aren't registered any more.
     pub(super) fn forget(&mut self, after: Duration, now: Instant) {
         self.addresses.forget(after, now);
     }
@@ -383,6 +383,23 @@ mod tests {
         assert_eq!(device(&roles, "10.0.0.1:1", now), None);
         assert_eq!(device(&roles, "10.0.0.8:1", now).as_deref(), Some("10.0.0.8:1"));
         assert_eq!(device(&roles, "10.0.0.9:1", now).as_deref(), Some("10.0.0.9:1"));
+    }
+
+    #[test]
+    fn an_address_is_kept_as_long_as_its_registration_lasts() {
+        let now = Instant::now();
+        let desk = (at("192.168.1.5:5060"), "desk".parse().unwrap());
+        let mut roles = Roles::new(vec![], vec![desk], 9, 9);
+        let contact = Some(at("192.168.1.5:5060"));
+        let registration = Registration { source: at("203.0.113.5:1"), user: 1, contact, expires: 48 * HOUR };
+        roles.note_registered(registration, now);
+        // Younger, and over earlier.
+        registers(&mut roles, at("203.0.113.6:1"), None, now + HOUR);
+        roles.forget(24 * HOUR, now + 26 * HOUR);
+        assert_eq!(roles.addresses.len(), (2, 2));
+        assert_eq!(device(&roles, "203.0.113.5:1", now + 47 * HOUR).as_deref(), Some("desk"));
+        roles.forget(24 * HOUR, now + 48 * HOUR);
+        assert_eq!(roles.addresses.len(), (0, 0));
     }
 
     #[test]
