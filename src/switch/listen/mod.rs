@@ -250,7 +250,7 @@ impl Tracking {
                 }
             }
         }
-        self.meter.publish(&self.counted);
+        self.meter.publish(&self.counted, &*self.feed);
         self.tell();
         self.send().await
     }

@@ -52,6 +52,8 @@ pub(super) struct Addresses {
     looked: Option<Instant>,
     /// How many of each standing are kept.
     max: [usize; STANDINGS],
+    /// How many of each standing made room.
+    pub(super) displaced: [u64; STANDINGS],
 }
 
 /// What was seen of one address.
@@ -108,6 +110,7 @@ impl Addresses {
             latest: None,
             looked: None,
             max: [max, max_pbxes, max].map(|max| max.max(1)),
+            displaced: [0; STANDINGS],
         }
     }
 
@@ -196,16 +199,11 @@ impl Addresses {
 
     /// Makes room for one more of `standing`.
     fn make_room(&mut self, standing: Standing) {
-        let [plain, pbxes, registered] = self.max;
-        let max = match standing {
-            Standing::Plain => plain,
-            Standing::Pbx => pbxes,
-            Standing::Registered => registered,
-        };
-        let order = place_of(&mut self.order, standing);
+        let (max, order) = (*place_of(&mut self.max, standing), place_of(&mut self.order, standing));
         if order.len() >= max
             && let Some((_, oldest)) = order.pop_first()
         {
+            *place_of(&mut self.displaced, standing) += 1;
             self.seen.remove(&oldest);
         }
     }
@@ -216,8 +214,8 @@ impl Addresses {
     }
 }
 
-fn place_of(order: &mut [BTreeMap<u64, Address>; STANDINGS], standing: Standing) -> &mut BTreeMap<u64, Address> {
-    let [plain, pbxes, registered] = order;
+fn place_of<T>(each: &mut [T; STANDINGS], standing: Standing) -> &mut T {
+    let [plain, pbxes, registered] = each;
     match standing {
         Standing::Plain => plain,
         Standing::Pbx => pbxes,

@@ -26,13 +26,17 @@ pub(super) struct Forgotten {
     after: Duration,
     /// Until then it may lack fingerprints.
     lacking: Option<Instant>,
+    /// How many fingerprints made room before their time.
+    pub(super) displaced: u64,
+    /// How many keys made room in a call that has more than it keeps.
+    pub(super) crowded_out: u64,
 }
 
 impl Forgotten {
     /// Remembers up to `max` fingerprints, each for the time `after`.
     pub(super) fn new(max: usize, after: Duration) -> Self {
         let (state, known, order) = (RandomState::new(), HashMap::new(), VecDeque::new());
-        Self { state, known, order, max, after, lacking: None }
+        Self { state, known, order, max, after, lacking: None, displaced: 0, crowded_out: 0 }
     }
 
     /// `keys` are let go of.
@@ -48,11 +52,13 @@ impl Forgotten {
             }
             self.known.remove(&oldest);
             if until > now {
+                self.displaced += 1;
                 self.lacking = self.lacking.max(Some(until));
             }
         }
         let until = now + self.after;
         if self.max == 0 {
+            self.displaced += 1;
             self.lacking = Some(until);
         } else {
             let fingerprint = keys.fingerprint(&self.state);
@@ -60,6 +66,12 @@ impl Forgotten {
                 self.order.push_back((until, fingerprint));
             }
         }
+    }
+
+    /// As [`Self::note`], of a call that has more keys than it keeps.
+    pub(super) fn crowd_out(&mut self, keys: &KeyMaterial, now: Instant) {
+        self.crowded_out += 1;
+        self.note(keys, now);
     }
 
     /// Whether `keys` may have been seen before.

@@ -24,6 +24,10 @@ const DEFAULT_EXPIRES: u32 = 3600;
 pub(super) struct Registrations {
     waiting: HashMap<Key, Waiting>,
     order: VecDeque<(Instant, Key)>,
+    /// How many made room.
+    pub(super) displaced: u64,
+    /// How many hops of one REGISTER were too many.
+    pub(super) refused_hops: u64,
 }
 
 /// Call-ID, tag of From, and CSeq.
@@ -121,16 +125,20 @@ impl Registrations {
         let asked = contact.is_some().then_some(Asked { seconds });
         let hop = Hop { from, to, contact, asked };
         if let Some(waiting) = self.waiting.get_mut(&key) {
-            if !waiting.hops.iter().any(|known| known.from == from && known.to == to)
-                && waiting.hops.len() < limits.max_hops
-            {
+            if waiting.hops.iter().any(|known| known.from == from && known.to == to) {
+                return;
+            }
+            if waiting.hops.len() < limits.max_hops {
                 waiting.hops.push(hop);
+            } else {
+                self.refused_hops += 1;
             }
             return;
         }
         if self.waiting.len() >= limits.max_registrations
             && let Some((_, oldest)) = self.order.pop_front()
         {
+            self.displaced += 1;
             self.waiting.remove(&oldest);
         }
         self.order.push_back((now, key.clone()));

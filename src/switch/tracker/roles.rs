@@ -236,6 +236,11 @@ impl Roles {
         self.addresses.forget(after, now);
     }
 
+    /// How many addresses made room: those of which only dialogs are known, found PBXes, registered ones.
+    pub(super) fn displaced(&self) -> [u64; 3] {
+        self.addresses.displaced
+    }
+
     /// Every device that is configured, registered, or ever had a call and is still remembered.
     pub(super) fn devices(&self) -> impl Iterator<Item = (Address, DeviceName)> {
         let seen = self.addresses.iter().filter_map(move |(address, seen)| {
