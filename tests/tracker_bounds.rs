@@ -16,7 +16,7 @@ use callgate::{
         hep::HepError,
         scan::{Keys, redact},
         sip::Message,
-        tracker::{Captured, Moment, Tracker, TrackerLimits},
+        tracker::{Bound, Captured, Moment, Tracker, TrackerLimits},
     },
 };
 use proptest::prelude::*;
@@ -110,6 +110,11 @@ fn r41a_no_text_takes_more_than_its_share_of_time() {
         "m=audio 1 RTP/AVP 0\r\n",
         ";x=",
         " \n",
+        "\r",
+        "\r ",
+        "\n ",
+        "a\r",
+        "a=\r\n\t",
     ] {
         let head = "Content-Type: multipart/mixed;boundary=x\r\nContact: ";
         for before in [
@@ -117,7 +122,7 @@ fn r41a_no_text_takes_more_than_its_share_of_time() {
             &D.invite(1, None).replace("Content-Length: 0\r\n\r\n", head),
             &D.invite(1, None).replace("Length: 0", "Type: application/sdp"),
         ] {
-            let many = format!("{before}{}", text.repeat(50_000 / text.len()));
+            let many = format!("{before}{}:", text.repeat(50_000 / text.len()));
             let mut datagram = hep(ANN.parse().unwrap(), PBX.parse().unwrap(), 0, many.as_bytes());
             let mut lab = Lab::new(&[], &[]);
             let _ = lab.feed.on_datagram(&mut datagram, Timestamp(0), lab.now, &mut lab.events);
@@ -125,6 +130,31 @@ fn r41a_no_text_takes_more_than_its_share_of_time() {
     }
     // What takes time by the square of the length takes minutes for these.
     assert!(begin.elapsed() < Duration::from_secs(20), "{:?}", begin.elapsed());
+}
+
+#[test]
+fn r41a_the_search_for_secrets_takes_time_by_the_length_of_a_text() {
+    for piece in [
+        "\r",
+        "\r ",
+        "\n ",
+        "\r\n\t",
+        "a\r",
+        "a=\r",
+        "a=crypto\r",
+        "A \r= ",
+        "k\n ",
+        "inline\r",
+        "e :",
+        "\r:",
+        "x\ra=crypto:",
+    ] {
+        let mut text = format!("{}:", piece.repeat(500_000 / piece.len())).into_bytes();
+        let begin = Instant::now();
+        redact(&mut text);
+        // A blink of an eye where it is linear, and half an hour where it goes by the square.
+        assert!(begin.elapsed() < Duration::from_secs(10), "{piece:?}: {:?}", begin.elapsed());
+    }
 }
 
 #[test]
@@ -399,4 +429,106 @@ proptest! {
         lab.wait(Duration::from_secs(60));
         prop_assert_eq!(lab.feed.deadline(), None);
     }
+}
+
+/// What a feed with these limits has reached of its bounds after `scene`.
+fn reached(limits: TrackerLimits, scene: impl FnOnce(&mut Lab)) -> Vec<(Bound, u64)> {
+    let mut lab = Lab::with_limits(&[PBX], &["ann=10.0.0.2:5060"], limits);
+    scene(&mut lab);
+    lab.feed.bounds().reached().collect()
+}
+
+/// A text of the call `call`.
+fn of_call(text: &str, call: &str) -> String {
+    text.replace("Call-ID: one", &format!("Call-ID: {call}"))
+}
+
+#[test]
+fn r41a_each_bound_that_is_reached_is_counted_under_its_own_name() {
+    const BOB: &str = "10.0.0.3:5060";
+    const CAT: &str = "10.0.0.4:5060";
+    let limits = TrackerLimits::default;
+    let invite = D.invite(1, Some(&Sdp::secure("10.0.0.2:4000", 'A')));
+    let ok = D.ok(1, Some(&Sdp::secure("10.0.0.1:5000", 'P')));
+    let bye = D.request("BYE", true, 2, None);
+
+    let small = TrackerLimits { max_calls: 1, ..limits() };
+    let calls = |lab: &mut Lab| ["x", "y", "z"].iter().for_each(|call| lab.send(ANN, PBX, &of_call(&invite, call)));
+    assert_eq!(reached(small, calls), [(Bound::Calls, 2)]);
+    let small = TrackerLimits { max_views: 1, ..limits() };
+    assert_eq!(reached(small, |lab| lab.send(ANN, BOB, &invite)), [(Bound::Devices, 1)]);
+    let small = TrackerLimits { max_early: 1, ..limits() };
+    let early = |lab: &mut Lab| ["x", "y"].iter().for_each(|call| lab.send(PBX, ANN, &of_call(&ok, call)));
+    assert_eq!(reached(small.clone(), early), [(Bound::Early, 1)]);
+    let byes = |lab: &mut Lab| ["x", "y"].iter().for_each(|call| lab.send(ANN, PBX, &of_call(&bye, call)));
+    assert_eq!(reached(small, byes), [(Bound::Byes, 1)]);
+    let small = TrackerLimits { max_hops: 1, ..limits() };
+    let hops = |lab: &mut Lab| [(ANN, PBX), (PBX, BOB)].iter().for_each(|(from, to)| lab.send(from, to, &invite));
+    assert_eq!(reached(small.clone(), hops), [(Bound::Hops, 1)]);
+
+    let register = |call, contact: &str| sip::register(call, "u", 1, &format!("<sip:u@{contact}>;expires=60"));
+    let (r, s) = (register("r", BOB), register("s", CAT));
+    let forwarded = |lab: &mut Lab| [(BOB, CAT), (CAT, PBX)].iter().for_each(|(from, to)| lab.send(from, to, &r));
+    assert_eq!(reached(small, forwarded), [(Bound::Hops, 1)]);
+    let small = TrackerLimits { max_registrations: 1, ..limits() };
+    let asked = |lab: &mut Lab| [(BOB, &r), (CAT, &s)].iter().for_each(|(from, text)| lab.send(from, PBX, text));
+    assert_eq!(reached(small, asked), [(Bound::Registers, 1)]);
+    let registered = |lab: &mut Lab, phone: &str, registrar: &str, text: &str| {
+        lab.send(phone, registrar, text);
+        lab.send(registrar, phone, &text.replace("REGISTER sip:example.com SIP/2.0", "SIP/2.0 200 OK"));
+    };
+    let small = TrackerLimits { max_addresses: 1, ..limits() };
+    let phones =
+        |lab: &mut Lab| [(BOB, &r), (CAT, &s)].iter().for_each(|(from, text)| registered(lab, from, PBX, text));
+    assert_eq!(reached(small.clone(), phones), [(Bound::Registrations, 1)]);
+    let strangers = |lab: &mut Lab| [BOB, CAT].iter().for_each(|from| lab.send(from, PBX, &of_call(&invite, from)));
+    assert_eq!(reached(small, strangers), [(Bound::Addresses, 1)]);
+    let small = TrackerLimits { max_pbxes: 1, ..limits() };
+    let registrars = |lab: &mut Lab| {
+        registered(lab, BOB, "10.0.0.8:5060", &r);
+        registered(lab, CAT, "10.0.0.9:5060", &s);
+    };
+    assert_eq!(reached(small, registrars), [(Bound::Pbxes, 1)]);
+
+    let small = TrackerLimits { max_exchanges: 1, ..limits() };
+    let updates = |lab: &mut Lab| {
+        answered(lab, 1);
+        for cseq in [2, 3] {
+            let update = D.request("UPDATE", true, cseq, Some(&Sdp::secure("10.0.0.2:4000", 'B')));
+            lab.send(ANN, PBX, &of_call(&update, "call1"));
+        }
+    };
+    assert_eq!(reached(small, updates), [(Bound::Exchanges, 1)]);
+    let twins = |lab: &mut Lab| (0..10).for_each(|n| lab.send(ANN, PBX, &sip::on_branch(&invite, &format!("n{n}"))));
+    assert_eq!(reached(limits(), twins), [(Bound::Transactions, 2)]);
+    let fork = |lab: &mut Lab| {
+        lab.send(ANN, PBX, &invite);
+        for b in ["b1", "b2", "b3", "b4", "b5"] {
+            lab.send(PBX, ANN, &Dialog { call_id: "one", b }.response(183, "INVITE", true, 1, None));
+        }
+    };
+    assert_eq!(reached(limits(), fork), [(Bound::Branches, 1)]);
+
+    let rekeyed = |lab: &mut Lab| {
+        answered(lab, 1);
+        for (cseq, letter) in (2..).zip(('0'..='9').chain('B'..='O').chain('a'..='h')) {
+            invited_again(lab, 1, cseq, letter);
+        }
+    };
+    assert_eq!(reached(limits(), rekeyed), [(Bound::Keys, 2)]);
+    let small = TrackerLimits { max_calls: 1, max_forgotten: 1, ..limits() };
+    let forgotten = |lab: &mut Lab| (1..=2).for_each(|call| answered(lab, call));
+    assert_eq!(reached(small, forgotten), [(Bound::Calls, 1), (Bound::Fingerprints, 1)]);
+    let small = TrackerLimits { max_offered: 1, ..limits() };
+    assert_eq!(reached(small, calls), [(Bound::Offers, 2)]);
+
+    let line = |media: usize| {
+        (0..32).fold(Sdp::secure(&format!("10.0.0.2:{}", 4000 + 2 * media), 'A'), |line, tag| {
+            line.crypto(100 + tag, sip::SUITE, char::from(b'0' + u8::try_from(tag).unwrap()))
+        })
+    };
+    let large = D.invite(1, Some(&line(0).and(line(1)).and(line(2)).and(line(3))));
+    let much = |lab: &mut Lab| (0..3).for_each(|n| lab.send(ANN, PBX, &sip::on_branch(&large, &format!("n{n}"))));
+    let small = TrackerLimits { max_offered: 1 << 22, ..limits() };
+    assert_eq!(reached(small, much), [(Bound::OffersOfCall, 1)]);
 }

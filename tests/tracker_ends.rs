@@ -133,6 +133,44 @@ fn a_registered_device_is_one_by_contact_and_by_source_until_it_expires() {
 }
 
 #[test]
+fn a_binding_that_is_taken_back_leaves_the_others() {
+    let nat = "198.51.100.7:40000";
+    for (user, taken, expires, name) in [
+        ("ann", "<sip:ann@192.168.1.66:5060>;expires=0", None, "desk"),
+        ("ann", "<sip:ann@old.example.com>;expires=0", None, "desk"),
+        ("bob", "<sip:bob@192.168.1.66:5060>;expires=0", None, "desk"),
+        ("ann", "<sip:ann@192.168.1.7:5060>;expires=0", None, nat),
+        ("ann", "<sip:ann@192.168.1.7:5060>", Some("0"), nat),
+        ("ann", "*", Some("0"), nat),
+    ] {
+        let mut lab = Lab::new(&[], &["desk=192.168.1.7:5060"]);
+        let mut exchange = |user, cseq, contact: &str, expires: Option<&str>| {
+            let mut request = sip::register("reg", user, cseq, contact);
+            if let Some(expires) = expires {
+                request = request.replace("Content-Length", &format!("Expires: {expires}\r\nContent-Length"));
+            }
+            lab.send(nat, PROXY, &request);
+            lab.send(PROXY, nat, &sip::registered(&request, contact));
+        };
+        exchange("ann", 1, "<sip:ann@192.168.1.7:5060>;expires=600", None);
+        exchange(user, 2, taken, expires);
+        lab.send(PROXY, nat, &dialog("in").invite(1, Some(&bob())));
+        assert_eq!(lab.said(), [format!("{name} Offered")], "{user} {taken}");
+        lab.send(PROXY, "192.168.1.7:5060", &dialog("other").invite(1, Some(&bob())));
+        assert_eq!(lab.said(), ["desk Offered"], "{user} {taken}");
+    }
+    // Without any Contact it only asks.
+    let mut lab = Lab::new(&[], &["desk=192.168.1.7:5060"]);
+    for (cseq, contact) in [(1, "Contact: <sip:ann@192.168.1.7:5060>;expires=600"), (2, "Expires: 0")] {
+        let request = sip::register("reg", "ann", cseq, "x").replace("Contact: x", contact);
+        lab.send(nat, PROXY, &request);
+        lab.send(PROXY, nat, &request.replace("REGISTER sip:example.com SIP/2.0", "SIP/2.0 200 OK"));
+    }
+    lab.send(PROXY, nat, &dialog("in").invite(1, Some(&bob())));
+    assert_eq!(lab.said(), ["desk Offered"]);
+}
+
+#[test]
 fn a_proxy_that_forwards_registrations_is_no_device() {
     let registrar = "10.0.0.5:5060";
     let mut lab = Lab::new(&[], &[]);

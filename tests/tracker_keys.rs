@@ -123,6 +123,26 @@ fn keys_by_dtls_are_unknown_never_clear() {
 }
 
 #[test]
+fn r42b_a_crypto_line_is_no_key_where_dtls_may_be() {
+    let unknown = ["g1 unknown", "g1 unknown"];
+    let line = |proto: &'static str, address: &str, letter| Sdp { proto, ..Sdp::secure(address, letter) };
+    for proto in ["UDP/TLS/RTP/SAVPF", "udp/tls/rtp/savp", "TCP/DTLS/RTP/SAVPF", "TCP/TLS/RTP/AVP"] {
+        let (offer, answer) = (line(proto, "10.0.0.2:4000", 'A'), line(proto, "10.0.0.1:5000", 'P'));
+        assert_eq!(said(&offer, &answer), unknown, "{proto}");
+        let bare = |address: &str| Sdp { proto, ..Sdp::plain(address) };
+        assert_eq!(said(&bare("10.0.0.2:4000"), &bare("10.0.0.1:5000")), unknown, "{proto}");
+    }
+    for proto in ["RTP/SAVP", "RTP/AVP"] {
+        let (offer, answer) = (line(proto, "10.0.0.2:4000", 'A'), line(proto, "10.0.0.1:5000", 'P'));
+        let either = offer.clone().with("fingerprint:sha-256 AA");
+        assert_eq!(said(&either, &answer.clone().with("fingerprint:sha-256 BB")), unknown, "{proto}");
+        // What only one has isn't agreed on (RFC 5763, 5).
+        assert_eq!(said(&either, &answer), ["g1 A", "g1 P"], "{proto}");
+        assert_eq!(said(&offer, &answer.with("fingerprint:sha-256 BB")), ["g1 A", "g1 P"], "{proto}");
+    }
+}
+
+#[test]
 fn a_rejected_line_and_one_that_is_no_rtp_have_no_streams() {
     let refused = Sdp::plain("10.0.0.1:0");
     assert_eq!(said(&ann().crypto(1, SUITE, 'A'), &refused), [""; 0]);

@@ -4,7 +4,10 @@ use std::{collections::BTreeMap, fmt};
 
 use metrics::{Counter, counter};
 
-use super::feed::Refusal;
+use super::{
+    feed::{Feed, Refusal},
+    tracker::{Bound, TrackerCounts},
+};
 use crate::model::SwitchName;
 
 /// What came, and what was refused of it.
@@ -46,23 +49,33 @@ impl fmt::Display for FeedCounts {
     }
 }
 
-/// Carries the counts of one switch into `callgate_feed_datagrams_total{switch}` and
-/// `callgate_feed_datagrams_refused_total{switch, reason}`.
+/// Carries the counts of one switch into `callgate_feed_datagrams_total{switch}`,
+/// `callgate_feed_datagrams_refused_total{switch, reason}` and `callgate_feed_bounds_reached_total{switch, bound}`.
 pub(super) struct FeedMeter {
     switch: SwitchName,
     datagrams: Counter,
     refused: BTreeMap<Refusal, Counter>,
+    bounds: BTreeMap<Bound, Counter>,
     published: FeedCounts,
+    published_bounds: TrackerCounts,
 }
 
 impl FeedMeter {
     pub(super) fn new(switch: &SwitchName) -> Self {
         let datagrams = counter!("callgate_feed_datagrams_total", "switch" => switch.to_string());
-        Self { switch: switch.clone(), datagrams, refused: BTreeMap::new(), published: FeedCounts::default() }
+        let (refused, bounds) = (BTreeMap::new(), BTreeMap::new());
+        Self {
+            switch: switch.clone(),
+            datagrams,
+            refused,
+            bounds,
+            published: FeedCounts::default(),
+            published_bounds: TrackerCounts::default(),
+        }
     }
 
-    /// Publishes what is new in `counts` since the last time.
-    pub(super) fn publish(&mut self, counts: &FeedCounts) {
+    /// Publishes what is new since the last time in `counts`, and in the bounds that `feed` has reached.
+    pub(super) fn publish(&mut self, counts: &FeedCounts, feed: &(impl Feed + ?Sized)) {
         if counts.datagrams == self.published.datagrams {
             return;
         }
@@ -77,5 +90,14 @@ impl FeedMeter {
             metric.increment(count.saturating_sub(*published));
             *published = *count;
         }
+        let bounds = feed.bounds();
+        for (bound, count) in bounds.reached() {
+            let metric = self.bounds.entry(bound).or_insert_with(|| {
+                let switch = self.switch.to_string();
+                counter!("callgate_feed_bounds_reached_total", "switch" => switch, "bound" => bound.name())
+            });
+            metric.increment(count.saturating_sub(self.published_bounds.of(bound)));
+        }
+        self.published_bounds = bounds;
     }
 }

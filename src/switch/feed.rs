@@ -10,7 +10,7 @@ use super::{
     hep::{self, HepError},
     scan,
     sip::{Message, SipError},
-    tracker::{Captured, Moment, Tracker, TrackerLimits},
+    tracker::{Captured, Moment, Tracker, TrackerCounts, TrackerLimits},
 };
 use crate::model::{Address, DeviceName, Secret, SwitchEvent, SwitchName, Timestamp};
 
@@ -103,6 +103,11 @@ pub trait Feed: Send {
 
     /// When something is due.
     fn deadline(&self) -> Option<Instant>;
+
+    /// How often each bound of its state was reached (R41a).
+    fn bounds(&self) -> TrackerCounts {
+        TrackerCounts::default()
+    }
 }
 
 /// Makes events of datagrams.
@@ -159,6 +164,11 @@ impl HepFeed {
         self.tracker.deadline()
     }
 
+    /// How often each bound of its state was reached (R41a).
+    pub fn bounds(&self) -> TrackerCounts {
+        self.tracker.counts()
+    }
+
     /// Every device that is configured, registered, or ever had a call and is still remembered.
     pub fn devices(&self) -> impl Iterator<Item = (Address, DeviceName)> {
         self.tracker.devices()
@@ -188,6 +198,10 @@ impl Feed for HepFeed {
     fn deadline(&self) -> Option<Instant> {
         Self::deadline(self)
     }
+
+    fn bounds(&self) -> TrackerCounts {
+        Self::bounds(self)
+    }
 }
 
 impl<F: Feed + ?Sized> Feed for &mut F {
@@ -207,5 +221,9 @@ impl<F: Feed + ?Sized> Feed for &mut F {
 
     fn deadline(&self) -> Option<Instant> {
         (**self).deadline()
+    }
+
+    fn bounds(&self) -> TrackerCounts {
+        (**self).bounds()
     }
 }

@@ -55,6 +55,7 @@ pub(super) enum Start<'a> {
 pub(super) struct Fields<'a> {
     pub(super) call_id: Option<Cow<'a, str>>,
     pub(super) contacts: Vec<Cow<'a, str>>,
+    pub(super) content_dispositions: Vec<Cow<'a, str>>,
     pub(super) content_encoding: Option<Cow<'a, str>>,
     pub(super) content_length: Option<Cow<'a, str>>,
     pub(super) content_type: Option<Cow<'a, str>>,
@@ -171,6 +172,7 @@ fn field(line: &str) -> Option<(Field, &str)> {
 enum Field {
     CallId,
     Contact,
+    ContentDisposition,
     ContentEncoding,
     ContentLength,
     ContentType,
@@ -214,6 +216,7 @@ impl Field {
             12 => is("Content-Type", Self::ContentType).or_else(|| is("Record-Route", Self::RecordRoute)),
             14 => is("Content-Length", Self::ContentLength),
             16 => is("Content-Encoding", Self::ContentEncoding),
+            19 => is("Content-Disposition", Self::ContentDisposition),
             _ => None,
         }
     }
@@ -223,6 +226,7 @@ impl<'a> Fields<'a> {
     fn put(&mut self, field: Field, value: Cow<'a, str>) -> Result<(), SipError> {
         let (place, name) = match field {
             Field::Contact => return keep(&mut self.contacts, value),
+            Field::ContentDisposition => return keep(&mut self.content_dispositions, value),
             Field::RecordRoute => return keep(&mut self.record_routes, value),
             Field::Require => return keep(&mut self.require, value),
             Field::Supported => return keep(&mut self.supported, value),

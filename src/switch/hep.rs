@@ -67,10 +67,6 @@ pub struct Packet {
     pub captured: Option<Timestamp>,
     /// The payload's protocol ([`SIP`] is the one that counts).
     pub protocol: u8,
-    /// The capture agent's id.
-    pub agent: Option<u32>,
-    /// The capture agent's name.
-    pub node: Option<String>,
     /// What the switch calls the call.
     pub correlation: Option<String>,
     /// Where the payload is in the datagram.
@@ -140,11 +136,9 @@ struct Found {
     seconds: Option<u32>,
     micros: Option<u32>,
     protocol: Option<u8>,
-    agent: Option<u32>,
     auth_key: Option<Range<usize>>,
     payload: Option<Range<usize>>,
     correlation: Option<String>,
-    node: Option<String>,
 }
 
 impl Found {
@@ -163,12 +157,10 @@ impl Found {
             0x0009 => self.seconds = Some(u32::from_be_bytes(fixed(value).ok_or(width)?)),
             0x000a => self.micros = Some(u32::from_be_bytes(fixed(value).ok_or(width)?)),
             0x000b => self.protocol = Some(u8::from_be_bytes(fixed(value).ok_or(width)?)),
-            0x000c => self.agent = Some(u32::from_be_bytes(fixed(value).ok_or(width)?)),
             0x000e => self.auth_key = Some(range),
             0x000f => self.payload = Some(range),
             0x0010 => return Err(HepError::Compressed),
             0x0011 => self.correlation = text(value),
-            0x0013 => self.node = text(value),
             _ => {}
         }
         Ok(())
@@ -196,8 +188,6 @@ impl Found {
             destination: address(self.destination, self.destination_port, "destination")?,
             captured: self.seconds.map(|seconds| Timestamp(i64::from(seconds) * 1_000_000 + micros)),
             protocol: self.protocol.ok_or(HepError::Missing("protocol type"))?,
-            agent: self.agent,
-            node: self.node,
             correlation: self.correlation,
             payload: self.payload.ok_or(HepError::Missing("payload"))?,
         })
@@ -261,11 +251,19 @@ mod tests {
         assert_eq!(read.source.to_string(), "192.0.2.1:5060");
         assert_eq!(read.destination.to_string(), "192.0.2.2:5070");
         assert_eq!(read.captured, Some(Timestamp(1_700_000_000_000_025)));
-        assert_eq!((read.protocol, read.agent), (SIP, Some(77)));
-        assert_eq!(read.node.as_deref(), Some("lab"));
+        assert_eq!(read.protocol, SIP);
         assert_eq!(read.correlation.as_deref(), Some("PJSIP/1001-00000001"));
         assert_eq!(&datagram[read.payload.clone()], b"OPTIONS");
         assert!(datagram.iter().enumerate().all(|(i, byte)| *byte == 0 || read.payload.contains(&i)));
+    }
+
+    #[test]
+    fn chunks_that_nobody_needs_may_be_anything() {
+        for kind in [1, 0x0c, 0x0d, 0x12, 0x13] {
+            let mut odd = chunks();
+            odd.push(chunk(0, kind, b"odd"));
+            assert!(parse(&mut packet(&odd), None).is_ok(), "{kind:#x}");
+        }
     }
 
     #[test]

@@ -156,10 +156,12 @@ fn redact_line(line: &mut [u8], keys: &mut Keys) -> bool {
 
 /// Cuts out the keys of a line that isn't wiped as a whole. Returns whether there was one.
 fn redact_key(line: &mut [u8], keys: &mut Keys) -> bool {
-    // A crypto line is judged from its key parameters on, so that a key behind a misspelt `inline:` is wiped too.
+    // A crypto line is judged from its key parameters on, so that a key behind a misspelt `inline:` is wiped too. What
+    // begins in a part of blanks begins in the next one, too: so no blanks are looked through twice.
     let mut begin = 0;
     let crypto = line.split_inclusive(|byte| matches!(byte, b'\r' | b'\n')).find_map(|part| {
-        let from = crypto_parameters(line.get(begin..)?).map(|from| begin + from);
+        let rest = line.get(begin..).filter(|_| !part.trim_ascii_start().is_empty());
+        let from = rest.and_then(crypto_parameters).map(|from| begin + from);
         begin += part.len();
         from
     });
@@ -217,14 +219,13 @@ fn after_key(text: &[u8], letter: u8) -> Option<&[u8]> {
     first.eq_ignore_ascii_case(&letter).then(|| rest.trim_ascii_start())
 }
 
-/// Where the key parameters of an `a=crypto:<tag> <suite> <parameters>` begin.
+/// Where the key parameters of an `a=crypto:<tag> <suite> <parameters>` begin. Looks no further than the first byte that
+/// is not of such a line.
 fn crypto_parameters(line: &[u8]) -> Option<usize> {
-    let colon = memchr(b':', line)?;
-    let name = after_key(line.get(..colon)?.trim_ascii(), b'a')?;
-    if !name.eq_ignore_ascii_case(b"crypto") {
-        return None;
-    }
-    let mut at = colon + 1;
+    const NAME: &[u8] = b"crypto";
+    let (name, rest) = after_key(line.trim_ascii_start(), b'a')?.split_at_checked(NAME.len())?;
+    let value = rest.trim_ascii_start().strip_prefix(b":").filter(|_| name.eq_ignore_ascii_case(NAME))?;
+    let mut at = line.len() - value.len();
     for _ in 0..2 {
         at = skip_blanks(line, at);
         at += line.get(at..)?.iter().take_while(|byte| !byte.is_ascii_whitespace()).count();

@@ -26,6 +26,9 @@ pub const MAX_PER_LINE: usize = 32;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SdpError {
+    /// There are several, or it is said to be of something else than the session.
+    #[error("the message doesn't say which session description counts")]
+    Ambiguous,
     /// It is compressed, or encoded for transfer.
     #[error("the session description is encoded")]
     Encoded,
@@ -55,6 +58,8 @@ pub struct MediaLine {
     pub rejected: bool,
     /// How it is carried.
     pub transport: MediaTransport,
+    /// Whether its owner is ready for DTLS on it (RFC 5763, 5): it has a fingerprint, or the description has one.
+    pub fingerprint: bool,
     /// What its owner is willing to do.
     pub direction: Direction,
     /// The payload formats, in order of preference.
@@ -66,11 +71,11 @@ pub struct MediaLine {
 /// How the media of a line are carried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MediaTransport {
-    /// RTP/AVP or RTP/AVPF with a fingerprint: secure, keyed by DTLS, if both ends have one.
-    Opportunistic,
+    /// RTP inside TLS, or keyed by DTLS: never clear, and no crypto line is a key of it.
+    Dtls,
     /// Not RTP at all.
     Other,
-    /// RTP/AVP and RTP/AVPF: secure only if offer and answer have crypto lines (RFC 8643).
+    /// RTP/AVP and RTP/AVPF: secure only if offer and answer have crypto lines (RFC 8643), or fingerprints.
     Plain,
     /// RTP/SAVP and RTP/SAVPF, by whatever they are keyed: never clear.
     Secure,
@@ -103,18 +108,18 @@ impl Sdp {
         let stray = stray || keys.any_besides(crypto);
         let line = |(i, (media, section)): (usize, &(Media<'_>, Section<'_>))| {
             let ip = section.connection.or(session.connection).unwrap_or_default();
-            let transport =
-                match MediaTransport::of(media.proto, fingerprint || has(&section.attributes, "fingerprint")) {
-                    _ if i >= MAX_RTP => MediaTransport::Other,
-                    MediaTransport::Plain | MediaTransport::Opportunistic if stray => MediaTransport::Secure,
-                    transport => transport,
-                };
+            let transport = match MediaTransport::of(media.proto) {
+                _ if i >= MAX_RTP => MediaTransport::Other,
+                MediaTransport::Plain if stray => MediaTransport::Secure,
+                transport => transport,
+            };
             let kept = if i < MAX_RTP { MAX_PER_LINE } else { 0 };
             MediaLine {
                 media: shown(media.media, 32).into(),
                 address: ip.filter(|_| media.port != 0).map(|ip| SocketAddr::new(ip.to_canonical(), media.port)),
                 rejected: media.port == 0,
                 transport,
+                fingerprint: fingerprint || has(&section.attributes, "fingerprint"),
                 direction: self::direction(&section.attributes).unwrap_or(direction),
                 codecs: codecs(media.formats, &section.attributes, kept),
                 crypto: values(&section.attributes, "crypto")
@@ -160,15 +165,15 @@ impl MediaLine {
 }
 
 impl MediaTransport {
-    fn of(proto: &str, fingerprint: bool) -> Self {
+    fn of(proto: &str) -> Self {
         let profile = proto.rsplit('/').next().unwrap_or_default();
         let is = |names: [&str; 2]| names.iter().any(|name| profile.eq_ignore_ascii_case(name));
+        let has = |name: &str| proto.split('/').any(|part| part.eq_ignore_ascii_case(name));
         match () {
-            () if !proto.split('/').any(|part| part.eq_ignore_ascii_case("RTP")) => Self::Other,
+            () if !has("RTP") || !is(["AVP", "AVPF"]) && !is(["SAVP", "SAVPF"]) => Self::Other,
+            () if has("TLS") || has("DTLS") => Self::Dtls,
             () if is(["SAVP", "SAVPF"]) => Self::Secure,
-            () if is(["AVP", "AVPF"]) && fingerprint => Self::Opportunistic,
-            () if is(["AVP", "AVPF"]) => Self::Plain,
-            () => Self::Other,
+            () => Self::Plain,
         }
     }
 }
@@ -385,10 +390,13 @@ mod tests {
         let of = |proto: &str| parse(&format!("m=audio 1 {proto} 0\n")).lines[0].transport;
         assert_eq!(of("rtp/avp"), MediaTransport::Plain);
         assert_eq!(of("RTP/SAVPF"), MediaTransport::Secure);
-        assert_eq!(of("UDP/TLS/RTP/SAVPF"), MediaTransport::Secure);
+        assert_eq!(of("UDP/TLS/RTP/SAVPF"), MediaTransport::Dtls);
+        assert_eq!(of("RTP/UNKNOWN"), MediaTransport::Other);
         assert_eq!(of("TCP/MSRP"), MediaTransport::Other);
-        let dtls = parse("a=fingerprint:sha-256 AA\nm=audio 1 RTP/AVP 0\n");
-        assert_eq!(dtls.lines[0].transport, MediaTransport::Opportunistic);
+        let fingerprint = |text: &str| parse(text).lines[0].fingerprint;
+        assert!(fingerprint("a=fingerprint:sha-256 AA\nm=audio 1 RTP/AVP 0\n"));
+        assert!(fingerprint("m=audio 1 RTP/AVP 0\na=Fingerprint:sha-256 AA\n"));
+        assert!(!fingerprint("m=audio 1 RTP/AVP 0\nm=audio 1 RTP/AVP 0\na=fingerprint:sha-256 AA\n"));
     }
 
     #[test]

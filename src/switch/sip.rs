@@ -65,6 +65,8 @@ pub struct Contact {
     pub at: Option<(Option<Transport>, IpAddr, u16)>,
     /// In seconds, if the header says so.
     pub expires: Option<u32>,
+    /// Whether it is a `*`, which stands for all contacts (RFC 3261, 10.2.2).
+    pub all: bool,
 }
 
 /// The dialog that an INVITE is to replace (RFC 3891, 6.1), as the end that gets the INVITE knows it.
@@ -158,7 +160,7 @@ impl Message {
             knows_replaces: (if kind == Kind::Request { &fields.require } else { &fields.supported })
                 .iter()
                 .any(|options| has_replaces(options)),
-            sdp: session_description(&fields, body)?.map(|sdp| Sdp::parse(sdp.ok_or(SdpError::Encoded)?, keys)),
+            sdp: session_description(&fields, body)?.map(|sdp| Sdp::parse(sdp?, keys)),
         })
     }
 
@@ -234,7 +236,8 @@ fn cseq(value: &str) -> Option<(u32, &str)> {
     head::is_token(method).then_some((number, method))
 }
 
-/// The branch of the topmost entry of a Via, or an empty text if it has none (RFC 2543). `None` if the entry is malformed.
+/// The branch of the topmost entry of a Via, or an empty text if it has none (RFC 2543). `None` if the entry is malformed,
+/// or has two.
 fn via_branch(value: &str) -> Option<&str> {
     let entry = list(value).next()?;
     let (way, parameters) = entry.split_once(';').map_or((entry, None), |(way, rest)| (way, Some(rest)));
@@ -248,13 +251,14 @@ fn via_branch(value: &str) -> Option<&str> {
     {
         return None;
     }
-    let mut branch = "";
+    let mut branch = None;
     for parameter in parameters.into_iter().flat_map(Parameters::behind) {
         let (key, value) = parameter?;
-        if key.eq_ignore_ascii_case("branch") {
-            branch = value.unwrap_or_default();
+        if key.eq_ignore_ascii_case("branch") && branch.replace(value.unwrap_or_default()).is_some() {
+            return None;
         }
     }
+    let branch = branch.unwrap_or_default();
     // The cookie alone is as good as none (RFC 4475, 3.2.1).
     Some(if branch.eq_ignore_ascii_case("z9hG4bK") { "" } else { branch })
 }
@@ -270,9 +274,14 @@ fn contacts(values: &[Cow<'_, str>]) -> (bool, Vec<Contact>) {
     (whole, contacts)
 }
 
-/// The session description of a body: all of it, or the part of a multipart that is one. The inner `None` is one that is
-/// encoded in a way that isn't read here.
-fn session_description<'a>(fields: &Fields<'_>, body: &'a [u8]) -> Result<Option<Option<&'a [u8]>>, SipError> {
+/// The session description of a body: all of it, or the part of a multipart that is one.
+///
+/// # Errors
+/// [`SipError`]: the length can't be read, or the body is cut. The inner error says why there is one that isn't read here.
+fn session_description<'a>(
+    fields: &Fields<'_>,
+    body: &'a [u8],
+) -> Result<Option<Result<&'a [u8], SdpError>>, SipError> {
     let body = match fields.content_length.as_deref() {
         None => body,
         Some(said) => {
@@ -287,38 +296,71 @@ fn session_description<'a>(fields: &Fields<'_>, body: &'a [u8]) -> Result<Option
     if body.trim_ascii().is_empty() {
         return Ok(None);
     }
-    let is = |kind: &str, name: &str| kind.split(';').next().is_some_and(|k| k.trim().eq_ignore_ascii_case(name));
-    if is(kind, "application/sdp") {
-        return Ok(Some((!encoded).then_some(body)));
+    if is_kind(kind, "application/sdp") {
+        let ambiguous = !fields.content_dispositions.iter().all(|disposition| is_kind(disposition, "session"));
+        return Ok(Some(match () {
+            () if encoded => Err(SdpError::Encoded),
+            () if ambiguous => Err(SdpError::Ambiguous),
+            () => Ok(body),
+        }));
     }
-    if !kind.get(..10).is_some_and(|begin| begin.eq_ignore_ascii_case("multipart/")) {
+    if !is_multipart(kind) {
         return Ok(None);
     }
     if encoded {
-        return Ok(Some(None));
+        return Ok(Some(Err(SdpError::Encoded)));
     }
     let Some(boundary) = parameter(kind, "boundary").filter(|boundary| !boundary.is_empty()) else { return Ok(None) };
-    Ok(parts(body, boundary.as_bytes()).into_iter().find_map(|part| {
-        let (head, content) = match part.trim_ascii_start() {
-            // A part without headers begins with its empty line.
-            trimmed if trimmed.starts_with(b"v=0") => (&[][..], trimmed),
-            _ => head::split(part),
-        };
-        let head = String::from_utf8_lossy(head);
-        // Folded fields are one line (RFC 5322, 2.2.3).
-        let head = head.replace("\r\n", "\n").replace("\n ", " ").replace("\n\t", " ");
-        let field = |wanted: &str| {
-            head.lines().find_map(|line| {
-                let (name, value) = line.split_once(':')?;
-                name.trim().eq_ignore_ascii_case(wanted).then(|| value.trim())
-            })
-        };
-        let plain = |value: &str| ["", "identity", "7bit", "8bit", "binary"].contains(&&*value.to_ascii_lowercase());
-        let encoded = ["content-transfer-encoding", "content-encoding"]
-            .into_iter()
-            .any(|name| !plain(field(name).unwrap_or_default()));
-        is(field("content-type").unwrap_or_default(), "application/sdp").then_some((!encoded).then_some(content))
-    }))
+    // Of several the last one may be meant (RFC 2046, 5.1.4), or the only one of the session (RFC 3959): nothing is
+    // guessed.
+    let mut found = parts(body, boundary.as_bytes()).into_iter().filter_map(description_of_part);
+    Ok(found.next().map(|first| if found.next().is_some() { Err(SdpError::Ambiguous) } else { first }))
+}
+
+/// The session description that a part of a multipart is, or that may be in it.
+fn description_of_part(part: &[u8]) -> Option<Result<&[u8], SdpError>> {
+    let (head, content) = match part.trim_ascii_start() {
+        // A part without headers begins with its empty line.
+        trimmed if trimmed.starts_with(b"v=0") => (&[][..], trimmed),
+        _ => head::split(part),
+    };
+    let head = String::from_utf8_lossy(head);
+    // Folded fields are one line (RFC 5322, 2.2.3).
+    let head = head.replace("\r\n", "\n").replace("\n ", " ").replace("\n\t", " ");
+    let fields = |wanted: &'static str| {
+        head.lines().filter_map(move |line| {
+            let (name, value) = line.split_once(':')?;
+            name.trim().eq_ignore_ascii_case(wanted).then(|| value.trim())
+        })
+    };
+    let kind = fields("content-type").next().unwrap_or_default();
+    if is_multipart(kind) {
+        // A multipart in a multipart isn't looked into, but it isn't passed over either.
+        const NAME: &[u8] = b"application/sdp";
+        let named = content.windows(NAME.len()).any(|text| text.eq_ignore_ascii_case(NAME));
+        return named.then_some(Err(SdpError::Ambiguous));
+    }
+    if !is_kind(kind, "application/sdp") {
+        return None;
+    }
+    let plain = |value: &str| ["", "identity", "7bit", "8bit", "binary"].contains(&&*value.to_ascii_lowercase());
+    let encoded = ["content-transfer-encoding", "content-encoding"].into_iter().flat_map(fields).any(|how| !plain(how));
+    Some(match () {
+        () if encoded => Err(SdpError::Encoded),
+        () if !fields("content-disposition").all(|disposition| is_kind(disposition, "session")) => {
+            Err(SdpError::Ambiguous)
+        }
+        () => Ok(content),
+    })
+}
+
+/// Whether a value is this one, parameters apart.
+fn is_kind(value: &str, name: &str) -> bool {
+    value.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case(name))
+}
+
+fn is_multipart(kind: &str) -> bool {
+    kind.get(..10).is_some_and(|begin| begin.eq_ignore_ascii_case("multipart/"))
 }
 
 /// A URI may carry a password (RFC 3261, 19.1.1): nobody needs to see it.
@@ -338,7 +380,7 @@ fn contact(entry: &str) -> Option<Contact> {
         return None;
     }
     let expires = parameter(parameters, "expires").and_then(|text| text.parse().ok());
-    Some(Contact { at: place(uri), expires })
+    Some(Contact { at: place(uri), expires, all: uri == "*" })
 }
 
 /// Where a SIP URI points to, if it says so by number (RFC 3261, 19.1.1).

@@ -150,7 +150,7 @@ impl HepListener {
             last: Instant::now(),
         };
         let ended = tracking.run(&mut batches_in, &emptied, &backlog, &counts).await;
-        tracking.meter.publish(&tracking.counted);
+        tracking.meter.publish(&tracking.counted, &*tracking.feed);
         tracking.tell(Occasion::End);
         // The reader ends when nobody takes its batches any more, and tells what it has left to tell.
         drop(batches_in);
@@ -267,7 +267,7 @@ impl Tracking {
                 }
             }
         }
-        self.meter.publish(&self.counted);
+        self.meter.publish(&self.counted, &*self.feed);
         self.tell(Occasion::Look(Instant::now()));
         self.send().await
     }

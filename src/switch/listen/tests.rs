@@ -6,7 +6,11 @@ use tokio_util::sync::CancellationToken;
 use super::*;
 use crate::{
     model::{CallDirection, CallId, CallRef, CallState, EventBody, LineNumber, Timestamp},
-    switch::{Action, Command, CommandError, feed::Refusal},
+    switch::{
+        Action, Command, CommandError,
+        feed::Refusal,
+        tracker::{Bound, TrackerCounts},
+    },
 };
 
 /// How long after a datagram that begins with `later` something is due.
@@ -49,6 +53,13 @@ impl Feed for Fake {
 
     fn deadline(&self) -> Option<Instant> {
         self.deadline
+    }
+
+    fn bounds(&self) -> TrackerCounts {
+        let mut counts = TrackerCounts::default();
+        let seen = self.seen.lock().unwrap();
+        seen.iter().filter(|datagram| datagram.starts_with(b"bad")).for_each(|_| counts.note(Bound::Calls));
+        counts
     }
 }
 
@@ -292,6 +303,7 @@ fn r43_every_count_has_its_metric() {
     assert_eq!(
         counted,
         [
+            ("callgate_feed_bounds_reached_total{switch=pbx,bound=calls}", 1),
             ("callgate_feed_datagrams_dropped_total{switch=pbx,by=kernel}", 0),
             ("callgate_feed_datagrams_dropped_total{switch=pbx,by=queue}", 0),
             ("callgate_feed_datagrams_foreign_total{switch=pbx}", 1),

@@ -211,7 +211,7 @@ impl Replay {
             if !due.is_zero() && desk.while_waiting(tokio::time::sleep_until(start + due)).await.is_none() {
                 break Ok(());
             }
-            meter.publish(&player.counts().feed);
+            meter.publish(&player.counts().feed, player.feed());
             steps = steps.wrapping_add(1);
             let quiet = events.is_empty() && media.is_none();
             if (quiet || steps.is_multiple_of(STEPS_AT_ONCE))
@@ -234,7 +234,7 @@ impl Replay {
             }
         };
         desk.refuse_waiting();
-        meter.publish(&player.counts().feed);
+        meter.publish(&player.counts().feed, player.feed());
         info!(switch = %desk.name(), played = %player.counts(), "the capture has been played");
         if let Some(counts) = self.counts {
             // Who doesn't wait for it doesn't need it.

@@ -52,6 +52,10 @@ impl<P: Iterator<Item = Result<Packet, CaptureError>>, F: Feed> Player<P, F> {
         &self.counts
     }
 
+    pub(super) fn feed(&self) -> &F {
+        &self.feed
+    }
+
     /// The next thing to do, which may be nothing; `None` when the capture was played to its end.
     pub(super) fn step(&mut self) -> Result<Option<Step>, ReplayError> {
         let mut quiet = 0;

@@ -19,7 +19,10 @@ fn a_request_is_read() {
     assert_eq!((message.from.tag.as_str(), message.to.tag.as_str()), ("f1", ""));
     assert_eq!(message.branch, "z9hG4bKa");
     let ip = "192.0.2.1".parse().unwrap();
-    assert_eq!(message.contacts, [Contact { at: Some((Some(Transport::Tcp), ip, 5062)), expires: Some(60) }]);
+    assert_eq!(
+        message.contacts,
+        [Contact { at: Some((Some(Transport::Tcp), ip, 5062)), expires: Some(60), all: false }]
+    );
     assert!(message.sdp.is_none());
     assert_eq!((message.replaces, message.knows_replaces), (None, false));
 }
@@ -95,6 +98,7 @@ fn r42b_what_lacks_a_needed_header_is_refused() {
     assert_eq!(parse(&HEAD.replace("7 INVITE", "+7 INVITE")).err(), Some(SipError::Header("CSeq")));
     assert_eq!(parse(&HEAD.replace("tag=f1", "tag=f1;TAG=f2")).err(), Some(SipError::Repeated("From")));
     assert_eq!(parse(&HEAD.replace(";branch", ";;branch")).err(), Some(SipError::Header("Via")));
+    assert_eq!(parse(&HEAD.replace(";rport", ";Branch=z9hG4bKb")).err(), Some(SipError::Header("Via")));
     assert_eq!(parse(&format!("{HEAD}i: abc\r\n")).err(), Some(SipError::Repeated("Call-ID")));
     assert_eq!(parse("OPTIONS").err(), Some(SipError::Start));
     assert_eq!(parse("").err(), Some(SipError::Start));
@@ -153,4 +157,32 @@ fn the_description_in_a_multipart_is_found() {
     assert_eq!(parse(&text).unwrap().sdp.unwrap().unwrap().lines.len(), 1);
     let other = format!("{HEAD}Content-Type: text/plain\r\n\r\n{sdp}");
     assert!(parse(&other).unwrap().sdp.is_none());
+}
+
+#[test]
+fn r42b_of_several_descriptions_none_is_taken() {
+    let sdp = "v=0\r\nc=IN IP4 192.0.2.1\r\nm=audio 4000 RTP/AVP 0\r\n";
+    let part = |headers: &str| format!("--xyz\r\n{headers}\r\n\r\n{sdp}");
+    let of = |kind: &str, parts: &[String]| {
+        let text = format!("{HEAD}Content-Type: multipart/{kind};boundary=xyz\r\n\r\n{}--xyz--\r\n", parts.concat());
+        parse(&text).unwrap().sdp
+    };
+    let plain = part("Content-Type: application/sdp");
+    let session = part("Content-Type: application/sdp\r\nContent-Disposition: Session;handling=required");
+    let early = part("Content-Type: application/sdp\r\ncontent-disposition:\r\n early-session");
+    let text = part("Content-Type: text/plain");
+    let inner =
+        format!("--xyz\r\nContent-Type: multipart/alternative;boundary=abc\r\n\r\n{}", plain.replace("xyz", "abc"));
+    for parts in [vec![plain.clone()], vec![text.clone(), session.clone(), text.clone()]] {
+        assert_eq!(of("mixed", &parts).unwrap().unwrap().lines.len(), 1);
+    }
+    // The last one may be meant (RFC 2046, 5.1.4), or the one of the session (RFC 3959).
+    for parts in [vec![plain.clone(), plain.clone()], vec![early.clone(), session], vec![early], vec![inner, plain]] {
+        assert_eq!(of("alternative", &parts).unwrap().err(), Some(SdpError::Ambiguous));
+    }
+    assert!(of("mixed", &[text]).is_none());
+    for (disposition, read) in [("session ; handling=optional", true), ("early-session", false), ("render", false)] {
+        let text = format!("{HEAD}Content-Disposition: {disposition}\r\nContent-Type: application/sdp\r\n\r\n{sdp}");
+        assert_eq!(parse(&text).unwrap().sdp.unwrap().is_ok(), read, "{disposition}");
+    }
 }

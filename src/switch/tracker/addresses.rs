@@ -33,6 +33,10 @@ pub(super) enum Proof {
 /// Where an address is in the order of forgetting.
 type Place = (Standing, u64);
 
+/// How often it is looked for what is to be forgotten, in the time after which that is: what lasts longer is passed over
+/// each time.
+const LOOKS: u32 = 256;
+
 /// How many standings there are.
 const STANDINGS: usize = 3;
 
@@ -44,8 +48,12 @@ pub(super) struct Addresses {
     clock: u64,
     /// The latest moment that was heard of.
     latest: Option<Instant>,
+    /// When it was last looked for what is to be forgotten.
+    looked: Option<Instant>,
     /// How many of each standing are kept.
     max: [usize; STANDINGS],
+    /// How many of each standing made room.
+    pub(super) displaced: [u64; STANDINGS],
 }
 
 /// What was seen of one address.
@@ -100,7 +108,9 @@ impl Addresses {
             order: Default::default(),
             clock: 0,
             latest: None,
+            looked: None,
             max: [max, max_pbxes, max].map(|max| max.max(1)),
+            displaced: [0; STANDINGS],
         }
     }
 
@@ -160,32 +170,40 @@ impl Addresses {
         }
     }
 
-    /// Forgets addresses that were silent for `after`.
+    /// Forgets addresses that were silent for `after`, and aren't registered or bound any more. It may take a little
+    /// longer, since it looks for them only from time to time.
     pub(super) fn forget(&mut self, after: Duration, now: Instant) {
         self.latest = Some(now);
-        for order in &mut self.order {
-            while let Some(first) = order.first_entry() {
-                let silent = |seen: &Seen| now.saturating_duration_since(seen.touched) > after;
-                if !self.seen.get(first.get()).is_none_or(silent) {
-                    break;
+        let looked = self.looked.is_some_and(|looked| now.saturating_duration_since(looked) < after / LOOKS);
+        if looked {
+            return;
+        }
+        self.looked = Some(now);
+        let Self { seen, order, .. } = self;
+        for order in order {
+            let silent = |address: &Address| {
+                seen.get(address).is_none_or(|seen| now.saturating_duration_since(seen.touched) > after)
+            };
+            let over = |address: &Address| {
+                seen.get(address).is_none_or(|seen| !seen.is_registered(now) && seen.bound(now).is_none())
+            };
+            let silent = order.iter().take_while(|(_, address)| silent(address));
+            let gone: Vec<_> = silent.filter(|(_, address)| over(address)).map(|(place, _)| *place).collect();
+            for place in gone {
+                if let Some(address) = order.remove(&place) {
+                    seen.remove(&address);
                 }
-                self.seen.remove(&first.remove());
             }
         }
     }
 
     /// Makes room for one more of `standing`.
     fn make_room(&mut self, standing: Standing) {
-        let [plain, pbxes, registered] = self.max;
-        let max = match standing {
-            Standing::Plain => plain,
-            Standing::Pbx => pbxes,
-            Standing::Registered => registered,
-        };
-        let order = place_of(&mut self.order, standing);
+        let (max, order) = (*place_of(&mut self.max, standing), place_of(&mut self.order, standing));
         if order.len() >= max
             && let Some((_, oldest)) = order.pop_first()
         {
+            *place_of(&mut self.displaced, standing) += 1;
             self.seen.remove(&oldest);
         }
     }
@@ -196,8 +214,8 @@ impl Addresses {
     }
 }
 
-fn place_of(order: &mut [BTreeMap<u64, Address>; STANDINGS], standing: Standing) -> &mut BTreeMap<u64, Address> {
-    let [plain, pbxes, registered] = order;
+fn place_of<T>(each: &mut [T; STANDINGS], standing: Standing) -> &mut T {
+    let [plain, pbxes, registered] = each;
     match standing {
         Standing::Plain => plain,
         Standing::Pbx => pbxes,

@@ -91,7 +91,7 @@ fn one(seen: &MediaLine, is_offer: bool) -> Option<Agreed> {
     if seen.transport == MediaTransport::Other || seen.rejected {
         return None;
     }
-    let clear = seen.transport == MediaTransport::Plain && seen.crypto.is_empty();
+    let clear = seen.transport == MediaTransport::Plain && seen.crypto.is_empty() && !seen.fingerprint;
     let secrecy = if clear { Secrecy::Clear } else { Secrecy::Unknown };
     let to_seen = Flow { way: way(true, seen), source: None, codecs: seen.codecs.clone(), secrecy: secrecy.clone() };
     let to_unseen = Flow { way: Way::Unseen, source: usable(seen.address), codecs: seen.codecs.clone(), secrecy };
@@ -113,13 +113,16 @@ fn usable(address: Option<SocketAddr>) -> Option<SocketAddr> {
 
 /// How what the offerer and what the answerer sends is protected.
 fn secrecy(offer: &MediaLine, answer: &MediaLine) -> (Secrecy, Secrecy) {
-    use MediaTransport::{Opportunistic, Secure};
+    use MediaTransport::{Dtls, Secure};
 
     let unknown = (Secrecy::Unknown, Secrecy::Unknown);
+    let one_is = |transport| offer.transport == transport || answer.transport == transport;
+    // What both ends are ready for may key the media, whatever crypto lines stand there as well.
+    if one_is(Dtls) || offer.fingerprint && answer.fingerprint {
+        return unknown;
+    }
     if answer.crypto.is_empty() {
-        let secure = offer.transport == Secure
-            || answer.transport == Secure
-            || (offer.transport == Opportunistic && answer.transport == Opportunistic);
+        let secure = one_is(Secure);
         return if secure { unknown } else { (Secrecy::Clear, Secrecy::Clear) };
     }
     let accepted = answer.accepted();

@@ -32,6 +32,10 @@ pub(super) struct Calls {
     offered: usize,
     /// The calls that nothing answered yet and that have such offers: the oldest is the first.
     offering: BTreeSet<u64>,
+    /// How often the offers of a call made room.
+    pub(super) dropped_offers: u64,
+    /// How many offers were refused: their call had too many, or all are of answered calls.
+    pub(super) refused_offers: u64,
     /// Where names are joined.
     scratch: String,
 }
@@ -114,11 +118,16 @@ impl Calls {
     pub(super) fn may_offer(&mut self, number: u64, limits: &TrackerLimits) -> bool {
         let share = (limits.max_offered / SHARE).max(MIN_SHARE);
         if self.calls.get(&number).is_some_and(|call| call.offered >= share) {
+            self.refused_offers += 1;
             return false;
         }
         while self.offered >= limits.max_offered {
-            let Some(oldest) = self.offering.pop_first() else { return false };
+            let Some(oldest) = self.offering.pop_first() else {
+                self.refused_offers += 1;
+                return false;
+            };
             let Some(call) = self.calls.get_mut(&oldest) else { continue };
+            self.dropped_offers += 1;
             call.views.iter_mut().for_each(View::drop_offers);
             self.offered = self.offered.saturating_sub(std::mem::take(&mut call.offered));
         }

@@ -15,6 +15,8 @@ use crate::{
 pub(super) struct Early {
     /// In the order of arrival, and so of deadlines.
     waiting: VecDeque<Waiting>,
+    /// How many made room.
+    pub(super) displaced: u64,
 }
 
 #[derive(Debug)]
@@ -28,6 +30,7 @@ impl Early {
     /// Keeps a message for the time `patience`; the oldest of `max` makes room.
     pub(super) fn keep(&mut self, parsed: Parsed, at: Timestamp, now: Instant, patience: Duration, max: usize) {
         if self.waiting.len() >= max.max(1) {
+            self.displaced += 1;
             self.waiting.pop_front();
         }
         self.waiting.push_back(Waiting { until: now + patience, parsed, at });

@@ -10,7 +10,7 @@ use std::{
     time::Instant,
 };
 
-use super::{Captured, Moment, Tracker, TrackerLimits, calls::Hop, roles::Proof, view::View};
+use super::{Bound, Captured, Moment, Tracker, TrackerLimits, calls::Hop, roles::Proof, view::View};
 use crate::{
     model::{Address, EndCause, SwitchEvent, Transport},
     switch::sip::{Kind, Message, Replaces},
@@ -20,6 +20,8 @@ use crate::{
 #[derive(Debug, Default)]
 pub(super) struct Byes {
     waiting: VecDeque<Bye>,
+    /// How many made room.
+    pub(super) displaced: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +47,7 @@ impl Byes {
         match message.kind {
             Kind::Request => {
                 if self.waiting.len() >= limits.max_early.max(1) {
+                    self.displaced += 1;
                     self.waiting.pop_front();
                 }
                 let until = now + limits.transaction;
@@ -131,7 +134,10 @@ impl Tracker {
         let known = call.hops.iter().filter(same).any(|hop| hop.from == *source && hop.to == *destination);
         if !known {
             if call.hops.len() >= self.common.limits.max_hops.max(1) {
-                call.hops.pop_front();
+                // An older request is of no more use.
+                if call.hops.pop_front().is_some_and(|hop| same(&&hop)) {
+                    self.common.counts.note(Bound::Hops);
+                }
             }
             call.hops.push_back(Hop {
                 cseq: message.cseq,

@@ -43,7 +43,7 @@ pub struct TrackerLimits {
     pub unanswered: Duration,
     /// After this silence a call is forgotten that rings, or has early media, and isn't answered.
     pub ringing: Duration,
-    /// After this silence an answered call, or an address, is forgotten.
+    /// After this silence an answered call is forgotten, or an address that isn't registered any more.
     pub silent: Duration,
     /// How long the fingerprint of a forgotten call's key is kept.
     pub remembered: Duration,

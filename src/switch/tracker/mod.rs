@@ -11,6 +11,7 @@
 mod addresses;
 mod agree;
 mod calls;
+mod counts;
 mod early;
 mod evidence;
 mod exchange;
@@ -24,7 +25,6 @@ mod view;
 
 use std::{sync::Arc, time::Instant};
 
-pub use self::limits::TrackerLimits;
 use self::{
     calls::Calls,
     early::{Early, may_be_early},
@@ -33,6 +33,10 @@ use self::{
     registrations::Registrations,
     roles::{Role, Roles},
     view::{Passing, Taken, View},
+};
+pub use self::{
+    counts::{Bound, TrackerCounts},
+    limits::TrackerLimits,
 };
 use super::{
     sdp::Sdp,
@@ -83,6 +87,8 @@ struct Common {
     limits: TrackerLimits,
     forgotten: Forgotten,
     ids: Ids,
+    /// Of what has no count of its own.
+    counts: TrackerCounts,
 }
 
 /// A captured message whose session description can be shared.
@@ -132,7 +138,7 @@ impl Tracker {
             calls: Calls::default(),
             early: Early::default(),
             byes: Byes::default(),
-            common: Common { limits, forgotten, ids: Ids(first_id) },
+            common: Common { limits, forgotten, ids: Ids(first_id), counts: TrackerCounts::default() },
             #[cfg(test)]
             replays: 0,
         }
@@ -194,6 +200,28 @@ impl Tracker {
     /// Every address that counts as a PBX, configured or found.
     pub fn pbxes(&self) -> Vec<Address> {
         self.roles.pbxes()
+    }
+
+    /// How often each bound was reached (R41a).
+    pub fn counts(&self) -> TrackerCounts {
+        let mut counts = self.common.counts.clone();
+        let [addresses, pbxes, registrations] = self.roles.displaced();
+        for (bound, times) in [
+            (Bound::Addresses, addresses),
+            (Bound::Byes, self.byes.displaced),
+            (Bound::Early, self.early.displaced),
+            (Bound::Fingerprints, self.common.forgotten.displaced),
+            (Bound::Hops, self.registrations.refused_hops),
+            (Bound::Keys, self.common.forgotten.crowded_out),
+            (Bound::Offers, self.calls.dropped_offers),
+            (Bound::OffersOfCall, self.calls.refused_offers),
+            (Bound::Pbxes, pbxes),
+            (Bound::Registers, self.registrations.displaced),
+            (Bound::Registrations, registrations),
+        ] {
+            counts.add(bound, times);
+        }
+        counts
     }
 
     fn on_register(&mut self, captured: &Captured, moment: Moment, out: &mut Vec<SwitchEvent>) {
@@ -302,7 +330,11 @@ impl Tracker {
         }
         // A sender that says that it is a proxy may be one: the answer tells.
         let by_proxy = sent && is_routed(message, address) && !self.roles.is_known_device(address, moment.now);
-        if !inviting || by_proxy || call.views.len() >= self.common.limits.max_views {
+        if !inviting || by_proxy {
+            return Side::Nobody;
+        }
+        if call.views.len() >= self.common.limits.max_views {
+            self.common.counts.note(Bound::Devices);
             return Side::Nobody;
         }
         let Some(name) = self.roles.name_of(device) else { return Side::Nobody };
@@ -344,6 +376,7 @@ impl Tracker {
         }
         while self.calls.len() >= self.common.limits.max_calls.max(1) {
             let first = self.calls.first_to_go()?;
+            self.common.counts.note(Bound::Calls);
             self.forget(first, moment, out);
         }
         let number = self.common.ids.next();

@@ -24,6 +24,10 @@ const DEFAULT_EXPIRES: u32 = 3600;
 pub(super) struct Registrations {
     waiting: HashMap<Key, Waiting>,
     order: VecDeque<(Instant, Key)>,
+    /// How many made room.
+    pub(super) displaced: u64,
+    /// How many hops of one REGISTER were too many.
+    pub(super) refused_hops: u64,
 }
 
 /// Call-ID, tag of From, and CSeq.
@@ -102,7 +106,12 @@ impl Registrations {
             let expires = if asked.seconds == Some(0) { 0 } else { granted.unwrap_or(DEFAULT_EXPIRES) };
             let expires = Duration::from_secs(expires.into());
             let user = user_of(message);
-            roles.note_registered(Registration { source: destination, user, contact, expires }, moment.now);
+            // `Contact: *` takes all back (RFC 3261, 10.2.2).
+            if hop.contact.as_ref().is_some_and(|contact| contact.all) {
+                roles.note_unregistered(destination, moment.now);
+            } else {
+                roles.note_registered(Registration { source: destination, user, contact, expires }, moment.now);
+            }
         }
     }
 
@@ -112,20 +121,24 @@ impl Registrations {
         let kept = |contact: &&Contact| contact.expires.or(message.expires) != Some(0);
         let contact = message.contacts.iter().find(kept).or(message.contacts.first()).cloned();
         let seconds = contact.as_ref().and_then(|contact| contact.expires).or(message.expires);
-        // Without a Contact it only asks; `Contact: *` names none and takes all back (RFC 3261, 10.2.2).
-        let asked = Some(Asked { seconds }).filter(|_| contact.is_some() || seconds == Some(0));
+        // Without a Contact it only asks (RFC 3261, 10.2.3).
+        let asked = contact.is_some().then_some(Asked { seconds });
         let hop = Hop { from, to, contact, asked };
         if let Some(waiting) = self.waiting.get_mut(&key) {
-            if !waiting.hops.iter().any(|known| known.from == from && known.to == to)
-                && waiting.hops.len() < limits.max_hops
-            {
+            if waiting.hops.iter().any(|known| known.from == from && known.to == to) {
+                return;
+            }
+            if waiting.hops.len() < limits.max_hops {
                 waiting.hops.push(hop);
+            } else {
+                self.refused_hops += 1;
             }
             return;
         }
         if self.waiting.len() >= limits.max_registrations
             && let Some((_, oldest)) = self.order.pop_front()
         {
+            self.displaced += 1;
             self.waiting.remove(&oldest);
         }
         self.order.push_back((now, key.clone()));

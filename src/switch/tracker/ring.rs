@@ -50,7 +50,7 @@ impl Ring {
             }
         };
         if self.seen.len() >= MAX_SEEN {
-            forgotten.note(&self.seen.remove(0).keys, moment.now);
+            forgotten.crowd_out(&self.seen.remove(0).keys, moment.now);
             self.doubtful = true;
         }
         let told = (!seen.withheld).then(|| (seen.keys.clone(), seen.since));

@@ -169,6 +169,13 @@ impl Roles {
         false
     }
 
+    /// A REGISTER was answered 2xx that takes all back that `source` registered.
+    pub(super) fn note_unregistered(&mut self, source: Address, now: Instant) {
+        let known = self.addresses.touch(source, now);
+        let (contact, user) = (known.contact, known.user.unwrap_or_default());
+        self.note_registered(Registration { source, user, contact, expires: Duration::ZERO }, now);
+    }
+
     /// A REGISTER was answered 2xx: its Contact is bound as long as it says.
     pub(super) fn note_registered(&mut self, registration: Registration, now: Instant) {
         let Registration { source, user, contact, expires } = registration;
@@ -186,6 +193,7 @@ impl Roles {
             && before != contact
             && known.user.is_some_and(|before| before != user)
             && known.is_registered(now)
+            && until.is_some()
         {
             // Several contacts of several users from one source: an edge that forwards for phones, and no phone itself.
             (known.registered, known.pbx) = (None, Some(Proof::Strong));
@@ -193,7 +201,9 @@ impl Roles {
         }
         let known = self.addresses.touch(source, now);
         let edge = known.pbx.is_some() || configured;
-        if !edge {
+        // Of several bindings the one that was made last counts: who takes another one back keeps it.
+        let counts = until.is_some() || known.contact == contact;
+        if !edge && counts {
             (known.registered, known.contact, known.user) = (until, contact, Some(user));
             self.addresses.promote(source, Standing::Registered);
         }
@@ -221,9 +231,14 @@ impl Roles {
         self.addresses.promote(contact, Standing::Registered);
     }
 
-    /// Forgets addresses that were silent for `after`.
+    /// Forgets addresses that were silent for `after`, and aren't registered any more.
     pub(super) fn forget(&mut self, after: Duration, now: Instant) {
         self.addresses.forget(after, now);
+    }
+
+    /// How many addresses made room: those of which only dialogs are known, found PBXes, registered ones.
+    pub(super) fn displaced(&self) -> [u64; 3] {
+        self.addresses.displaced
     }
 
     /// Every device that is configured, registered, or ever had a call and is still remembered.
@@ -373,6 +388,23 @@ mod tests {
         assert_eq!(device(&roles, "10.0.0.1:1", now), None);
         assert_eq!(device(&roles, "10.0.0.8:1", now).as_deref(), Some("10.0.0.8:1"));
         assert_eq!(device(&roles, "10.0.0.9:1", now).as_deref(), Some("10.0.0.9:1"));
+    }
+
+    #[test]
+    fn an_address_is_kept_as_long_as_its_registration_lasts() {
+        let now = Instant::now();
+        let desk = (at("192.168.1.5:5060"), "desk".parse().unwrap());
+        let mut roles = Roles::new(vec![], vec![desk], 9, 9);
+        let contact = Some(at("192.168.1.5:5060"));
+        let registration = Registration { source: at("203.0.113.5:1"), user: 1, contact, expires: 48 * HOUR };
+        roles.note_registered(registration, now);
+        // Younger, and over earlier.
+        registers(&mut roles, at("203.0.113.6:1"), None, now + HOUR);
+        roles.forget(24 * HOUR, now + 26 * HOUR);
+        assert_eq!(roles.addresses.len(), (2, 2));
+        assert_eq!(device(&roles, "203.0.113.5:1", now + 47 * HOUR).as_deref(), Some("desk"));
+        roles.forget(24 * HOUR, now + 48 * HOUR);
+        assert_eq!(roles.addresses.len(), (0, 0));
     }
 
     #[test]

@@ -15,7 +15,7 @@ use std::{collections::VecDeque, sync::Arc, time::Instant};
 
 use self::branch::Branch;
 use super::{
-    Common, Moment, TrackerLimits,
+    Bound, Common, Moment, TrackerLimits,
     exchange::{Exchange, same_branch},
     media::Sources,
     ring::Ring,

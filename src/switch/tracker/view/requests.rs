@@ -1,6 +1,6 @@
 //! Requests of a dialog: what each begins, answers or ends.
 
-use super::{Bye, MAX_TRANSACTIONS, Passing, Phase, Taken, View};
+use super::{Bound, Bye, MAX_TRANSACTIONS, Passing, Phase, Taken, View};
 use crate::{
     model::{EndCause, SwitchEvent, Timestamp},
     switch::{
@@ -38,7 +38,10 @@ impl View {
             None => &mut self.invited,
             Some(tag) => match self.begin_branch(tag) {
                 Some(branch) => branch.last_cseq(by_device),
-                None => return,
+                None => {
+                    common.counts.note(Bound::Branches);
+                    return;
+                }
             },
         };
         let before = (*last).max(invited);
@@ -58,6 +61,7 @@ impl View {
                 self.doom = None;
                 let first = |exchange: &Exchange| exchange.tag.is_none();
                 if self.exchanges.iter().filter(|exchange| first(exchange)).count() >= MAX_TRANSACTIONS {
+                    common.counts.note(Bound::Transactions);
                     self.crowded = true;
                     return;
                 }
@@ -82,6 +86,7 @@ impl View {
         if self.exchanges.iter().filter(|exchange| in_dialog(exchange)).count() >= common.limits.max_exchanges.max(1)
             && let Some(oldest) = self.exchanges.iter().position(in_dialog)
         {
+            common.counts.note(Bound::Exchanges);
             self.exchanges.remove(oldest);
         }
         self.arrived += 1;

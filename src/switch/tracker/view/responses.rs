@@ -1,6 +1,6 @@
 //! Responses: what each says of the request that it answers.
 
-use super::{MAX_BRANCHES, Passing, Phase, Taken, View};
+use super::{Bound, MAX_BRANCHES, Passing, Phase, Taken, View};
 use crate::{
     model::{CallState, EndCause, SwitchEvent},
     switch::{
@@ -36,6 +36,9 @@ impl View {
         }
         let name = (message.cseq, message.branch.as_str());
         let Some(i) = self.exchange_of(by_device, name, message.method, &tag) else {
+            if self.branches.len() >= MAX_BRANCHES && self.branch(&tag).is_none() {
+                common.counts.note(Bound::Branches);
+            }
             return self.unmatched(by_device, message);
         };
         let Some(exchange) = self.exchanges.get_mut(i) else { return Taken::Done };
