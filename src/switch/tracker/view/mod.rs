@@ -8,6 +8,7 @@
 
 mod answers;
 mod branch;
+mod lost;
 mod requests;
 mod responses;
 
@@ -261,7 +262,8 @@ impl View {
             Phase::Answered => limits.silent,
         };
         let doom = self.doom.map(|(when, _)| when).into_iter().chain(self.byes.iter().flatten().map(|bye| bye.until));
-        let waits = self.exchanges.iter().flat_map(|exchange| [exchange.wait, exchange.until]).flatten();
+        let waits =
+            self.exchanges.iter().flat_map(|exchange| [exchange.wait, exchange.lapse, exchange.until]).flatten();
         waits.chain(doom).fold(self.touched + silence, Instant::min)
     }
 
@@ -273,6 +275,10 @@ impl View {
                 exchange.wait = None;
             }
             self.give_up_answer(i, moment, common, out);
+        }
+        let lapsed = |exchange: &Exchange| exchange.lapse.is_some_and(|lapse| lapse <= now);
+        while let Some(i) = self.exchanges.iter().position(lapsed) {
+            self.lapse(i, moment, common, out);
         }
         self.exchanges.retain(|exchange| exchange.until.is_none_or(|until| until > now));
         let left = self.byes.iter().flatten().map(|bye| (bye.until, bye.cause)).find(|(when, _)| *when <= now);

@@ -82,9 +82,12 @@ impl View {
         if self.exchanges.iter().filter(|exchange| in_dialog(exchange)).count() >= common.limits.max_exchanges.max(1)
             && let Some(oldest) = self.exchanges.iter().position(in_dialog)
         {
+            self.lapse(oldest, moment, common, out);
             self.exchanges.remove(oldest);
         }
         self.arrived += 1;
+        // An INVITE without an offer gets one by its answer, and every other one is answered in time (RFC 3261, 17.1).
+        let may_change = !initial && (message.method == Method::Invite || passing.sdp.is_some());
         self.exchanges.push(Exchange {
             number: self.arrived,
             method: message.method,
@@ -101,6 +104,7 @@ impl View {
             given_up: false,
             until: (!initial).then(|| moment.now + common.limits.unanswered),
             wait: None,
+            lapse: may_change.then(|| moment.now + common.limits.transaction),
         });
     }
 
