@@ -209,3 +209,106 @@ fn r42b_of_more_offers_than_are_kept_the_oldest_leaves_no_old_key_in_force() {
     }
     assert_eq!(lab.said(), UNKNOWN);
 }
+
+/// What waits for what it answers waits no longer.
+const REORDER: Duration = Duration::from_millis(1100);
+
+#[test]
+fn r42b_an_answer_whose_request_is_lost_leaves_no_old_key_in_force() {
+    for method in ["INVITE", "UPDATE", "PRACK"] {
+        for by_ann in [true, false] {
+            let mut lab = connected();
+            let (from, to, sdp) = if by_ann { (PBX, ANN, pbx('Q')) } else { (ANN, PBX, ann('B')) };
+            let answer = D.response(200, method, by_ann, 2, Some(&sdp));
+            lab.send(from, to, &answer);
+            assert_eq!(lab.said(), [""; 0], "{method}");
+            lab.wait(REORDER);
+            assert_eq!(lab.said(), UNKNOWN, "{method} {by_ann}");
+            // It is sent again while the other end doesn't hear it.
+            lab.send(from, to, &answer);
+            lab.wait(REORDER);
+            assert_eq!(lab.said(), [""; 0], "{method} {by_ann}");
+            assert_heals(&mut lab, 3);
+        }
+    }
+    // The answer to an offer in a 200 that was lost with its INVITE.
+    let mut lab = connected();
+    lab.send(PBX, ANN, &D.request("ACK", false, 1, Some(&pbx('Q'))));
+    lab.wait(REORDER);
+    assert_eq!(lab.said(), UNKNOWN);
+    // One that can't be read; and one in an early dialog.
+    let mut lab = connected();
+    lab.send(PBX, ANN, &D.response(200, "UPDATE", true, 2, Some(&Sdp { formats: "", proto: "", ..pbx('P') })));
+    lab.wait(REORDER);
+    assert_eq!(lab.said(), UNKNOWN);
+    let mut lab = self::lab();
+    lab.send(ANN, PBX, &D.invite(1, Some(&ann('A'))));
+    lab.send(PBX, ANN, &D.response(183, "INVITE", true, 1, Some(&pbx('P'))));
+    lab.said();
+    lab.send(PBX, ANN, &D.response(200, "UPDATE", true, 2, Some(&pbx('Q'))));
+    lab.wait(REORDER);
+    assert_eq!(lab.said(), UNKNOWN);
+}
+
+#[test]
+fn an_answer_that_only_overtakes_its_request_takes_no_key_away() {
+    let mut lab = connected();
+    lab.send(PBX, ANN, &on_branch(&D.ok(2, Some(&pbx('P'))), "one-aINVITE2"));
+    lab.wait(Duration::from_millis(900));
+    lab.send(ANN, PBX, &on_branch(&D.request("INVITE", true, 2, Some(&ann('B'))), "one-aINVITE2"));
+    assert_eq!(lab.said(), ["ann s1 sent stop Changed g1", "ann s1 sent open 10.0.0.1:5000 g2 B"]);
+    lab.wait(Duration::from_secs(100));
+    assert_eq!(lab.said(), [""; 0]);
+    // What was agreed on since then counts.
+    lab.send(PBX, ANN, &D.response(200, "UPDATE", true, 3, Some(&pbx('X'))));
+    lab.send(PBX, ANN, &D.request("UPDATE", false, 1, Some(&pbx('P'))));
+    lab.send(ANN, PBX, &D.response(200, "UPDATE", false, 1, Some(&ann('B'))));
+    lab.wait(REORDER);
+    assert_eq!(lab.said(), [""; 0]);
+}
+
+#[test]
+fn r42b_a_stray_answer_takes_no_key_away() {
+    let answer = |b, code, cseq| Dialog { call_id: "one", b }.response(code, "INVITE", true, cseq, Some(&pbx('X')));
+    let strays = [
+        ("another dialog", PBX, ANN, answer("c", 200, 7)),
+        ("another caller", PBX, ANN, answer("b", 200, 7).replace(";tag=a", ";tag=z")),
+        ("another call", PBX, ANN, answer("b", 200, 7).replace("Call-ID: one", "Call-ID: two")),
+        ("from the wrong end", ANN, PBX, answer("b", 200, 7)),
+        ("from nowhere", "10.0.0.9:5060", ANN, answer("b", 200, 7)),
+        ("to nowhere", PBX, "10.0.0.9:5060", answer("b", 200, 7)),
+        ("no answer yet", PBX, ANN, answer("b", 183, 7)),
+        ("refused", PBX, ANN, answer("b", 488, 7)),
+        ("too old", PBX, ANN, answer("b", 200, 2)),
+        ("without a description", PBX, ANN, D.ok(7, None)),
+        ("a late copy", PBX, ANN, on_branch(&answer("b", 200, 3), "copy")),
+    ];
+    for (what, from, to, text) in strays {
+        let mut lab = connected();
+        lab.send(ANN, PBX, &D.request("INVITE", true, 3, Some(&ann('A'))));
+        lab.send(PBX, ANN, &D.ok(3, Some(&pbx('P'))));
+        for _ in 0..3 {
+            lab.send(from, to, &text);
+            lab.wait(REORDER);
+        }
+        assert_eq!(lab.said(), [""; 0], "{what}");
+    }
+    // A forged one of the dialog itself: the next exchange heals it, whatever CSeq it had.
+    let mut lab = connected();
+    lab.send(PBX, ANN, &answer("b", 200, 0x7fff_ffff));
+    lab.wait(REORDER);
+    assert_eq!(lab.said(), UNKNOWN);
+    assert_heals(&mut lab, 2);
+    lab.wait(Duration::from_secs(100));
+    assert_eq!(lab.said(), [""; 0]);
+}
+
+#[test]
+fn r42b_an_answer_that_there_is_no_room_for_leaves_no_old_key_in_force() {
+    let limits = TrackerLimits { max_early: 1, ..TrackerLimits::default() };
+    let mut lab = Lab::with_limits(&[PBX], &["ann=10.0.0.2:5060"], limits);
+    connect(&mut lab, &ann('A'), &pbx('P'));
+    lab.send(PBX, ANN, &D.ok(2, Some(&pbx('Q'))));
+    lab.send(PBX, ANN, &D.ok(9, None).replace("Call-ID: one", "Call-ID: two"));
+    assert_eq!(lab.said(), UNKNOWN);
+}

@@ -114,6 +114,9 @@ impl View {
         let overtaken = number < branch.settled;
         if !overtaken {
             branch.settled = number;
+            if answer.is_some() {
+                branch.complete = Some(moment.now);
+            }
             if let (Some(offer), Some(answer)) = (&offer, answer) {
                 branch.note_holds(offer, answer, device_offered);
             }

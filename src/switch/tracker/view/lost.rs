@@ -1,10 +1,13 @@
 //! What wasn't seen: keys that may not be in force any more (R42b).
 
-use super::{Phase, Sources, View};
+use std::time::Instant;
+
+use super::{Passing, Phase, Sources, View};
 use crate::{
     model::SwitchEvent,
     switch::{
         sdp::Sdp,
+        sip::Kind,
         tracker::{Common, Moment},
     },
 };
@@ -27,6 +30,29 @@ impl View {
         // What came before it says nothing of now any more.
         branch.settled = number;
         self.doubt(&tag, offer.as_deref(), moment, common, out);
+    }
+
+    /// The answer, or the ACK, to a request that wasn't seen: it was accepted, and nobody knows what it offered. It must
+    /// be of a dialog that is known, newer than every request of its end, and not older than what was agreed on since.
+    /// As a forged one may name any CSeq, that isn't kept: the next exchange heals it.
+    pub(in super::super) fn on_lost_request(
+        &mut self,
+        passing: Passing<'_>,
+        since: Instant,
+        now: Instant,
+        common: &mut Common,
+        out: &mut Vec<SwitchEvent>,
+    ) {
+        let Passing { message, sdp, sent } = passing;
+        let by_device = sent == (message.kind == Kind::Request);
+        let Some(tag) = self.called_tag(message, sent).map(ToOwned::to_owned) else { return };
+        let another = self.chosen.as_ref().is_some_and(|chosen| *chosen != tag);
+        let Some(branch) = self.branch(&tag).filter(|_| !another) else { return };
+        if branch.complete > Some(since) || self.last_of(&tag, by_device) >= Some(message.cseq) || self.ended() {
+            return;
+        }
+        let moment = Moment { now, at: self.wall_clock(now) };
+        self.doubt(&tag, sdp.flatten().map(AsRef::as_ref), moment, common, out);
     }
 
     /// Something that wasn't seen may have changed the media of this branch: their keys aren't known any more. What is

@@ -204,14 +204,19 @@ impl View {
 
     /// Whether `message` has both tags of this answered call, with the device at the end that sent it, or that got it.
     pub(super) fn is_dialog_of(&self, message: &Message, sent: bool) -> bool {
-        let Some(chosen) = &self.chosen else { return false };
+        let called = self.called_tag(message, sent);
+        self.phase == Phase::Answered && called.is_some() && called == self.chosen.as_deref()
+    }
+
+    /// The called end's tag in a message that has the caller's too, each at its own end.
+    fn called_tag<'a>(&self, message: &'a Message, sent: bool) -> Option<&'a str> {
         let by_caller = sent == self.device_calls;
         let (caller, called) = if by_caller == (message.kind == Kind::Request) {
             (&message.from.tag, &message.to.tag)
         } else {
             (&message.to.tag, &message.from.tag)
         };
-        self.phase == Phase::Answered && *caller == self.caller_tag && called == chosen && !called.is_empty()
+        (*caller == self.caller_tag && !called.is_empty()).then_some(called)
     }
 
     pub(super) fn is_answered(&self) -> bool {

@@ -294,7 +294,7 @@ impl View {
     }
 
     /// The highest CSeq of an offering request of this end in the dialog `tag`.
-    fn last_of(&mut self, tag: &str, by_device: bool) -> Option<u32> {
+    pub(super) fn last_of(&mut self, tag: &str, by_device: bool) -> Option<u32> {
         let invited = self.invited.filter(|_| by_device == self.device_calls);
         self.branch(tag).and_then(|branch| *branch.last_cseq(by_device)).max(invited)
     }
