@@ -210,6 +210,30 @@ fn r42b_of_more_offers_than_are_kept_the_oldest_leaves_no_old_key_in_force() {
     assert_eq!(lab.said(), UNKNOWN);
 }
 
+#[test]
+fn r42b_an_offer_and_an_answer_that_can_t_be_read_leave_no_old_key_in_force() {
+    let unreadable = || Sdp { formats: "", proto: "", ..pbx('P') };
+    for answer in [Some(unreadable()), None] {
+        for method in ["INVITE", "UPDATE"] {
+            let mut lab = connected();
+            lab.send(ANN, PBX, &D.request(method, true, 2, Some(&unreadable())));
+            match &answer {
+                None if method == "INVITE" => lab.send(ANN, PBX, &D.request("ACK", true, 2, None)),
+                answer => lab.send(PBX, ANN, &D.response(200, method, true, 2, answer.as_ref())),
+            }
+            lab.wait(REORDER);
+            assert_eq!(lab.said(), UNKNOWN, "{method}");
+            assert_heals(&mut lab, 3);
+        }
+    }
+    // Refused, it changes nothing.
+    let mut lab = connected();
+    lab.send(ANN, PBX, &D.request("INVITE", true, 2, Some(&unreadable())));
+    lab.send(PBX, ANN, &D.response(488, "INVITE", true, 2, Some(&unreadable())));
+    lab.wait(TRANSACTION);
+    assert_eq!(lab.said(), [""; 0]);
+}
+
 /// What waits for what it answers waits no longer.
 const REORDER: Duration = Duration::from_millis(1100);
 

@@ -141,6 +141,9 @@ impl View {
         if overtaken {
             return;
         }
+        if offer.is_none() && answer.is_none() {
+            return self.doubt(&tag, None, moment, common, out);
+        }
         let agreed = agree(offer.as_deref(), answer.map(AsRef::as_ref));
         let mut sources = Sources { ring: &mut self.ring, forgotten: &mut common.forgotten, ids: &mut common.ids };
         let Some(branch) = self.branches.iter_mut().find(|branch| branch.tag == tag) else { return };
