@@ -78,6 +78,10 @@ impl View {
                 }
             }
         }
+        // An UPDATE without an offer only refreshes the session (RFC 4028), and no answer brings one (RFC 3311, 5.1).
+        if message.method == Method::Update && passing.sdp.is_none() {
+            return;
+        }
         let in_dialog = |exchange: &Exchange| !exchange.initial;
         if self.exchanges.iter().filter(|exchange| in_dialog(exchange)).count() >= common.limits.max_exchanges.max(1)
             && let Some(oldest) = self.exchanges.iter().position(in_dialog)
