@@ -9,6 +9,8 @@ use crate::switch::{sdp::Sdp, sip::Method};
 pub(super) struct Exchange {
     /// Its place in the order of arrival, in its view.
     pub(super) number: u64,
+    /// When it came.
+    pub(super) begun: Instant,
     pub(super) method: Method,
     pub(super) by_device: bool,
     /// The dialog, by the tag of its called end. The first INVITE has none, and a copy for each dialog that it makes

@@ -106,6 +106,7 @@ impl View {
         let number = exchange.number;
         exchange.answered = true;
         (exchange.wait, exchange.lapse) = (None, None);
+        let begun = exchange.begun;
         let request = (exchange.by_device, exchange.cseq, exchange.method);
         let device_offered = exchange.offer.as_ref().map_or(!exchange.by_device, |offer| offer.by_device);
         let offer = exchange.offer.as_ref().and_then(|offer| offer.sdp.clone());
@@ -115,7 +116,7 @@ impl View {
         if !overtaken {
             branch.settled = number;
             if answer.is_some() {
-                branch.complete = Some(moment.now);
+                branch.complete = Some(begun);
             }
             if let (Some(offer), Some(answer)) = (&offer, answer) {
                 branch.note_holds(offer, answer, device_offered);

@@ -10,7 +10,7 @@ pub(super) struct Branch {
     pub(super) tag: String,
     /// The latest exchange whose answer counted: what an older one says is overtaken (R22).
     pub(super) settled: u64,
-    /// When an offer and its answer, both seen, last counted.
+    /// When the latest exchange began that was seen whole.
     pub(super) complete: Option<Instant>,
     /// The highest CSeq of a request with an offer in it, of the device and of the other end.
     pub(super) last_cseq: [Option<u32>; 2],

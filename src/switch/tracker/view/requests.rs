@@ -94,6 +94,7 @@ impl View {
         let may_change = !initial && (message.method == Method::Invite || passing.sdp.is_some());
         self.exchanges.push(Exchange {
             number: self.arrived,
+            begun: moment.now,
             method: message.method,
             by_device,
             tag,
