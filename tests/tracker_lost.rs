@@ -260,6 +260,13 @@ fn r42b_an_answer_whose_request_is_lost_leaves_no_old_key_in_force() {
     lab.send(PBX, ANN, &D.request("ACK", false, 1, Some(&pbx('Q'))));
     lab.wait(REORDER);
     assert_eq!(lab.said(), UNKNOWN);
+    // What is refused after it doesn't make up for it.
+    let mut lab = connected();
+    lab.send(PBX, ANN, &D.ok(2, Some(&pbx('Q'))));
+    lab.send(ANN, PBX, &D.request("INVITE", true, 3, Some(&ann('X'))));
+    lab.send(PBX, ANN, &D.response(491, "INVITE", true, 3, None));
+    lab.wait(REORDER);
+    assert_eq!(lab.said(), UNKNOWN);
     // One that can't be read; and one in an early dialog.
     let mut lab = connected();
     lab.send(PBX, ANN, &D.response(200, "UPDATE", true, 2, Some(&Sdp { formats: "", proto: "", ..pbx('P') })));

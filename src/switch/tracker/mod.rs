@@ -252,9 +252,15 @@ impl Tracker {
             if moved && sent && message.kind == Kind::Request && message.method == Method::Bye {
                 continue;
             }
-            if view.on_message(Passing { message, sdp, sent }, moment, &mut self.common, out) == Taken::TooEarly {
-                taken = Taken::TooEarly;
-            } else if !moved || !sent && matches!(message.kind, Kind::Request | Kind::Response(200..=299)) {
+            match view.on_message(Passing { message, sdp, sent }, moment, &mut self.common, out) {
+                Taken::TooEarly => {
+                    taken = Taken::TooEarly;
+                    continue;
+                }
+                Taken::Overtaken if taken == Taken::Done => taken = Taken::Overtaken,
+                Taken::Overtaken | Taken::Done => {}
+            }
+            if !moved || !sent && matches!(message.kind, Kind::Request | Kind::Response(200..=299)) {
                 view.note_addresses(address, peer);
             }
         }
@@ -369,10 +375,12 @@ impl Tracker {
         }
         for waiting in self.early.take() {
             let then = Moment { now: moment.now, at: waiting.at };
-            if waiting.is_of(call_id) && self.take(&waiting.parsed, then, out) == Taken::Done {
-                any = true;
-            } else {
-                self.early.put_back(waiting);
+            let taken = if waiting.is_of(call_id) { self.take(&waiting.parsed, then, out) } else { Taken::TooEarly };
+            match taken {
+                Taken::Done => any = true,
+                // What it answers wasn't seen, and won't be.
+                Taken::Overtaken if !proves_exchange(&waiting.parsed) => any = true,
+                Taken::Overtaken | Taken::TooEarly => self.early.put_back(waiting),
             }
         }
         any

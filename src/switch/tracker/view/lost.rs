@@ -33,8 +33,8 @@ impl View {
     }
 
     /// The answer, or the ACK, to a request that wasn't seen: it was accepted, and nobody knows what it offered. It must
-    /// be of a dialog that is known, newer than every request of its end, and not older than what was agreed on since.
-    /// As a forged one may name any CSeq, that isn't kept: the next exchange heals it.
+    /// be of a dialog that is known, and was newer than every request of its end when it came; what was agreed on since
+    /// makes up for it. As a forged one may name any CSeq, that isn't kept: the next exchange heals it.
     pub(in super::super) fn on_lost_request(
         &mut self,
         passing: Passing<'_>,
@@ -48,7 +48,9 @@ impl View {
         let Some(tag) = self.called_tag(message, sent).map(ToOwned::to_owned) else { return };
         let another = self.chosen.as_ref().is_some_and(|chosen| *chosen != tag);
         let Some(branch) = self.branch(&tag).filter(|_| !another) else { return };
-        if branch.complete > Some(since) || self.last_of(&tag, by_device) >= Some(message.cseq) || self.ended() {
+        let made_up = branch.complete > Some(since);
+        let seen = self.transactions.iter().any(|(by, cseq, _)| (*by, *cseq) == (by_device, message.cseq));
+        if made_up || seen || self.ended() {
             return;
         }
         let moment = Moment { now, at: self.wall_clock(now) };

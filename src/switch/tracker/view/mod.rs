@@ -108,6 +108,8 @@ pub(super) struct Passing<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Taken {
     Done,
+    /// It answers something that is older than what was seen last of its end.
+    Overtaken,
     /// It answers something that wasn't seen yet.
     TooEarly,
 }

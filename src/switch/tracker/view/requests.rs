@@ -299,7 +299,7 @@ impl View {
     }
 
     /// The highest CSeq of an offering request of this end in the dialog `tag`.
-    pub(super) fn last_of(&mut self, tag: &str, by_device: bool) -> Option<u32> {
+    fn last_of(&mut self, tag: &str, by_device: bool) -> Option<u32> {
         let invited = self.invited.filter(|_| by_device == self.device_calls);
         self.branch(tag).and_then(|branch| *branch.last_cseq(by_device)).max(invited)
     }
@@ -308,6 +308,6 @@ impl View {
         let tag = self.tag_of(message).to_owned();
         let last = self.last_of(&tag, by_device);
         let overtaken = last > Some(message.cseq) || last == Some(message.cseq) && self.knows(by_device, message);
-        if overtaken { Taken::Done } else { Taken::TooEarly }
+        if overtaken { Taken::Overtaken } else { Taken::TooEarly }
     }
 }
