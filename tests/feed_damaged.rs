@@ -8,12 +8,13 @@
 mod recorded;
 
 use std::{
+    collections::HashMap,
     hash::{DefaultHasher, Hash, Hasher},
     time::{Duration, Instant},
 };
 
 use callgate::{
-    model::{CallState, EndCause, EventBody, Protection, SwitchEvent, Timestamp},
+    model::{CallState, EndCause, EventBody, MediaOpened, Protection, SwitchEvent, Timestamp},
     switch::{
         feed::{FeedConfig, HepFeed},
         tracker::TrackerLimits,
@@ -54,8 +55,32 @@ fn play(datagrams: &[Datagram], mut feed: HepFeed) -> Vec<SwitchEvent> {
     events
 }
 
+/// What was told of open streams. What was told of held ones is proven to be right by the way.
 fn known(events: &[SwitchEvent]) -> Known {
+    assert_keyed(events);
     opened(events).into_iter().filter_map(|(device, to, key)| Some((device, to, key?))).collect()
+}
+
+/// A key that is told while its stream doesn't flow is one of what that stream has when it flows, if it does again.
+fn assert_keyed(events: &[SwitchEvent]) {
+    let mut keyed = HashMap::new();
+    for event in events {
+        match &event.body {
+            EventBody::MediaKeyed { stream, generation, keys } => {
+                keyed.insert((*stream, *generation), keys.clone());
+            }
+            EventBody::MediaOpened(MediaOpened {
+                stream,
+                protection: Protection::Keyed { generation, keys, .. },
+                ..
+            }) => {
+                if let Some(told) = keyed.get(&(*stream, *generation)) {
+                    assert!(told.same_generation(keys), "{stream:?} {generation:?}: another key than was told");
+                }
+            }
+            _ => {}
+        }
+    }
 }
 
 /// Device, destination and key of each stream that opened; no key if the switch side doesn't know it.

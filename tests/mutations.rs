@@ -19,11 +19,8 @@ mod sip;
 use std::collections::{HashMap, HashSet};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
-use callgate::{
-    model::{EventBody, Protection},
-    switch::{hep, tracker::TrackerLimits},
-};
-use harness::watched::Watched;
+use callgate::switch::{hep, tracker::TrackerLimits};
+use harness::watched::{self, Watched};
 
 const RECORDINGS: [&str; 5] =
     ["asterisk22-basic", "asterisk22-hold", "asterisk22-transfer", "kamailio-basic", "kamailio-rekey"];
@@ -90,9 +87,7 @@ fn r42b_mutated_recordings_make_no_call_and_no_key_of_what_is_invalid() {
             let call_id = &event.call.sip_call_id;
             assert!(invited.contains(call_id), "a call that no valid INVITE began: {call_id:?}, of {accepted:#?}");
             calls.insert(event.call.id);
-            if let EventBody::MediaOpened(opened) = &event.body {
-                keys += usize::from(matches!(opened.protection, Protection::Keyed { .. }));
-            }
+            keys += usize::from(watched::keys(event).is_some());
         }
         watched.forget();
         if mutations > wanted / 4 && resident_early.is_none() {

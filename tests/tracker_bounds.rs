@@ -285,6 +285,56 @@ fn r41a_an_answered_call_with_an_offer_under_way_survives_a_flood() {
 }
 
 #[test]
+fn r41a_answered_calls_survive_a_flood_whatever_is_due_in_them() {
+    const CALLS: u32 = 100;
+    let limits = TrackerLimits { max_calls: CALLS as usize + 10, ..TrackerLimits::default() };
+    let mut lab = Lab::with_limits(&[PBX], &["ann=10.0.0.2:5060"], limits);
+    for call in 0..CALLS {
+        answered(&mut lab, call);
+        let named = |text: String| text.replace("Call-ID: one", &format!("Call-ID: call{call}"));
+        // Half of them refresh their session (RFC 4028), and half have an offer under way.
+        let offer = Sdp::secure("10.0.0.2:4000", 'B');
+        let offer = (call % 2 == 1).then_some(&offer);
+        lab.send(ANN, PBX, &named(D.request("UPDATE", true, 2, offer)));
+        if offer.is_none() {
+            lab.send(PBX, ANN, &named(D.response(200, "UPDATE", true, 2, None)));
+        }
+    }
+    lab.said();
+    for i in 0..300 {
+        lab.send("10.9.9.9:5060", PBX, &D.invite(1, None).replace("Call-ID: one", &format!("Call-ID: flood{i}")));
+    }
+    assert_eq!(lab.said().iter().find(|line| line.starts_with("ann ")), None);
+    // Calls that are over make room first, too; and where all are answered, the one that is due first.
+    let mut full =
+        Lab::with_limits(&[PBX], &["ann=10.0.0.2:5060"], TrackerLimits { max_calls: 3, ..Default::default() });
+    (0..3).for_each(|call| answered(&mut full, call));
+    let bye = |text: String| text.replace("Call-ID: one", "Call-ID: call2");
+    full.send(ANN, PBX, &bye(D.request("BYE", true, 2, None)));
+    full.send(PBX, ANN, &bye(D.response(200, "BYE", true, 2, None)));
+    full.said();
+    answered(&mut full, 3);
+    assert!(!full.said().iter().any(|line| line.contains("Ended")));
+    answered(&mut full, 4);
+    assert_eq!(full.said().iter().filter(|line| line.contains("Ended(Forgotten)")).count(), 1);
+}
+
+#[test]
+fn a_session_that_is_refreshed_waits_for_nothing() {
+    let mut lab = Lab::new(&[PBX], &["ann=10.0.0.2:5060"]);
+    answered(&mut lab, 1);
+    let named = |text: String| text.replace("Call-ID: one", "Call-ID: call1");
+    let silent = TrackerLimits::default().silent;
+    for (cseq, answer) in [(2, Some(200)), (3, None), (4, Some(422))] {
+        lab.send(ANN, PBX, &named(D.request("UPDATE", true, cseq, None)));
+        if let Some(code) = answer {
+            lab.send(PBX, ANN, &named(D.response(code, "UPDATE", true, cseq, None)));
+        }
+        assert_eq!(lab.feed.deadline(), Some(lab.now + silent), "{answer:?}");
+    }
+}
+
+#[test]
 fn r41a_byes_of_unknown_calls_are_kept_only_up_to_their_bound() {
     let limits = TrackerLimits { max_early: 4, ..TrackerLimits::default() };
     let mut lab = Lab::with_limits(&[], &[], limits);

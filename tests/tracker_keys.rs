@@ -94,6 +94,29 @@ fn r18_mki_lifetime_and_several_keys_are_handed_on() {
 }
 
 #[test]
+fn r18_a_key_whose_packets_are_to_be_read_in_another_way_is_not_told_as_it_was() {
+    let line = |letter, parameters: &str| format!("crypto:1 {SUITE} inline:{} {parameters}", key(letter));
+    let changed = |before: &str, after: &str| {
+        let (mut lab, _) = agreed(&ann().with(&line('A', before)), &pbx().with(&line('P', before)));
+        let mut shown = Vec::new();
+        for (cseq, parameters) in [(2, after), (3, before)] {
+            lab.send(ANN, PBX, &D.request("INVITE", true, cseq, Some(&ann().with(&line('A', parameters)))));
+            lab.send(PBX, ANN, &D.ok(cseq, Some(&pbx().with(&line('P', parameters)))));
+            let opened: Vec<_> = lab.said().into_iter().filter(|line| line.contains(" open ")).collect();
+            shown.extend(opened.iter().map(|line| line.split(' ').skip(5).collect::<Vec<_>>().join(" ")));
+        }
+        shown
+    };
+    let unknown_and_back = ["g2 unknown", "g2 unknown", "g1 A", "g1 P"];
+    assert_eq!(changed("", "UNAUTHENTICATED_SRTP"), unknown_and_back);
+    assert_eq!(changed("UNAUTHENTICATED_SRTP", ""), unknown_and_back);
+    assert_eq!(changed("", "UNENCRYPTED_SRTCP"), unknown_and_back);
+    // A hint changes nothing, nor does what isn't known to.
+    assert_eq!(changed("", "WSH=64"), [""; 0]);
+    assert_eq!(changed("", "-X=1"), [""; 0]);
+}
+
+#[test]
 fn r17_unencrypted_srtp_is_not_encrypted() {
     let line = |letter| format!("crypto:1 {SUITE} inline:{} UNENCRYPTED_SRTP", key(letter));
     assert_eq!(said(&ann().with(&line('A')), &pbx().with(&line('P'))), ["clear", "clear"]);

@@ -13,7 +13,9 @@ use std::{
     time::Duration,
 };
 
-use callgate::model::{CallState, EndCause, EventBody, Protection, StopCause, StreamDirection, StreamId, SwitchEvent};
+use callgate::model::{
+    CallState, EndCause, EventBody, KeyMaterial, Protection, StopCause, StreamDirection, StreamId, SwitchEvent,
+};
 use proptest::prelude::*;
 use sip::{Branches, Dialog, Lab, Sdp, on_branch};
 
@@ -97,6 +99,9 @@ struct Side {
     letters: [Letter; 2],
 }
 
+/// For each direction as the caller sees it, and the medium, the letters.
+type Legal = BTreeSet<(bool, &'static str, Letter)>;
+
 /// One dialog as both ends agreed on it: for each line its medium, who may send, and the letters.
 type Agreed = Vec<Option<(&'static str, [bool; 2], [Letter; 2])>>;
 
@@ -113,7 +118,12 @@ struct World {
     ended: Option<EndCause>,
     alerted: bool,
     /// Every letter that was agreed on, for each direction as the caller sees it, and the medium.
-    legal: BTreeSet<(bool, &'static str, Letter)>,
+    legal: Legal,
+    /// What was legal when each message was sent.
+    legal_then: Vec<Legal>,
+    /// The offers that were accepted in each branch, and the messages that prove the last: some of them have its offer,
+    /// its answer, or can't do without one.
+    proofs: Vec<Vec<usize>>,
     transactions: Branches,
 }
 
@@ -131,7 +141,9 @@ impl World {
             answered: None,
             ended: None,
             alerted: false,
-            legal: BTreeSet::new(),
+            legal: Legal::new(),
+            legal_then: Vec::new(),
+            proofs: vec![Vec::new(); TAGS.len()],
             transactions: Branches::default(),
         };
         world.send(true, &Dialog { call_id: "one", b: "" }.invite(1, Some(&world.sdp(0, &[Some("audio")], 3))));
@@ -162,6 +174,14 @@ impl World {
             }
             Shape::Leg | Shape::LegIn => self.messages.push((from, to, text)),
         }
+        self.legal_then.resize(self.messages.len(), self.legal.clone());
+    }
+
+    /// The same, of an exchange that is accepted in this branch.
+    fn send_proof(&mut self, branch: usize, by_caller: bool, text: &str) {
+        let before = self.messages.len();
+        self.send(by_caller, text);
+        self.proofs[branch].extend(before..self.messages.len());
     }
 
     fn letter(&mut self) -> Letter {
@@ -260,11 +280,12 @@ impl World {
                 self.restore(branch);
                 let (sdp, answer, lines, _) = self.propose(0, offer);
                 let cseq = self.next_cseq(0);
-                self.send(true, &Self::dialog(branch).request(method, true, cseq, Some(&sdp)));
+                self.proofs[branch].clear();
+                self.send_proof(branch, true, &Self::dialog(branch).request(method, true, cseq, Some(&sdp)));
                 let agreed = self.agree(0, &lines, offer.direction);
                 self.branches[branch] = agreed;
                 self.hold(branch, 0, offer.direction);
-                self.send(false, &Self::dialog(branch).response(200, method, true, cseq, Some(&answer)));
+                self.send_proof(branch, false, &Self::dialog(branch).response(200, method, true, cseq, Some(&answer)));
             }
             Step::Answer(branch) if early => self.answer(*branch, false),
             Step::CancelAndAnswer(branch) if early => self.answer(*branch, true),
@@ -377,7 +398,8 @@ impl World {
                 self.send(!by_caller, &dialog.response(code, method, by_caller, cseq, None));
             }
             Fate::Accepted | Fate::Twin(_) => {
-                self.send(by_caller, &dialog.request(method, by_caller, cseq, Some(&sdp)));
+                self.proofs[branch].clear();
+                self.send_proof(branch, by_caller, &dialog.request(method, by_caller, cseq, Some(&sdp)));
                 if let Fate::Twin(code) = fate {
                     let kept = self.sides.clone();
                     self.sides[asker].letters[0] = self.letter();
@@ -388,17 +410,23 @@ impl World {
                 }
                 self.branches[branch] = self.agree(offerer, &lines, offer.direction);
                 self.hold(branch, offerer, offer.direction);
-                self.send(!by_caller, &dialog.response(200, method, by_caller, cseq, Some(&answer)));
+                // Of two branches of one CSeq an answer alone proves nothing.
+                let answer = dialog.response(200, method, by_caller, cseq, Some(&answer));
+                match fate {
+                    Fate::Accepted => self.send_proof(branch, !by_caller, &answer),
+                    _ => self.send(!by_caller, &answer),
+                }
                 if method == "INVITE" {
                     self.send(by_caller, &dialog.request("ACK", by_caller, cseq, None));
                 }
             }
             Fate::Late => {
-                self.send(by_caller, &dialog.request(method, by_caller, cseq, None));
-                self.send(!by_caller, &dialog.response(200, method, by_caller, cseq, Some(&sdp)));
+                self.proofs[branch].clear();
+                self.send_proof(branch, by_caller, &dialog.request(method, by_caller, cseq, None));
+                self.send_proof(branch, !by_caller, &dialog.response(200, method, by_caller, cseq, Some(&sdp)));
                 self.branches[branch] = self.agree(offerer, &lines, offer.direction);
                 self.hold(branch, offerer, offer.direction);
-                self.send(by_caller, &dialog.request("ACK", by_caller, cseq, Some(&answer)));
+                self.send_proof(branch, by_caller, &dialog.request("ACK", by_caller, cseq, Some(&answer)));
             }
         }
     }
@@ -422,6 +450,10 @@ struct Heard {
     open: BTreeMap<StreamId, (StreamDirection, String, Option<u32>, Option<Letter>)>,
     told: BTreeSet<StreamId>,
     over: BTreeSet<StreamId>,
+    /// What was told of each stream that was on hold.
+    keyed: BTreeSet<(StreamId, Letter)>,
+    /// What each stream is, once it was open.
+    ways: HashMap<StreamId, (StreamDirection, String)>,
     /// The generation of each letter, by stream.
     generations: HashMap<(StreamId, u32), Letter>,
 }
@@ -439,7 +471,10 @@ impl Heard {
                 }
                 self.state = Some(*state);
             }
-            EventBody::MediaKeyed { stream, .. } => {
+            EventBody::MediaKeyed { stream, generation, keys } => {
+                assert!(!self.over.contains(stream) && !self.open.contains_key(stream), "keyed: it is over, or flows");
+                let letter = self.note(*stream, generation.0, keys);
+                self.keyed.insert((*stream, letter));
                 self.told.insert(*stream);
             }
             EventBody::MediaOpened(opened) => {
@@ -448,15 +483,11 @@ impl Heard {
                     Protection::Clear => (None, None),
                     Protection::Unknown { generation, .. } => (Some(generation.0), None),
                     Protection::Keyed { generation, keys, .. } => {
-                        let letter = char::from(keys.keys()[0].key.expose()[0]);
-                        let before = self.generations.insert((opened.stream, generation.0), letter);
-                        assert!(before.is_none_or(|before| before == letter), "one generation, two keys");
-                        let twice = self.generations.iter().filter(|((s, _), l)| *s == opened.stream && **l == letter);
-                        assert_eq!(twice.count(), 1, "one key, two generations");
-                        (Some(generation.0), Some(letter))
+                        (Some(generation.0), Some(self.note(opened.stream, generation.0, keys)))
                     }
                 };
                 self.told.insert(opened.stream);
+                self.ways.insert(opened.stream, (opened.direction, opened.media.to_string()));
                 let stream = (opened.direction, opened.media.to_string(), generation, letter);
                 assert!(self.open.insert(opened.stream, stream).is_none(), "opened twice");
             }
@@ -472,6 +503,18 @@ impl Heard {
                 }
             }
         }
+    }
+}
+
+impl Heard {
+    /// The letter of a key. One generation has one key, and one key one generation.
+    fn note(&mut self, stream: StreamId, generation: u32, keys: &KeyMaterial) -> Letter {
+        let letter = char::from(keys.keys()[0].key.expose()[0]);
+        let before = self.generations.insert((stream, generation), letter);
+        assert!(before.is_none_or(|before| before == letter), "one generation, two keys");
+        let twice = self.generations.iter().filter(|((s, _), l)| *s == stream && **l == letter);
+        assert_eq!(twice.count(), 1, "one key, two generations");
+        letter
     }
 }
 
@@ -505,11 +548,34 @@ fn lab() -> Lab {
 }
 
 /// No key is in force that wasn't agreed on in its direction, on a line of its medium.
-fn check_legal(world: &World, device: &str, heard: &Heard, legal: &BTreeSet<(bool, &'static str, Letter)>) {
+fn check_legal(world: &World, device: &str, heard: &Heard, legal: &Legal) {
     for (direction, media, _, letter) in heard.open.values() {
         let Some(letter) = letter else { continue };
         let by_caller = calls(world.shape, device) == (*direction == StreamDirection::Sent);
         assert!(legal.contains(&(by_caller, media.as_str(), *letter)), "{device} {direction:?} {media} {letter}");
+    }
+    for (stream, letter) in &heard.keyed {
+        let way = heard.ways.get(stream).map(|(direction, media)| {
+            (calls(world.shape, device) == (*direction == StreamDirection::Sent), media.as_str())
+        });
+        let known = |(by_caller, media, legal): &(bool, &str, Letter)| {
+            legal == letter && way.is_none_or(|way| way == (*by_caller, *media))
+        };
+        assert!(legal.iter().any(known), "{device} keyed {way:?} {letter}");
+    }
+}
+
+/// Every key that is in force is that of its branch now.
+fn check_current(world: &World, device: &str, heard: &Heard) {
+    let now = world.branches.iter().flatten().flatten();
+    let now: Legal = now.flat_map(|(media, _, [one, other])| [(true, *media, *one), (false, *media, *other)]).collect();
+    for (direction, media, _, letter) in heard.open.values() {
+        let Some(letter) = letter else { continue };
+        let by_caller = calls(world.shape, device) == (*direction == StreamDirection::Sent);
+        assert!(
+            now.contains(&(by_caller, media.as_str(), *letter)),
+            "{device} {direction:?} {media} {letter}: {now:?}"
+        );
     }
 }
 
@@ -677,18 +743,20 @@ proptest! {
             }
         }
         world.hang_up(by_caller);
-        let mut messages: Vec<_> = world.messages.iter().skip(from.min(world.messages.len())).collect();
+        let mut messages: Vec<_> = world.messages.iter().zip(&world.legal_then).skip(from).collect();
         for (i, fortune) in fortunes.iter().enumerate().take(messages.len().saturating_sub(1)) {
             if fortune.late {
                 messages.swap(i, i + 1);
             }
         }
-        for ((from, to, text), fortune) in messages.into_iter().zip(fortunes.iter().cycle()) {
+        let mut legal = Legal::new();
+        for (((from, to, text), then), fortune) in messages.into_iter().zip(fortunes.iter().cycle()) {
+            legal.extend(then.iter().copied().filter(|_| !fortune.lost));
             for _ in 0..usize::from(!fortune.lost) + usize::from(fortune.twice && !fortune.lost) {
                 lab.send(from, to, text);
             }
             for (device, heard) in hear(&lab.events) {
-                check_legal(&world, &device, &heard, &world.legal);
+                check_legal(&world, &device, &heard, &legal);
             }
         }
         lab.wait(Duration::from_secs(25 * 3600));
@@ -697,5 +765,37 @@ proptest! {
             prop_assert!(matches!(heard.state, Some(CallState::Ended(_))), "{:?}", heard.state);
         }
         prop_assert_eq!(lab.feed.deadline(), None);
+    }
+
+    /// Where messages are lost, each key is that in use or unknown once all deadlines are over: unless all of an
+    /// exchange is lost, which nobody can know.
+    #[test]
+    fn r42b_loss_leaves_no_old_key_in_force(shape in shapes(), steps in steps(), fortunes in fortunes()) {
+        let (mut lab, mut world) = (lab(), World::new(shape));
+        for step in &steps {
+            if world.ended.is_none() {
+                world.step(step);
+            }
+        }
+        let mut seen = BTreeSet::new();
+        for (i, ((from, to, text), fortune)) in world.messages.iter().zip(fortunes.iter().cycle()).enumerate() {
+            if !fortune.lost {
+                seen.insert(i);
+            }
+            for _ in 0..usize::from(!fortune.lost) + usize::from(fortune.twice && !fortune.lost) {
+                lab.send(from, to, text);
+            }
+        }
+        lab.wait(Duration::from_secs(40));
+        if let Some(branch) = world.answered {
+            for (device, heard) in hear(&lab.events) {
+                let address = if device == "ann" { ANN } else { BOB };
+                let of_device = |i: &&usize| [world.messages[**i].0, world.messages[**i].1].contains(&address);
+                let mut proofs = world.proofs[branch].iter().filter(of_device).peekable();
+                if proofs.peek().is_none() || proofs.any(|i| seen.contains(i)) {
+                    check_current(&world, &device, &heard);
+                }
+            }
+        }
     }
 }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use callgate::{
-    model::{Address, EventBody, Protection, SwitchEvent, Timestamp},
+    model::{Address, EventBody, KeyMaterial, Protection, SwitchEvent, Timestamp},
     switch::{
         feed::{FeedConfig, FeedError, HepFeed},
         tracker::TrackerLimits,
@@ -63,17 +63,18 @@ impl Watched {
     /// Takes a datagram, a copy of which is wiped.
     pub fn datagram(&mut self, datagram: &[u8]) -> Result<(), FeedError> {
         let known = inline::keys(datagram);
-        if !known.is_empty() {
-            if self.keyed.len() >= self.memory {
-                self.keyed.remove(0);
-            }
-            self.keyed.push((datagram.to_vec(), known));
-        }
         let mut wiped = datagram.to_vec();
         self.micros += 1;
         let at = Timestamp(i64::try_from(self.micros).unwrap());
         let now = self.now();
         let result = self.feed.on_datagram(&mut wiped, at, now, &mut self.events);
+        // What was refused is the source of no key.
+        if result.is_ok() && !known.is_empty() {
+            if self.keyed.len() >= self.memory {
+                self.keyed.remove(0);
+            }
+            self.keyed.push((datagram.to_vec(), known));
+        }
         // A `HEP3` that isn't one says nothing of where its payload is: all is wiped.
         inline::assert_wiped(datagram, &wiped);
         self.judge();
@@ -94,8 +95,7 @@ impl Watched {
     /// that was refused: the model in `tests/tracker_model.rs` does.
     fn judge(&mut self) {
         for event in &self.events[self.judged..] {
-            let EventBody::MediaOpened(opened) = &event.body else { continue };
-            let Protection::Keyed { keys, .. } = &opened.protection else { continue };
+            let Some(keys) = keys(event) else { continue };
             let call_id = event.call.sip_call_id.as_bytes();
             inline::assert_material(keys, |key| {
                 self.keyed
@@ -105,6 +105,18 @@ impl Watched {
             });
         }
         self.judged = self.events.len();
+    }
+}
+
+/// The key material that an event tells of.
+pub fn keys(event: &SwitchEvent) -> Option<&KeyMaterial> {
+    match &event.body {
+        EventBody::MediaKeyed { keys, .. } => Some(keys),
+        EventBody::MediaOpened(opened) => match &opened.protection {
+            Protection::Keyed { keys, .. } => Some(keys),
+            Protection::Clear | Protection::Unknown { .. } => None,
+        },
+        EventBody::Call(_) | EventBody::MediaStopped(_) => None,
     }
 }
 

@@ -97,6 +97,13 @@ pub struct SessionParameters {
     pub window_size_hint: u32,
 }
 
+impl SessionParameters {
+    /// Whether packets are decrypted in the same way by both: all but the window size hint is the same.
+    pub fn decrypt_like(self, other: Self) -> bool {
+        Self { window_size_hint: 0, ..self } == Self { window_size_hint: 0, ..other }
+    }
+}
+
 /// The key material of one generation: what a receiver needs to decrypt the stream.
 pub struct KeyMaterial {
     suite: Suite,
@@ -226,6 +233,20 @@ mod tests {
         assert!(one.same_generation(&with(hint)));
         let rate = SessionParameters { key_derivation_rate_log2: 1, ..Default::default() };
         assert!(!one.same_generation(&with(rate)));
+    }
+
+    #[test]
+    fn r18_all_parameters_but_a_hint_change_how_packets_are_decrypted() {
+        let plain = SessionParameters::default();
+        assert!(plain.decrypt_like(SessionParameters { window_size_hint: 64, ..plain }));
+        for other in [
+            SessionParameters { key_derivation_rate_log2: 1, ..plain },
+            SessionParameters { unencrypted_srtp: true, ..plain },
+            SessionParameters { unencrypted_srtcp: true, ..plain },
+            SessionParameters { unauthenticated_srtp: true, ..plain },
+        ] {
+            assert!(!plain.decrypt_like(other), "{other:?}");
+        }
     }
 
     #[test]

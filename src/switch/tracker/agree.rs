@@ -91,12 +91,16 @@ fn one(seen: &MediaLine, is_offer: bool) -> Option<Agreed> {
     if seen.transport == MediaTransport::Other || seen.rejected {
         return None;
     }
-    let clear = seen.transport == MediaTransport::Plain && seen.crypto.is_empty() && !seen.fingerprint;
-    let secrecy = if clear { Secrecy::Clear } else { Secrecy::Unknown };
+    let secrecy = if is_clear(seen) { Secrecy::Clear } else { Secrecy::Unknown };
     let to_seen = Flow { way: way(true, seen), source: None, codecs: seen.codecs.clone(), secrecy: secrecy.clone() };
     let to_unseen = Flow { way: Way::Unseen, source: usable(seen.address), codecs: seen.codecs.clone(), secrecy };
     let (to_answerer, to_offerer) = if is_offer { (to_unseen, to_seen) } else { (to_seen, to_unseen) };
     Some(Agreed { media: seen.media.clone(), to_answerer, to_offerer })
+}
+
+/// Whether nothing but clear media can come of this end's line.
+pub(super) fn is_clear(line: &MediaLine) -> bool {
+    line.transport == MediaTransport::Plain && line.crypto.is_empty() && !line.fingerprint
 }
 
 fn way(sends: bool, receiver: &MediaLine) -> Way {

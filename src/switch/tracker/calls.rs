@@ -11,8 +11,6 @@ use crate::{
     switch::sip::{Message, Replaces},
 };
 
-/// How many calls are looked at for one that wasn't answered, when one must make room.
-const MAX_LOOKED_AT: usize = 64;
 /// One call keeps at most this part of all offers, and never less than so many bytes.
 const SHARE: usize = 64;
 const MIN_SHARE: usize = 64 * 1024;
@@ -26,8 +24,10 @@ pub(super) struct Calls {
     by_name: HashMap<String, u64>,
     /// The calls that each device has a part in.
     by_device: HashMap<Address, BTreeSet<u64>>,
-    /// When each call has something to do: exactly one entry a call. The first is also the first to make room.
-    due: BTreeSet<(Instant, u64)>,
+    /// When each call has something to do: exactly one entry a call, in one of both orders. The first is also the first
+    /// to make room, of those that nothing answered, or that are over, before those that were answered.
+    unanswered: BTreeSet<(Instant, u64)>,
+    answered: BTreeSet<(Instant, u64)>,
     /// Bytes of offers that wait for their answers.
     offered: usize,
     /// The calls that nothing answered yet and that have such offers: the oldest is the first.
@@ -45,6 +45,8 @@ pub(super) struct Call {
     pub(super) id: CallId,
     names: Vec<String>,
     due: Instant,
+    /// In which order it stands.
+    answered: bool,
     pub(super) touched: Instant,
     pub(super) views: Vec<View>,
     /// Bytes of its offers that wait for their answers.
@@ -88,12 +90,13 @@ impl Calls {
             id: CallId(number),
             names,
             due: now,
+            answered: false,
             touched: now,
             views: Vec::new(),
             offered: 0,
             hops: VecDeque::new(),
         };
-        self.due.insert((call.due, number));
+        self.unanswered.insert((call.due, number));
         self.calls.insert(number, call);
     }
 
@@ -136,16 +139,13 @@ impl Calls {
 
     /// The call that has something to do first, and when.
     pub(super) fn first_due(&self) -> Option<(Instant, u64)> {
-        self.due.first().copied()
+        self.unanswered.first().into_iter().chain(self.answered.first()).min().copied()
     }
 
-    /// The call that makes room for another: the first that has something due, and none that was answered while one of
-    /// the first few wasn't.
+    /// The call that makes room for another: the first that has something due, and none that was answered while there is
+    /// one that wasn't.
     pub(super) fn first_to_go(&self) -> Option<u64> {
-        let answered =
-            |number: &u64| self.calls.get(number).is_some_and(|call| call.views.iter().any(View::is_answered));
-        let mut first = self.due.iter().take(MAX_LOOKED_AT).map(|(_, number)| *number);
-        first.find(|number| !answered(number)).or(self.due.first().map(|(_, number)| *number))
+        self.unanswered.first().or(self.answered.first()).map(|(_, number)| *number)
     }
 
     /// The calls that `device` has a part in.
@@ -180,7 +180,8 @@ impl Calls {
         let offered = call.views.iter_mut().map(View::tidy).sum();
         self.offered = self.offered.saturating_sub(call.offered).saturating_add(offered);
         call.offered = offered;
-        if offered > 0 && !call.views.iter().any(View::is_answered) {
+        let answered = call.views.iter().any(View::is_answered);
+        if offered > 0 && !answered {
             self.offering.insert(number);
         } else {
             self.offering.remove(&number);
@@ -188,17 +189,17 @@ impl Calls {
         let due = call.views.iter().map(|view| view.due(limits)).min().unwrap_or(call.touched + limits.transaction);
         if call.views.is_empty() && due <= now {
             self.remove(number);
-        } else if due != call.due {
-            self.due.remove(&(call.due, number));
-            call.due = due;
-            self.due.insert((due, number));
+        } else if (due, answered) != (call.due, call.answered) {
+            order(&mut self.unanswered, &mut self.answered, call.answered).remove(&(call.due, number));
+            (call.due, call.answered) = (due, answered);
+            order(&mut self.unanswered, &mut self.answered, answered).insert((due, number));
         }
     }
 
     /// Takes a call out of the table.
     pub(super) fn remove(&mut self, number: u64) -> Option<Call> {
         let call = self.calls.remove(&number)?;
-        self.due.remove(&(call.due, number));
+        order(&mut self.unanswered, &mut self.answered, call.answered).remove(&(call.due, number));
         self.offering.remove(&number);
         for name in &call.names {
             self.by_name.remove(name);
@@ -218,6 +219,11 @@ impl Call {
     pub(super) fn view_at(&self, address: Address) -> Option<usize> {
         self.views.iter().position(|view| view.is_at(address))
     }
+}
+
+/// The order that a call stands in.
+fn order<T>(unanswered: T, when_answered: T, answered: bool) -> T {
+    if answered { when_answered } else { unanswered }
 }
 
 /// `device` has no part in the call `number` any more.

@@ -1,11 +1,12 @@
-//! Messages that answer something that wasn't seen yet: they wait a moment for it.
+//! Messages that answer something that wasn't seen yet: they wait a moment for it. What waited in vain is handed back, as
+//! it says that something was lost.
 
 use std::{
     collections::VecDeque,
     time::{Duration, Instant},
 };
 
-use super::Parsed;
+use super::{Moment, Parsed};
 use crate::{
     model::Timestamp,
     switch::sip::{Kind, Method},
@@ -21,26 +22,29 @@ pub(super) struct Early {
 
 #[derive(Debug)]
 pub(super) struct Waiting {
+    /// When it came.
+    pub(super) since: Instant,
     until: Instant,
     pub(super) parsed: Parsed,
     pub(super) at: Timestamp,
 }
 
 impl Early {
-    /// Keeps a message for the time `patience`; the oldest of `max` makes room.
-    pub(super) fn keep(&mut self, parsed: Parsed, at: Timestamp, now: Instant, patience: Duration, max: usize) {
-        if self.waiting.len() >= max.max(1) {
-            self.displaced += 1;
-            self.waiting.pop_front();
-        }
-        self.waiting.push_back(Waiting { until: now + patience, parsed, at });
+    /// Keeps a message that came at `moment` for the time `patience`. Returns the oldest if it makes room, of `max`.
+    pub(super) fn keep(&mut self, parsed: Parsed, moment: Moment, patience: Duration, max: usize) -> Option<Waiting> {
+        let oldest = if self.waiting.len() >= max.max(1) { self.waiting.pop_front() } else { None };
+        self.displaced += u64::from(oldest.is_some());
+        let until = moment.now + patience;
+        self.waiting.push_back(Waiting { since: moment.now, until, parsed, at: moment.at });
+        oldest
     }
 
-    /// Drops what waited for too long.
-    pub(super) fn forget(&mut self, now: Instant) {
-        while self.waiting.front().is_some_and(|waiting| waiting.until <= now) {
-            self.waiting.pop_front();
+    /// Takes out one that waited for too long.
+    pub(super) fn expired(&mut self, now: Instant) -> Option<Waiting> {
+        if self.waiting.front()?.until > now {
+            return None;
         }
+        self.waiting.pop_front()
     }
 
     /// When something will have waited for too long.
@@ -71,6 +75,17 @@ impl Waiting {
     pub(super) fn is_of(&self, call_id: &str) -> bool {
         self.parsed.captured.message.call_id == call_id
     }
+}
+
+/// Whether a message that waited in vain says by itself that a request was accepted that wasn't seen, and could have
+/// changed the keys.
+pub(super) fn proves_exchange(parsed: &Parsed) -> bool {
+    let message = &parsed.captured.message;
+    let accepted = matches!(
+        (message.kind, message.method),
+        (Kind::Response(200..=299), Method::Invite | Method::Prack | Method::Update) | (Kind::Request, Method::Ack)
+    );
+    accepted && parsed.sdp.is_some()
 }
 
 /// Whether a message may answer something that is still to come.

@@ -9,6 +9,8 @@ use crate::switch::{sdp::Sdp, sip::Method};
 pub(super) struct Exchange {
     /// Its place in the order of arrival, in its view.
     pub(super) number: u64,
+    /// When it came.
+    pub(super) begun: Instant,
     pub(super) method: Method,
     pub(super) by_device: bool,
     /// The dialog, by the tag of its called end. The first INVITE has none, and a copy for each dialog that it makes
@@ -30,6 +32,8 @@ pub(super) struct Exchange {
     pub(super) until: Option<Instant>,
     /// When an answer that wasn't seen is given up.
     pub(super) wait: Option<Instant>,
+    /// When nobody knows any more whether it was accepted, as no final answer was seen.
+    pub(super) lapse: Option<Instant>,
 }
 
 #[derive(Debug, Clone)]
@@ -46,6 +50,11 @@ impl Exchange {
         self.by_device == by_device && self.cseq == cseq && self.method == method && same_branch(&self.branch, branch)
     }
 
+    /// Whether both are the same request of a dialog, on any branch.
+    pub(super) fn is_same(&self, other: (bool, u32, Method)) -> bool {
+        (self.by_device, self.cseq, self.method) == other
+    }
+
     /// Whether it belongs to the dialog whose called end has this tag.
     pub(super) fn is_of(&self, tag: &str) -> bool {
         self.tag.as_deref() == Some(tag)
@@ -59,6 +68,14 @@ impl Exchange {
         }
         let offer = self.offer.iter().filter_map(|offer| offer.sdp.as_ref());
         offer.chain(&self.early_answer).chain(&self.provisional).map(|sdp| sdp.weight()).sum()
+    }
+
+    /// A provisional answer to an INVITE in a dialog: the final one may take until `then`, and comes again with each such
+    /// answer. A proxy waits three minutes (RFC 3261, 13.3.1.1 and 16.6).
+    pub(super) fn goes_on(&mut self, then: Instant) {
+        if self.method == Method::Invite && !self.accepted && self.lapse.is_some() {
+            (self.lapse, self.until) = (Some(then), Some(then));
+        }
     }
 
     /// Whether the other end offered, so that `device` (or not) is to answer.

@@ -10,13 +10,16 @@ use std::{net::SocketAddr, sync::Arc};
 
 use super::{
     Ids, Moment,
-    agree::{Agreed, Flow, Secrecy, Way},
+    agree::{Agreed, Flow, Secrecy, Way, is_clear},
     forgotten::Forgotten,
     ring::Ring,
 };
-use crate::model::{
-    Codec, EventBody, Generation, KeyMaterial, MediaOpened, MediaStopped, Protection, StopCause, StreamDirection,
-    StreamId, Timestamp,
+use crate::{
+    model::{
+        Codec, EventBody, Generation, KeyMaterial, MediaOpened, MediaStopped, Protection, StopCause, StreamDirection,
+        StreamId, Timestamp,
+    },
+    switch::sdp::Sdp,
 };
 
 #[derive(Debug, Default)]
@@ -103,6 +106,30 @@ impl Media {
             };
             line.sent.apply(&line.media, sent, moment, sources, out);
             line.received.apply(&line.media, received, moment, sources, out);
+        }
+    }
+
+    /// Takes back what is known of keys: something that may have changed them wasn't seen. What flows goes on flowing,
+    /// and is clear as before if `seen`, the description that was seen, if any, has no key for it.
+    pub(super) fn doubt(
+        &mut self,
+        seen: Option<&Sdp>,
+        moment: Moment,
+        sources: &mut Sources<'_>,
+        out: &mut Vec<EventBody>,
+    ) {
+        for (i, line) in self.lines.iter_mut().enumerate() {
+            let Some(Line { media, sent, received }) = line else { continue };
+            let no_key = seen.and_then(|sdp| sdp.lines.get(i)).is_some_and(is_clear);
+            for stream in [sent, received] {
+                let Some(last) = &stream.last else { continue };
+                if no_key && last.generation.is_none() {
+                    continue;
+                }
+                let codecs = last.codecs.clone();
+                let flow = Flow { way: Way::Unseen, source: None, codecs, secrecy: Secrecy::Unknown };
+                stream.apply(media, flow, moment, sources, out);
+            }
         }
     }
 

@@ -27,7 +27,7 @@ use std::{sync::Arc, time::Instant};
 
 use self::{
     calls::Calls,
-    early::{Early, may_be_early},
+    early::{Early, Waiting, may_be_early, proves_exchange},
     evidence::{Byes, is_routed},
     forgotten::Forgotten,
     registrations::Registrations,
@@ -155,7 +155,9 @@ impl Tracker {
         let taken = self.take(&parsed, moment, out);
         let limits = &self.common.limits;
         if taken == Taken::TooEarly {
-            self.early.keep(parsed, moment.at, moment.now, limits.reorder, limits.max_early);
+            if let Some(oldest) = self.early.keep(parsed, moment, limits.reorder, limits.max_early) {
+                self.on_unmatched(&oldest, moment.now, out);
+            }
             return;
         }
         // What came too early may be in time now; a message may make way for the next.
@@ -171,7 +173,9 @@ impl Tracker {
 
     /// Does what is due at `now`: gives up answers that didn't come, and forgets what was silent for too long.
     pub fn on_time(&mut self, now: Instant, out: &mut Vec<SwitchEvent>) {
-        self.early.forget(now);
+        while let Some(waiting) = self.early.expired(now) {
+            self.on_unmatched(&waiting, now, out);
+        }
         self.roles.forget(self.common.limits.silent, now);
         while let Some((_, number)) = self.calls.first_due().filter(|(due, _)| *due <= now) {
             if let Some(call) = self.calls.get_mut(number) {
@@ -276,11 +280,16 @@ impl Tracker {
             if moved && sent && message.kind == Kind::Request && message.method == Method::Bye {
                 continue;
             }
+            match view.on_message(Passing { message, sdp, sent }, moment, &mut self.common, out) {
+                Taken::TooEarly => {
+                    taken = Taken::TooEarly;
+                    continue;
+                }
+                Taken::Overtaken if taken == Taken::Done => taken = Taken::Overtaken,
+                Taken::Overtaken | Taken::Done => {}
+            }
             if !moved || !sent && matches!(message.kind, Kind::Request | Kind::Response(200..=299)) {
                 view.note_addresses(address, peer);
-            }
-            if view.on_message(Passing { message, sdp, sent }, moment, &mut self.common, out) == Taken::TooEarly {
-                taken = Taken::TooEarly;
             }
         }
         if let Some(call) = self.calls.get_mut(number) {
@@ -394,16 +403,37 @@ impl Tracker {
         {
             self.replays += 1;
         }
-        self.early.forget(moment.now);
+        while let Some(waiting) = self.early.expired(moment.now) {
+            self.on_unmatched(&waiting, moment.now, out);
+        }
         for waiting in self.early.take() {
             let then = Moment { now: moment.now, at: waiting.at };
-            if waiting.is_of(call_id) && self.take(&waiting.parsed, then, out) == Taken::Done {
-                any = true;
-            } else {
-                self.early.put_back(waiting);
+            let taken = if waiting.is_of(call_id) { self.take(&waiting.parsed, then, out) } else { Taken::TooEarly };
+            match taken {
+                Taken::Done => any = true,
+                // What it answers wasn't seen, and won't be.
+                Taken::Overtaken if !proves_exchange(&waiting.parsed) => any = true,
+                Taken::Overtaken | Taken::TooEarly => self.early.put_back(waiting),
             }
         }
         any
+    }
+
+    /// A message waited in vain for what it answers.
+    fn on_unmatched(&mut self, waiting: &Waiting, now: Instant, out: &mut Vec<SwitchEvent>) {
+        let Captured { source, destination, message, .. } = &waiting.parsed.captured;
+        let Some(sdp) = waiting.parsed.sdp.as_ref().filter(|_| proves_exchange(&waiting.parsed)) else { return };
+        let found = self.calls.find(&message.call_id, [&message.from.tag, &message.to.tag]);
+        let Some(call) = found.and_then(|number| self.calls.get_mut(number)) else { return };
+        for sent in [true, false] {
+            let (address, peer) = if sent { (*source, *destination) } else { (*destination, *source) };
+            // Not from anywhere: who tells of an unseen request can take a key away.
+            let concerned = |view: &&mut View| view.is_at(address) && view.is_with(peer);
+            for view in call.views.iter_mut().filter(concerned) {
+                let passing = Passing { message, sdp: Some(sdp.as_ref()), sent };
+                view.on_lost_request(passing, waiting.since, now, &mut self.common, out);
+            }
+        }
     }
 
     /// Forgets a call, and tells so where it still ran.

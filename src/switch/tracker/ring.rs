@@ -34,7 +34,8 @@ impl Ring {
         Self { seen: Vec::new(), doubtful }
     }
 
-    /// The one object for `keys`, and when it was first seen; `None` if nobody may get it (R16).
+    /// The one object for `keys`, and when it was first seen; `None` if nobody may get it (R16), or if its packets are to
+    /// be decrypted in another way from here on: the one object doesn't say so, and the generation is the same (R18, R22).
     pub(super) fn note(
         &mut self,
         keys: &Arc<KeyMaterial>,
@@ -53,7 +54,8 @@ impl Ring {
             forgotten.crowd_out(&self.seen.remove(0).keys, moment.now);
             self.doubtful = true;
         }
-        let told = (!seen.withheld).then(|| (seen.keys.clone(), seen.since));
+        let usable = !seen.withheld && seen.keys.parameters().decrypt_like(keys.parameters());
+        let told = usable.then(|| (seen.keys.clone(), seen.since));
         self.seen.push(seen);
         told
     }

@@ -8,7 +8,11 @@ use crate::{
     switch::{
         sdp::Sdp,
         sip::Method,
-        tracker::{Common, Moment, agree::agree, exchange::Offer},
+        tracker::{
+            Common, Moment,
+            agree::agree,
+            exchange::{Exchange, Offer},
+        },
     },
 };
 
@@ -101,7 +105,9 @@ impl View {
         let Some(tag) = exchange.tag.clone() else { return };
         let number = exchange.number;
         exchange.answered = true;
-        exchange.wait = None;
+        (exchange.wait, exchange.lapse) = (None, None);
+        let begun = exchange.begun;
+        let request = (exchange.by_device, exchange.cseq, exchange.method);
         let device_offered = exchange.offer.as_ref().map_or(!exchange.by_device, |offer| offer.by_device);
         let offer = exchange.offer.as_ref().and_then(|offer| offer.sdp.clone());
         let Some(branch) = self.branch(&tag) else { return };
@@ -109,6 +115,9 @@ impl View {
         let overtaken = number < branch.settled;
         if !overtaken {
             branch.settled = number;
+            if answer.is_some() {
+                branch.complete = Some(begun);
+            }
             if let (Some(offer), Some(answer)) = (&offer, answer) {
                 branch.note_holds(offer, answer, device_offered);
             }
@@ -116,7 +125,8 @@ impl View {
         if answer.is_some() && !overtaken {
             // An older offer whose answer is missing is overtaken. Only the first INVITE still has a call to begin.
             let unanswered = self.phase == Phase::Unanswered;
-            self.exchanges.iter_mut().filter(|e| e.is_of(&tag)).for_each(|exchange| exchange.wait = None);
+            let overtaken = |e: &&mut Exchange| e.is_of(&tag) && (e.number <= number || e.is_same(request));
+            self.exchanges.iter_mut().filter(overtaken).for_each(|e| (e.wait, e.lapse) = (None, None));
             self.exchanges.retain(|exchange| {
                 !exchange.is_of(&tag)
                     || exchange.number >= number
@@ -131,6 +141,9 @@ impl View {
         }
         if overtaken {
             return;
+        }
+        if offer.is_none() && answer.is_none() {
+            return self.doubt(&tag, None, moment, common, out);
         }
         let agreed = agree(offer.as_deref(), answer.map(AsRef::as_ref));
         let mut sources = Sources { ring: &mut self.ring, forgotten: &mut common.forgotten, ids: &mut common.ids };

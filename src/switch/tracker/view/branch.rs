@@ -1,5 +1,7 @@
 //! One dialog of a call: of a fork there are several until one answers (RFC 3261, 12; R23).
 
+use std::time::Instant;
+
 use crate::switch::tracker::media::Media;
 
 #[derive(Debug, Default)]
@@ -8,6 +10,8 @@ pub(super) struct Branch {
     pub(super) tag: String,
     /// The latest exchange whose answer counted: what an older one says is overtaken (R22).
     pub(super) settled: u64,
+    /// When the latest exchange began that was seen whole.
+    pub(super) complete: Option<Instant>,
     /// The highest CSeq of a request with an offer in it, of the device and of the other end.
     pub(super) last_cseq: [Option<u32>; 2],
     /// Whether the device, and the other end, holds the call.

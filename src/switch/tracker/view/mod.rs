@@ -8,6 +8,7 @@
 
 mod answers;
 mod branch;
+mod lost;
 mod requests;
 mod responses;
 
@@ -107,6 +108,8 @@ pub(super) struct Passing<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Taken {
     Done,
+    /// It answers something that is older than what was seen last of its end.
+    Overtaken,
     /// It answers something that wasn't seen yet.
     TooEarly,
 }
@@ -203,14 +206,19 @@ impl View {
 
     /// Whether `message` has both tags of this answered call, with the device at the end that sent it, or that got it.
     pub(super) fn is_dialog_of(&self, message: &Message, sent: bool) -> bool {
-        let Some(chosen) = &self.chosen else { return false };
+        let called = self.called_tag(message, sent);
+        self.phase == Phase::Answered && called.is_some() && called == self.chosen.as_deref()
+    }
+
+    /// The called end's tag in a message that has the caller's too, each at its own end.
+    fn called_tag<'a>(&self, message: &'a Message, sent: bool) -> Option<&'a str> {
         let by_caller = sent == self.device_calls;
         let (caller, called) = if by_caller == (message.kind == Kind::Request) {
             (&message.from.tag, &message.to.tag)
         } else {
             (&message.to.tag, &message.from.tag)
         };
-        self.phase == Phase::Answered && *caller == self.caller_tag && called == chosen && !called.is_empty()
+        (*caller == self.caller_tag && !called.is_empty()).then_some(called)
     }
 
     pub(super) fn is_answered(&self) -> bool {
@@ -261,7 +269,8 @@ impl View {
             Phase::Answered => limits.silent,
         };
         let doom = self.doom.map(|(when, _)| when).into_iter().chain(self.byes.iter().flatten().map(|bye| bye.until));
-        let waits = self.exchanges.iter().flat_map(|exchange| [exchange.wait, exchange.until]).flatten();
+        let waits =
+            self.exchanges.iter().flat_map(|exchange| [exchange.wait, exchange.lapse, exchange.until]).flatten();
         waits.chain(doom).fold(self.touched + silence, Instant::min)
     }
 
@@ -273,6 +282,10 @@ impl View {
                 exchange.wait = None;
             }
             self.give_up_answer(i, moment, common, out);
+        }
+        let lapsed = |exchange: &Exchange| exchange.lapse.is_some_and(|lapse| lapse <= now);
+        while let Some(i) = self.exchanges.iter().position(lapsed) {
+            self.lapse(i, moment, common, out);
         }
         self.exchanges.retain(|exchange| exchange.until.is_none_or(|until| until > now));
         let left = self.byes.iter().flatten().map(|bye| (bye.until, bye.cause)).find(|(when, _)| *when <= now);

@@ -82,16 +82,24 @@ impl View {
                 }
             }
         }
+        // An UPDATE without an offer only refreshes the session (RFC 4028), and no answer brings one (RFC 3311, 5.1).
+        if message.method == Method::Update && passing.sdp.is_none() {
+            return;
+        }
         let in_dialog = |exchange: &Exchange| !exchange.initial;
         if self.exchanges.iter().filter(|exchange| in_dialog(exchange)).count() >= common.limits.max_exchanges.max(1)
             && let Some(oldest) = self.exchanges.iter().position(in_dialog)
         {
             common.counts.note(Bound::Exchanges);
+            self.lapse(oldest, moment, common, out);
             self.exchanges.remove(oldest);
         }
         self.arrived += 1;
+        // An INVITE without an offer gets one by its answer, and every other one is answered in time (RFC 3261, 17.1).
+        let may_change = !initial && (message.method == Method::Invite || passing.sdp.is_some());
         self.exchanges.push(Exchange {
             number: self.arrived,
+            begun: moment.now,
             method: message.method,
             by_device,
             tag,
@@ -106,6 +114,7 @@ impl View {
             given_up: false,
             until: (!initial).then(|| moment.now + common.limits.unanswered),
             wait: None,
+            lapse: may_change.then(|| moment.now + common.limits.transaction),
         });
     }
 
@@ -304,6 +313,6 @@ impl View {
         let tag = self.tag_of(message).to_owned();
         let last = self.last_of(&tag, by_device);
         let overtaken = last > Some(message.cseq) || last == Some(message.cseq) && self.knows(by_device, message);
-        if overtaken { Taken::Done } else { Taken::TooEarly }
+        if overtaken { Taken::Overtaken } else { Taken::TooEarly }
     }
 }

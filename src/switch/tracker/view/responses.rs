@@ -27,7 +27,7 @@ impl View {
             message.method == Method::Invite && by_device == self.device_calls && self.invited == Some(message.cseq);
         let lost = self.chosen.as_ref().is_some_and(|chosen| *chosen != tag);
         match code {
-            ..=100 => return Taken::Done,
+            ..=100 if first => return Taken::Done,
             // A branch of a fork that answers after another one counts no more (R23).
             101..=299 if first && lost => return Taken::Done,
             200..=299 if first => self.make_room_for(&tag, moment, out),
@@ -47,13 +47,14 @@ impl View {
         }
         match code {
             ..=199 => {
+                exchange.goes_on(moment.now + common.limits.unanswered);
                 self.rings |= first;
                 if code == 180 && first && matches!(self.state, Some(CallState::Dialing | CallState::Offered)) {
                     self.tell(CallState::Alerting, moment.at, out);
                 }
             }
             200..=299 => {
-                exchange.accepted = true;
+                (exchange.accepted, exchange.lapse) = (true, None);
                 let agreed = exchange.provisional.take();
                 let offers_late = exchange.offer.as_ref().is_none_or(|offer| offer.by_device != by_device);
                 if !exchange.answered
