@@ -75,7 +75,7 @@ fn r43_every_counter_of_the_code_stands_in_the_page_and_no_other() {
 #[test]
 fn every_line_of_a_feed_that_the_page_names_is_logged() {
     let page = page();
-    let chapter = page.split("### A live feed").nth(1).unwrap().split("## The counters").next().unwrap();
+    let chapter = page.split("### A live feed").nth(1).unwrap().split("\n## ").next().unwrap();
     let code = sources(&root().join("src/switch/listen"));
     let lines: Vec<String> =
         chapter.lines().filter(|line| line.starts_with("| `")).map(|line| quoted(line, '`').remove(0)).collect();
