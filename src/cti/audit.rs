@@ -45,9 +45,9 @@ pub(super) fn count_refusal(code: ErrorCode) {
 }
 
 /// The same refusal, so many times more within a minute. They are counted already.
-pub(super) fn refused_again(door: Door, Repeated { kind: Kind { source, user, code }, count }: &Repeated) {
+pub(super) fn refused_again(door: Door, Repeated { kind: Kind { source, user, code, cause }, count }: &Repeated) {
     info!(target: "audit", record = "refused again", door = door.name(), %source, user = user.as_deref().map(shortened),
-        count, code = code.as_str_name(), number = *code as i32);
+        count, code = code.as_str_name(), number = *code as i32, cause);
 }
 
 /// A connection was refused before it was a session. `cause` is the true reason where the answer hides it (R14).

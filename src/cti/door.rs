@@ -130,7 +130,7 @@ impl Door {
     fn visit(&self, peer: IpAddr, tcp: &TcpStream) -> Option<Visit> {
         let peer = peer.to_canonical();
         if let Some(code) = self.turns_away(peer) {
-            let kind = Kind { source: network(peer), user: None, code };
+            let kind = Kind { source: network(peer), user: None, code, cause: "turned away" };
             let noted = lock(&self.refusals).note(kind, Instant::now());
             let rule = Rule(callgate_wire::lookup(code).rule);
             tell(noted, self.kind(), code, || audit::refused(self.kind(), peer, None, code, rule, "turned away"));

@@ -87,8 +87,6 @@ pub(super) struct Refused {
     pub(super) cause: &'static str,
     /// Who it said it was.
     pub(super) user: Option<String>,
-    /// It has proven that: until then anybody can name anybody.
-    pub(super) is_proven: bool,
     /// Whether it answers an `OpenRequest`.
     pub(super) as_result: bool,
     /// The number of the request that it answers; 0 if it answers none.
@@ -212,17 +210,8 @@ impl Opening {
         match (admit(&admission), user) {
             (Verdict::Refuse(code, rule), _) => {
                 // By its password, or as the owner of its certificate, whomever it names.
-                let is_proven = true;
                 let cause = if user.is_none() { "the user is not in the directory" } else { "refused by policy" };
-                Next::Refuse(Refused {
-                    code,
-                    rule,
-                    cause,
-                    user: Some(asked.user),
-                    is_proven,
-                    as_result: true,
-                    reply_to: 0,
-                })
+                Next::Refuse(Refused { code, rule, cause, user: Some(asked.user), as_result: true, reply_to: 0 })
             }
             (Verdict::Admit(_), None) => {
                 refuse_open(ErrorCode::AuthenticationFailed, "the user is not in the directory", asked.user)
@@ -253,7 +242,7 @@ fn agreed_heartbeat(range: Heartbeat, wish: u32) -> u32 {
 
 fn refuse(code: ErrorCode, cause: &'static str, user: Option<String>) -> Next {
     let rule = Rule(callgate_wire::lookup(code).rule);
-    Next::Refuse(Refused { code, rule, cause, as_result: user.is_some(), user, is_proven: false, reply_to: 0 })
+    Next::Refuse(Refused { code, rule, cause, as_result: user.is_some(), user, reply_to: 0 })
 }
 
 fn refuse_open(code: ErrorCode, cause: &'static str, user: String) -> Next {

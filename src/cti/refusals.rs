@@ -28,10 +28,12 @@ pub(super) struct Refusals {
 pub(super) struct Kind {
     /// Whose.
     pub(super) source: IpAddr,
-    /// Of whom, if the app has proven it: another user's refusals at the same source are told by themselves.
+    /// Of whom, if there is such a user: several apps may come from the same source.
     pub(super) user: Option<Arc<str>>,
     /// With which code.
     pub(super) code: ErrorCode,
+    /// And why in truth (R14): one of few texts.
+    pub(super) cause: &'static str,
 }
 
 /// Refusals that were counted and not told yet.
@@ -89,7 +91,7 @@ mod tests {
     use super::*;
 
     fn kind(user: Option<&str>, code: ErrorCode) -> Kind {
-        Kind { source: IpAddr::from([192, 0, 2, 1]), user: user.map(Into::into), code }
+        Kind { source: IpAddr::from([192, 0, 2, 1]), user: user.map(Into::into), code, cause: "late" }
     }
 
     #[test]
@@ -99,6 +101,8 @@ mod tests {
         assert_eq!(refusals.note(late.clone(), start), Noted::First(None));
         assert_eq!(refusals.note(kind(None, ErrorCode::TooManyTries), start), Noted::First(None), "another reason");
         assert_eq!(refusals.note(kind(Some("app"), ErrorCode::OpenTimeout), start), Noted::First(None), "a user");
+        let other = Kind { cause: "early", ..late.clone() };
+        assert_eq!(refusals.note(other, start), Noted::First(None), "another cause");
         for _ in 0..1000 {
             assert_eq!(refusals.note(late.clone(), start), Noted::Counted);
         }

@@ -41,6 +41,9 @@ use crate::{model, policy::Rule, trust};
 /// What the system may keep for an app that doesn't read, in bytes, before frames wait here. It keeps twice as much, with
 /// what it adds to each packet.
 const SEND_BUFFER: usize = 128 * 1024;
+/// Where it was refused, when the code says the rest.
+const HANDSHAKE: &str = "in the TLS handshake";
+const OPENING: &str = "before the session was open";
 
 /// A place among the connections that aren't open yet, given back when dropped.
 pub(super) struct Place {
@@ -81,14 +84,14 @@ impl Visit {
         let mut socket = match self.in_time(self.shake_hands(tcp)).await {
             Ok(Ok(socket)) => socket,
             Ok(Err(tcp)) => return self.farewell(end_tcp(&tcp)).await,
-            Err(code) => return self.refused(code, "in the TLS handshake"),
+            Err(code) => return self.refused(code, HANDSHAKE, HANDSHAKE),
         };
         let mut decoder = FrameDecoder::new(MAX_FRAME_BEFORE_OPEN);
         match self.in_time(self.converse(&mut socket, &mut decoder)).await {
             Ok(Ok((admitted, lease))) => self.hand_over(admitted, lease, socket, decoder).await,
-            Ok(Err(None)) => self.refused(ErrorCode::ConnectionLost, "before the session was open"),
+            Ok(Err(None)) => self.refused(ErrorCode::ConnectionLost, OPENING, OPENING),
             Ok(Err(Some(refused))) => self.refuse(socket, refused).await,
-            Err(code) => self.refuse(socket, refusal(code, "before the session was open")).await,
+            Err(code) => self.refuse(socket, refusal(code, OPENING)).await,
         }
     }
 
@@ -103,7 +106,7 @@ impl Visit {
 
     /// Ends a connection that has said nothing. That cost nothing, so it doesn't count as a try.
     fn end_silent(&self, tcp: &TcpStream, code: ErrorCode) {
-        self.record(None, false, code, Rule(callgate_wire::lookup(code).rule), "nothing was heard");
+        self.record(None, code, Rule(callgate_wire::lookup(code).rule), "nothing was heard", "nothing was heard");
         if self.tls.is_none() {
             let _ = tcp.try_write(&encode::close(code));
         }
@@ -119,7 +122,7 @@ impl Visit {
                 Ok(Socket::new(tcp, Some(tls), max_backlog))
             }
             Err((error, tcp)) => {
-                self.refused(handshake_code(&error), &error.to_string());
+                self.refused(handshake_code(&error), HANDSHAKE, &error.to_string());
                 Err(tcp)
             }
         }
@@ -197,24 +200,23 @@ impl Visit {
         }
         let Admitted { identity, .. } = admitted;
         let name = &identity.user.name;
-        let refused = |code, is_proven| Refused {
+        let refused = |code| Refused {
             user: Some(name.to_string()),
-            is_proven,
             as_result: true,
             ..refusal(code, "rights changed while the session was being opened")
         };
         if !current.lets_in(self.peer) {
-            return Err(refused(ErrorCode::NetworkNotAllowed, true));
+            return Err(refused(ErrorCode::NetworkNotAllowed));
         }
         let rights = Arc::clone(&current.rights);
         let renewal = Renewal::new(rights, self.entrance.hub.device_count());
-        let user = renewal.judge(&identity).map_err(|code| refused(code, true))?;
+        let user = renewal.judge(&identity).map_err(&refused)?;
         let same_password = match (&identity.user.password, &user.password) {
             (Some(was), Some(is)) => was.stored_key().same_as(is.stored_key()),
             _ => false,
         };
         if self.door == model::Door::Clear && !same_password {
-            return Err(refused(ErrorCode::AuthenticationFailed, false));
+            return Err(refused(ErrorCode::AuthenticationFailed));
         }
         Ok(Admitted { identity: Identity { user, ..identity }, rights: renewal.rights, ..admitted })
     }
@@ -224,7 +226,6 @@ impl Visit {
         let entered = self.entrance.registry.enter(identity.door, &identity.user.name, &identity.instance);
         entered.map_err(|code| Refused {
             user: Some(identity.user.name.to_string()),
-            is_proven: true,
             as_result: true,
             ..refusal(code, "the registry is full or the instance is in")
         })
@@ -255,8 +256,8 @@ impl Visit {
     }
 
     async fn refuse(&self, mut socket: Socket, refused: Refused) {
-        let Refused { code, rule, cause, user, is_proven, as_result, reply_to } = refused;
-        self.record(user.as_deref(), is_proven, code, rule, cause);
+        let Refused { code, rule, cause, user, as_result, reply_to } = refused;
+        self.record(user.as_deref(), code, rule, cause, cause);
         self.count_failure(code);
         self.farewell(async {
             if as_result {
@@ -280,16 +281,19 @@ impl Visit {
         }
     }
 
-    fn record(&self, user: Option<&str>, is_proven: bool, code: ErrorCode, rule: Rule, cause: &str) {
-        // A name that nobody has proven could be another one each time.
-        let proven = user.filter(|_| is_proven).map(Into::into);
-        let noted = lock(&self.refusals).note(Kind { source: network(self.peer), user: proven, code }, Instant::now());
+    /// `about` is the cause without what differs from one time to the next.
+    fn record(&self, user: Option<&str>, code: ErrorCode, rule: Rule, about: &'static str, cause: &str) {
+        // A name that nobody has could be another one each time.
+        let rights = Arc::clone(&self.entrance.current.load().rights);
+        let known = user.and_then(|name| rights.directory.user(name)).map(|user| user.name.as_str().into());
+        let kind = Kind { source: network(self.peer), user: known, code, cause: about };
+        let noted = lock(&self.refusals).note(kind, Instant::now());
         tell(noted, self.door, code, || audit::refused(self.door, self.peer, user, code, rule, cause));
     }
 
-    fn refused(&self, code: ErrorCode, cause: &str) {
+    fn refused(&self, code: ErrorCode, about: &'static str, cause: &str) {
         let rule = Rule(callgate_wire::lookup(code).rule);
-        self.record(None, false, code, rule, cause);
+        self.record(None, code, rule, about, cause);
         self.count_failure(code);
     }
 
@@ -317,15 +321,7 @@ fn handshake_code(error: &io::Error) -> ErrorCode {
 }
 
 fn refusal(code: ErrorCode, cause: &'static str) -> Refused {
-    Refused {
-        code,
-        rule: Rule(callgate_wire::lookup(code).rule),
-        cause,
-        user: None,
-        is_proven: false,
-        as_result: false,
-        reply_to: 0,
-    }
+    Refused { code, rule: Rule(callgate_wire::lookup(code).rule), cause, user: None, as_result: false, reply_to: 0 }
 }
 
 fn bad_frame(error: &FrameError) -> Refused {

@@ -131,7 +131,7 @@ fn r21_the_page_shows_every_kind_of_record() {
         audit::closed(session, &recorder, ErrorCode::HeartbeatTimeout);
         let code = ErrorCode::AuthenticationFailed;
         audit::refused(Door::Clear, peer, Some("dashboard"), code, Rule("R14"), "wrong password");
-        let kind = Kind { source: peer, user: None, code };
+        let kind = Kind { source: peer, user: Some("dashboard".into()), code, cause: "wrong password" };
         audit::refused_again(Door::Clear, &Repeated { kind, count: 29 });
     });
     let hex = fingerprint.to_string();
