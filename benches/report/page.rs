@@ -139,7 +139,30 @@ fn goals(out: &mut String, results: &Results) {
         format!("{} per second", thousands(slowest)),
         slowest >= 200_000.0,
     );
-    out.push('\n');
+    out.push_str(
+        "\nThe goals begin at ten sessions: with one, all that an event costs falls on a single delivery, and the ratios are\n\
+         larger, as the tables show.\n\n",
+    );
+    sizing(out, fanout);
+}
+
+/// What the figures mean for who plans a gateway.
+fn sizing(out: &mut String, results: &FanoutResults) {
+    // The recorded call between two phones: 16 events, 4 of them with keys.
+    const EVENTS: f64 = 16.0;
+    let calls = |sessions: usize| {
+        let row = of(results, Peer::CallgateKeys, Shape::OneInFlight).find(|row| row.sessions == sessions);
+        let micros = row.map_or(f64::NAN, |row| median(&row.cpu_micros));
+        thousands(1e6 / (micros * EVENTS * sessions as f64))
+    };
+    let _ = writeln!(
+        out,
+        "For planning: a call between two phones is some 16 events. If each leaves by itself, as when calls come one by one,\n\
+         with keys and records, a core of this machine carries {} calls per second for 10 apps that monitor both phones, and {}\n\
+         for 100; in bursts it carries more. Plan with half of it.\n",
+        calls(10),
+        calls(100)
+    );
 }
 
 fn deliveries(out: &mut String, results: &FanoutResults) {
