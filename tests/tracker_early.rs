@@ -135,7 +135,16 @@ fn an_offer_in_a_183_is_answered_in_its_prack_in_any_order() {
     let answer = (ANN, PBX, D.request("PRACK", true, 2, Some(&ann('A'))));
     let ok = (PBX, ANN, D.response(200, "PRACK", true, 2, None));
     let opened = ["ann Dialing", "ann s1 sent open 10.0.0.1:5000 g1 A", "ann s2 received open 10.0.0.2:4000 g1 P"];
-    for order in [[&invite, &offer, &answer, &ok], [&invite, &answer, &offer, &ok], [&invite, &answer, &ok, &offer]] {
+    let orders = [
+        vec![&invite, &offer, &answer, &ok],
+        vec![&invite, &answer, &offer, &ok],
+        vec![&invite, &answer, &ok, &offer],
+        // It is sent until it is answered.
+        vec![&invite, &offer, &answer, &answer, &ok, &answer],
+        vec![&invite, &answer, &answer, &offer, &answer, &ok],
+        vec![&invite, &offer, &answer, &answer],
+    ];
+    for order in orders {
         let mut lab = lab();
         for (from, to, text) in order {
             lab.send(from, to, text);

@@ -14,7 +14,7 @@ const PBX: &str = "10.0.0.1:5060";
 const ANN: &str = "10.0.0.2:5060";
 const D: Dialog = Dialog { call_id: "one", b: "b" };
 /// A transaction has ended by then (RFC 3261, 17.1.1.2 and 17.1.2.2).
-const TRANSACTION: Duration = Duration::from_secs(33);
+const TRANSACTION: Duration = Duration::from_secs(34);
 
 const UNKNOWN: [&str; 4] = [
     "ann s1 sent stop Changed g1",
@@ -147,6 +147,12 @@ fn what_is_refused_or_answered_or_overtaken_is_missed_by_nobody() {
         lab.wait(Duration::from_secs(1000));
         assert_eq!(lab.said(), [""; 0], "{method} {code}");
     }
+    // Refused, and of the refusal only the ACK is seen: it has the branch of the INVITE (RFC 3261, 17.1.1.3).
+    let mut lab = connected();
+    lab.send(ANN, PBX, &on_branch(&D.request("INVITE", true, 2, Some(&ann('B'))), "refused"));
+    lab.send(ANN, PBX, &on_branch(&D.request("ACK", true, 2, None), "refused"));
+    lab.wait(Duration::from_secs(1000));
+    assert_eq!(lab.said(), [""; 0]);
     // Retransmitted, and answered on one of two branches.
     let mut lab = connected();
     let offer = D.request("INVITE", true, 2, Some(&ann('B')));

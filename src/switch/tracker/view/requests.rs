@@ -50,11 +50,8 @@ impl View {
             return;
         }
         *last = Some(message.cseq);
-        if self.transactions.len() >= MAX_TRANSACTIONS {
-            self.crowded |= twin;
-            self.transactions.pop_front();
-        }
-        self.transactions.push_back((by_device, message.cseq, message.branch.clone()));
+        self.crowded |= twin && self.transactions.len() >= MAX_TRANSACTIONS;
+        self.note_transaction(by_device, message);
         match &tag {
             // Another branch of the same INVITE, or one after that was refused: each gets answers of its own.
             None if twin => {
@@ -114,8 +111,15 @@ impl View {
             given_up: false,
             until: (!initial).then(|| moment.now + common.limits.unanswered),
             wait: None,
-            lapse: may_change.then(|| moment.now + common.limits.transaction),
+            lapse: may_change.then(|| moment.now + common.limits.transaction + common.limits.reorder),
         });
+    }
+
+    fn note_transaction(&mut self, by_device: bool, message: &Message) {
+        if self.transactions.len() >= MAX_TRANSACTIONS {
+            self.transactions.pop_front();
+        }
+        self.transactions.push_back((by_device, message.cseq, message.branch.clone()));
     }
 
     /// Only an answered call is invited again (RFC 3261, 14.1): an answer before this wasn't seen.
@@ -137,8 +141,16 @@ impl View {
         out: &mut Vec<SwitchEvent>,
     ) {
         let tag = self.tag_of(passing.message).to_owned();
+        let cseq = passing.message.cseq;
+        // It comes again, and was taken as an answer.
+        let is_last = self.branch(&tag).is_some_and(|branch| *branch.last_cseq(passing.sent) == Some(cseq));
+        let name = (passing.sent, cseq, Method::Prack);
+        if is_last && !self.exchanges.iter().any(|exchange| exchange.is_of(&tag) && exchange.is_same(name)) {
+            return;
+        }
         let awaited = |exchange: &Exchange| exchange.is_of(&tag) && exchange.awaits_answer_of(passing.sent);
         if let Some(i) = self.exchanges.iter().position(awaited) {
+            self.note_answering(&tag, passing);
             return self.on_answer(i, passing, moment, common, out);
         }
         let first = self.invited.filter(|_| passing.sent == self.device_calls && self.chosen.is_none());
@@ -149,9 +161,19 @@ impl View {
             && first.early_answer.is_none()
         {
             first.early_answer = passing.sdp.flatten().cloned();
+            self.note_answering(&tag, passing);
             return;
         }
         self.on_offering(passing, moment, common, out);
+    }
+
+    /// A PRACK that answers is a request of its end like others.
+    fn note_answering(&mut self, tag: &str, passing: Passing<'_>) {
+        self.note_transaction(passing.sent, passing.message);
+        if let Some(branch) = self.begin_branch(tag) {
+            let last = branch.last_cseq(passing.sent);
+            *last = (*last).max(Some(passing.message.cseq));
+        }
     }
 
     pub(super) fn on_ack(
@@ -176,6 +198,11 @@ impl View {
             return if passing.sdp.is_some() { self.unmatched(passing.sent, message) } else { Taken::Done };
         };
         let Some(exchange) = self.exchanges.get_mut(i) else { return Taken::Done };
+        // Its refusal wasn't seen: a rejected offer leaves all as it was (R22).
+        if of_failure && !exchange.initial && !exchange.accepted && exchange.branch == message.branch {
+            self.exchanges.remove(i);
+            return Taken::Done;
+        }
         if exchange.awaits_answer_of(passing.sent) && passing.sdp.is_some() {
             self.on_answer(i, passing, moment, common, out);
             return Taken::Done;
