@@ -85,7 +85,7 @@ impl Visit for Plain<'_> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::{
         io,
         sync::{Arc, Mutex},
@@ -96,8 +96,15 @@ mod tests {
 
     use super::*;
 
+    /// What was logged.
     #[derive(Clone, Default)]
-    struct Kept(Arc<Mutex<Vec<u8>>>);
+    pub(in super::super) struct Kept(Arc<Mutex<Vec<u8>>>);
+
+    impl Kept {
+        pub(in super::super) fn text(&self) -> String {
+            String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+        }
+    }
 
     impl io::Write for Kept {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -141,8 +148,7 @@ mod tests {
             let subscriber = plain().with_writer(ours.clone()).fmt_fields(LogFields).finish();
             tracing::subscriber::with_default(subscriber, lines);
             tracing::subscriber::with_default(plain().with_writer(default.clone()).finish(), lines);
-            let text = |kept: Kept| String::from_utf8(kept.0.lock().unwrap().clone()).unwrap();
-            let (ours, default) = (text(ours), text(default));
+            let (ours, default) = (ours.text(), default.text());
             assert_eq!(ours, default);
             assert_eq!(ours.lines().count(), 5);
         }

@@ -1,18 +1,14 @@
 //! Every kind of record as it stands in the log, and as docs/MONITORING.md shows it.
 
-use std::{
-    io,
-    net::IpAddr,
-    sync::{Arc, Mutex},
-};
+use std::{net::IpAddr, sync::Arc};
 
 use callgate_wire::v1::ErrorCode;
-use tracing_subscriber::fmt::MakeWriter;
 
 use super::super::{
     LogFields,
     audit::{self, Fingerprint, Share, Withheld},
     identity::Identity,
+    log_fields::tests::Kept,
     refusals::{Kind, Repeated},
 };
 use crate::{
@@ -26,29 +22,6 @@ use crate::{
     policy::{Disclosure, Indication, Rule},
 };
 
-/// What was logged in a thread's scope.
-#[derive(Clone, Default)]
-struct Kept(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Kept {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl<'a> MakeWriter<'a> for Kept {
-    type Writer = Self;
-
-    fn make_writer(&'a self) -> Self {
-        self.clone()
-    }
-}
-
 /// The lines that `work` logs, without time and level.
 fn logged(work: impl FnOnce()) -> Vec<String> {
     let kept = Kept::default();
@@ -59,8 +32,7 @@ fn logged(work: impl FnOnce()) -> Vec<String> {
         .with_writer(kept.clone())
         .fmt_fields(LogFields);
     tracing::subscriber::with_default(subscriber.finish(), work);
-    let text = String::from_utf8(kept.0.lock().unwrap().clone()).unwrap();
-    text.lines().map(str::to_owned).collect()
+    kept.text().lines().map(str::to_owned).collect()
 }
 
 fn identity(user: &str, instance: &str, door: Door) -> Identity {
