@@ -83,6 +83,8 @@ fn everything_that_is_written_is_read() {
         [[device.line]]
         number = 2
         label = "private"
+        [[device.line]]
+        number = 1
         restricted = true
         [[device]]
         name = "1002"
@@ -106,7 +108,8 @@ fn everything_that_is_written_is_read() {
     assert_eq!(user.password.as_ref().unwrap().to_line(), scram);
     assert_eq!(config.directory.devices_of(user).count(), 1);
     let device = config.directory.device("1001").unwrap();
-    assert_eq!((device.lines[0].number.0, device.visible_lines().count()), (2, 0));
+    let lines: Vec<_> = device.lines.iter().map(|line| (line.number.0, line.restricted)).collect();
+    assert_eq!((lines, device.visible_lines().count()), (vec![(1, true), (2, false)], 1));
     assert_eq!(config.directory.device("1002").unwrap().lines[0].number.0, 1, "a device without lines has line 1");
 }
 
@@ -191,8 +194,6 @@ fn wrong_keys_and_words_offer_the_nearest() {
         ("[limits]\nsession = 1", "2:1: unknown key `session`: did you mean `sessions`?"),
         ("[[user]]\nname = \"a\"\ngruops = []", "3:1: unknown key `gruops`: did you mean `groups`?"),
         ("[[device]]\nname = \"a\"\n[[device.line]]\nnumer = 1", "4:1: unknown key `numer`: did you mean `number`?"),
-        ("mode = \"mixd\"", "1:8: unknown mode `mixd`: did you mean `mixed`?"),
-        ("mode = \"0\"", "1:8: unknown mode `0`: known are `mixed`, `non-secure`"),
         ("[[user]]\nname = \"a\"\nkind = \"enduser\"", "3:8: unknown kind of user `enduser`: did you mean `end-user`?"),
         (
             "[[user]]\nname = \"a\"\ngroups = [\"Standard CTI Enabeld\"]",
@@ -201,6 +202,15 @@ fn wrong_keys_and_words_offer_the_nearest() {
         ("[[switch]]\nname = \"a\"\nkind = \"repaly\"", "3:8: unknown kind of switch `repaly`: did you mean `replay`?"),
     ] {
         assert_eq!(error(text), expected);
+    }
+}
+
+#[test]
+fn r2_an_unknown_mode_offers_both_and_never_the_one_without_security() {
+    for mode in ["secure", "mixd", "0", "nonsecure"] {
+        let expected =
+            format!("1:8: unknown mode `{mode}`: known are `mixed` (with the TLS door), `non-secure` (without it)");
+        assert_eq!(error(&format!("mode = \"{mode}\"")), expected);
     }
 }
 
@@ -391,6 +401,31 @@ fn r13_associations_are_with_devices_that_are_there() {
         ),
         "3:20: the user \"a\" is associated with \"1102\", and there is no such device: did you mean `1002`?"
     );
+}
+
+#[test]
+fn r13_a_line_that_no_call_is_on_can_t_be_restricted() {
+    let device = |number, restricted| {
+        format!("[[device]]\nname = \"a\"\n[[device.line]]\nnumber = {number}\nrestricted = {restricted}\n")
+    };
+    for (text, at) in [
+        (device(2, true), "5:14"),
+        (device(65_535, true), "5:14"),
+        ("[[device]]\nname = \"a\"\nline = [{ number = 1 }, { number = 3, restricted = true }]".into(), "3:52"),
+    ] {
+        let error = error(&text);
+        assert!(error.starts_with(&format!("{at}: line ")), "{error}");
+        assert!(
+            error.ends_with(
+                " of the device \"a\" can't be restricted: switches report all calls of a device on its line 1, so it would \
+                 hide nothing; restrict that line, or the device (R13)"
+            ),
+            "{error}"
+        );
+    }
+    for text in [device(1, true), device(2, false)] {
+        assert!(parse(&text, &[]).is_ok(), "{text}");
+    }
 }
 
 #[test]
@@ -629,7 +664,7 @@ fn variables_override_before_the_check() {
 #[test]
 fn a_wrong_variable_is_named() {
     for (name, value, expected) in [
-        ("CALLGATE_MODE", "open", "unknown mode `open`: known are `mixed`, `non-secure`"),
+        ("CALLGATE_MODE", "open", "unknown mode `open`: known are `mixed` (with the TLS door), `non-secure` (without it)"),
         ("CALLGATE_LENIENT_DOORS", "yes", "\"yes\" is not `true` or `false`"),
         ("CALLGATE_LIMITS__SESSIONS", "many", "\"many\" is not a whole number"),
         ("CALLGATE_LIMITS__SESSIONS", "0", "limits.sessions is 0: from 1 to 1000000 are allowed"),

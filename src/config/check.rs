@@ -23,7 +23,7 @@ const MAX_LINES: usize = 64;
 const CLOSED: &str = "closed";
 
 pub(super) fn check(raw: &Raw, base_dir: &Path) -> Result<Config, Problem> {
-    let mode = word(&raw.mode.0, "mode", &[("mixed", Mode::Mixed), ("non-secure", Mode::NonSecure)])?;
+    let mode = mode(&raw.mode.0)?;
     let switches = switches::switches(&raw.switch, base_dir)?;
     let doors = doors(&raw.doors, mode)?;
     let directory = directory(&raw.user, &raw.device, &switches)?;
@@ -44,6 +44,18 @@ pub(super) fn check(raw: &Raw, base_dir: &Path) -> Result<Config, Problem> {
         directory: Arc::new(directory),
         switches,
     })
+}
+
+/// No near name is offered: that of `secure` would be `non-secure`, its opposite.
+fn mode(raw: &Setting<String>) -> Result<Mode, Problem> {
+    match raw.value.as_str() {
+        "mixed" => Ok(Mode::Mixed),
+        "non-secure" => Ok(Mode::NonSecure),
+        other => {
+            let message = format!("unknown mode `{other}`: known are `mixed` (with the TLS door), `non-secure` (without it)");
+            Err(Problem::new(&raw.origin, message))
+        }
+    }
 }
 
 fn doors(raw: &raw::Doors, mode: Mode) -> Result<Doors, Problem> {
@@ -170,7 +182,18 @@ fn device(raw: &raw::Device) -> Result<Device, Problem> {
     for line in &raw.line {
         let number = LineNumber(number(&line.number, "a line's number", 1, 65_535)?);
         let label = text(line.label.as_ref(), "a line's label", MAX_LABEL)?;
-        lines.push(Line { number, label, restricted: line.restricted });
+        let restricted = line.restricted.value;
+        // R13: it would hide nothing, since every connector reports the calls of a device on its first line.
+        if restricted && number != LineNumber::FIRST {
+            let message = format!(
+                "line {number} of the device {:?} can't be restricted: switches report all calls of a device on its line {}, so \
+                 it would hide nothing; restrict that line, or the device (R13)",
+                raw.name.value,
+                LineNumber::FIRST
+            );
+            return Err(Problem::new(&line.restricted.origin, message));
+        }
+        lines.push(Line { number, label, restricted });
     }
     Ok(Device {
         name: parsed(&raw.name)?,

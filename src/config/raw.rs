@@ -151,7 +151,7 @@ pub(super) struct Line {
     pub(super) number: Setting<i64>,
     pub(super) label: Option<Setting<String>>,
     #[serde(default)]
-    pub(super) restricted: bool,
+    pub(super) restricted: Setting<bool>,
 }
 
 /// What stands at `password`: hopefully a verifier, perhaps a password.
