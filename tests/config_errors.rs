@@ -139,6 +139,22 @@ fn a_simulated_switch_brings_its_devices() {
 }
 
 #[test]
+fn a_device_beyond_those_of_a_simulated_switch_is_told_how_many_it_has() {
+    for (devices, hint) in [
+        (6, "the switch `sim` has 6, `sim-00001` to `sim-00006`: take one of them, or give it more `devices`"),
+        (1, "the switch `sim` has `sim-00001` only: take it, or give it more `devices`"),
+        (0, "the switch `sim` has no devices: give it some by `devices`"),
+    ] {
+        let text = format!(
+            "[[switch]]\nname = \"sim\"\nkind = \"simulated\"\ndevices = {devices}\n\
+             [[user]]\nname = \"a\"\ndevices = [\"sim-00007\"]"
+        );
+        let expected = "7:12: the user \"a\" is associated with \"sim-00007\", and there is no such device";
+        assert_eq!(error(&text), format!("{expected}: {hint}"));
+    }
+}
+
+#[test]
 fn what_can_t_be_simulated_is_named() {
     for (line, expected) in [
         ("devices = 100001", "4:11: devices is 100001: from 0 to 100000 are allowed"),
@@ -184,6 +200,18 @@ callgate.toml:4:1: unknown key `claer`: did you mean `clear`?
 4 | claer = ...
   | ^^^^^";
     assert_eq!(error.to_string(), expected);
+}
+
+#[test]
+fn a_value_in_a_list_over_several_lines_is_shown_like_others() {
+    let text =
+        "[[user]]\nname = \"a\"\ngroups = [\n  \"Standard CTI Enabled\",\n  \"Standard CTI Secure Conection\",\n]\n";
+    let expected = "\
+callgate.toml:5:3: unknown group `Standard CTI Secure Conection`: did you mean `Standard CTI Secure Connection`?
+  |
+5 |   \"Standard CTI Secure Conection\",
+  |   ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^";
+    assert_eq!(parse(text, &[]).unwrap_err().to_string(), expected);
 }
 
 #[test]
@@ -664,7 +692,11 @@ fn variables_override_before_the_check() {
 #[test]
 fn a_wrong_variable_is_named() {
     for (name, value, expected) in [
-        ("CALLGATE_MODE", "open", "unknown mode `open`: known are `mixed` (with the TLS door), `non-secure` (without it)"),
+        (
+            "CALLGATE_MODE",
+            "open",
+            "unknown mode `open`: known are `mixed` (with the TLS door), `non-secure` (without it)",
+        ),
         ("CALLGATE_LENIENT_DOORS", "yes", "\"yes\" is not `true` or `false`"),
         ("CALLGATE_LIMITS__SESSIONS", "many", "\"many\" is not a whole number"),
         ("CALLGATE_LIMITS__SESSIONS", "0", "limits.sessions is 0: from 1 to 1000000 are allowed"),
@@ -674,6 +706,12 @@ fn a_wrong_variable_is_named() {
         assert_eq!(variable_error(name, value), format!("environment variable {name}: {expected}"));
     }
     assert!(variable_error("CALLGATE_USERS__X", "1").contains("no setting is called so"));
+    // Ignored, it would leave the doors to anybody.
+    for name in ["CALLGATE_DOOR_NETWORKS", "CALLGATE_DOORS__NETWORKS", "CALLGATE_DOOR_NETWORK"] {
+        let expected = "`door_networks` is a list, which no variable sets: write it into the file";
+        let error = variable_error(name, "[\"127.0.0.1\"]");
+        assert_eq!(error, format!("environment variable {name}: {expected}"));
+    }
 }
 
 #[test]
@@ -691,4 +729,6 @@ fn variables_of_others_are_left_alone() {
 fn a_file_that_is_not_there_is_named() {
     let error = Config::load("/nonexistent/callgate.toml").unwrap_err().to_string();
     assert!(error.starts_with("/nonexistent/callgate.toml: can't be read: "), "{error}");
+    let mend = ": name the gateway's config with --config, or make a first one with `callgate init DIR`";
+    assert!(error.ends_with(mend), "{error}");
 }
