@@ -358,7 +358,10 @@ fn an_expired_gateway_certificate_is_named_with_its_date() {
     let (code, error) = shell.check();
     let date = past.not_after.date();
     assert_eq!(code, 2);
-    assert!(error.starts_with(&format!("`tls.certificate`: callgate/gateway.pem: the certificate expired on {date}T")), "{error}");
+    assert!(
+        error.starts_with(&format!("`tls.certificate`: callgate/gateway.pem: the certificate expired on {date}T")),
+        "{error}"
+    );
 }
 
 #[test]
