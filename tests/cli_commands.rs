@@ -306,30 +306,39 @@ fn swapped_unreadable_and_foreign_certificate_files_are_named() {
         .replace("key = \"gateway.key\"", "key = \"gateway.pem\"")
         .replace("certificate = \"x\"", "certificate = \"gateway.key\"");
     fs::write(&config, swapped).unwrap();
-    let expected =
-        "callgate/gateway.key: a private key is in it where a certificate belongs: the two files look swapped";
+    let expected = "`tls.certificate`: callgate/gateway.key: a private key is in it where a certificate belongs: the two files look swapped";
     assert_eq!(shell.check(), (2, expected.into()));
 
     for (from, to, expected) in [
-        ("key = \"gateway.key\"", "key = \"none.key\"", "callgate/none.key: can't be read: "),
+        ("key = \"gateway.key\"", "key = \"none.key\"", "`tls.key`: callgate/none.key: can't be read: "),
         (
             "key = \"gateway.key\"",
             "key = \"gateway.pem\"",
-            "callgate/gateway.pem: a certificate is in it where a private key",
+            "`tls.key`: callgate/gateway.pem: a certificate is in it where a private key",
         ),
-        ("key = \"gateway.key\"", "key = \"ca.key\"", "callgate/gateway.pem and callgate/ca.key don't belong together"),
+        (
+            "key = \"gateway.key\"",
+            "key = \"ca.key\"",
+            "`tls.certificate` and `tls.key`: callgate/gateway.pem and callgate/ca.key don't belong together: the key is not the certificate's: name the key",
+        ),
         (
             "client_ca = \"ca.pem\"",
             "client_ca = \"ledger.jsonl\"",
-            "callgate/ledger.jsonl: there is no certificate in it",
+            "`tls.client_ca`: callgate/ledger.jsonl: there is no certificate in it",
         ),
-        ("ledger = \"ledger.jsonl\"", "ledger = \"none\"", "callgate/none: the ledger can't be read: "),
+        ("ledger = \"ledger.jsonl\"", "ledger = \"none\"", "`tls.ledger`: callgate/none: the ledger can't be read: "),
         (
             "ledger = \"ledger.jsonl\"",
             "ledger = \"ca.pem\"",
-            "callgate/ca.pem:1: this line of the ledger can't be understood",
+            "`tls.ledger`: callgate/ca.pem:1: this line of the ledger can't be understood",
         ),
-        ("certificate = \"gateway.pem\"", "certificate = \".\"", "callgate/.: can't be read: "),
+        ("certificate = \"gateway.pem\"", "certificate = \".\"", "`tls.certificate`: callgate/.: can't be read: "),
+        (
+            "certificate = \"gateway.pem\"",
+            "certificate = \"none.pem\"",
+            "`tls.certificate`: callgate/none.pem: can't be read: No such file or directory (os error 2): mend the path, or what \
+             is there; `callgate init DIR` makes all files of a new gateway",
+        ),
     ] {
         fs::write(&config, text.replace(from, to)).unwrap();
         let (code, error) = shell.check();
@@ -349,7 +358,10 @@ fn an_expired_gateway_certificate_is_named_with_its_date() {
     let (code, error) = shell.check();
     let date = past.not_after.date();
     assert_eq!(code, 2);
-    assert!(error.starts_with(&format!("callgate/gateway.pem: the certificate expired on {date}T")), "{error}");
+    assert!(
+        error.starts_with(&format!("`tls.certificate`: callgate/gateway.pem: the certificate expired on {date}T")),
+        "{error}"
+    );
 }
 
 #[test]
@@ -453,6 +465,18 @@ fn explain_tells_each_rule_for_a_user_and_a_device_and_what_to_change() {
     ] {
         let (exit, error) = shell.fails(&format!("explain --user {arguments}"));
         assert!(exit == 2 && error.contains(words), "{error}");
+    }
+}
+
+#[test]
+fn explain_notes_that_a_device_has_no_addresses_only_where_calls_need_them() {
+    let shell = Shell::set_up();
+    let config = "[[switch]]\nname = \"sim\"\nkind = \"simulated\"\ndevices = 1\n[[device]]\nname = \"1001\"\n\
+                  [[user]]\nname = \"recorder\"\ndevices = [\"sim-00001\", \"1001\"]\n";
+    fs::write(shell.path("callgate/callgate.toml"), config).unwrap();
+    for (device, expected) in [("sim-00001", false), ("1001", true)] {
+        let text = shell.ok(&format!("explain --user recorder --device {device}"));
+        assert_eq!(text.contains("has no addresses"), expected, "{text}");
     }
 }
 

@@ -83,6 +83,8 @@ fn everything_that_is_written_is_read() {
         [[device.line]]
         number = 2
         label = "private"
+        [[device.line]]
+        number = 1
         restricted = true
         [[device]]
         name = "1002"
@@ -106,7 +108,8 @@ fn everything_that_is_written_is_read() {
     assert_eq!(user.password.as_ref().unwrap().to_line(), scram);
     assert_eq!(config.directory.devices_of(user).count(), 1);
     let device = config.directory.device("1001").unwrap();
-    assert_eq!((device.lines[0].number.0, device.visible_lines().count()), (2, 0));
+    let lines: Vec<_> = device.lines.iter().map(|line| (line.number.0, line.restricted)).collect();
+    assert_eq!((lines, device.visible_lines().count()), (vec![(1, true), (2, false)], 1));
     assert_eq!(config.directory.device("1002").unwrap().lines[0].number.0, 1, "a device without lines has line 1");
 }
 
@@ -133,6 +136,22 @@ fn a_simulated_switch_brings_its_devices() {
     assert_eq!(settings, &expected);
     let devices: Vec<_> = config.directory.devices().map(|device| (device.name.as_str(), device.restricted)).collect();
     assert_eq!(devices, [("sim-00001", false), ("sim-00002", true), ("sim-00003", false)]);
+}
+
+#[test]
+fn a_device_beyond_those_of_a_simulated_switch_is_told_how_many_it_has() {
+    for (devices, hint) in [
+        (6, "the switch `sim` has 6, `sim-00001` to `sim-00006`: take one of them, or give it more `devices`"),
+        (1, "the switch `sim` has `sim-00001` only: take it, or give it more `devices`"),
+        (0, "the switch `sim` has no devices: give it some by `devices`"),
+    ] {
+        let text = format!(
+            "[[switch]]\nname = \"sim\"\nkind = \"simulated\"\ndevices = {devices}\n\
+             [[user]]\nname = \"a\"\ndevices = [\"sim-00007\"]"
+        );
+        let expected = "7:12: the user \"a\" is associated with \"sim-00007\", and there is no such device";
+        assert_eq!(error(&text), format!("{expected}: {hint}"));
+    }
 }
 
 #[test]
@@ -184,6 +203,18 @@ callgate.toml:4:1: unknown key `claer`: did you mean `clear`?
 }
 
 #[test]
+fn a_value_in_a_list_over_several_lines_is_shown_like_others() {
+    let text =
+        "[[user]]\nname = \"a\"\ngroups = [\n  \"Standard CTI Enabled\",\n  \"Standard CTI Secure Conection\",\n]\n";
+    let expected = "\
+callgate.toml:5:3: unknown group `Standard CTI Secure Conection`: did you mean `Standard CTI Secure Connection`?
+  |
+5 |   \"Standard CTI Secure Conection\",
+  |   ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^";
+    assert_eq!(parse(text, &[]).unwrap_err().to_string(), expected);
+}
+
+#[test]
 fn wrong_keys_and_words_offer_the_nearest() {
     for (text, expected) in [
         ("mod = \"mixed\"", "1:1: unknown key `mod`: did you mean `mode`?"),
@@ -191,8 +222,6 @@ fn wrong_keys_and_words_offer_the_nearest() {
         ("[limits]\nsession = 1", "2:1: unknown key `session`: did you mean `sessions`?"),
         ("[[user]]\nname = \"a\"\ngruops = []", "3:1: unknown key `gruops`: did you mean `groups`?"),
         ("[[device]]\nname = \"a\"\n[[device.line]]\nnumer = 1", "4:1: unknown key `numer`: did you mean `number`?"),
-        ("mode = \"mixd\"", "1:8: unknown mode `mixd`: did you mean `mixed`?"),
-        ("mode = \"0\"", "1:8: unknown mode `0`: known are `mixed`, `non-secure`"),
         ("[[user]]\nname = \"a\"\nkind = \"enduser\"", "3:8: unknown kind of user `enduser`: did you mean `end-user`?"),
         (
             "[[user]]\nname = \"a\"\ngroups = [\"Standard CTI Enabeld\"]",
@@ -201,6 +230,15 @@ fn wrong_keys_and_words_offer_the_nearest() {
         ("[[switch]]\nname = \"a\"\nkind = \"repaly\"", "3:8: unknown kind of switch `repaly`: did you mean `replay`?"),
     ] {
         assert_eq!(error(text), expected);
+    }
+}
+
+#[test]
+fn r2_an_unknown_mode_offers_both_and_never_the_one_without_security() {
+    for mode in ["secure", "mixd", "0", "nonsecure"] {
+        let expected =
+            format!("1:8: unknown mode `{mode}`: known are `mixed` (with the TLS door), `non-secure` (without it)");
+        assert_eq!(error(&format!("mode = \"{mode}\"")), expected);
     }
 }
 
@@ -391,6 +429,31 @@ fn r13_associations_are_with_devices_that_are_there() {
         ),
         "3:20: the user \"a\" is associated with \"1102\", and there is no such device: did you mean `1002`?"
     );
+}
+
+#[test]
+fn r13_a_line_that_no_call_is_on_can_t_be_restricted() {
+    let device = |number, restricted| {
+        format!("[[device]]\nname = \"a\"\n[[device.line]]\nnumber = {number}\nrestricted = {restricted}\n")
+    };
+    for (text, at) in [
+        (device(2, true), "5:14"),
+        (device(65_535, true), "5:14"),
+        ("[[device]]\nname = \"a\"\nline = [{ number = 1 }, { number = 3, restricted = true }]".into(), "3:52"),
+    ] {
+        let error = error(&text);
+        assert!(error.starts_with(&format!("{at}: line ")), "{error}");
+        assert!(
+            error.ends_with(
+                " of the device \"a\" can't be restricted: switches report all calls of a device on its line 1, so it would \
+                 hide nothing; restrict that line, or the device (R13)"
+            ),
+            "{error}"
+        );
+    }
+    for text in [device(1, true), device(2, false)] {
+        assert!(parse(&text, &[]).is_ok(), "{text}");
+    }
 }
 
 #[test]
@@ -629,7 +692,11 @@ fn variables_override_before_the_check() {
 #[test]
 fn a_wrong_variable_is_named() {
     for (name, value, expected) in [
-        ("CALLGATE_MODE", "open", "unknown mode `open`: known are `mixed`, `non-secure`"),
+        (
+            "CALLGATE_MODE",
+            "open",
+            "unknown mode `open`: known are `mixed` (with the TLS door), `non-secure` (without it)",
+        ),
         ("CALLGATE_LENIENT_DOORS", "yes", "\"yes\" is not `true` or `false`"),
         ("CALLGATE_LIMITS__SESSIONS", "many", "\"many\" is not a whole number"),
         ("CALLGATE_LIMITS__SESSIONS", "0", "limits.sessions is 0: from 1 to 1000000 are allowed"),
@@ -639,6 +706,12 @@ fn a_wrong_variable_is_named() {
         assert_eq!(variable_error(name, value), format!("environment variable {name}: {expected}"));
     }
     assert!(variable_error("CALLGATE_USERS__X", "1").contains("no setting is called so"));
+    // Ignored, it would leave the doors to anybody.
+    for name in ["CALLGATE_DOOR_NETWORKS", "CALLGATE_DOORS__NETWORKS", "CALLGATE_DOOR_NETWORK"] {
+        let expected = "`door_networks` is a list, which no variable sets: write it into the file";
+        let error = variable_error(name, "[\"127.0.0.1\"]");
+        assert_eq!(error, format!("environment variable {name}: {expected}"));
+    }
 }
 
 #[test]
@@ -656,4 +729,6 @@ fn variables_of_others_are_left_alone() {
 fn a_file_that_is_not_there_is_named() {
     let error = Config::load("/nonexistent/callgate.toml").unwrap_err().to_string();
     assert!(error.starts_with("/nonexistent/callgate.toml: can't be read: "), "{error}");
+    let mend = ": name the gateway's config with --config, or make a first one with `callgate init DIR`";
+    assert!(error.ends_with(mend), "{error}");
 }

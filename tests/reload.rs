@@ -336,6 +336,7 @@ async fn r15_sighup_makes_serve_read_all_again_and_say_when_it_is_in_effect() {
     hang_up(&served);
     let line = served.log_line("not taken: the old settings stay in force");
     assert!(line.contains("callgate.toml:") && line.contains("replay"), "{line}");
+    assert!(!line.contains("\\n") && !line.contains(" | "), "one line, without the picture: {line}");
 
     fs::write(served.folder.path().join("callgate.toml"), good).unwrap();
     let revoke = ["cert", "revoke", "--folder", ".", "--user", "recorder", "--instance", "1", "--reason", "lost"];

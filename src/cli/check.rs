@@ -1,16 +1,16 @@
 //! `callgate serve --check`: what `serve` would refuse, and what it would take although it is surely not meant.
 
-use std::{collections::HashSet, net::SocketAddr, path::Path, sync::Arc};
+use std::{collections::HashSet, net::SocketAddr, path::Path};
 
 use anyhow::{Context, Result};
 use callgate::{
     config::{Config, HepConfig, SwitchConfig, SwitchKind},
     directory::{Device, User},
-    gateway::feed_password,
+    gateway::{check_tls_files, feed_password},
     model::{DeviceName, Group},
     policy::{Admission, Entrance, Verdict, admit},
     switch::capture::Capture,
-    trust::{Ledger, server_config, shared_files},
+    trust::shared_files,
 };
 
 use super::{
@@ -21,10 +21,7 @@ use super::{
 /// Reads every file that the config names, and says what came out.
 pub(super) fn check(config: &Config, path: &Path) -> Result<()> {
     // Not looked at where the TLS door is closed: it is meant to be opened some day, but may have no files yet.
-    if config.doors.tls.is_some() {
-        let ledger = Ledger::open(&config.tls.ledger)?;
-        server_config(&config.tls, Arc::new(ledger))?;
-    }
+    check_tls_files(config)?;
     for switch in &config.switches {
         match &switch.kind {
             SwitchKind::Hep(hep) => drop(feed_password(switch, hep)?),

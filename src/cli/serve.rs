@@ -107,7 +107,12 @@ async fn reload(gateway: &mut Gateway, path: &Path) -> Option<Acknowledgement> {
         }
         Err(error) => Err(error.into()),
     };
-    reloaded.inspect_err(|error| error!(error = format!("{error:#}"), "not taken: the old settings stay in force")).ok()
+    reloaded.inspect_err(|error| error!(error = first_line(error), "not taken: the old settings stay in force")).ok()
+}
+
+/// Without the picture of the place in the file: a log's record is one line.
+fn first_line(error: &anyhow::Error) -> String {
+    format!("{error:#}").lines().next().unwrap_or_default().into()
 }
 
 fn warn_of_shared_files(config: &Config, path: &Path) {

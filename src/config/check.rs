@@ -6,7 +6,7 @@ mod switches;
 use std::{collections::HashSet, net::SocketAddr, path::Path, str::FromStr, sync::Arc};
 
 use super::{
-    Config, Doors, Heartbeat, Limits, SwitchConfig, TlsFiles,
+    Config, Doors, Heartbeat, Limits, SwitchConfig, SwitchKind, TlsFiles,
     error::{Origin, Problem, list, nearest},
     raw::{self, Raw, Setting},
 };
@@ -23,7 +23,7 @@ const MAX_LINES: usize = 64;
 const CLOSED: &str = "closed";
 
 pub(super) fn check(raw: &Raw, base_dir: &Path) -> Result<Config, Problem> {
-    let mode = word(&raw.mode.0, "mode", &[("mixed", Mode::Mixed), ("non-secure", Mode::NonSecure)])?;
+    let mode = mode(&raw.mode.0)?;
     let switches = switches::switches(&raw.switch, base_dir)?;
     let doors = doors(&raw.doors, mode)?;
     let directory = directory(&raw.user, &raw.device, &switches)?;
@@ -44,6 +44,19 @@ pub(super) fn check(raw: &Raw, base_dir: &Path) -> Result<Config, Problem> {
         directory: Arc::new(directory),
         switches,
     })
+}
+
+/// No near name is offered: that of `secure` would be `non-secure`, its opposite.
+fn mode(raw: &Setting<String>) -> Result<Mode, Problem> {
+    match raw.value.as_str() {
+        "mixed" => Ok(Mode::Mixed),
+        "non-secure" => Ok(Mode::NonSecure),
+        other => {
+            let message =
+                format!("unknown mode `{other}`: known are `mixed` (with the TLS door), `non-secure` (without it)");
+            Err(Problem::new(&raw.origin, message))
+        }
+    }
 }
 
 fn doors(raw: &raw::Doors, mode: Mode) -> Result<Doors, Problem> {
@@ -129,7 +142,7 @@ fn directory(users: &[raw::User], devices: &[raw::Device], switches: &[SwitchCon
     let simulated = switches.iter().flat_map(SwitchConfig::simulated_devices);
     checked_devices.extend(simulated.filter(|name| !described.contains(name)).map(Device::named));
     let checked_users = users.iter().map(user).collect::<Result<Vec<_>, _>>()?;
-    Directory::new(checked_users, checked_devices).map_err(|error| locate(&error, users, devices))
+    Directory::new(checked_users, checked_devices).map_err(|error| locate(&error, users, devices, switches))
 }
 
 fn user(raw: &raw::User) -> Result<User, Problem> {
@@ -170,7 +183,18 @@ fn device(raw: &raw::Device) -> Result<Device, Problem> {
     for line in &raw.line {
         let number = LineNumber(number(&line.number, "a line's number", 1, 65_535)?);
         let label = text(line.label.as_ref(), "a line's label", MAX_LABEL)?;
-        lines.push(Line { number, label, restricted: line.restricted });
+        let restricted = line.restricted.value;
+        // R13: it would hide nothing, since every connector reports the calls of a device on its first line.
+        if restricted && number != LineNumber::FIRST {
+            let message = format!(
+                "line {number} of the device {:?} can't be restricted: switches report all calls of a device on its line {}, so \
+                 it would hide nothing; restrict that line, or the device (R13)",
+                raw.name.value,
+                LineNumber::FIRST
+            );
+            return Err(Problem::new(&line.restricted.origin, message));
+        }
+        lines.push(Line { number, label, restricted });
     }
     Ok(Device {
         name: parsed(&raw.name)?,
@@ -196,7 +220,7 @@ fn address(raw: &Setting<String>) -> Result<Address, Problem> {
 }
 
 /// Finds what a directory complains of. Of two that are the same the later one is shown.
-fn locate(error: &DirectoryError, users: &[raw::User], devices: &[raw::Device]) -> Problem {
+fn locate(error: &DirectoryError, users: &[raw::User], devices: &[raw::Device], switches: &[SwitchConfig]) -> Problem {
     let user = |name: &str| users.iter().rfind(|user| user.name.value == name);
     let device = |name: &DeviceName| devices.iter().rfind(|device| device.name.value == name.as_str());
     let mut message = error.to_string();
@@ -211,7 +235,9 @@ fn locate(error: &DirectoryError, users: &[raw::User], devices: &[raw::Device]) 
             .map(|raw| &raw.number.origin),
         DirectoryError::UnknownDevice { user: name, device } => {
             let known = devices.iter().map(|device| device.name.value.as_str());
-            if let Some(near) = nearest(device.as_str(), known) {
+            if let Some(hint) = switches.iter().find_map(|switch| beyond_simulated(device, switch)) {
+                message.push_str(&hint);
+            } else if let Some(near) = nearest(device.as_str(), known) {
                 message.push_str(&format!(": did you mean `{near}`?"));
             }
             user(name.as_str())
@@ -223,6 +249,23 @@ fn locate(error: &DirectoryError, users: &[raw::User], devices: &[raw::Device]) 
             .map(|raw| &raw.origin),
     };
     Problem::new(origin.unwrap_or(&Origin::Default), message)
+}
+
+/// What to do about a device that is called like those of a simulated switch.
+fn beyond_simulated(device: &DeviceName, switch: &SwitchConfig) -> Option<String> {
+    let SwitchKind::Simulated(settings) = &switch.kind else { return None };
+    let number = device.as_str().strip_prefix(switch.name.as_str())?.strip_prefix('-')?;
+    number.parse::<u32>().ok()?;
+    let (name, count) = (&switch.name, settings.devices);
+    Some(match (switch.simulated_devices().next(), switch.simulated_devices().last()) {
+        (Some(first), Some(last)) if first != last => {
+            format!(
+                ": the switch `{name}` has {count}, `{first}` to `{last}`: take one of them, or give it more `devices`"
+            )
+        }
+        (Some(only), _) => format!(": the switch `{name}` has `{only}` only: take it, or give it more `devices`"),
+        _ => format!(": the switch `{name}` has no devices: give it some by `devices`"),
+    })
 }
 
 /// Of the places of values that don't fit together, the first that somebody wrote.

@@ -9,7 +9,7 @@ use super::shown;
 #[non_exhaustive]
 pub enum ConfigError {
     /// The file can't be read.
-    #[error("{}: can't be read: {cause}", path.display())]
+    #[error("{}: can't be read: {cause}{}", path.display(), mend(cause))]
     Unreadable {
         /// The file.
         path: PathBuf,
@@ -19,6 +19,15 @@ pub enum ConfigError {
     /// Something in it is wrong.
     #[error(transparent)]
     Invalid(Box<Invalid>),
+}
+
+fn mend(cause: &io::Error) -> &'static str {
+    match cause.kind() {
+        io::ErrorKind::NotFound => {
+            ": name the gateway's config with --config, or make a first one with `callgate init DIR`"
+        }
+        _ => "",
+    }
 }
 
 /// What is wrong with the settings, and where.

@@ -16,6 +16,9 @@ use super::{
 const OTHER_VARIABLES: [&str; 1] = ["CALLGATE_LOG"];
 const PREFIX: &str = "CALLGATE_";
 
+/// A list at the top of the file, as it would be called. Ignored, it would leave the doors to anybody.
+const LIST: &str = "DOOR_NETWORKS";
+
 /// A value and where it comes from.
 #[derive(Debug)]
 pub(super) struct Setting<T> {
@@ -151,7 +154,7 @@ pub(super) struct Line {
     pub(super) number: Setting<i64>,
     pub(super) label: Option<Setting<String>>,
     #[serde(default)]
-    pub(super) restricted: bool,
+    pub(super) restricted: Setting<bool>,
 }
 
 /// What stands at `password`: hopefully a verifier, perhaps a password.
@@ -196,6 +199,10 @@ impl Raw {
             return outcome;
         }
         let origin = Origin::Variable(name.into());
+        if strsim::damerau_levenshtein(key, LIST) <= 2 {
+            let message = "`door_networks` is a list, which no variable sets: write it into the file";
+            return Err(Problem::new(&origin, message));
+        }
         match nearest(name, known.iter().map(String::as_str)).filter(|near| is_close(name, near)) {
             Some(near) => Err(Problem::new(&origin, format!("no setting is called so: did you mean `{near}`?"))),
             None if key.contains("__") => {

@@ -64,7 +64,7 @@ pub(super) fn line(earlier: &str, line: &str) -> String {
     } else if line.trim_start().starts_with('[') {
         line.find(|c: char| !(is_bare(c) || "[] \t".contains(c))).unwrap_or(line.len())
     } else {
-        harmless_length(table(earlier), line)
+        harmless_length(table(earlier), is_in_harmless_list(earlier), line)
     };
     match line.split_at_checked(length) {
         Some((shown, "")) => message(shown),
@@ -100,10 +100,33 @@ fn table(earlier: &str) -> &str {
     header.map_or("", |header| header.trim_matches(|c: char| "[] \t".contains(c)))
 }
 
+/// Whether the next line goes on with a list whose values may be shown: since its key there was nothing but texts in quotes.
+fn is_in_harmless_list(earlier: &str) -> bool {
+    let Some(first) = earlier.lines().rev().find(|line| !is_texts(line)) else { return false };
+    let Some((key, list)) = first.split_once('=') else { return false };
+    is_harmless(table(earlier), key.trim(), list.trim_start())
+        && list.trim_start().strip_prefix('[').is_some_and(is_texts)
+}
+
+/// Texts in quotes, each with a comma behind it, and perhaps a comment.
+fn is_texts(mut rest: &str) -> bool {
+    loop {
+        rest = rest.trim_start();
+        match rest.chars().next() {
+            None | Some('#') => return true,
+            Some(first) if is_quote(first) => {
+                let (_, after) = rest.split_at_checked(token_length(rest, first)).unwrap_or((rest, ""));
+                let Some(after) = after.trim_start().strip_prefix(',') else { return false };
+                rest = after;
+            }
+            Some(_) => return false,
+        }
+    }
+}
+
 /// How much of the line, from its beginning, is keys and harmless values.
-fn harmless_length(table: &str, line: &str) -> usize {
+fn harmless_length(table: &str, mut harmless: bool, line: &str) -> usize {
     let mut rest = line;
-    let mut harmless = false;
     loop {
         let shown = line.len().saturating_sub(rest.len());
         let Some(first) = rest.chars().next() else { return shown };
@@ -170,6 +193,29 @@ mod tests {
         ] {
             assert_eq!(line(earlier, text), text);
         }
+    }
+
+    #[test]
+    fn values_of_a_list_over_several_lines_are_shown() {
+        let text = "    \"Standard CTI Enabeld\",";
+        for begin in ["groups = [\n", "groups = [ # see below\n\n", "groups = [\"a\",\n  'b', # c = [\n"] {
+            assert_eq!(line(&format!("[[user]]\n{begin}"), text), text, "{begin}");
+        }
+        for begin in [
+            "password = [\n",
+            "groups = [\"a\"]\n",
+            "groups = [\"a\"\n",
+            "groups = [\n]\n",
+            "groups =\n",
+            "groups = [\npassword = \n",
+            "groups = \"[\n",
+            "",
+        ] {
+            assert_eq!(line(&format!("[[user]]\n{begin}"), text), "...", "{begin}");
+        }
+        let earlier = "[[user]]\ngroups = [\n";
+        assert_eq!(line(earlier, "  \"a\", # pencil"), "  \"a\", ...");
+        assert_eq!(line(earlier, "password = \"pencil\""), "password = ...");
     }
 
     #[test]

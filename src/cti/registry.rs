@@ -126,6 +126,16 @@ impl Registry {
     }
 }
 
+/// Why [`Registry::enter`] refuses with this code, for the audit.
+pub(super) fn cause(code: ErrorCode) -> &'static str {
+    match code {
+        ErrorCode::InstanceAlreadyOpen => "the instance has an open session",
+        ErrorCode::TooManySessions => "as many sessions as limits.sessions are open",
+        ErrorCode::TooManySessionsOfUser => "as many sessions of the user as limits.sessions_per_user are open",
+        _ => "the registry of sessions refuses it",
+    }
+}
+
 impl Tries {
     fn of(&self, source: IpAddr, now: Instant) -> u32 {
         let tries = self.sources.get(&source).filter(|(_, since)| !is_over(*since, now));
@@ -210,6 +220,20 @@ mod tests {
         drop(first);
         assert!(enter(&registry, Door::Tls, "app", "1").is_ok());
         assert_eq!(registry.sessions(), 0);
+    }
+
+    #[test]
+    fn each_refusal_has_a_cause_of_its_own() {
+        let registry = registry(2, 1);
+        let _leases =
+            [enter(&registry, Door::Tls, "a", "1").ok().unwrap(), enter(&registry, Door::Tls, "b", "1").ok().unwrap()];
+        let cause_of = |user, instance| cause(enter(&registry, Door::Tls, user, instance).err().unwrap());
+        assert_eq!(cause_of("a", "1"), "the instance has an open session");
+        assert_eq!(cause_of("c", "1"), "as many sessions as limits.sessions are open");
+        let registry = self::registry(2, 1);
+        let _lease = enter(&registry, Door::Tls, "a", "1").ok().unwrap();
+        let code = enter(&registry, Door::Tls, "a", "2").err().unwrap();
+        assert_eq!(cause(code), "as many sessions of the user as limits.sessions_per_user are open");
     }
 
     #[test]

@@ -32,7 +32,7 @@ use super::{
     live::Live,
     opening::{Admitted, Next, Opening, Refused},
     refusals::{Kind, Refusals},
-    registry::{Lease, network},
+    registry::{self, Lease, network},
     renewal::Renewal,
     socket::{Received, Socket, end_tcp},
 };
@@ -227,7 +227,7 @@ impl Visit {
         entered.map_err(|code| Refused {
             user: Some(identity.user.name.to_string()),
             as_result: true,
-            ..refusal(code, "the registry is full or the instance is in")
+            ..refusal(code, registry::cause(code))
         })
     }
 

@@ -2,9 +2,11 @@
 
 mod reload;
 mod switches;
+mod tls_files;
 
 pub use reload::{Acknowledgement, NotAcknowledged, Reloaded};
 pub use switches::{connector, feed_password};
+pub use tls_files::check_tls_files;
 
 use std::{
     io,
@@ -30,9 +32,9 @@ use crate::{
     },
     directory::Directory,
     hub::{self, Certificates, Hub, HubHandle, Rights, WorkerId},
-    model::{Mode, SwitchEvent, SwitchName},
+    model::{SwitchEvent, SwitchName},
     switch::{Switch, SwitchError, SwitchIo, capture::CaptureError, listen::ListenError, replay::SpeedError},
-    trust::{self, Ledger, LedgerError, TrustError},
+    trust::{LedgerError, TrustError},
 };
 
 /// Devices that stand in no configuration, at most (R41a).
@@ -77,7 +79,7 @@ pub enum StartError {
         error: TrustError,
     },
     /// The ledger can't be read.
-    #[error(transparent)]
+    #[error("`tls.ledger`: {_0}{}", tls_files::mend_ledger(_0))]
     Ledger(#[from] LedgerError),
     /// The system has no randomness.
     #[error("the system has no randomness")]
@@ -91,8 +93,15 @@ pub enum StartError {
         error: SpeedError,
     },
     /// Certificates, keys or CAs are not as they should be.
-    #[error(transparent)]
-    Trust(#[from] TrustError),
+    #[error("{setting}{error}{mend}")]
+    Trust {
+        /// Which settings name the files, with a colon and a space behind them.
+        setting: &'static str,
+        /// Why.
+        error: TrustError,
+        /// What to do, with a colon and a space before it; empty where the error says it.
+        mend: &'static str,
+    },
     /// The system gives no thread for a worker.
     #[error("a worker can't be started: {0}")]
     Worker(#[source] io::Error),
@@ -103,7 +112,7 @@ impl StartError {
     pub fn is_input(&self) -> bool {
         match self {
             Self::Capture { .. } | Self::Speed { .. } => true,
-            Self::FeedPassword { error, .. } | Self::Trust(error) => error.is_input(),
+            Self::FeedPassword { error, .. } | Self::Trust { error, .. } => error.is_input(),
             Self::Ledger(error) => !matches!(error, LedgerError::Unwritable { .. }),
             Self::Door(_) | Self::Feed { .. } | Self::Randomness | Self::Worker(_) => false,
         }
@@ -165,7 +174,7 @@ impl Gateway {
     /// [`StartError`].
     pub async fn start(config: Config) -> Result<Self, StartError> {
         // What can be wrong with files is found before a port is taken.
-        let side = tls_side(&config)?;
+        let side = tls_files::tls_side(&config)?;
         let rights = Arc::new(rights(1, &config, side.as_ref()));
         let settings = Arc::new(Settings { heartbeat: config.heartbeat, limits: config.limits });
         let hub = Hub::new(rights.devices(), MAX_DISCOVERED);
@@ -328,19 +337,6 @@ impl Drop for Gateway {
         self.stop.cancel();
         self.stop_workers.cancel();
     }
-}
-
-/// What the TLS door needs; `None` if it is closed.
-///
-/// # Errors
-/// A file of the TLS door is not as it should be.
-fn tls_side(config: &Config) -> Result<Option<TlsSide>, StartError> {
-    if config.mode == Mode::NonSecure || config.doors.tls.is_none() {
-        return Ok(None);
-    }
-    let ledger = Arc::new(Ledger::open(&config.tls.ledger)?);
-    let server = trust::server_config(&config.tls, Arc::clone(&ledger))?;
-    Ok(Some(TlsSide { config: server, ledger }))
 }
 
 fn rights(version: u64, config: &Config, side: Option<&TlsSide>) -> Rights {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
-use super::{Gateway, StartError, rights, tls_side};
+use super::{Gateway, StartError, rights, tls_files::tls_side};
 use crate::{
     config::{Config, Doors},
     cti::Current,

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 use callgate::{
-    config::Config,
+    config::{Config, SwitchConfig},
     directory::{Device, User, UserKind},
     model::{Door, Group, Groups, InstanceId, Mode},
     policy::{self, Case, Certificate, Check, Condition, Disclosure, KEY_GROUPS, OnDoor, Rule, Stream, Verdict},
@@ -379,7 +379,8 @@ impl Facts<'_> {
                         line.number
                     ));
                 }
-                if device.addresses.is_empty() {
+                let mut simulated = self.config.switches.iter().flat_map(SwitchConfig::simulated_devices);
+                if device.addresses.is_empty() && !simulated.any(|name| name == device.name) {
                     notes.push("the device has no addresses, so that no call is found to be its: name them, such as addresses = \
 [\"udp:192.0.2.7:5060\"]".into());
                 }

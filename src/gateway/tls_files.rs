@@ -1,0 +1,83 @@
+//! The files of the TLS door: what is wrong with one is told with the setting that names it, and with what to do.
+
+use std::sync::Arc;
+
+use super::StartError;
+use crate::{
+    config::{Config, TlsFiles},
+    cti::TlsSide,
+    model::Mode,
+    trust::{self, Ledger, LedgerError, TrustError},
+};
+
+/// Reads the files of the TLS door, if it is to be open.
+///
+/// # Errors
+/// [`StartError::Ledger`] and [`StartError::Trust`]: one of them is not as it should be.
+pub fn check_tls_files(config: &Config) -> Result<(), StartError> {
+    tls_side(config).map(drop)
+}
+
+/// What the TLS door needs; `None` if it is closed.
+///
+/// # Errors
+/// A file of the TLS door is not as it should be.
+pub(super) fn tls_side(config: &Config) -> Result<Option<TlsSide>, StartError> {
+    if config.mode == Mode::NonSecure || config.doors.tls.is_none() {
+        return Ok(None);
+    }
+    let ledger = Arc::new(Ledger::open(&config.tls.ledger)?);
+    let server = trust::server_config(&config.tls, Arc::clone(&ledger)).map_err(|error| StartError::Trust {
+        setting: setting(&config.tls, &error),
+        mend: mend(&error),
+        error,
+    })?;
+    Ok(Some(TlsSide { config: server, ledger }))
+}
+
+/// With a colon and a space behind it; empty if no setting is to blame.
+fn setting(files: &TlsFiles, error: &TrustError) -> &'static str {
+    let path = match error {
+        TrustError::Mismatch { .. } => return "`tls.certificate` and `tls.key`: ",
+        TrustError::NoKey { .. } | TrustError::CertificateForKey { .. } => return "`tls.key`: ",
+        TrustError::Unreadable { path, .. }
+        | TrustError::Damaged { path, .. }
+        | TrustError::NoCertificate { path }
+        | TrustError::KeyForCertificate { path }
+        | TrustError::Expired { path, .. }
+        | TrustError::NotYetValid { path, .. }
+        | TrustError::NotForServers { path } => path,
+        _ => return "",
+    };
+    // In the order in which they are read.
+    let named = [
+        (&files.certificate, "`tls.certificate`: "),
+        (&files.key, "`tls.key`: "),
+        (&files.client_ca, "`tls.client_ca`: "),
+    ];
+    named.iter().find(|(file, _)| *file == path).map_or("", |(_, setting)| *setting)
+}
+
+/// What to do, where the error itself doesn't say it.
+fn mend(error: &TrustError) -> &'static str {
+    match error {
+        TrustError::Unreadable { .. } => {
+            ": mend the path, or what is there; `callgate init DIR` makes all files of a new gateway"
+        }
+        TrustError::NoCertificate { .. } | TrustError::NoKey { .. } | TrustError::Damaged { .. } => {
+            ": name the right file, or put it there"
+        }
+        TrustError::Mismatch { .. } => ": name the key that this certificate was issued for",
+        TrustError::Expired { .. } | TrustError::NotForServers { .. } => {
+            ": `callgate cert csr` asks a CA for another one, and `callgate cert import` puts it there"
+        }
+        _ => "",
+    }
+}
+
+pub(super) fn mend_ledger(error: &LedgerError) -> &'static str {
+    match error {
+        LedgerError::Unreadable { .. } => ": mend the path, or what is there",
+        _ => "",
+    }
+}
