@@ -5,11 +5,12 @@
 //! tcpdump -i eth0 -U -w - udp | cargo run --example record -- -
 //! ```
 //!
-//! Packets come from a capture, or from one that is still being made; keys come from the gateway. More arguments, with
-//! their defaults: `127.0.0.1:2749 callgate app 1 .`, the last one the folder for the files.
+//! Packets come from a capture, also from one that is still being made; keys come from the gateway. Ctrl-C ends it. More
+//! arguments, with their defaults: `127.0.0.1:2749 callgate app 1 .`, the last one the folder for the files.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "what it is for")]
 
-use std::{env, error::Error, fs, io, path::Path, process::ExitCode, thread, time::Instant};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::{env, error::Error, fs::File, io, path::Path, process::ExitCode, thread, time::Instant};
 
 use callgate::switch::capture::Capture;
 use callgate_sdk::{Connector, Identity, Roots, record};
@@ -31,13 +32,11 @@ async fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-async fn record(capture: &str, app: [&str; 4], out: &Path) -> Result<(), Box<dyn Error>> {
-    let [address, folder, user, instance] = app;
+async fn record(capture: &str, [address, folder, user, instance]: [&str; 4], out: &Path) -> Result<(), Box<dyn Error>> {
     let name = format!("{folder}/{user}-{instance}");
     let identity = Identity::from_files(format!("{name}.pem"), format!("{name}.key"))?;
     let roots = Roots::from_file(format!("{folder}/ca.pem"))?;
-    let connector = Connector::tls(address, "localhost", identity, roots);
-    let (session, mut events) = connector.open(user, instance).await?;
+    let (session, mut events) = Connector::tls(address, "localhost", identity, roots).open(user, instance).await?;
     for device in session.devices("").await? {
         session.monitor(&device.name, &[]).await?;
     }
@@ -70,7 +69,8 @@ fn save(call: &record::Recording, out: &Path) -> Result<(), Box<dyn Error>> {
     let (file, mut wav) = (out.join(call.file_name()), io::Cursor::new(Vec::new()));
     match call.write_wav(&mut wav) {
         Ok(written) => {
-            fs::write(&file, wav.into_inner())?;
+            let mut new = File::options().write(true).create(true).truncate(true).mode(0o600).open(&file)?;
+            io::Write::write_all(&mut new, wav.get_ref())?;
             println!("{}: {} s, {} packets", file.display(), written.samples / 8000, written.packets);
         }
         Err(error) => println!("{}: {error}, {:?}", file.display(), [call.sent.indicator, call.received.indicator]),

@@ -611,7 +611,9 @@ fn a_reader_that_goes_ends_a_command_without_a_word() {
         assert_eq!(output.status.code(), Some(1), "{command}");
         assert_eq!(String::from_utf8_lossy(&output.stderr), "", "{command}");
     }
-    assert_eq!(fs::read_dir(shell.path("tmp")).unwrap().count(), 1, "the demo that was silent until its end");
+    let kept: Vec<_> = fs::read_dir(shell.path("tmp")).unwrap().map(Result::unwrap).collect();
+    assert_eq!(kept.len(), 1, "the demo that was silent until its end");
+    assert_eq!(kept[0].metadata().unwrap().permissions().mode() & 0o777, 0o700, "the call in the clear");
 }
 
 #[test]
@@ -622,6 +624,9 @@ fn a_demo_that_is_told_to_stop_leaves_no_ca_behind() {
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         while !lines.next().unwrap().unwrap().starts_with("App dashboard") {}
         assert_eq!(fs::read_dir(shell.path("tmp")).unwrap().count(), 2, "the CA's folder and the voices'");
+        for folder in fs::read_dir(shell.path("tmp")).unwrap().map(Result::unwrap) {
+            assert_eq!(folder.metadata().unwrap().permissions().mode() & 0o777, 0o700, "{:?}", folder.path());
+        }
         assert!(Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap().success());
         let output = child.wait_with_output().unwrap();
         assert_eq!(output.status.code(), Some(1));

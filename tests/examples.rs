@@ -9,6 +9,7 @@ use std::{
     f64::consts::TAU,
     fs,
     io::{BufRead, BufReader, Read},
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Child, ChildStdout, Command, Stdio},
 };
@@ -187,6 +188,7 @@ fn record_takes_packets_from_a_pipe_and_each_tone_is_on_its_side() {
 /// Left and right.
 fn channels(file: &Path) -> [Vec<f64>; 2] {
     leaks::assert_no_key("the WAV file", &fs::read(file).unwrap());
+    assert_eq!(fs::metadata(file).unwrap().permissions().mode() & 0o777, 0o600, "a call in the clear");
     let reader = hound::WavReader::open(file).unwrap();
     assert_eq!((reader.spec().channels, reader.spec().sample_rate), (2, RATE as u32));
     let samples: Vec<f64> = reader.into_samples::<i16>().map(|sample| f64::from(sample.unwrap())).collect();

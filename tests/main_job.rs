@@ -61,6 +61,7 @@ fn demo_proves_the_main_job_and_names_the_voices() {
     assert!(text.contains("viewer (tls door): 16 events, 0 keys, USER_NOT_AUTHORIZED"), "{text}");
     let voices: Vec<_> = fs::read_dir(folder.path().join("voices")).unwrap().map(|file| file.unwrap().path()).collect();
     assert_eq!(voices.len(), 4);
+    assert!(text.trim_end().ends_with("The voices stay in voices until you delete them"), "{text}");
     for voice in voices {
         assert!(text.contains(voice.file_name().unwrap().to_str().unwrap()));
         let reader = hound::WavReader::open(voice).unwrap();

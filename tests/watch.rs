@@ -12,7 +12,10 @@ use std::{
     process::{Child, ChildStdout, Command, Output, Stdio},
 };
 
-use common::{leaks, served::Served};
+use common::{
+    leaks,
+    served::{Served, callgate},
+};
 use serde_json::Value;
 
 const TLS_ONLY: &str = "[doors]\nclear = \"closed\"\ntls = \"127.0.0.1:0\"";
@@ -88,6 +91,49 @@ fn without_a_terminal_it_is_plain_lines_and_one_class_is_enough() {
     assert!(lines[0].starts_with("session ") && lines[0].contains("1 devices, heartbeat 30 s"), "{text}");
     assert_eq!(lines[1], "1001 is monitored: 0 calls in progress");
     assert!(lines[2].contains("1001 sent audio: keys are here (KEYS_AVAILABLE), to 127.0.0.1:20212"), "{text}");
+    gateway.served.stop();
+}
+
+#[test]
+fn of_many_devices_there_is_one_line() {
+    for (devices, said_of_them) in [(10, 10), (11, 1)] {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(callgate(folder.path(), &["init", "."]).output().unwrap().status.success());
+        let config = format!(
+            "{TLS_ONLY}\n[[switch]]\nname = \"sim\"\nkind = \"simulated\"\ndevices = {devices}\ncalls_per_second = 0
+            [[user]]\nname = \"recorder\"\ngroups = [\"Standard CTI Enabled\", \"Standard CTI Secure Connection\",
+                \"Standard CTI Allow Control of All Devices\"]"
+        );
+        fs::write(folder.path().join("callgate.toml"), config).unwrap();
+        let issue = ["cert", "issue", "--folder", ".", "--user", "recorder", "--instance", "1"];
+        assert!(callgate(folder.path(), &issue).output().unwrap().status.success());
+        let serve = callgate(folder.path(), &["serve", "--config", "callgate.toml"]);
+        let mut served = Served::run(folder, serve);
+        let address = served.log_line("door=\"tls\" address=");
+        let gateway = Gateway { served, address };
+        let mut watch = gateway.watch(&[]).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let out = BufReader::new(watch.stdout.take().unwrap());
+        let lines: Vec<String> = out.lines().map(Result::unwrap).take(1 + said_of_them).collect();
+        watch.kill().unwrap();
+        watch.wait().unwrap();
+        match lines.as_slice() {
+            [_, one] => assert_eq!(one, "11 devices are monitored, 0 with calls in progress"),
+            [_, each @ ..] => assert!(each.iter().all(|line| line.contains("is monitored: 0 calls")), "{lines:?}"),
+            [] => panic!("nothing was said"),
+        }
+        assert_eq!(lines.len(), 1 + said_of_them);
+        gateway.served.stop();
+    }
+}
+
+#[test]
+fn a_password_at_the_secure_door_is_told_of_in_words_of_the_command_line() {
+    let gateway = Gateway::start();
+    fs::write(gateway.served.folder.path().join("password"), "a long password\n").unwrap();
+    let output = gateway.watch(&["--password-file", "password"]).output().unwrap();
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{error}");
+    assert!(error.contains("Leave out --password-file") && !error.contains("Connector"), "{error}");
     gateway.served.stop();
 }
 

@@ -1,6 +1,11 @@
 //! `callgate demo`
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    fs::Permissions,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use anyhow::{Result, bail};
 use callgate::{
@@ -47,10 +52,13 @@ impl Demo {
         // A folder of the demo's own stays only if the demo comes to its end.
         let own = match &self.out {
             Some(_) => None,
-            None => Some(tempfile::Builder::new().prefix("callgate-demo-").tempdir()?),
+            None => {
+                let mut own = tempfile::Builder::new();
+                Some(own.prefix("callgate-demo-").permissions(Permissions::from_mode(0o700)).tempdir()?)
+            }
         };
         let folder = self.out.or_else(|| Some(own.as_ref()?.path().into())).unwrap_or_default();
-        let json = self.json;
+        let (json, voices) = (self.json, folder.clone());
         let (unwritten, unheard) = mpsc::channel(1);
         let tell = move |step: &str| {
             if !json && let Err(error) = say!("{step}") {
@@ -58,7 +66,7 @@ impl Demo {
                 let _ = unwritten.try_send(error);
             }
         };
-        let work = async { Ok(demo(Options { folder, speed }, Arc::new(tell)).await?) };
+        let work = async { Ok(demo(Options { folder: voices, speed }, Arc::new(tell)).await?) };
         let shown = stop::run(work, unheard)?;
         if let Some(own) = own {
             let _ = own.keep();
@@ -66,7 +74,7 @@ impl Demo {
         if json {
             print_json(&shown)?;
         } else {
-            print(&shown)?;
+            print(&shown, &folder)?;
         }
         if !shown.is_proven() {
             bail!("the demo did not prove what it should");
@@ -75,7 +83,7 @@ impl Demo {
     }
 }
 
-fn print(shown: &Shown) -> Result<(), Unwritten> {
+fn print(shown: &Shown, folder: &Path) -> Result<(), Unwritten> {
     say!("\nWhat recorder heard:\n{}", shown.heard.report)?;
     for voice in &shown.heard.voices {
         match voice {
@@ -93,7 +101,7 @@ fn print(shown: &Shown) -> Result<(), Unwritten> {
     for (proof, holds) in &shown.proofs {
         say!("{} {proof}", if *holds { "[ok]    " } else { "[FAILED]" })?;
     }
-    Ok(())
+    say!("\nThe voices stay in {} until you delete them", folder.display())
 }
 
 fn print_json(shown: &Shown) -> Result<(), Unwritten> {

@@ -58,7 +58,9 @@ pub async fn decrypt(
         // What they said is missing in the account, which doesn't show it.
         tracing::warn!("not all of the capture can be used: {}", looked.counts);
     }
-    progress(&format!("{}; {} devices, {} PBXs", looked.counts, looked.devices.len(), looked.pbxes.len()));
+    let of = |number: usize, one: &str| format!("{number} {one}{}", if number == 1 { "" } else { "s" });
+    let (devices, pbxes) = (of(looked.devices.len(), "device"), of(looked.pbxes.len(), "PBX"));
+    progress(&format!("{}; {devices}, {pbxes}", looked.counts));
 
     let devices = looked.devices;
     let mut rig =

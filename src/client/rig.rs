@@ -1,7 +1,9 @@
 //! A gateway in this process, with a CA of its own in a temporary folder that is gone with it.
 
 use std::{
+    fs::Permissions,
     net::{Ipv4Addr, SocketAddr},
+    os::unix::fs::PermissionsExt,
     sync::Arc,
 };
 
@@ -49,6 +51,7 @@ impl Rig {
     pub(super) async fn start(users: Vec<User>, devices: Vec<Device>, ports: Ports) -> Result<Self, ClientError> {
         let folder = tempfile::Builder::new()
             .prefix("callgate-")
+            .permissions(Permissions::from_mode(0o700))
             .tempdir()
             .map_err(|source| ClientError::File { path: std::env::temp_dir(), source })?;
         let now = OffsetDateTime::now_utc();

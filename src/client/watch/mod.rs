@@ -42,6 +42,8 @@ use super::ClientError;
 const PULSE: Duration = Duration::from_secs(1);
 /// How often it is looked whether there are new devices.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
+/// Of more devices at once there is one line, instead of one for each.
+const MANY: usize = 10;
 
 /// Where to watch, as whom, and what.
 pub struct Options {
@@ -222,17 +224,23 @@ async fn monitor(
         named => named.to_vec(),
     };
     let classes: Vec<EventClass> = options.classes.iter().map(|class| (*class).into()).collect();
-    for device in devices {
-        if monitored.borrow().contains(&device) {
-            continue;
-        }
+    let new: Vec<String> = devices.into_iter().filter(|device| !monitored.borrow().contains(device)).collect();
+    let is_one_of_many = new.len() > MANY;
+    let (mut devices, mut with_calls) = (0, 0);
+    for device in new {
         let snapshot = match session.monitor(&device, &classes).await {
             Err(RequestError::Refused(_)) if those == Those::TheyMaySee => continue,
             monitored => monitored?,
         };
         monitored.borrow_mut().insert(device);
         // Who looks no more is noticed by the other one.
-        let _ = seen.send(Seen::Monitored(snapshot.into())).await;
+        let monitored = Monitored { is_one_of_many, ..snapshot.into() };
+        devices += 1;
+        with_calls += usize::from(!monitored.calls.is_empty() || monitored.calls_left_out > 0);
+        let _ = seen.send(Seen::Monitored(monitored)).await;
+    }
+    if is_one_of_many {
+        let _ = seen.send(Seen::MonitoredMany { devices, with_calls }).await;
     }
     Ok(())
 }

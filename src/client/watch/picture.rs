@@ -45,6 +45,7 @@ pub struct Picture {
     title: String,
     state: State,
     since: SystemTime,
+    begun: SystemTime,
     /// The devices that are monitored.
     devices: BTreeSet<String>,
     /// By device and call.
@@ -96,6 +97,7 @@ impl Picture {
             title: text::shown(title),
             state: State::Connecting,
             since: now,
+            begun: now,
             devices: BTreeSet::new(),
             calls: BTreeMap::new(),
             numbers: BTreeMap::new(),
@@ -161,7 +163,7 @@ impl Picture {
                 self.devices.remove(&gone.device);
                 self.calls.retain(|(device, _), _| *device != gone.device);
             }
-            Seen::DeviceOutOfService(_) | Seen::Unknown(_) => {}
+            Seen::DeviceOutOfService(_) | Seen::Unknown(_) | Seen::MonitoredMany { .. } => {}
         }
         if let Some(text) = text::rights(seen) {
             self.note(format!("{} {text}", text::time_of(now)), Paint::Warn);
@@ -302,13 +304,15 @@ impl Picture {
             let begin = seconds(now).saturating_sub(RATE_SECONDS);
             self.rate.iter().filter(|(second, _)| *second > begin).map(|(_, count)| count).sum()
         };
+        // So soon after the start there weren't so many seconds.
+        let passed = now.duration_since(self.begun).unwrap_or_default().as_secs_f64().clamp(1.0, RATE_SECONDS as f64);
         let delay = self.delay.map_or_else(|| "-".into(), age);
         let mut third = Line::of(
             format!(
                 "calls {}  events {} ({:.1}/s)  delay {delay}  sessions {}  ",
                 self.calls.len(),
                 self.events,
-                rate as f64 / RATE_SECONDS as f64,
+                rate as f64 / passed,
                 self.sessions
             ),
             Paint::Dim,

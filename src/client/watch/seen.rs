@@ -34,6 +34,14 @@ pub enum Seen {
     Unknown(Head),
     /// The session has ended, or a new one didn't open.
     Closed(ClosedSeen),
+    /// All those are monitored that were told of one by one as [`Monitored::is_one_of_many`]: not for scripts.
+    #[serde(skip)]
+    MonitoredMany {
+        /// How many devices.
+        devices: usize,
+        /// How many of them have calls in progress.
+        with_calls: usize,
+    },
     /// A sign of life, once in a second: not for scripts.
     #[serde(skip)]
     Pulse {
@@ -68,6 +76,9 @@ pub struct Monitored {
     pub calls: Vec<CallInProgress>,
     /// How many more there are.
     pub calls_left_out: u32,
+    /// Whether it is told of together with others, in [`Seen::MonitoredMany`].
+    #[serde(skip)]
+    pub is_one_of_many: bool,
 }
 
 /// A call in progress when its device was monitored. No key ever comes for its streams (R19).
@@ -322,6 +333,7 @@ impl Seen {
             self,
             Self::Opened(_)
                 | Self::Monitored(_)
+                | Self::MonitoredMany { .. }
                 | Self::CapabilityChanged(_)
                 | Self::DeviceOutOfService(_)
                 | Self::Closed(_)
@@ -392,6 +404,7 @@ impl From<Snapshot> for Monitored {
             number: snapshot.number,
             calls: calls.collect(),
             calls_left_out: snapshot.calls_left_out,
+            is_one_of_many: false,
             device: snapshot.device,
         }
     }

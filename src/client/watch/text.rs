@@ -16,6 +16,11 @@ pub fn line(seen: &Seen) -> Option<String> {
             opened.heartbeat_seconds,
             opened.certificate_expires.as_ref().map_or_else(String::new, |at| format!(", certificate until {at}"))
         ),
+        // They are told of together.
+        Seen::Monitored(monitored) if monitored.is_one_of_many => return None,
+        Seen::MonitoredMany { devices, with_calls } => {
+            format!("{devices} devices are monitored, {with_calls} with calls in progress")
+        }
         Seen::Monitored(monitored) => {
             let calls = monitored.calls.len() + monitored.calls_left_out as usize;
             format!("{} is monitored: {calls} calls in progress", monitored.device)

@@ -274,8 +274,9 @@ impl Reader {
             && now.saturating_duration_since(self.begun) >= AGAIN
         {
             self.hearing = Hearing::NothingTold;
+            let address = self.socket.local_addr().ok().map(tracing::field::display);
             info!(
-                %switch,
+                %switch, address,
                 "nothing has come yet that may: is the PBX set to send its HEP copy here? docs/CONFIGURATION.md says how"
             );
         }

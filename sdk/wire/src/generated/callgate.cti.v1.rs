@@ -341,10 +341,10 @@ pub struct Device {
 /// A line of a device. Restricted lines are not listed.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Line {
-    /// Counted from 1.
+    /// Counted from 1. In the gateway's config it is the line's `number`.
     #[prost(uint32, tag = "1")]
     pub line: u32,
-    /// The number that the operator gave it. May be empty.
+    /// The telephone number that the operator gave it: the line's `label` in the gateway's config. May be empty.
     #[prost(string, tag = "2")]
     pub number: ::prost::alloc::string::String,
 }

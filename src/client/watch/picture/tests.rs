@@ -195,7 +195,13 @@ fn a_snapshot_tells_of_calls_but_not_over_newer_events() {
             called,
             security,
         };
-        Seen::Monitored(Monitored { device: "1001".into(), number, calls: vec![call], calls_left_out: 0 })
+        Seen::Monitored(Monitored {
+            device: "1001".into(),
+            number,
+            calls: vec![call],
+            calls_left_out: 0,
+            is_one_of_many: false,
+        })
     };
     let text = shown(&[opened(), snapshot(9)]);
     assert!(text.contains("monitored 1 of 2"), "{text}");
@@ -248,4 +254,15 @@ fn r20_no_key_is_in_json() {
     assert!(json.starts_with(r#"{"seen":"media_opened","at":"#), "{json}");
     assert!(json.contains(r#""keys":1"#), "{json}");
     assert_eq!(Seen::Pulse { silence_seconds: 1 }.to_json(), None);
+    assert_eq!(Seen::MonitoredMany { devices: 11, with_calls: 1 }.to_json(), None);
+}
+
+#[test]
+fn the_rate_soon_after_the_start_is_of_the_time_that_has_passed() {
+    let all: Vec<Seen> =
+        std::iter::once(opened()).chain((0..24).map(|i| call("1001", &format!("c{i}"), "CONNECTED"))).collect();
+    for (second, words) in [(1, "(24.0/s)"), (6, "(4.0/s)"), (10, "(2.4/s)"), (12, "(0.0/s)")] {
+        let shown = picture(&all).lines(SIZE, Style::Plain, at(second)).join("\n");
+        assert!(shown.contains(&format!("events 24 {words}")), "{second}: {shown}");
+    }
 }
