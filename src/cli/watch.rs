@@ -15,7 +15,6 @@ use callgate::client::{
     ClientError,
     watch::{Class, Options, Picture, Proof, Seen, Style, Summary, line, watch},
 };
-use callgate_sdk::client::OpenError;
 use clap::ValueEnum;
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -265,12 +264,9 @@ async fn run(options: &Options, mut show: Show, end: End) -> Result<()> {
     match ended {
         Ok(()) if summary.was_open() => Ok(()),
         Ok(()) => bail!("{}: {}", place(), summary.last_failure().unwrap_or("it ended before the gateway answered")),
-        Err(ClientError::Open(OpenError::SecureDoor)) => bail!(
-            "{}: it answers in TLS, so it is the secure door (2749). Leave out --password-file: a certificate from --folder, or \
-             from --certificate, --key and --ca, opens a session there; or give the address of the clear door (2748)",
-            place()
-        ),
-        Err(error @ ClientError::Open(_)) => Err(anyhow::Error::new(error).context(place())),
+        Err(error @ (ClientError::Open(_) | ClientError::SecureDoor)) => {
+            Err(anyhow::Error::new(error).context(place()))
+        }
         Err(error) => Err(error.into()),
     }
 }

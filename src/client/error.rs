@@ -52,6 +52,12 @@ pub enum ClientError {
     /// The session doesn't open.
     #[error(transparent)]
     Open(#[from] OpenError),
+    /// The session would open by password, and what answers is the TLS door.
+    #[error(
+        "it answers in TLS, so it is the secure door (2749). Leave out --password-file: a certificate from --folder, or from \
+         --certificate, --key and --ca, opens a session there; or give the address of the clear door (2748)"
+    )]
+    SecureDoor,
     /// The app's own certificate or key is not good.
     #[error(transparent)]
     Pem(#[from] PemError),

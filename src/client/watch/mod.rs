@@ -114,6 +114,7 @@ pub async fn watch(options: &Options, seen: &mpsc::Sender<Seen>) -> Result<(), C
                 (code(&closed), closed.to_string(), true)
             }
             Err(error) if error.is_temporary() => (open_code(&error), reason(&error, &options.gateway), false),
+            Err(OpenError::SecureDoor) => return Err(ClientError::SecureDoor),
             Err(error) => return Err(error.into()),
         };
         let delay = backoff.next_delay();
