@@ -26,7 +26,9 @@ use crate::{
     switch::sim::SimSettings,
 };
 
+use error::Problem;
 pub use error::{ConfigError, Invalid, Place};
+use raw::Raw;
 
 /// Checked settings.
 #[derive(Debug, Clone)]
@@ -196,10 +198,19 @@ impl Config {
         base_dir: &Path,
         environment: impl Iterator<Item = (String, String)>,
     ) -> Result<Self, ConfigError> {
-        let locate = |problem: error::Problem| ConfigError::Invalid(Box::new(problem.into_invalid(text, origin)));
-        let raw = raw::read(text, environment).map_err(locate)?;
+        let locate = |problem: Problem| ConfigError::Invalid(Box::new(problem.into_invalid(text, origin)));
+        let raw = read(text, environment).map_err(locate)?;
         check::check(&raw, base_dir).map_err(locate)
     }
+}
+
+/// Reads the text, then lets variables override it.
+fn read(text: &str, environment: impl Iterator<Item = (String, String)>) -> Result<Raw, Problem> {
+    let mut raw: Raw = toml::from_str(text).map_err(|error| parser_error::problem(&error, text))?;
+    for (name, value) in environment {
+        raw.set(&name, &value)?;
+    }
+    Ok(raw)
 }
 
 impl Default for Heartbeat {

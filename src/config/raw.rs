@@ -7,10 +7,7 @@ use serde::{
 use toml::Spanned;
 use zeroize::Zeroizing;
 
-use super::{
-    error::{Origin, Problem, list, nearest},
-    parser_error,
-};
+use super::error::{Origin, Problem, list, nearest};
 
 /// Variables with our prefix that are no settings.
 const OTHER_VARIABLES: [&str; 1] = ["CALLGATE_LOG"];
@@ -160,15 +157,6 @@ pub(super) struct Line {
 /// What stands at `password`: hopefully a verifier, perhaps a password.
 pub(super) struct Password(pub(super) Zeroizing<String>);
 
-/// Reads the text, then lets variables override it.
-pub(super) fn read(text: &str, environment: impl Iterator<Item = (String, String)>) -> Result<Raw, Problem> {
-    let mut raw: Raw = toml::from_str(text).map_err(|error| parser_error::problem(&error, text))?;
-    for (name, value) in environment {
-        raw.set(&name, &value)?;
-    }
-    Ok(raw)
-}
-
 impl Raw {
     /// Every setting that a variable can override, by its dotted key.
     pub(super) fn each(&mut self, visit: &mut dyn FnMut(String, &mut dyn Variable)) {
@@ -182,7 +170,7 @@ impl Raw {
 
     /// A variable with two underscores must be a setting. One without may be somebody else's (an orchestrator that runs
     /// a service called callgate sets `CALLGATE_SERVICE_HOST`), unless it is nearly a setting.
-    fn set(&mut self, name: &str, value: &str) -> Result<(), Problem> {
+    pub(super) fn set(&mut self, name: &str, value: &str) -> Result<(), Problem> {
         let Some(key) = name.strip_prefix(PREFIX).filter(|_| !OTHER_VARIABLES.contains(&name)) else {
             return Ok(());
         };
