@@ -22,10 +22,15 @@ use tokio_rustls::TlsConnector;
 use super::board::Board;
 use crate::{events, lab, results::Peer, server::SUBSCRIBE};
 
+/// How often an app says that it is there. The lab's gateway waits for ten minutes.
+const HEARTBEAT: Duration = Duration::from_secs(60);
+
 pub struct Client {
     tcp: TcpStream,
     tls: ClientConnection,
     number: usize,
+    /// The server speaks the protocol, and wants to hear from the app.
+    is_gateway: bool,
     /// What was decrypted and not taken yet.
     plain: Vec<u8>,
 }
@@ -37,7 +42,7 @@ impl Client {
         tcp.set_nodelay(true).unwrap();
         let name = ServerName::try_from("localhost").unwrap();
         let (tcp, tls) = TlsConnector::from(app).connect(name, tcp).await.unwrap().into_inner();
-        Self { tcp, tls, number: 0, plain: Vec::new() }
+        Self { tcp, tls, number: 0, is_gateway: false, plain: Vec::new() }
     }
 
     /// What a server wants to hear before it takes the app in. A bare one wants nothing.
@@ -46,6 +51,7 @@ impl Client {
         if peer.is_bare() {
             return;
         }
+        self.is_gateway = true;
         self.send(Message::Hello(v1::Hello { versions: vec![VERSION], ..Default::default() })).await;
         let welcome = self.answer().await;
         assert!(matches!(welcome, to_app::Message::Welcome(_)), "{welcome:?}");
@@ -80,9 +86,13 @@ impl Client {
 
     /// Takes events for ever, and puts them on the board.
     pub async fn receive(mut self, board: Rc<RefCell<Board>>) {
-        let mut had = 0;
+        let (mut had, mut said) = (0, Instant::now());
         loop {
             self.read().await;
+            if self.is_gateway && said.elapsed() >= HEARTBEAT {
+                said = Instant::now();
+                self.send(Message::Heartbeat(v1::Heartbeat {})).await;
+            }
             let (number, now, mut board) = (self.number, Instant::now(), board.borrow_mut());
             let taken = events::messages(&self.plain, |message| match events::number(message) {
                 Some(event) => {
