@@ -8,6 +8,7 @@
 pub mod model;
 
 pub mod policy;
+pub mod store;
 pub mod switch;
 
 pub mod directory;

@@ -14,7 +14,7 @@ use source::{File, files, root};
 /// The floors from the ground up. A room uses only rooms of lower floors; on its own floor, only those of [`NEIGHBOURS`].
 const FLOORS: &[&[&str]] = &[
     &["model"],
-    &["policy", "switch"],
+    &["policy", "store", "switch"],
     &["directory", "config", "trust"],
     &["hub"],
     &["cti"],

@@ -1,0 +1,182 @@
+//! What the gateway keeps: versioned values in buckets, one file on one machine, a cluster's key-value store on many.
+//!
+//! A [`Store`] has no transactions over several keys. So each state machine has one linearisation point, one
+//! [`put`](Store::put) with the version that it expects, and idempotent steps after it. What a `put` or a `delete` has
+//! acknowledged is there after a crash. It knows nothing of what the values mean.
+
+use std::{fmt, future::Future, io, path::PathBuf, pin::Pin, sync::Arc};
+
+use tokio::sync::mpsc;
+
+/// A place for values of one kind. The names are part of the file's format.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Bucket(pub &'static str);
+
+/// Every bucket. A backup has all of them.
+pub const BUCKETS: &[Bucket] = &[
+    Bucket::ACCOUNTS,
+    Bucket::CERTIFICATES,
+    Bucket::DEVICES,
+    Bucket::GROUPS,
+    Bucket::META,
+    Bucket::OUTBOX,
+    Bucket::PROFILES,
+    Bucket::USERS,
+];
+
+impl Bucket {
+    /// Accounts and tokens of administrators.
+    pub const ACCOUNTS: Self = Self("accounts");
+    /// The ledger of certificates, by SHA-256.
+    pub const CERTIFICATES: Self = Self("certificates");
+    /// Devices, by name.
+    pub const DEVICES: Self = Self("devices");
+    /// Groups of the operator's own, by name.
+    pub const GROUPS: Self = Self("groups");
+    /// What the store says of itself and of the gateway's first start.
+    pub const META: Self = Self("meta");
+    /// Records that the audit log has not taken yet.
+    pub const OUTBOX: Self = Self("outbox");
+    /// Enrolment profiles.
+    pub const PROFILES: Self = Self("profiles");
+    /// Users, by name.
+    pub const USERS: Self = Self("users");
+}
+
+/// Which state of a value this is. Versions of one store only rise, over all its buckets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Version(pub u64);
+
+/// A value with its key and version.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Its key: 1 to 512 bytes.
+    pub key: String,
+    /// Its value, up to 1 MiB.
+    pub value: Arc<[u8]>,
+    /// Which state of it this is.
+    pub version: Version,
+}
+
+/// What a `put` expects to find.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expect {
+    /// Nothing: the key is new, or was deleted.
+    Absent,
+    /// This version, and no other.
+    Version(Version),
+}
+
+/// What a watcher is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// All that there is now, in the order of the keys. The first of all, and again whenever some may have been missed.
+    Resync(Vec<Entry>),
+    /// A key has this value now.
+    Put(Entry),
+    /// A key is gone.
+    Delete {
+        /// The key.
+        key: String,
+        /// Of its end.
+        version: Version,
+    },
+}
+
+/// The changes of a bucket, in their order. It ends when the store is closed.
+pub type Watch = mpsc::Receiver<Change>;
+
+/// Why the store didn't do it.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// The value isn't what was expected: somebody else was faster, or it did happen and the answer was lost. Read it
+    /// again, compare, and decide.
+    #[error("{bucket}/{key} is at version {}, not as expected", shown(*found))]
+    Conflict {
+        /// The bucket.
+        bucket: &'static str,
+        /// The key.
+        key: String,
+        /// What is there.
+        found: Option<Version>,
+    },
+    /// The file isn't a store, or is damaged.
+    #[error("{}: {reason}", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Another process has the file open.
+    #[error("{}: another process has it open", .0.display())]
+    InUse(PathBuf),
+    /// The key or the value has a length that isn't allowed.
+    #[error("a {what} of {len} bytes: from {min} to {max} are allowed")]
+    Length {
+        /// Key or value.
+        what: &'static str,
+        /// How many bytes it has.
+        len: usize,
+        /// The fewest.
+        min: usize,
+        /// The most.
+        max: usize,
+    },
+    /// The file was written by a later version of the gateway.
+    #[error("{}: it has the format {found}, and this gateway knows up to {known}: use the gateway that wrote it, or a later one", path.display())]
+    TooNew {
+        /// The file.
+        path: PathBuf,
+        /// The format that it has.
+        found: u32,
+        /// The newest that is known here.
+        known: u32,
+    },
+    /// The disk doesn't take or give it. Nothing was changed, or the change is whole: read before trying again.
+    #[error("the store can't be used: {0}")]
+    Unavailable(Arc<io::Error>),
+}
+
+/// What a call to a store comes to.
+pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
+
+/// Versioned values in buckets. All implementations pass the same tests (`tests/store`).
+pub trait Store: Send + Sync + fmt::Debug {
+    /// The value of a key.
+    fn get<'a>(&'a self, bucket: Bucket, key: &'a str) -> Answer<'a, Option<Entry>>;
+
+    /// Writes a value if the key is as expected, and returns when that is durable.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] if it isn't; the other errors of the machine.
+    fn put<'a>(&'a self, bucket: Bucket, key: &'a str, value: &'a [u8], expect: Expect) -> Answer<'a, Version>;
+
+    /// Deletes a key if it has this version, and returns the version of its end when that is durable.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] if it hasn't; the other errors of the machine.
+    fn delete<'a>(&'a self, bucket: Bucket, key: &'a str, expect: Version) -> Answer<'a, Version>;
+
+    /// All entries of a bucket, in the order of the keys, as they stood at one moment.
+    fn list(&self, bucket: Bucket) -> Answer<'_, Vec<Entry>>;
+
+    /// The changes of a bucket from now on, all that is there first. A watcher that falls behind is resynchronised.
+    fn watch(&self, bucket: Bucket) -> Answer<'_, Watch>;
+}
+
+/// Without the value, which may be nobody's business.
+impl fmt::Debug for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Entry")
+            .field("key", &self.key)
+            .field("bytes", &self.value.len())
+            .field("version", &self.version)
+            .finish()
+    }
+}
+
+fn shown(version: Option<Version>) -> String {
+    version.map_or_else(|| "none".into(), |Version(version)| version.to_string())
+}
