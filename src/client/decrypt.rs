@@ -5,6 +5,7 @@
 
 use std::{
     path::{Path, PathBuf},
+    sync::Arc,
     time::Instant,
 };
 
@@ -94,7 +95,7 @@ fn user(devices: &[DeviceName]) -> Result<User, ClientError> {
         name: USER.parse()?,
         kind: UserKind::Application,
         groups: [Group::CtiEnabled, Group::SecureConnection, Group::SrtpKeyMaterial].into_iter().collect(),
-        devices: devices.iter().cloned().collect(),
+        devices: Arc::new(devices.iter().cloned().collect()),
         password: None,
     })
 }

@@ -214,13 +214,14 @@ fn users() -> Result<Vec<User>, ClientError> {
     APPS.into_iter()
         .zip(groups)
         .map(|(name, groups)| {
-            let devices: Result<_, _> = PHONES.iter().map(|(device, _)| device.parse()).collect();
+            let devices = PHONES.iter().map(|(device, _)| device.parse()).collect::<Result<_, _>>()?;
             let password = match groups.contains(&Group::SecureConnection) {
                 true => None,
-                false => Some(ScramVerifier::generate(PASSWORD, ScramVerifier::DEFAULT_ITERATIONS)?),
+                false => Some(Arc::new(ScramVerifier::generate(PASSWORD, ScramVerifier::DEFAULT_ITERATIONS)?)),
             };
             let groups = groups.iter().copied().collect();
-            Ok(User { name: name.parse()?, kind: UserKind::Application, groups, devices: devices?, password })
+            let devices = Arc::new(devices);
+            Ok(User { name: name.parse()?, kind: UserKind::Application, groups, devices, password })
         })
         .collect()
 }

@@ -11,14 +11,11 @@ use super::{
     raw::{self, Raw, Setting},
 };
 use crate::{
-    directory::{Device, Directory, DirectoryError, Line, ScramVerifier, User, UserKind},
+    directory::{
+        Device, Directory, DirectoryError, Line, MAX_DESCRIPTION, MAX_LABEL, MAX_LINES, ScramVerifier, User, UserKind,
+    },
     model::{Address, DeviceName, Group, LineNumber, Mode, Network, NetworkError},
 };
-
-/// What an app is told of a device fits into a frame (R41a).
-const MAX_DESCRIPTION: usize = 512;
-const MAX_LABEL: usize = 64;
-const MAX_LINES: usize = 64;
 
 const CLOSED: &str = "closed";
 
@@ -147,9 +144,9 @@ fn directory(users: &[raw::User], devices: &[raw::Device], switches: &[SwitchCon
 
 fn user(raw: &raw::User) -> Result<User, Problem> {
     let password = match &raw.password {
-        Some(line) => Some(line.value.0.parse::<ScramVerifier>().map_err(|error| {
+        Some(line) => Some(Arc::new(line.value.0.parse::<ScramVerifier>().map_err(|error| {
             Problem::new(&line.origin, format!("password of the user {:?}: {error}", raw.name.value))
-        })?),
+        })?)),
         None => None,
     };
     Ok(User {
@@ -162,7 +159,7 @@ fn user(raw: &raw::User) -> Result<User, Problem> {
             }
         },
         groups: raw.groups.iter().map(group).collect::<Result<_, _>>()?,
-        devices: raw.devices.iter().map(parsed).collect::<Result<_, _>>()?,
+        devices: Arc::new(raw.devices.iter().map(parsed).collect::<Result<_, _>>()?),
         password,
     })
 }
@@ -184,8 +181,7 @@ fn device(raw: &raw::Device) -> Result<Device, Problem> {
         let number = LineNumber(number(&line.number, "a line's number", 1, 65_535)?);
         let label = text(line.label.as_ref(), "a line's label", MAX_LABEL)?;
         let restricted = line.restricted.value;
-        // R13: it would hide nothing, since every connector reports the calls of a device on its first line.
-        if restricted && number != LineNumber::FIRST {
+        if restricted && !number.can_be_restricted() {
             let message = format!(
                 "line {number} of the device {:?} can't be restricted: switches report all calls of a device on its line {}, so \
                  it would hide nothing; restrict that line, or the device (R13)",

@@ -232,8 +232,8 @@ fn world() -> &'static World {
             name: name.parse().unwrap(),
             kind: UserKind::Application,
             groups: groups.iter().copied().collect(),
-            devices: devices.iter().map(|device| device.parse().unwrap()).collect(),
-            password: password.map(|password| ScramVerifier::generate(password, 4096).unwrap()),
+            devices: Arc::new(devices.iter().map(|device| device.parse().unwrap()).collect()),
+            password: password.map(|password| Arc::new(ScramVerifier::generate(password, 4096).unwrap())),
         };
         let device = |name: &str| Device::named(name.parse().unwrap());
         let directory = Directory::new(

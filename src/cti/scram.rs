@@ -54,7 +54,7 @@ impl Decoy {
     #[must_use]
     pub fn for_directory(&self, directory: &Directory) -> Self {
         let mut iterations: Vec<u32> =
-            directory.users().filter_map(|user| user.password.as_ref().map(ScramVerifier::iterations)).collect();
+            directory.users().filter_map(|user| user.password.as_ref().map(|password| password.iterations())).collect();
         if iterations.is_empty() {
             iterations.push(ScramVerifier::DEFAULT_ITERATIONS);
         }

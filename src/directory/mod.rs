@@ -2,7 +2,14 @@
 //!
 //! A [`Directory`] is one immutable snapshot. It checks itself when it is made (R6, R8, unique names and addresses), so
 //! that whoever holds one needs no check of its own. It knows nothing of files, sockets and sessions.
+//!
+//! What administrators write are [`Records`], the values of the store. A [`Change`] of them is planned here, and a
+//! [`Resolver`] makes a directory of them.
 
+mod change;
+mod pattern;
+mod records;
+mod resolve;
 mod scram;
 
 use std::{
@@ -11,9 +18,22 @@ use std::{
     sync::Arc,
 };
 
+use serde::{Deserialize, Serialize};
+
 use crate::model::{Address, DeviceName, Group, Groups, LineNumber, UserName};
 
+pub use change::{Cascade, Change, Direction, MAX_ADDRESSES, MAX_NAMED, Of, Plan, Refusal, Step, Write};
+pub use pattern::DevicePattern;
+pub use records::{DeviceRecord, GroupRecord, Records, Stored, Unreadable, UserRecord, UserSettings};
+pub use resolve::{Disagreement, Resolver};
 pub use scram::{ScramError, ScramVerifier};
+
+/// The longest description, in bytes: what an app is told of a device fits into a frame (R41a).
+pub const MAX_DESCRIPTION: usize = 512;
+/// The longest label of a line, in bytes (R41a).
+pub const MAX_LABEL: usize = 64;
+/// The most lines of a device (R41a).
+pub const MAX_LINES: usize = 64;
 
 /// One snapshot of all users and devices.
 #[derive(Debug, Default)]
@@ -30,16 +50,18 @@ pub struct User {
     pub kind: UserKind,
     /// Its standard groups (R7).
     pub groups: Groups,
-    /// The devices associated with it (R13).
-    pub devices: BTreeSet<DeviceName>,
+    /// The devices associated with it (R13). Users of the same devices can share them.
+    pub devices: Arc<BTreeSet<DeviceName>>,
     /// What proves its password on the clear door (R14). Without it no password is right.
-    pub password: Option<ScramVerifier>,
+    pub password: Option<Arc<ScramVerifier>>,
 }
 
 /// An app is assigned to one of the two kinds (R6).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum UserKind {
     /// Stands for an application.
+    #[default]
     Application,
     /// Stands for a person.
     EndUser,
@@ -61,13 +83,16 @@ pub struct Device {
 }
 
 /// A line of a device.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Line {
     /// Its number, unique within the device.
     pub number: LineNumber,
     /// For people.
+    #[serde(default)]
     pub label: String,
     /// Restricted: no app sees it (R13).
+    #[serde(default)]
     pub restricted: bool,
 }
 
@@ -134,7 +159,8 @@ impl Directory {
         let mut directory = Self::default();
         let mut owners: HashMap<Address, DeviceName> = HashMap::new();
         for mut device in devices {
-            device.complete()?;
+            device.complete();
+            device.check_lines()?;
             for address in &device.addresses {
                 if let Some(first) = owners.insert(*address, device.name.clone()) {
                     return Err(DirectoryError::DuplicateAddress { address: *address, first, second: device.name });
@@ -238,11 +264,14 @@ impl Device {
         !self.restricted && !self.lines.iter().any(|known| known.number == line && known.restricted)
     }
 
-    fn complete(&mut self) -> Result<(), DirectoryError> {
+    fn complete(&mut self) {
         self.lines.sort_by_key(|line| line.number);
         if self.lines.is_empty() {
             self.lines.push(Line { number: LineNumber::FIRST, label: String::new(), restricted: false });
         }
+    }
+
+    fn check_lines(&self) -> Result<(), DirectoryError> {
         let mut numbers = BTreeSet::new();
         match self.lines.iter().find(|line| !numbers.insert(line.number)) {
             Some(line) => Err(DirectoryError::DuplicateLine { device: self.name.clone(), line: line.number }),
@@ -264,7 +293,7 @@ mod tests {
             name: name.parse().unwrap(),
             kind: UserKind::Application,
             groups: groups.iter().copied().collect(),
-            devices: devices.iter().map(|device| device.parse().unwrap()).collect(),
+            devices: Arc::new(devices.iter().map(|device| device.parse().unwrap()).collect()),
             password: None,
         }
     }

@@ -2,6 +2,10 @@
 
 use std::{fmt, str::FromStr};
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::text;
+
 /// The cluster security mode (R2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Mode {
@@ -99,6 +103,18 @@ impl FromStr for Group {
     }
 }
 
+impl Serialize for Group {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        text::serialize(self, serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Group {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        text::deserialize(deserializer)
+    }
+}
+
 /// The standard groups that a user is in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Groups(u8);
@@ -115,6 +131,28 @@ impl Groups {
         Self(self.0 | Self::bit(group))
     }
 
+    /// These groups without `group`.
+    #[must_use]
+    pub fn without(self, group: Group) -> Self {
+        Self(self.0 & !Self::bit(group))
+    }
+
+    /// Those of these groups that are not among `others`.
+    #[must_use]
+    pub fn beyond(self, others: Self) -> Self {
+        Self(self.0 & !others.0)
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// The groups, in the order of [`Group::ALL`].
+    pub fn iter(self) -> impl Iterator<Item = Group> {
+        Group::ALL.into_iter().filter(move |group| self.contains(*group))
+    }
+
     /// Whether all three groups are there that SRTP keys need (R16).
     pub fn allow_keys(self) -> bool {
         [Group::CtiEnabled, Group::SecureConnection, Group::SrtpKeyMaterial]
@@ -124,6 +162,18 @@ impl Groups {
 
     fn bit(group: Group) -> u8 {
         1 << group as u8
+    }
+}
+
+impl Serialize for Groups {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.iter())
+    }
+}
+
+impl<'de> Deserialize<'de> for Groups {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Vec::<Group>::deserialize(deserializer)?.into_iter().collect())
     }
 }
 

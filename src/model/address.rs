@@ -6,7 +6,9 @@ use std::{
     str::FromStr,
 };
 
-use super::{DeviceName, NameError};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::{DeviceName, NameError, text};
 
 /// The transport of an address. SIP over TLS counts as TCP: a feed doesn't tell them apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -46,6 +48,18 @@ impl fmt::Display for Address {
             Transport::Udp => self.socket.fmt(f),
             Transport::Tcp => write!(f, "tcp:{}", self.socket),
         }
+    }
+}
+
+impl Serialize for Address {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        text::serialize(self, serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Address {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        text::deserialize(deserializer)
     }
 }
 

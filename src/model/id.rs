@@ -2,6 +2,10 @@
 
 use std::{borrow::Borrow, fmt, str::FromStr, sync::Arc};
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::text;
+
 /// Why a text is not a name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -68,6 +72,18 @@ macro_rules! name {
             }
         }
 
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                text::serialize(self, serializer)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                text::deserialize(deserializer)
+            }
+        }
+
         impl Borrow<str> for $name {
             fn borrow(&self) -> &str {
                 &self.0
@@ -99,6 +115,10 @@ name!(
 name!(
     /// Which of a user's app instances this is (R28).
     InstanceId, "an instance", max 128, "a-z, A-Z and 0-9", |c| c.is_ascii_alphanumeric()
+);
+name!(
+    /// The name of a group of the operator's own; those of standard groups are theirs alone (R7).
+    GroupName, "a group name", max 128, "printable characters other than / and :", |c| !c.is_control() && c != '/' && c != ':'
 );
 name!(
     /// The configured name of a switch connector.
@@ -135,12 +155,19 @@ number!(
 );
 
 /// A line of a device, counted from 1.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct LineNumber(pub u32);
 
 impl LineNumber {
     /// The line of devices that have only one, and the one where nothing tells which it is.
     pub const FIRST: Self = Self(1);
+
+    /// Whether a restriction of the line would hide anything (R13): every connector reports the calls of a device on its
+    /// first line.
+    pub fn can_be_restricted(self) -> bool {
+        self == Self::FIRST
+    }
 }
 
 impl fmt::Display for LineNumber {

@@ -8,6 +8,7 @@ mod key;
 mod network;
 mod secret;
 mod suite;
+pub mod text;
 
 pub use access::{Door, Group, Groups, Mode, UnknownGroup};
 pub use address::{Address, Transport};
@@ -16,7 +17,8 @@ pub use event::{
     Protection, StopCause, StreamDirection, SwitchEvent,
 };
 pub use id::{
-    CallId, DeviceName, Generation, InstanceId, LineNumber, NameError, StreamId, SwitchName, Timestamp, UserName,
+    CallId, DeviceName, Generation, GroupName, InstanceId, LineNumber, NameError, StreamId, SwitchName, Timestamp,
+    UserName,
 };
 pub use key::{KeyError, KeyMaterial, MasterKey, Mki, SessionParameters};
 pub use network::{Network, NetworkError};

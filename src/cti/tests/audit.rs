@@ -40,7 +40,7 @@ fn identity(user: &str, instance: &str, door: Door) -> Identity {
         name: user.parse().unwrap(),
         kind: UserKind::Application,
         groups: Groups::default(),
-        devices: [].into(),
+        devices: Arc::default(),
         password: None,
     };
     Identity { user: Arc::new(user), instance: instance.parse().unwrap(), door, certificate: None }

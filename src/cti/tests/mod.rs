@@ -24,8 +24,8 @@ fn user(name: &str, groups: &[Group], devices: &[&str], password: Option<&str>) 
         name: name.parse().unwrap(),
         kind: UserKind::Application,
         groups: groups.iter().copied().collect(),
-        devices: devices.iter().map(|device| device.parse().unwrap()).collect(),
-        password: password.map(|password| ScramVerifier::generate(password, ITERATIONS).unwrap()),
+        devices: Arc::new(devices.iter().map(|device| device.parse().unwrap()).collect()),
+        password: password.map(|password| Arc::new(ScramVerifier::generate(password, ITERATIONS).unwrap())),
     }
 }
 

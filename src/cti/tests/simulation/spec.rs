@@ -141,7 +141,7 @@ impl Spec {
                 name: name.parse().unwrap(),
                 kind: UserKind::Application,
                 groups: groups.into_iter().filter_map(|(is_in, group)| is_in.then_some(group)).collect(),
-                devices: devices.map(|(device, _)| device.parse().unwrap()).collect(),
+                devices: Arc::new(devices.map(|(device, _)| device.parse().unwrap()).collect()),
                 password: None,
             }
         });

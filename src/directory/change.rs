@@ -1,0 +1,420 @@
+//! What a change of users, groups and devices does: the one place that decides whether it is allowed (R7, R8, R13).
+//!
+//! A change becomes a list of steps, each one key of the store with the version that it expects. They are in such an order
+//! that a crash between two of them leaves nobody with more rights than before or after, and that the same change, made
+//! again, finishes the rest.
+
+mod checks;
+#[cfg(test)]
+mod tests;
+
+use std::{collections::BTreeSet, fmt, sync::Arc};
+
+use callgate_wire::v1::ErrorCode;
+use zeroize::Zeroizing;
+
+use super::{DeviceRecord, GroupRecord, Records, ScramVerifier, Stored, UserRecord, UserSettings};
+use crate::{
+    model::{DeviceName, Group, GroupName, Groups, LineNumber, UserName},
+    store::{Bucket, Expect, Version},
+};
+use checks::{addresses, bounded, description, known_devices, lines};
+
+pub use checks::{MAX_ADDRESSES, MAX_NAMED};
+
+/// One thing that an administrator wants.
+#[derive(Debug, Clone)]
+pub enum Change {
+    /// A device is made or replaced.
+    PutDevice(DeviceName, DeviceRecord),
+    /// A group of the operator's own is made or replaced.
+    PutGroup(GroupName, GroupRecord),
+    /// A user is made or replaced; its password stays.
+    PutUser(UserName, UserSettings),
+    /// A device goes.
+    RemoveDevice(DeviceName),
+    /// A group of the operator's own goes.
+    RemoveGroup(GroupName),
+    /// A user goes.
+    RemoveUser(UserName),
+    /// A user's password for the clear door; `None` takes it away.
+    SetPassword(UserName, Option<Arc<ScramVerifier>>),
+}
+
+/// What the change is a change of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Of {
+    /// Whatever is there, if anything is.
+    Latest,
+    /// Nothing: it must be new.
+    New,
+    /// This state, and no other: whoever changed it meanwhile isn't overruled.
+    Version(Version),
+}
+
+/// How a change does what stands against it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Cascade {
+    /// What needs or names it is changed with it.
+    All,
+    /// Then it is refused.
+    #[default]
+    Nothing,
+}
+
+/// What a change comes to.
+#[derive(Debug)]
+pub struct Plan {
+    /// What is written, in this order.
+    pub steps: Vec<Step>,
+    /// What it does to rights.
+    pub direction: Direction,
+}
+
+/// One key of the store.
+#[derive(Debug)]
+pub struct Step {
+    /// Where.
+    pub bucket: Bucket,
+    /// Which.
+    pub key: String,
+    /// What it is to be.
+    pub write: Write,
+}
+
+/// What becomes of a key.
+pub enum Write {
+    /// It goes, if it has this version.
+    Delete(Version),
+    /// It gets this value, if it is as expected.
+    Put(Zeroizing<Vec<u8>>, Expect),
+}
+
+/// What a change does to rights. It decides what happens while no record can be written (R21).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// Somebody may get more by it: it needs its record first.
+    Grants,
+    /// Nobody gets more or less by it. It waits for its record, too.
+    Neutral,
+    /// It takes something from somebody and gives nothing to anybody: it is done at once, whatever the log.
+    Takes,
+}
+
+/// Why a change isn't made.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// There is one of this name.
+    #[error("there is {0} already")]
+    AlreadyExists(String),
+    /// A value isn't allowed.
+    #[error("{field}: {problem}")]
+    Field {
+        /// Which.
+        field: &'static str,
+        /// What is wrong, and what is allowed.
+        problem: String,
+    },
+    /// The SRTP group without the others (R8).
+    #[error("{user:?} enters {:?} only when in {}, too", Group::SrtpKeyMaterial.name(), listed(missing))]
+    GroupNeedsOthers {
+        /// The user.
+        user: UserName,
+        /// The groups that it lacks.
+        missing: Groups,
+    },
+    /// A group that the SRTP group needs is taken away (R8).
+    #[error("{user:?} is in {:?}, which needs {}", Group::SrtpKeyMaterial.name(), listed(taken))]
+    GroupStillNeeded {
+        /// The user.
+        user: UserName,
+        /// The groups that would be taken.
+        taken: Groups,
+    },
+    /// There is nothing of this name.
+    #[error("there is no {0}")]
+    NotFound(String),
+    /// The name of a standard group, or one that looks like it (R7).
+    #[error("{0:?}: names of standard groups are theirs alone")]
+    StandardGroup(GroupName),
+    /// Others name it.
+    #[error("{what} is named by {}", some(by))]
+    StillReferenced {
+        /// What should go.
+        what: String,
+        /// Who names it.
+        by: Vec<String>,
+    },
+    /// It was changed meanwhile.
+    #[error("{what} is at version {}, and not at {}", found.0, expected.0)]
+    VersionConflict {
+        /// What.
+        what: String,
+        /// Its version.
+        found: Version,
+        /// The version that was expected.
+        expected: Version,
+    },
+}
+
+impl Refusal {
+    /// The stable code (R43).
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            Self::AlreadyExists(_) => ErrorCode::AlreadyExists,
+            Self::Field { .. } => ErrorCode::FieldInvalid,
+            Self::GroupNeedsOthers { .. } => ErrorCode::GroupNeedsOthers,
+            Self::GroupStillNeeded { .. } => ErrorCode::GroupStillNeeded,
+            Self::NotFound(_) => ErrorCode::NotFound,
+            Self::StandardGroup(_) => ErrorCode::StandardGroup,
+            Self::StillReferenced { .. } => ErrorCode::StillReferenced,
+            Self::VersionConflict { .. } => ErrorCode::VersionConflict,
+        }
+    }
+}
+
+impl Change {
+    /// What the change comes to, by the records of now.
+    ///
+    /// # Errors
+    /// [`Refusal`]: then nothing is to be done.
+    pub fn plan(&self, of: Of, cascade: Cascade, records: &Records) -> Result<Plan, Refusal> {
+        match self {
+            Self::PutDevice(name, record) => put_device(name, record, of, records),
+            Self::PutGroup(name, record) => put_group(name, record, of, records),
+            Self::PutUser(name, settings) => put_user(name, settings.clone(), of, cascade, records),
+            Self::RemoveDevice(name) => remove_device(name, of, cascade, records),
+            Self::RemoveGroup(name) => remove_group(name, of, cascade, records),
+            Self::RemoveUser(name) => {
+                let version = version(of, records.users.get(name), || format!("user {name:?}"))?;
+                let gone = Step { bucket: Bucket::USERS, key: name.to_string(), write: Write::Delete(version) };
+                Ok(Plan { steps: vec![gone], direction: Direction::Takes })
+            }
+            Self::SetPassword(name, password) => {
+                let stored = records.users.get(name);
+                let version = version(of, stored, || format!("user {name:?}"))?;
+                let settings = stored.map(|stored| stored.record.settings.clone()).unwrap_or_default();
+                let direction = if password.is_none() { Direction::Takes } else { Direction::Grants };
+                let record = UserRecord { settings, password: password.clone() };
+                Ok(Plan { steps: vec![user_step(name, &record, Expect::Version(version))], direction })
+            }
+        }
+    }
+
+    /// What it is a change of, as records and errors call it: `user`, `group` or `device`, and the name.
+    pub fn subject(&self) -> (&'static str, &str) {
+        match self {
+            Self::PutDevice(name, _) | Self::RemoveDevice(name) => ("device", name.as_str()),
+            Self::PutGroup(name, _) | Self::RemoveGroup(name) => ("group", name.as_str()),
+            Self::PutUser(name, _) | Self::RemoveUser(name) | Self::SetPassword(name, _) => ("user", name.as_str()),
+        }
+    }
+
+    /// What it does, as records call it.
+    pub fn verb(&self) -> &'static str {
+        match self {
+            Self::PutDevice(..) | Self::PutGroup(..) | Self::PutUser(..) => "put",
+            Self::RemoveDevice(_) | Self::RemoveGroup(_) | Self::RemoveUser(_) => "remove",
+            Self::SetPassword(_, None) => "remove password",
+            Self::SetPassword(_, Some(_)) => "set password",
+        }
+    }
+}
+
+fn put_user(
+    name: &UserName,
+    mut settings: UserSettings,
+    of: Of,
+    cascade: Cascade,
+    records: &Records,
+) -> Result<Plan, Refusal> {
+    let before = records.users.get(name);
+    let expect = expect(of, before, || format!("user {name:?}"))?;
+    description(&settings.description)?;
+    bounded("devices", settings.devices.len())?;
+    bounded("patterns", settings.patterns.len())?;
+    bounded("own_groups", settings.own_groups.len())?;
+    let nothing = UserSettings::default();
+    let was = before.map_or(&nothing, |stored| &stored.record.settings);
+    if settings.groups.contains(Group::SrtpKeyMaterial) && !settings.groups.allow_keys() {
+        let needed = Groups::from_iter([Group::CtiEnabled, Group::SecureConnection]);
+        let missing = needed.beyond(settings.groups);
+        if !was.groups.contains(Group::SrtpKeyMaterial) {
+            return Err(Refusal::GroupNeedsOthers { user: name.clone(), missing });
+        }
+        if cascade == Cascade::Nothing {
+            return Err(Refusal::GroupStillNeeded { user: name.clone(), taken: missing });
+        }
+        settings.groups = settings.groups.without(Group::SrtpKeyMaterial);
+    }
+    known_devices(&settings.devices, &was.devices, records)?;
+    if let Some(unknown) =
+        settings.own_groups.difference(&was.own_groups).find(|group| !records.groups.contains_key(*group))
+    {
+        return Err(Refusal::Field { field: "own_groups", problem: format!("there is no group {unknown:?}") });
+    }
+    let adds = !settings.groups.beyond(was.groups).is_empty()
+        || !settings.devices.is_subset(&was.devices)
+        || !settings.patterns.is_subset(&was.patterns)
+        || !settings.own_groups.is_subset(&was.own_groups);
+    let takes = !was.groups.beyond(settings.groups).is_empty()
+        || !was.devices.is_subset(&settings.devices)
+        || !was.patterns.is_subset(&settings.patterns)
+        || !was.own_groups.is_subset(&settings.own_groups);
+    let password = before.and_then(|stored| stored.record.password.clone());
+    let record = UserRecord { settings, password };
+    Ok(Plan { steps: vec![user_step(name, &record, expect)], direction: direction(adds, takes) })
+}
+
+fn put_group(name: &GroupName, record: &GroupRecord, of: Of, records: &Records) -> Result<Plan, Refusal> {
+    // In any case, and also those that a later gateway may know.
+    if name.as_str().to_lowercase().starts_with("standard ") {
+        return Err(Refusal::StandardGroup(name.clone()));
+    }
+    let before = records.groups.get(name);
+    let expect = expect(of, before, || format!("group {name:?}"))?;
+    description(&record.description)?;
+    bounded("devices", record.devices.len())?;
+    bounded("patterns", record.patterns.len())?;
+    let nothing = GroupRecord::default();
+    let was = before.map_or(&nothing, |stored| &*stored.record);
+    known_devices(&record.devices, &was.devices, records)?;
+    let adds = !record.devices.is_subset(&was.devices) || !record.patterns.is_subset(&was.patterns);
+    let takes = !was.devices.is_subset(&record.devices) || !was.patterns.is_subset(&record.patterns);
+    Ok(Plan { steps: vec![group_step(name, record, expect)], direction: direction(adds, takes) })
+}
+
+fn put_device(name: &DeviceName, record: &DeviceRecord, of: Of, records: &Records) -> Result<Plan, Refusal> {
+    let before = records.devices.get(name);
+    let expect = expect(of, before, || format!("device {name:?}"))?;
+    description(&record.description)?;
+    lines(&record.lines)?;
+    addresses(name, &record.addresses, records)?;
+    let hidden = |record: &DeviceRecord| -> BTreeSet<LineNumber> {
+        record.lines.iter().filter(|line| line.restricted).map(|line| line.number).collect()
+    };
+    // By a name that is new a pattern may mean it, and by an address calls become its calls.
+    let (adds, takes) = match before {
+        None => (!record.restricted, false),
+        Some(Stored { record: was, .. }) => (
+            was.restricted && !record.restricted
+                || !hidden(was).is_subset(&hidden(record))
+                || was.addresses != record.addresses,
+            !was.restricted && record.restricted || !hidden(record).is_subset(&hidden(was)),
+        ),
+    };
+    let write = Write::Put(Zeroizing::new(record.to_value()), expect);
+    let step = Step { bucket: Bucket::DEVICES, key: name.to_string(), write };
+    Ok(Plan { steps: vec![step], direction: direction(adds, takes) })
+}
+
+fn remove_device(name: &DeviceName, of: Of, cascade: Cascade, records: &Records) -> Result<Plan, Refusal> {
+    let version = version(of, records.devices.get(name), || format!("device {name:?}"))?;
+    // Who names it would have a device of this name again if one were made later.
+    let users = records.users.iter().filter(|(_, stored)| stored.record.settings.devices.contains(name));
+    let groups = records.groups.iter().filter(|(_, stored)| stored.record.devices.contains(name));
+    let mut steps = Vec::new();
+    let mut by = Vec::new();
+    for (user, stored) in users {
+        by.push(format!("user {user:?}"));
+        let mut record = (*stored.record).clone();
+        record.settings.devices.remove(name);
+        steps.push(user_step(user, &record, Expect::Version(stored.version)));
+    }
+    for (group, stored) in groups {
+        by.push(format!("group {group:?}"));
+        let mut record = (*stored.record).clone();
+        record.devices.remove(name);
+        steps.push(group_step(group, &record, Expect::Version(stored.version)));
+    }
+    if !by.is_empty() && cascade == Cascade::Nothing {
+        return Err(Refusal::StillReferenced { what: format!("device {name:?}"), by });
+    }
+    steps.push(Step { bucket: Bucket::DEVICES, key: name.to_string(), write: Write::Delete(version) });
+    // A restriction goes with it: as one that nobody described it would be seen with control of all devices.
+    let was_hidden = records
+        .devices
+        .get(name)
+        .is_some_and(|stored| stored.record.restricted || stored.record.lines.iter().any(|line| line.restricted));
+    let direction = if was_hidden { Direction::Grants } else { Direction::Takes };
+    Ok(Plan { steps, direction })
+}
+
+fn remove_group(name: &GroupName, of: Of, cascade: Cascade, records: &Records) -> Result<Plan, Refusal> {
+    if Group::ALL.into_iter().any(|group| group.name() == name.as_str()) {
+        return Err(Refusal::StandardGroup(name.clone()));
+    }
+    let version = version(of, records.groups.get(name), || format!("group {name:?}"))?;
+    let mut steps = Vec::new();
+    let mut by = Vec::new();
+    for (user, stored) in records.users.iter().filter(|(_, stored)| stored.record.settings.own_groups.contains(name)) {
+        by.push(format!("user {user:?}"));
+        let mut record = (*stored.record).clone();
+        record.settings.own_groups.remove(name);
+        steps.push(user_step(user, &record, Expect::Version(stored.version)));
+    }
+    if !by.is_empty() && cascade == Cascade::Nothing {
+        return Err(Refusal::StillReferenced { what: format!("group {name:?}"), by });
+    }
+    steps.push(Step { bucket: Bucket::GROUPS, key: name.to_string(), write: Write::Delete(version) });
+    Ok(Plan { steps, direction: Direction::Takes })
+}
+
+fn user_step(name: &UserName, record: &UserRecord, expect: Expect) -> Step {
+    Step { bucket: Bucket::USERS, key: name.to_string(), write: Write::Put(record.to_value(), expect) }
+}
+
+fn group_step(name: &GroupName, record: &GroupRecord, expect: Expect) -> Step {
+    let write = Write::Put(Zeroizing::new(record.to_value()), expect);
+    Step { bucket: Bucket::GROUPS, key: name.to_string(), write }
+}
+
+/// What a put expects, if it may be made at all.
+fn expect<T>(of: Of, stored: Option<&Stored<T>>, what: impl Fn() -> String) -> Result<Expect, Refusal> {
+    match (of, stored) {
+        (Of::New | Of::Latest, None) => Ok(Expect::Absent),
+        _ => version(of, stored, what).map(Expect::Version),
+    }
+}
+
+/// The version of what is there and is meant.
+fn version<T>(of: Of, stored: Option<&Stored<T>>, what: impl Fn() -> String) -> Result<Version, Refusal> {
+    let found = stored.ok_or_else(|| Refusal::NotFound(what()))?.version;
+    match of {
+        Of::New => Err(Refusal::AlreadyExists(what())),
+        Of::Version(expected) if found != expected => Err(Refusal::VersionConflict { what: what(), found, expected }),
+        Of::Latest | Of::Version(_) => Ok(found),
+    }
+}
+
+fn direction(adds: bool, takes: bool) -> Direction {
+    match (adds, takes) {
+        (true, _) => Direction::Grants,
+        (false, true) => Direction::Takes,
+        (false, false) => Direction::Neutral,
+    }
+}
+
+fn listed(groups: &Groups) -> String {
+    groups.iter().map(|group| format!("{:?}", group.name())).collect::<Vec<_>>().join(" and ")
+}
+
+fn some(names: &[String]) -> String {
+    const SHOWN: usize = 5;
+    let shown = names.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(SHOWN) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
+}
+
+/// Without the value: a user's holds the verifier of its password.
+impl fmt::Debug for Write {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Delete(version) => f.debug_tuple("Delete").field(version).finish(),
+            Self::Put(value, expect) => f.debug_tuple("Put").field(&value.len()).field(expect).finish(),
+        }
+    }
+}

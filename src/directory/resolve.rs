@@ -1,0 +1,304 @@
+//! From records to the [`Directory`] that sessions are judged by: groups and patterns become devices.
+//!
+//! Records can disagree where two nodes wrote at once, or where one was left over by a crash: then the answer is the one
+//! that gives fewer rights, and it is told.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    fmt,
+    sync::Arc,
+};
+
+use super::{Device, DevicePattern, DeviceRecord, Directory, Records, Stored, User, UserSettings};
+use crate::{
+    model::{Address, DeviceName, Group, GroupName, UserName},
+    store::Version,
+};
+
+/// Makes directories of records, and remembers what didn't change: a change of one user is no work for the others.
+#[derive(Debug, Default)]
+pub struct Resolver {
+    devices: HashMap<DeviceName, (Version, Arc<Device>)>,
+    names: BTreeSet<DeviceName>,
+    associations: HashMap<Associations, Arc<BTreeSet<DeviceName>>>,
+    users: HashMap<UserName, Arc<User>>,
+}
+
+/// What a user's devices are named by, its groups' included.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+struct Associations {
+    devices: BTreeSet<DeviceName>,
+    patterns: BTreeSet<DevicePattern>,
+}
+
+/// Where records disagree, and what was made of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Disagreement {
+    /// Two devices have one address. The one that was written first keeps it.
+    Address {
+        /// The address.
+        address: Address,
+        /// Who keeps it.
+        keeps: DeviceName,
+        /// Who goes without.
+        without: DeviceName,
+    },
+    /// A user is in the group of SRTP key material and not in the other two (R8): it counts as not in it.
+    KeyGroup(UserName),
+    /// A user is in a group that isn't there.
+    UnknownGroup {
+        /// The user.
+        user: UserName,
+        /// The name of no group.
+        group: GroupName,
+    },
+}
+
+impl Resolver {
+    /// The directory of these records, and where they disagree.
+    pub fn directory(&mut self, records: &Records) -> (Directory, Vec<Disagreement>) {
+        let mut disagreements = Vec::new();
+        let devices = self.devices(records, &mut disagreements);
+        if !devices.keys().eq(self.names.iter()) {
+            self.names = devices.keys().cloned().collect();
+            self.associations.clear();
+        }
+        let users: BTreeMap<_, _> = records
+            .users
+            .iter()
+            .map(|(name, stored)| (name.clone(), self.user(name, stored, records, &mut disagreements)))
+            .collect();
+        self.users.retain(|name, _| users.contains_key(name));
+        // Sets that nobody has any more.
+        self.associations.retain(|_, devices| Arc::strong_count(devices) > 1);
+        (Directory { users, devices }, disagreements)
+    }
+
+    fn devices(
+        &mut self,
+        records: &Records,
+        disagreements: &mut Vec<Disagreement>,
+    ) -> BTreeMap<DeviceName, Arc<Device>> {
+        self.devices.retain(|name, _| records.devices.contains_key(name));
+        let mut owners: HashMap<Address, (Version, &DeviceName)> = HashMap::new();
+        for (name, stored) in &records.devices {
+            for address in &stored.record.addresses {
+                let owner = owners.entry(*address).or_insert((stored.version, name));
+                if stored.version < owner.0 {
+                    *owner = (stored.version, name);
+                }
+            }
+        }
+        let mut devices = BTreeMap::new();
+        for (name, stored) in &records.devices {
+            let lost = |address: &&Address| owners.get(*address).is_some_and(|(_, owner)| *owner != name);
+            let lost: Vec<Address> = stored.record.addresses.iter().filter(lost).copied().collect();
+            let device = if lost.is_empty() {
+                self.device(name, stored)
+            } else {
+                Arc::new(effective(name, &stored.record, &lost))
+            };
+            for address in lost {
+                let keeps = owners.get(&address).map_or(name, |(_, owner)| *owner).clone();
+                disagreements.push(Disagreement::Address { address, keeps, without: name.clone() });
+            }
+            devices.insert(name.clone(), device);
+        }
+        for name in &*records.made_up {
+            devices.entry(name.clone()).or_insert_with(|| Arc::new(Device::named(name.clone())));
+        }
+        devices
+    }
+
+    fn device(&mut self, name: &DeviceName, stored: &Stored<DeviceRecord>) -> Arc<Device> {
+        match self.devices.get(name) {
+            Some((version, device)) if *version == stored.version => Arc::clone(device),
+            _ => {
+                let device = Arc::new(effective(name, &stored.record, &[]));
+                self.devices.insert(name.clone(), (stored.version, Arc::clone(&device)));
+                device
+            }
+        }
+    }
+
+    fn user(
+        &mut self,
+        name: &UserName,
+        stored: &Stored<super::UserRecord>,
+        records: &Records,
+        disagreements: &mut Vec<Disagreement>,
+    ) -> Arc<User> {
+        let UserSettings { kind, groups, own_groups, devices, patterns, description: _ } = &stored.record.settings;
+        let mut groups = *groups;
+        if groups.contains(Group::SrtpKeyMaterial) && !groups.allow_keys() {
+            groups = groups.without(Group::SrtpKeyMaterial);
+            disagreements.push(Disagreement::KeyGroup(name.clone()));
+        }
+        let mut associations = Associations { devices: devices.clone(), patterns: patterns.clone() };
+        for group in own_groups {
+            match records.groups.get(group) {
+                Some(stored) => {
+                    associations.devices.extend(stored.record.devices.iter().cloned());
+                    associations.patterns.extend(stored.record.patterns.iter().cloned());
+                }
+                None => disagreements.push(Disagreement::UnknownGroup { user: name.clone(), group: group.clone() }),
+            }
+        }
+        let devices = self.associated(associations);
+        let password = &stored.record.password;
+        if let Some(known) = self.users.get(name) {
+            let same_password = match (&known.password, password) {
+                (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+                (None, None) => true,
+                _ => false,
+            };
+            let same = (known.kind, known.groups) == (*kind, groups) && Arc::ptr_eq(&known.devices, &devices);
+            if same && same_password {
+                return Arc::clone(known);
+            }
+        }
+        let user = User { name: name.clone(), kind: *kind, groups, devices, password: password.clone() };
+        let user = Arc::new(user);
+        self.users.insert(name.clone(), Arc::clone(&user));
+        user
+    }
+
+    /// The known devices that are meant. Users whose devices are named alike share one set.
+    fn associated(&mut self, associations: Associations) -> Arc<BTreeSet<DeviceName>> {
+        if let Some(known) = self.associations.get(&associations) {
+            return Arc::clone(known);
+        }
+        let mut devices: BTreeSet<DeviceName> = associations.devices.intersection(&self.names).cloned().collect();
+        if !associations.patterns.is_empty() {
+            let matching = |name: &&DeviceName| associations.patterns.iter().any(|pattern| pattern.matches(name));
+            devices.extend(self.names.iter().filter(matching).cloned());
+        }
+        let devices = Arc::new(devices);
+        self.associations.insert(associations, Arc::clone(&devices));
+        devices
+    }
+}
+
+/// The device as sessions see it, without these addresses.
+fn effective(name: &DeviceName, record: &DeviceRecord, without: &[Address]) -> Device {
+    let mut device = Device {
+        name: name.clone(),
+        addresses: record.addresses.iter().filter(|address| !without.contains(address)).copied().collect(),
+        lines: record.lines.clone(),
+        description: record.description.clone(),
+        restricted: record.restricted,
+    };
+    device.complete();
+    device
+}
+
+impl fmt::Display for Disagreement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address { address, keeps, without } => {
+                write!(
+                    f,
+                    "the devices {keeps:?} and {without:?} both have the address {address}: it is that of {keeps:?}"
+                )
+            }
+            Self::KeyGroup(user) => {
+                let group = Group::SrtpKeyMaterial.name();
+                write!(f, "the user {user:?} is in {group:?} without the two others that it needs: it gets no key (R8)")
+            }
+            Self::UnknownGroup { user, group } => {
+                write!(f, "the user {user:?} is in the group {group:?}, and there is no such group")
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::UserRecord, *};
+    use crate::directory::GroupRecord;
+
+    fn stored<T>(version: u64, record: T) -> Stored<T> {
+        Stored { version: Version(version), record: Arc::new(record) }
+    }
+
+    fn user(groups: &[Group], own_groups: &[&str], devices: &[&str], patterns: &[&str]) -> UserRecord {
+        let settings = UserSettings {
+            groups: groups.iter().copied().collect(),
+            own_groups: own_groups.iter().map(|name| name.parse().unwrap()).collect(),
+            devices: devices.iter().map(|name| name.parse().unwrap()).collect(),
+            patterns: patterns.iter().map(|pattern| pattern.parse().unwrap()).collect(),
+            ..UserSettings::default()
+        };
+        UserRecord { settings, password: None }
+    }
+
+    fn records(devices: &[&str]) -> Records {
+        let mut records = Records::default();
+        for (version, name) in (1..).zip(devices) {
+            records.devices.insert(name.parse().unwrap(), stored(version, DeviceRecord::default()));
+        }
+        records
+    }
+
+    fn seen(directory: &Directory, user: &str) -> Vec<String> {
+        directory.devices_of(directory.user(user).unwrap()).map(|device| device.name.to_string()).collect()
+    }
+
+    #[test]
+    fn r13_names_patterns_and_groups_add_up_and_unknown_names_are_none() {
+        let mut records = records(&["1001", "1002", "2001", "3001"]);
+        let group = GroupRecord { patterns: BTreeSet::from(["2*".parse().unwrap()]), ..GroupRecord::default() };
+        records.groups.insert("floor 2".parse().unwrap(), stored(9, group));
+        records
+            .users
+            .insert("u".parse().unwrap(), stored(10, user(&[], &["floor 2", "gone"], &["3001", "4001"], &["1?01"])));
+        records.made_up = Arc::new(BTreeSet::from(["5001".parse().unwrap()]));
+        let mut resolver = Resolver::default();
+        let (directory, disagreements) = resolver.directory(&records);
+        assert_eq!(seen(&directory, "u"), ["1001", "2001", "3001"]);
+        assert!(directory.device("5001").is_some(), "made up by a switch");
+        let unknown = Disagreement::UnknownGroup { user: "u".parse().unwrap(), group: "gone".parse().unwrap() };
+        assert_eq!(disagreements, [unknown]);
+
+        records.devices.insert("2002".parse().unwrap(), stored(11, DeviceRecord::default()));
+        assert_eq!(seen(&resolver.directory(&records).0, "u"), ["1001", "2001", "2002", "3001"], "a new device counts");
+    }
+
+    #[test]
+    fn r8_a_user_with_the_key_group_alone_gets_no_key() {
+        let mut records = Records::default();
+        records.users.insert("u".parse().unwrap(), stored(1, user(&[Group::SrtpKeyMaterial], &[], &[], &[])));
+        let (directory, disagreements) = Resolver::default().directory(&records);
+        assert!(directory.user("u").unwrap().groups.is_empty());
+        assert_eq!(disagreements, [Disagreement::KeyGroup("u".parse().unwrap())]);
+    }
+
+    #[test]
+    fn of_two_devices_with_one_address_the_first_to_have_it_keeps_it() {
+        let address: Address = "udp:192.0.2.1:5060".parse().unwrap();
+        let device = || DeviceRecord { addresses: vec![address], ..DeviceRecord::default() };
+        let mut records = Records::default();
+        records.devices.insert("a".parse().unwrap(), stored(2, device()));
+        records.devices.insert("b".parse().unwrap(), stored(1, device()));
+        let (directory, disagreements) = Resolver::default().directory(&records);
+        assert!(directory.device("a").unwrap().addresses.is_empty());
+        assert_eq!(directory.device("b").unwrap().addresses, [address]);
+        assert_eq!(disagreements.len(), 1);
+    }
+
+    #[test]
+    fn what_did_not_change_is_not_made_anew() {
+        let mut records = records(&["1001", "1002"]);
+        records.users.insert("a".parse().unwrap(), stored(5, user(&[], &[], &[], &["*"])));
+        records.users.insert("b".parse().unwrap(), stored(6, user(&[], &[], &[], &["*"])));
+        let mut resolver = Resolver::default();
+        let before = resolver.directory(&records).0;
+        records.users.insert("b".parse().unwrap(), stored(7, user(&[Group::CtiEnabled], &[], &[], &["*"])));
+        let after = resolver.directory(&records).0;
+        assert!(Arc::ptr_eq(before.user("a").unwrap(), after.user("a").unwrap()));
+        assert!(!Arc::ptr_eq(before.user("b").unwrap(), after.user("b").unwrap()));
+        assert!(Arc::ptr_eq(&after.user("a").unwrap().devices, &after.user("b").unwrap().devices));
+        assert!(Arc::ptr_eq(before.device("1001").unwrap(), after.device("1001").unwrap()));
+    }
+}
