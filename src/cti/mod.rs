@@ -15,6 +15,7 @@ mod fields;
 mod identity;
 mod judging;
 mod live;
+mod live_rights;
 mod log_fields;
 mod log_writer;
 mod opening;
@@ -39,6 +40,7 @@ mod tests;
 
 pub use door::{Door, DoorError, announce};
 pub use entrance::{Crowds, Current, Entrance, TlsSide};
+pub use live_rights::{Effects, LiveRights, NotAcknowledged, Turn};
 pub use log_fields::LogFields;
 pub use log_writer::LogWriter;
 pub use registry::Registry;

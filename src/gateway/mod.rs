@@ -4,7 +4,7 @@ mod reload;
 mod switches;
 mod tls_files;
 
-pub use reload::{Acknowledgement, NotAcknowledged, Reloaded};
+pub use reload::{Acknowledgement, Reloaded};
 pub use switches::{connector, feed_password};
 pub use tls_files::check_tls_files;
 
@@ -27,14 +27,14 @@ use tracing::{error, info};
 use crate::{
     config::Config,
     cti::{
-        self, Crowds, Current, Decoy, Door, DoorError, Entrance, Registry, Settings, TlsSide, WorkerSettings,
-        spawn_worker,
+        self, Crowds, Current, Decoy, Door, DoorError, Entrance, LiveRights, Registry, Settings, TlsSide,
+        WorkerSettings, spawn_worker,
     },
     directory::Directory,
     hub::{self, Certificates, Hub, HubHandle, Rights, WorkerId},
     model::{SwitchEvent, SwitchName},
     switch::{Switch, SwitchError, SwitchIo, capture::CaptureError, listen::ListenError, replay::SpeedError},
-    trust::{LedgerError, TrustError},
+    trust::{Ledger, LedgerError, TrustError},
 };
 
 /// Devices that stand in no configuration, at most (R41a).
@@ -149,6 +149,9 @@ pub struct Gateway {
     /// The devices that the connectors were told of.
     started_with: Arc<Directory>,
     entrance: Arc<Entrance>,
+    live: LiveRights,
+    /// Where certificates are kept if they are administered.
+    ledger: Option<Arc<Ledger>>,
     clear: Option<SocketAddr>,
     tls: Option<TlsDoor>,
     events: mpsc::Sender<Vec<SwitchEvent>>,
@@ -173,8 +176,21 @@ impl Gateway {
     /// # Errors
     /// [`StartError`].
     pub async fn start(config: Config) -> Result<Self, StartError> {
+        Self::start_with(config, None).await
+    }
+
+    /// The same with a ledger that is kept elsewhere. Then users, devices and certificates are administered: they change
+    /// by [`live_rights`](Self::live_rights), and a [`reload`](Self::reload) leaves them as they are.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub async fn start_administered(config: Config, ledger: Arc<Ledger>) -> Result<Self, StartError> {
+        Self::start_with(config, Some(ledger)).await
+    }
+
+    async fn start_with(config: Config, ledger: Option<Arc<Ledger>>) -> Result<Self, StartError> {
         // What can be wrong with files is found before a port is taken.
-        let side = tls_files::tls_side(&config)?;
+        let side = tls_files::tls_side(&config, ledger.as_ref())?;
         let rights = Arc::new(rights(1, &config, side.as_ref()));
         let settings = Arc::new(Settings { heartbeat: config.heartbeat, limits: config.limits });
         let hub = Hub::new(rights.devices(), MAX_DISCOVERED);
@@ -215,6 +231,8 @@ impl Gateway {
             epoch,
         });
         let mut gateway = Self {
+            live: LiveRights::new(Arc::clone(&entrance)),
+            ledger,
             entrance,
             clear: None,
             tls: None,
@@ -260,6 +278,16 @@ impl Gateway {
         let address = door.local_addr().ok();
         let runs = tokio::spawn(door.run(stop.clone()));
         self.tls = Some(TlsDoor { address, side, stop, runs });
+    }
+
+    /// The way to change users, devices and certificates of an administered gateway.
+    pub fn live_rights(&self) -> LiveRights {
+        self.live.clone()
+    }
+
+    /// Whether users, devices and certificates are administered, and not those of the config.
+    fn is_administered(&self) -> bool {
+        self.ledger.is_some()
     }
 
     /// Where the clear door listens; `None` if it is closed.

@@ -5,12 +5,10 @@
 
 use std::sync::Arc;
 
-use tokio::sync::mpsc;
-
 use super::{Gateway, StartError, rights, tls_files::tls_side};
 use crate::{
     config::{Config, Doors},
-    cti::Current,
+    cti::{Effects, NotAcknowledged},
     directory::Directory,
     hub::Effect,
     model::{Address, DeviceName, Mode},
@@ -19,7 +17,7 @@ use crate::{
 /// New rights on their way to the workers.
 #[must_use = "nothing is acknowledged before it is waited for"]
 pub struct Acknowledgement {
-    effects: mpsc::UnboundedReceiver<Effect>,
+    effects: Effects,
     reloaded: Reloaded,
 }
 
@@ -34,21 +32,13 @@ pub struct Reloaded {
     pub after_restart: Vec<String>,
 }
 
-/// The part of the gateway that carries new rights to the workers has failed, so the gateway is about to stop.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the new rights did not reach the sessions: the hub has failed, and the gateway stops")]
-pub struct NotAcknowledged;
-
 impl Acknowledgement {
     /// Waits until no key can leave by the old rights any more, and nothing else is done by them (R15).
     ///
     /// # Errors
     /// [`NotAcknowledged`]: nobody can say so.
     pub async fn acknowledged(mut self) -> Result<Reloaded, NotAcknowledged> {
-        self.reloaded.effect += self.effects.recv().await.ok_or(NotAcknowledged)?;
-        while let Some(effect) = self.effects.recv().await {
-            self.reloaded.effect += effect;
-        }
+        self.reloaded.effect = self.effects.all().await?;
         Ok(self.reloaded)
     }
 }
@@ -63,6 +53,9 @@ impl Gateway {
     /// [`StartError`]: the old settings stay in force as a whole.
     pub async fn reload(&mut self, config: Config) -> Result<Acknowledgement, StartError> {
         let after_restart = self.after_restart(&config);
+        let live = self.live.clone();
+        let turn = live.turn().await;
+        let current = turn.current();
         // A door that was open doesn't move. The TLS door opens and closes with the mode.
         let Doors { clear, tls } = self.config.doors;
         let next = Config {
@@ -70,12 +63,12 @@ impl Gateway {
             lenient_doors: config.lenient_doors,
             door_networks: config.door_networks,
             tls: config.tls,
-            directory: config.directory,
+            // What administrators change is theirs: the file has seeded it, and no more.
+            directory: if self.is_administered() { Arc::clone(&current.rights.directory) } else { config.directory },
             doors: Doors { clear, tls: tls.or(config.doors.tls) },
             ..self.config.clone()
         };
-        let mut side = tls_side(&next)?;
-        let current = self.entrance.current.load_full();
+        let mut side = tls_side(&next, self.ledger.as_ref())?;
         let rights = Arc::new(rights(current.rights.version + 1, &next, side.as_ref()));
         let opened = match (next.doors.tls, &self.tls, side.take()) {
             (Some(address), None, Some(side)) => Some(self.open_tls(address, side).await?),
@@ -87,9 +80,7 @@ impl Gateway {
         };
 
         // From here on nothing fails.
-        let decoy = current.decoy.for_directory(&rights.directory);
-        let networks = next.door_networks.clone();
-        self.entrance.current.store(Arc::new(Current { rights: Arc::clone(&rights), decoy, networks }));
+        turn.at_doors(Arc::clone(&rights), next.door_networks.clone());
         if next.mode == Mode::NonSecure
             && let Some(door) = self.tls.take()
         {
@@ -102,7 +93,7 @@ impl Gateway {
         }
         self.config = next;
         let version = rights.version;
-        let effects = self.entrance.hub.change_rights(rights);
+        let effects = turn.at_workers(rights);
         Ok(Acknowledgement { effects, reloaded: Reloaded { version, effect: Effect::default(), after_restart } })
     }
 
@@ -138,27 +129,4 @@ impl Gateway {
 fn addresses(directory: &Directory) -> impl Iterator<Item = (&DeviceName, &[Address])> {
     let devices = directory.devices().map(|device| (&device.name, device.addresses.as_slice()));
     devices.filter(|(_, addresses)| !addresses.is_empty())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn acknowledgement() -> (mpsc::UnboundedSender<Effect>, Acknowledgement) {
-        let (done, effects) = mpsc::unbounded_channel();
-        let reloaded = Reloaded { version: 2, effect: Effect::default(), after_restart: Vec::new() };
-        (done, Acknowledgement { effects, reloaded })
-    }
-
-    #[tokio::test]
-    async fn r15_without_the_hub_nothing_is_acknowledged() {
-        let (done, acknowledgement) = acknowledgement();
-        drop(done);
-        assert_eq!(acknowledgement.acknowledged().await, Err(NotAcknowledged));
-
-        let (done, acknowledgement) = self::acknowledgement();
-        done.send(Effect::default()).unwrap();
-        drop(done);
-        assert_eq!(acknowledgement.acknowledged().await.unwrap().effect, Effect::default(), "there are no sessions");
-    }
 }

@@ -15,18 +15,21 @@ use crate::{
 /// # Errors
 /// [`StartError::Ledger`] and [`StartError::Trust`]: one of them is not as it should be.
 pub fn check_tls_files(config: &Config) -> Result<(), StartError> {
-    tls_side(config).map(drop)
+    tls_side(config, None).map(drop)
 }
 
-/// What the TLS door needs; `None` if it is closed.
+/// What the TLS door needs; `None` if it is closed. Without a ledger that is kept elsewhere it is the file's.
 ///
 /// # Errors
 /// A file of the TLS door is not as it should be.
-pub(super) fn tls_side(config: &Config) -> Result<Option<TlsSide>, StartError> {
+pub(super) fn tls_side(config: &Config, kept: Option<&Arc<Ledger>>) -> Result<Option<TlsSide>, StartError> {
     if config.mode == Mode::NonSecure || config.doors.tls.is_none() {
         return Ok(None);
     }
-    let ledger = Arc::new(Ledger::open(&config.tls.ledger)?);
+    let ledger = match kept {
+        Some(ledger) => Arc::clone(ledger),
+        None => Arc::new(Ledger::open(&config.tls.ledger)?),
+    };
     let server = trust::server_config(&config.tls, Arc::clone(&ledger)).map_err(|error| StartError::Trust {
         setting: setting(&config.tls, &error),
         mend: mend(&error),

@@ -19,10 +19,10 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use super::LedgerError;
 use crate::model::{InstanceId, UserName};
 
-/// The ledger's file, and what was last read from it.
+/// The ledger's file, and what was last read from it; or what somebody else keeps.
 #[derive(Debug)]
 pub struct Ledger {
-    path: PathBuf,
+    file: Option<PathBuf>,
     snapshot: ArcSwap<LedgerSnapshot>,
 }
 
@@ -119,7 +119,17 @@ impl Ledger {
         let path = path.into();
         let (stamp, records) = read(&path)?;
         let snapshot = LedgerSnapshot { stamp: Some(stamp), content: Ok(entries(&path, &records)?) };
-        Ok(Self { path, snapshot: ArcSwap::from_pointee(snapshot) })
+        Ok(Self { file: Some(path), snapshot: ArcSwap::from_pointee(snapshot) })
+    }
+
+    /// A ledger that is kept elsewhere, as in a store: it says what [`replace`](Self::replace) says.
+    pub fn kept(snapshot: LedgerSnapshot) -> Self {
+        Self { file: None, snapshot: ArcSwap::from_pointee(snapshot) }
+    }
+
+    /// Has a kept ledger say this from now on.
+    pub fn replace(&self, snapshot: Arc<LedgerSnapshot>) {
+        self.snapshot.store(snapshot);
     }
 
     /// What the ledger says now. The file is read again if it changed.
@@ -127,14 +137,15 @@ impl Ledger {
     /// If that fails, the error is logged and the snapshot knows no certificate: see [`LedgerSnapshot::failure`].
     pub fn current(&self) -> Arc<LedgerSnapshot> {
         let known = self.snapshot.load_full();
-        let stamp = fs::metadata(&self.path).ok().map(|metadata| Stamp::of(&metadata));
+        let Some(path) = &self.file else { return known };
+        let stamp = fs::metadata(path).ok().map(|metadata| Stamp::of(&metadata));
         if stamp.is_some() && stamp == known.stamp {
             return known;
         }
-        let fresh = Arc::new(self.read_again());
+        let fresh = Arc::new(read_again(path));
         match (&fresh.content, &known.content) {
             (Ok(entries), _) => {
-                tracing::info!(ledger = %self.path.display(), certificates = entries.len(), "ledger read");
+                tracing::info!(ledger = %path.display(), certificates = entries.len(), "ledger read");
             }
             // Once, and not at each handshake until it is mended.
             (Err(error), Ok(_)) => tracing::error!(%error, "the ledger can't be used: no certificate is accepted"),
@@ -154,7 +165,7 @@ impl Ledger {
     /// # Errors
     /// It can't be read, or a line of it can't be understood.
     pub fn records(&self) -> Result<Vec<Record>, LedgerError> {
-        Ok(read(&self.path)?.1)
+        Ok(read(self.path())?.1)
     }
 
     /// Appends a line with one write, and returns when it is on disk.
@@ -162,30 +173,19 @@ impl Ledger {
     /// # Errors
     /// It can't be written: then the line may be lost, and what it was for must not be handed over.
     pub fn append(&self, record: &Record) -> Result<(), LedgerError> {
-        let unwritable = |cause| LedgerError::Unwritable { path: self.path.clone(), cause };
+        let unwritable = |cause| LedgerError::Unwritable { path: self.path().into(), cause };
         let mut line = serde_json::to_string(record).map_err(|error| unwritable(error.into()))?;
         line.push('\n');
         self.append_line(line.as_bytes()).map_err(unwritable)
     }
 
-    /// The file.
+    /// The file; without a name if it is kept elsewhere, and then nothing can be appended to it.
     pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    fn read_again(&self) -> LedgerSnapshot {
-        match read(&self.path) {
-            Ok((stamp, records)) => {
-                let content = entries(&self.path, &records).map_err(Arc::new);
-                LedgerSnapshot { stamp: Some(stamp), content }
-            }
-            // Without a stamp the next lookup tries again: it may have been the machine's fault.
-            Err(error) => LedgerSnapshot { stamp: None, content: Err(Arc::new(error)) },
-        }
+        self.file.as_deref().unwrap_or(Path::new(""))
     }
 
     fn append_line(&self, line: &[u8]) -> io::Result<()> {
-        let mut file = OpenOptions::new().read(true).write(true).open(&self.path)?;
+        let mut file = OpenOptions::new().read(true).write(true).open(self.path())?;
         // Two commands at once take turns. The lock goes with the file handle.
         file.lock()?;
         let end = mend_end(&mut file)?;
@@ -250,6 +250,17 @@ impl Stamp {
 pub(super) fn rfc3339(at: OffsetDateTime) -> String {
     // Years from 0 to 9999 can be written, and no certificate has another one.
     at.format(&Rfc3339).unwrap_or_default()
+}
+
+fn read_again(path: &Path) -> LedgerSnapshot {
+    match read(path) {
+        Ok((stamp, records)) => {
+            let content = entries(path, &records).map_err(Arc::new);
+            LedgerSnapshot { stamp: Some(stamp), content }
+        }
+        // Without a stamp the next lookup tries again: it may have been the machine's fault.
+        Err(error) => LedgerSnapshot { stamp: None, content: Err(Arc::new(error)) },
+    }
 }
 
 fn read(path: &Path) -> Result<(Stamp, Vec<Record>), LedgerError> {

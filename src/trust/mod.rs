@@ -5,6 +5,7 @@
 //! may do once it is in.
 
 mod ca;
+mod certificates;
 mod error;
 mod files;
 mod gateway;
@@ -19,6 +20,7 @@ mod try_out;
 mod verifier;
 
 pub use ca::{Ca, Issued, Validity, same_certificate};
+pub use certificates::{CertificateRecord, CertificateRecords, Fingerprint, Origin, Revocation, records_of_file};
 pub use error::{LedgerError, TrustError};
 pub use files::{Existing, make_folder, own_folder, write_private, write_public};
 pub use gateway::{GatewayRequest, check_gateway, request_gateway};
