@@ -21,6 +21,8 @@ pub mod hub;
 
 pub mod cti;
 
+pub mod admin;
+
 pub mod gateway;
 
 pub mod client;

@@ -18,6 +18,7 @@ const FLOORS: &[&[&str]] = &[
     &["directory", "config", "trust"],
     &["hub"],
     &["cti"],
+    &["admin"],
     &["gateway", "client"],
     &["cli"],
 ];

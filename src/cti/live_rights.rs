@@ -1,6 +1,6 @@
 //! The one way to change what counts while the gateway runs: first at the doors, then behind them (R15).
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use tokio::sync::{Mutex, MutexGuard, mpsc};
 
@@ -58,6 +58,12 @@ impl LiveRights {
         let rights = Arc::new(Rights { version, ..make(&current.rights) });
         turn.at_doors(Arc::clone(&rights), current.networks.clone());
         (version, turn.at_workers(rights))
+    }
+}
+
+impl fmt::Debug for LiveRights {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LiveRights").field("version", &self.current().rights.version).finish()
     }
 }
 

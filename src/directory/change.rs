@@ -5,6 +5,7 @@
 //! again, finishes the rest.
 
 mod checks;
+mod difference;
 #[cfg(test)]
 mod tests;
 
@@ -19,6 +20,7 @@ use crate::{
     store::{Bucket, Expect, Version},
 };
 use checks::{addresses, bounded, description, known_devices, lines};
+use difference::Difference;
 
 pub use checks::{MAX_ADDRESSES, MAX_NAMED};
 
@@ -69,6 +71,8 @@ pub struct Plan {
     pub steps: Vec<Step>,
     /// What it does to rights.
     pub direction: Direction,
+    /// What is different by it, for the record: names with a `+` or a `-` before them.
+    pub detail: String,
 }
 
 /// One key of the store.
@@ -189,7 +193,7 @@ impl Change {
             Self::RemoveUser(name) => {
                 let version = version(of, records.users.get(name), || format!("user {name:?}"))?;
                 let gone = Step { bucket: Bucket::USERS, key: name.to_string(), write: Write::Delete(version) };
-                Ok(Plan { steps: vec![gone], direction: Direction::Takes })
+                Ok(Plan { steps: vec![gone], direction: Direction::Takes, detail: String::new() })
             }
             Self::SetPassword(name, password) => {
                 let stored = records.users.get(name);
@@ -197,7 +201,8 @@ impl Change {
                 let settings = stored.map(|stored| stored.record.settings.clone()).unwrap_or_default();
                 let direction = if password.is_none() { Direction::Takes } else { Direction::Grants };
                 let record = UserRecord { settings, password: password.clone() };
-                Ok(Plan { steps: vec![user_step(name, &record, Expect::Version(version))], direction })
+                let steps = vec![user_step(name, &record, Expect::Version(version))];
+                Ok(Plan { steps, direction, detail: String::new() })
             }
         }
     }
@@ -262,9 +267,17 @@ fn put_user(
         || !was.devices.is_subset(&settings.devices)
         || !was.patterns.is_subset(&settings.patterns)
         || !was.own_groups.is_subset(&settings.own_groups);
+    let mut difference = Difference::default();
+    difference.names("group", was.groups.iter(), settings.groups.iter());
+    difference.names("own group", &was.own_groups, &settings.own_groups);
+    difference.names("device", &was.devices, &settings.devices);
+    difference.names("pattern", &was.patterns, &settings.patterns);
+    difference.value("kind", &was.kind, &settings.kind);
+    difference.value("description", &was.description, &settings.description);
     let password = before.and_then(|stored| stored.record.password.clone());
     let record = UserRecord { settings, password };
-    Ok(Plan { steps: vec![user_step(name, &record, expect)], direction: direction(adds, takes) })
+    let steps = vec![user_step(name, &record, expect)];
+    Ok(Plan { steps, direction: direction(adds, takes), detail: difference.told() })
 }
 
 fn put_group(name: &GroupName, record: &GroupRecord, of: Of, records: &Records) -> Result<Plan, Refusal> {
@@ -282,7 +295,12 @@ fn put_group(name: &GroupName, record: &GroupRecord, of: Of, records: &Records) 
     known_devices(&record.devices, &was.devices, records)?;
     let adds = !record.devices.is_subset(&was.devices) || !record.patterns.is_subset(&was.patterns);
     let takes = !was.devices.is_subset(&record.devices) || !was.patterns.is_subset(&record.patterns);
-    Ok(Plan { steps: vec![group_step(name, record, expect)], direction: direction(adds, takes) })
+    let mut difference = Difference::default();
+    difference.names("device", &was.devices, &record.devices);
+    difference.names("pattern", &was.patterns, &record.patterns);
+    difference.value("description", &was.description, &record.description);
+    let steps = vec![group_step(name, record, expect)];
+    Ok(Plan { steps, direction: direction(adds, takes), detail: difference.told() })
 }
 
 fn put_device(name: &DeviceName, record: &DeviceRecord, of: Of, records: &Records) -> Result<Plan, Refusal> {
@@ -304,9 +322,17 @@ fn put_device(name: &DeviceName, record: &DeviceRecord, of: Of, records: &Record
             !was.restricted && record.restricted || !hidden(record).is_subset(&hidden(was)),
         ),
     };
+    let nothing = DeviceRecord::default();
+    let was = before.map_or(&nothing, |stored| &*stored.record);
+    let mut difference = Difference::default();
+    difference.value("restricted", &was.restricted, &record.restricted);
+    difference.names("restricted line", &hidden(was), &hidden(record));
+    difference.names("address", &was.addresses, &record.addresses);
+    difference.value("lines", &was.lines, &record.lines);
+    difference.value("description", &was.description, &record.description);
     let write = Write::Put(Zeroizing::new(record.to_value()), expect);
-    let step = Step { bucket: Bucket::DEVICES, key: name.to_string(), write };
-    Ok(Plan { steps: vec![step], direction: direction(adds, takes) })
+    let steps = vec![Step { bucket: Bucket::DEVICES, key: name.to_string(), write }];
+    Ok(Plan { steps, direction: direction(adds, takes), detail: difference.told() })
 }
 
 fn remove_device(name: &DeviceName, of: Of, cascade: Cascade, records: &Records) -> Result<Plan, Refusal> {
@@ -338,7 +364,7 @@ fn remove_device(name: &DeviceName, of: Of, cascade: Cascade, records: &Records)
         .get(name)
         .is_some_and(|stored| stored.record.restricted || stored.record.lines.iter().any(|line| line.restricted));
     let direction = if was_hidden { Direction::Grants } else { Direction::Takes };
-    Ok(Plan { steps, direction })
+    Ok(Plan { steps, direction, detail: some(&by) })
 }
 
 fn remove_group(name: &GroupName, of: Of, cascade: Cascade, records: &Records) -> Result<Plan, Refusal> {
@@ -358,7 +384,7 @@ fn remove_group(name: &GroupName, of: Of, cascade: Cascade, records: &Records) -
         return Err(Refusal::StillReferenced { what: format!("group {name:?}"), by });
     }
     steps.push(Step { bucket: Bucket::GROUPS, key: name.to_string(), write: Write::Delete(version) });
-    Ok(Plan { steps, direction: Direction::Takes })
+    Ok(Plan { steps, direction: Direction::Takes, detail: some(&by) })
 }
 
 fn user_step(name: &UserName, record: &UserRecord, expect: Expect) -> Step {

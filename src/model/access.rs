@@ -35,7 +35,7 @@ impl Door {
 }
 
 /// A standard group (R7).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum Group {
     /// May open a session at all (R9).

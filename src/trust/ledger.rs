@@ -123,8 +123,8 @@ impl Ledger {
     }
 
     /// A ledger that is kept elsewhere, as in a store: it says what [`replace`](Self::replace) says.
-    pub fn kept(snapshot: LedgerSnapshot) -> Self {
-        Self { file: None, snapshot: ArcSwap::from_pointee(snapshot) }
+    pub fn kept(snapshot: &Arc<LedgerSnapshot>) -> Self {
+        Self { file: None, snapshot: ArcSwap::from(Arc::clone(snapshot)) }
     }
 
     /// Has a kept ledger say this from now on.

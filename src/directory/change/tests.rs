@@ -34,8 +34,8 @@ fn change(records: &mut Records, change: &Change, cascade: Cascade) -> Result<Di
     Ok(plan.direction)
 }
 
-fn put(records: &mut Records, what: Change) -> Result<Direction, Refusal> {
-    change(records, &what, Cascade::Nothing)
+fn put(records: &mut Records, what: &Change) -> Result<Direction, Refusal> {
+    change(records, what, Cascade::Nothing)
 }
 
 const ALL_THREE: &[Group] = &[Group::CtiEnabled, Group::SecureConnection, Group::SrtpKeyMaterial];
@@ -44,12 +44,12 @@ const ALL_THREE: &[Group] = &[Group::CtiEnabled, Group::SecureConnection, Group:
 fn r8_the_srtp_group_is_entered_with_the_others_and_left_before_them_or_with_cascade() {
     let mut records = Records::default();
     let user = |of: &[Group]| Change::PutUser(named("u"), settings(of, &[]));
-    let lone = put(&mut records, user(&[Group::SrtpKeyMaterial, Group::CtiEnabled])).unwrap_err();
+    let lone = put(&mut records, &user(&[Group::SrtpKeyMaterial, Group::CtiEnabled])).unwrap_err();
     let missing = groups(&[Group::SecureConnection]);
     assert_eq!(lone, Refusal::GroupNeedsOthers { user: named("u"), missing });
-    assert_eq!(put(&mut records, user(ALL_THREE)), Ok(Direction::Grants));
+    assert_eq!(put(&mut records, &user(ALL_THREE)), Ok(Direction::Grants));
     let less = user(&[Group::SrtpKeyMaterial, Group::CtiEnabled]);
-    let still = put(&mut records, less.clone()).unwrap_err();
+    let still = put(&mut records, &less).unwrap_err();
     assert_eq!(still, Refusal::GroupStillNeeded { user: named("u"), taken: missing });
     assert_eq!(change(&mut records, &less, Cascade::All), Ok(Direction::Takes));
     let user = records.users.get("u").unwrap();
@@ -60,22 +60,22 @@ fn r8_the_srtp_group_is_entered_with_the_others_and_left_before_them_or_with_cas
 fn r7_standard_groups_are_not_made_or_removed() {
     let mut records = Records::default();
     for name in ["Standard CTI Enabled", "standard cti enabled", "Standard Something"] {
-        let made = put(&mut records, Change::PutGroup(named(name), GroupRecord::default()));
+        let made = put(&mut records, &Change::PutGroup(named(name), GroupRecord::default()));
         assert_eq!(made, Err(Refusal::StandardGroup(named(name))));
     }
     let name: GroupName = named("Standard CTI Enabled");
-    assert_eq!(put(&mut records, Change::RemoveGroup(name.clone())), Err(Refusal::StandardGroup(name)));
+    assert_eq!(put(&mut records, &Change::RemoveGroup(name.clone())), Err(Refusal::StandardGroup(name)));
 }
 
 #[test]
 fn r13_what_users_name_goes_only_with_cascade_and_from_them_first() {
     let mut records = Records::default();
-    put(&mut records, Change::PutDevice(named("1001"), DeviceRecord::default())).unwrap();
+    put(&mut records, &Change::PutDevice(named("1001"), DeviceRecord::default())).unwrap();
     let group = GroupRecord { devices: BTreeSet::from([named("1001")]), ..GroupRecord::default() };
-    put(&mut records, Change::PutGroup(named("floor"), group)).unwrap();
+    put(&mut records, &Change::PutGroup(named("floor"), group)).unwrap();
     let mut user = settings(&[], &["1001"]);
     user.own_groups.insert(named("floor"));
-    put(&mut records, Change::PutUser(named("u"), user)).unwrap();
+    put(&mut records, &Change::PutUser(named("u"), user)).unwrap();
 
     let device = Change::RemoveDevice(named("1001"));
     let refused = device.plan(Of::Latest, Cascade::Nothing, &records).unwrap_err();
@@ -85,7 +85,7 @@ fn r13_what_users_name_goes_only_with_cascade_and_from_them_first() {
     assert_eq!(order, [(Bucket::USERS, "u"), (Bucket::GROUPS, "floor"), (Bucket::DEVICES, "1001")]);
 
     let group = Change::RemoveGroup(named("floor"));
-    assert!(matches!(put(&mut records, group.clone()), Err(Refusal::StillReferenced { .. })));
+    assert!(matches!(put(&mut records, &group), Err(Refusal::StillReferenced { .. })));
     assert_eq!(change(&mut records, &group, Cascade::All), Ok(Direction::Takes));
     assert_eq!(change(&mut records, &device, Cascade::All), Ok(Direction::Takes));
     let (directory, disagreements) = Resolver::default().directory(&records);
@@ -98,7 +98,7 @@ fn a_change_is_of_what_its_author_saw() {
     let user = Change::PutUser(named("u"), UserSettings::default());
     let of = |of| user.plan(of, Cascade::Nothing, &records).map(drop);
     assert_eq!(of(Of::Version(Version(1))), Err(Refusal::NotFound("user \"u\"".into())));
-    put(&mut records, user.clone()).unwrap();
+    put(&mut records, &user).unwrap();
     let found = records.users.get("u").unwrap().version;
     let of = |of| user.plan(of, Cascade::Nothing, &records).map(drop);
     assert_eq!(of(Of::New), Err(Refusal::AlreadyExists("user \"u\"".into())));
@@ -135,7 +135,7 @@ fn r21_a_change_says_whether_it_gives_anything_to_anybody() {
     .into_iter()
     .enumerate()
     {
-        assert_eq!(put(&mut records, what), Ok(direction), "change {number}");
+        assert_eq!(put(&mut records, &what), Ok(direction), "change {number}");
     }
 }
 
@@ -143,9 +143,9 @@ fn r21_a_change_says_whether_it_gives_anything_to_anybody() {
 fn a_password_outlives_other_changes_of_its_user() {
     let mut records = Records::default();
     let verifier = Arc::new(ScramVerifier::generate("pencil", 4096).unwrap());
-    put(&mut records, Change::PutUser(named("u"), UserSettings::default())).unwrap();
-    put(&mut records, Change::SetPassword(named("u"), Some(verifier))).unwrap();
-    put(&mut records, Change::PutUser(named("u"), settings(&[Group::CtiEnabled], &[]))).unwrap();
+    put(&mut records, &Change::PutUser(named("u"), UserSettings::default())).unwrap();
+    put(&mut records, &Change::SetPassword(named("u"), Some(verifier))).unwrap();
+    put(&mut records, &Change::PutUser(named("u"), settings(&[Group::CtiEnabled], &[]))).unwrap();
     assert!(records.users.get("u").unwrap().record.password.is_some());
 }
 
@@ -153,7 +153,7 @@ fn a_password_outlives_other_changes_of_its_user() {
 fn r41a_what_is_too_much_or_unknown_is_named() {
     let mut records = Records::default();
     let at = |address: &str| DeviceRecord { addresses: vec![named(address)], ..DeviceRecord::default() };
-    put(&mut records, Change::PutDevice(named("1"), at("udp:192.0.2.1:5060"))).unwrap();
+    put(&mut records, &Change::PutDevice(named("1"), at("udp:192.0.2.1:5060"))).unwrap();
     let long = "x".repeat(513);
     let lines = |lines: Vec<Line>| Change::PutDevice(named("2"), DeviceRecord { lines, ..DeviceRecord::default() });
     let line = |number, restricted| Line { number: LineNumber(number), label: String::new(), restricted };
@@ -171,8 +171,8 @@ fn r41a_what_is_too_much_or_unknown_is_named() {
             "addresses: 192.0.2.1:5060 belongs to the device \"1\" already",
         ),
     ] {
-        let refusal = put(&mut records, what).unwrap_err();
+        let refusal = put(&mut records, &what).unwrap_err();
         assert_eq!((refusal.code(), refusal.to_string().as_str()), (ErrorCode::FieldInvalid, text));
     }
-    assert!(put(&mut records, lines(vec![line(2, true)])).unwrap_err().to_string().contains("would hide nothing"));
+    assert!(put(&mut records, &lines(vec![line(2, true)])).unwrap_err().to_string().contains("would hide nothing"));
 }

@@ -1,0 +1,61 @@
+//! The records of administration (R21).
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// One record. A change has two: that it is begun, before anything is granted by it, and what came of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AdminRecord {
+    /// Names the change in both records.
+    pub change: String,
+    /// Who asked for it.
+    pub actor: String,
+    /// What it does, such as `put`.
+    pub verb: String,
+    /// Of what kind it is a change: `user`, `device`, `certificate`, ...
+    pub kind: String,
+    /// Of which.
+    pub name: String,
+    /// What is different by it, in few words.
+    pub detail: String,
+    /// What came of it.
+    pub outcome: Outcome,
+}
+
+/// What came of a change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// It is going to be made.
+    Begun,
+    /// It is in effect.
+    Done,
+    /// It could not be made, or not wholly: the next record of what it is about says how that stands.
+    Failed,
+    /// Found after a crash, and in effect.
+    Recovered,
+}
+
+/// The log can't be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the audit log can't be written")]
+pub struct JournalClosed;
+
+/// Where the records go.
+pub trait Journal: Send + Sync + fmt::Debug {
+    /// Writes a record. When it returns, the record is in the log.
+    ///
+    /// # Errors
+    /// [`JournalClosed`]: it isn't, and nothing may be granted by it.
+    fn write(&self, record: &AdminRecord) -> Result<(), JournalClosed>;
+
+    /// Writes a record now, or when the log can be written again.
+    fn write_soon(&self, record: &AdminRecord);
+
+    /// Writes a record unless the log has one of this change and outcome, as it may after a crash.
+    ///
+    /// # Errors
+    /// [`JournalClosed`]: it is not in the log, and must be tried again.
+    fn write_once(&self, record: &AdminRecord) -> Result<(), JournalClosed>;
+}

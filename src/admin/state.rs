@@ -1,0 +1,136 @@
+//! What the store says of users, groups, devices and certificates, as one snapshot.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use tracing::{error, warn};
+
+use crate::{
+    directory::{Directory, Records, Resolver, Unreadable},
+    model::DeviceName,
+    store::{Bucket, Entry, Store, StoreError},
+    trust::{CertificateRecord, CertificateRecords, Fingerprint, LedgerSnapshot},
+};
+
+/// One snapshot: as administrators wrote it, and what came of it. It never changes.
+#[derive(Debug, Default)]
+pub struct State {
+    /// Users, groups and devices as they were written.
+    pub records: Records,
+    /// Certificates as they were written.
+    pub certificates: CertificateRecords,
+    /// What sessions are judged by.
+    pub directory: Arc<Directory>,
+    /// Which certificates count.
+    pub ledger: Arc<LedgerSnapshot>,
+}
+
+/// Why the store's state can't be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// The store can't be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A value in it can't be read.
+    #[error(
+        "the store has a value that this gateway can't read: {0}: restore a backup, or start the gateway that wrote it"
+    )]
+    Value(#[from] Unreadable),
+}
+
+/// The state while it is being changed.
+#[derive(Debug, Default)]
+pub(super) struct Working {
+    records: Records,
+    certificates: CertificateRecords,
+    resolver: Resolver,
+    directory: Arc<Directory>,
+    ledger: Arc<LedgerSnapshot>,
+    /// What is not in the directory yet.
+    stale: Stale,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Stale {
+    directory: bool,
+    ledger: bool,
+}
+
+impl Working {
+    /// Reads all of it.
+    pub(super) async fn read(store: &dyn Store, made_up: Arc<BTreeSet<DeviceName>>) -> Result<Self, OpenError> {
+        let mut working = Self { records: Records { made_up, ..Records::default() }, ..Self::default() };
+        for bucket in Records::BUCKETS.into_iter().chain([Bucket::CERTIFICATES]) {
+            for entry in store.list(bucket).await? {
+                working.take(bucket, &entry.key, Some(&entry))?;
+            }
+        }
+        working.stale = Stale { directory: true, ledger: true };
+        Ok(working)
+    }
+
+    /// Takes what a key has now; `None` for one that is gone.
+    ///
+    /// # Errors
+    /// It can't be read.
+    pub(super) fn take(&mut self, bucket: Bucket, key: &str, entry: Option<&Entry>) -> Result<(), Unreadable> {
+        if bucket != Bucket::CERTIFICATES {
+            self.stale.directory = true;
+            return self.records.take(bucket, key, entry);
+        }
+        let unreadable = |reason: String| Unreadable { bucket: bucket.0, key: key.into(), reason };
+        self.stale.ledger = true;
+        match entry {
+            Some(entry) => {
+                let (fingerprint, record) = CertificateRecord::from_entry(entry).map_err(unreadable)?;
+                self.certificates.insert(fingerprint, (entry.version, Arc::new(record)));
+            }
+            None => {
+                let fingerprint = Fingerprint::from_hex(key).ok_or_else(|| unreadable("no SHA-256 in hex".into()))?;
+                self.certificates.remove(&fingerprint);
+            }
+        }
+        Ok(())
+    }
+
+    /// The snapshot of what was taken. Where records disagree, that is logged.
+    pub(super) fn state(&mut self) -> State {
+        if self.stale.directory {
+            let (directory, disagreements) = self.resolver.directory(&self.records);
+            self.directory = Arc::new(directory);
+            for disagreement in disagreements {
+                warn!(%disagreement, "records disagree");
+            }
+        }
+        if self.stale.ledger {
+            self.ledger = Arc::new(LedgerSnapshot::of_records(&self.certificates));
+        }
+        self.stale = Stale::default();
+        State {
+            records: self.records.clone(),
+            certificates: self.certificates.clone(),
+            directory: Arc::clone(&self.directory),
+            ledger: Arc::clone(&self.ledger),
+        }
+    }
+
+    pub(super) fn records(&self) -> &Records {
+        &self.records
+    }
+
+    pub(super) fn certificates(&self) -> &CertificateRecords {
+        &self.certificates
+    }
+
+    /// After a write of which nobody knows what came: what the store has counts.
+    pub(super) async fn read_again(&mut self, store: &dyn Store) {
+        match Self::read(store, Arc::clone(&self.records.made_up)).await {
+            Ok(fresh) => {
+                self.records = fresh.records;
+                self.certificates = fresh.certificates;
+                self.stale = Stale { directory: true, ledger: true };
+            }
+            Err(error) => error!(%error, "the store can't be read again: what was known counts on"),
+        }
+    }
+}
