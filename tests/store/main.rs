@@ -11,6 +11,10 @@
     reason = "test code"
 )]
 
+mod faults;
+mod files;
+mod full_disk;
+mod metrics;
 mod model;
 mod suite;
 mod watching;
