@@ -11,9 +11,11 @@
     reason = "test code"
 )]
 
+mod backups;
 mod faults;
 mod files;
 mod full_disk;
+mod killed;
 mod metrics;
 mod model;
 mod suite;
