@@ -4,9 +4,22 @@
 //! [`put`](Store::put) with the version that it expects, and idempotent steps after it. What a `put` or a `delete` has
 //! acknowledged is there after a crash. It knows nothing of what the values mean.
 
+mod backup;
+mod content;
+mod embedded;
+mod memory;
+mod migration;
+mod watch;
+
 use std::{fmt, future::Future, io, path::PathBuf, pin::Pin, sync::Arc};
 
 use tokio::sync::mpsc;
+
+pub use backup::{BackedUp, BackupError};
+pub use content::Values;
+pub use embedded::{Embedded, Fault, Options, Reconcile, Restored, Touch, restore};
+pub use memory::Memory;
+pub use migration::Step;
 
 /// A place for values of one kind. The names are part of the file's format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -33,7 +46,7 @@ impl Bucket {
     pub const DEVICES: Self = Self("devices");
     /// Groups of the operator's own, by name.
     pub const GROUPS: Self = Self("groups");
-    /// What the store says of itself and of the gateway's first start.
+    /// What the gateway says of itself, and of its first start. What the store says of itself is in no bucket.
     pub const META: Self = Self("meta");
     /// Records that the audit log has not taken yet.
     pub const OUTBOX: Self = Self("outbox");
@@ -43,9 +56,20 @@ impl Bucket {
     pub const USERS: Self = Self("users");
 }
 
+/// How many bytes a key may have. None has none.
+pub const MAX_KEY: usize = 512;
+
+/// How many bytes a value may have.
+pub const MAX_VALUE: usize = 1024 * 1024;
+
 /// Which state of a value this is. Versions of one store only rise, over all its buckets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Version(pub u64);
+
+/// How often this store was restored from a backup, and a little more. What was handed out in an earlier epoch (tokens,
+/// sessions) counts no more: its end may have been forgotten.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Epoch(pub u64);
 
 /// A value with its key and version.
 #[derive(Clone, PartialEq, Eq)]
@@ -67,6 +91,25 @@ pub enum Expect {
     Version(Version),
 }
 
+impl Expect {
+    /// Whether what is found is what was expected.
+    fn is_met_by(self, found: Option<Version>) -> bool {
+        match self {
+            Self::Absent => found.is_none(),
+            Self::Version(version) => found == Some(version),
+        }
+    }
+}
+
+/// Whether a write may have what is held back for the time when there is no room (R21).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Urgency {
+    /// It may not: it gives a right, or neither gives nor takes any.
+    Ordinary,
+    /// It may: it takes a right away, and must be possible on a full disk.
+    TakesAway,
+}
+
 /// What a watcher is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
@@ -81,6 +124,17 @@ pub enum Change {
         /// Of its end.
         version: Version,
     },
+}
+
+impl Change {
+    /// Which state the bucket has after it; of a resync, which the newest of its entries has.
+    pub fn version(&self) -> Version {
+        match self {
+            Self::Resync(entries) => entries.iter().map(|entry| entry.version).max().unwrap_or(Version(0)),
+            Self::Put(entry) => entry.version,
+            Self::Delete { version, .. } => *version,
+        }
+    }
 }
 
 /// The changes of a bucket, in their order. It ends when the store is closed.
@@ -134,15 +188,31 @@ pub enum StoreError {
         /// The newest that is known here.
         known: u32,
     },
-    /// The disk doesn't take or give it. Nothing was changed, or the change is whole: read before trying again.
+    /// The disk doesn't take or give it. Nothing was changed; only if the disk couldn't be read either, right after it
+    /// had failed, the change may be there as a whole later. So read before trying again.
     #[error("the store can't be used: {0}")]
     Unavailable(Arc<io::Error>),
+}
+
+impl StoreError {
+    /// Of a store that was closed.
+    fn closed() -> Self {
+        io::Error::other("it is closed").into()
+    }
+}
+
+impl From<io::Error> for StoreError {
+    fn from(error: io::Error) -> Self {
+        Self::Unavailable(Arc::new(error))
+    }
 }
 
 /// What a call to a store comes to.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
 
 /// Versioned values in buckets. All implementations pass the same tests (`tests/store`).
+///
+/// A call that is given up after it was begun may happen all the same.
 pub trait Store: Send + Sync + fmt::Debug {
     /// The value of a key.
     fn get<'a>(&'a self, bucket: Bucket, key: &'a str) -> Answer<'a, Option<Entry>>;
@@ -151,19 +221,29 @@ pub trait Store: Send + Sync + fmt::Debug {
     ///
     /// # Errors
     /// [`StoreError::Conflict`] if it isn't; the other errors of the machine.
-    fn put<'a>(&'a self, bucket: Bucket, key: &'a str, value: &'a [u8], expect: Expect) -> Answer<'a, Version>;
+    fn put<'a>(
+        &'a self,
+        bucket: Bucket,
+        key: &'a str,
+        value: &'a [u8],
+        expect: Expect,
+        urgency: Urgency,
+    ) -> Answer<'a, Version>;
 
     /// Deletes a key if it has this version, and returns the version of its end when that is durable.
     ///
     /// # Errors
     /// [`StoreError::Conflict`] if it hasn't; the other errors of the machine.
-    fn delete<'a>(&'a self, bucket: Bucket, key: &'a str, expect: Version) -> Answer<'a, Version>;
+    fn delete<'a>(&'a self, bucket: Bucket, key: &'a str, expect: Version, urgency: Urgency) -> Answer<'a, Version>;
 
     /// All entries of a bucket, in the order of the keys, as they stood at one moment.
     fn list(&self, bucket: Bucket) -> Answer<'_, Vec<Entry>>;
 
     /// The changes of a bucket from now on, all that is there first. A watcher that falls behind is resynchronised.
     fn watch(&self, bucket: Bucket) -> Answer<'_, Watch>;
+
+    /// Which epoch it is.
+    fn epoch(&self) -> Answer<'_, Epoch>;
 }
 
 /// Without the value, which may be nobody's business.
@@ -179,4 +259,17 @@ impl fmt::Debug for Entry {
 
 fn shown(version: Option<Version>) -> String {
     version.map_or_else(|| "none".into(), |Version(version)| version.to_string())
+}
+
+/// How long keys and values may be.
+///
+/// # Errors
+/// [`StoreError::Length`].
+fn check_lengths(key: &str, value: &[u8]) -> Result<(), StoreError> {
+    for (what, len, min, max) in [("key", key.len(), 1, MAX_KEY), ("value", value.len(), 0, MAX_VALUE)] {
+        if !(min..=max).contains(&len) {
+            return Err(StoreError::Length { what, len, min, max });
+        }
+    }
+    Ok(())
 }

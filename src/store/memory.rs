@@ -1,0 +1,110 @@
+//! A store that is gone with its process: for tests, `demo` and `decrypt`.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use super::{
+    Answer, Bucket, Change, Entry, Epoch, Expect, Store, StoreError, Urgency, Version, Watch, check_lengths,
+    content::Held,
+    watch::{Snapshot, Watchers},
+};
+
+/// A store in memory. Its clones are the same store.
+#[derive(Debug, Clone, Default)]
+pub struct Memory(Arc<Mutex<Inner>>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    version: u64,
+    held: BTreeMap<(Bucket, String), Held>,
+    watchers: Watchers,
+}
+
+impl Memory {
+    /// An empty one.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self, bucket: Bucket, key: &str, value: Option<&[u8]>, expect: Expect) -> Result<Version, StoreError> {
+        check_lengths(key, value.unwrap_or_default())?;
+        let mut inner = self.inner();
+        let place = (bucket, key.to_owned());
+        let found = inner.held.get(&place).map(|held| held.version);
+        if !expect.is_met_by(found) {
+            return Err(StoreError::Conflict { bucket: bucket.0, key: key.into(), found });
+        }
+        inner.version += 1;
+        let version = Version(inner.version);
+        let change = match value {
+            Some(value) => {
+                let value: Arc<[u8]> = value.into();
+                inner.held.insert(place, Held { version, value: Arc::clone(&value) });
+                Change::Put(Entry { key: key.into(), value, version })
+            }
+            None => {
+                inner.held.remove(&place);
+                Change::Delete { key: key.into(), version }
+            }
+        };
+        inner.watchers.tell(bucket, &change);
+        Ok(version)
+    }
+
+    fn snapshot(&self, bucket: Bucket) -> Snapshot {
+        let inner = self.inner();
+        let held = inner.held.range((bucket, String::new())..).take_while(|((other, _), _)| *other == bucket);
+        let entries = held.map(|((_, key), held)| held.entry(key));
+        (Version(inner.version), entries.collect())
+    }
+}
+
+impl Store for Memory {
+    fn get<'a>(&'a self, bucket: Bucket, key: &'a str) -> Answer<'a, Option<Entry>> {
+        Box::pin(async move {
+            check_lengths(key, &[])?;
+            Ok(self.inner().held.get(&(bucket, key.to_owned())).map(|held| held.entry(key)))
+        })
+    }
+
+    fn put<'a>(
+        &'a self,
+        bucket: Bucket,
+        key: &'a str,
+        value: &'a [u8],
+        expect: Expect,
+        _urgency: Urgency,
+    ) -> Answer<'a, Version> {
+        Box::pin(async move { self.write(bucket, key, Some(value), expect) })
+    }
+
+    fn delete<'a>(&'a self, bucket: Bucket, key: &'a str, expect: Version, _urgency: Urgency) -> Answer<'a, Version> {
+        Box::pin(async move { self.write(bucket, key, None, Expect::Version(expect)) })
+    }
+
+    fn list(&self, bucket: Bucket) -> Answer<'_, Vec<Entry>> {
+        Box::pin(async move { Ok(self.snapshot(bucket).1) })
+    }
+
+    fn watch(&self, bucket: Bucket) -> Answer<'_, Watch> {
+        Box::pin(async move {
+            // It doesn't keep the store: the watch ends with the last who has it.
+            let store = Arc::downgrade(&self.0);
+            let snapshot = move || {
+                let store = store.upgrade().map(Self);
+                async move { store.map(|store| store.snapshot(bucket)).ok_or_else(StoreError::closed) }
+            };
+            Ok(self.inner().watchers.add(bucket, snapshot))
+        })
+    }
+
+    fn epoch(&self) -> Answer<'_, Epoch> {
+        Box::pin(async { Ok(Epoch(1)) })
+    }
+}
