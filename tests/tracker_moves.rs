@@ -309,3 +309,19 @@ fn a_phone_that_registers_another_contact_has_moved_and_is_no_edge() {
     assert_eq!(name_at(&mut lab, "one", nat), "desk");
     assert_eq!(lab.feed.pbxes(), [PBX.parse().unwrap()]);
 }
+
+#[test]
+fn a_device_that_the_operator_names_has_its_name_from_its_next_call_on() {
+    let phone = "192.0.2.7:5060";
+    let mut lab = Lab::new(&[PBX], &[]);
+    assert_eq!(name_at(&mut lab, "one", phone), phone);
+    lab.set_devices(&["desk=192.0.2.7:5060"]);
+    // The call that has begun keeps what it is called.
+    lab.send(PBX, phone, &Dialog { call_id: "one", b: "b" }.response(180, "INVITE", true, 1, None));
+    assert!(lab.said().iter().all(|line| line.starts_with(phone)));
+    assert_eq!(name_at(&mut lab, "two", phone), "desk");
+    lab.set_devices(&["reception=192.0.2.7:5060"]);
+    assert_eq!(name_at(&mut lab, "three", phone), "reception");
+    lab.set_devices(&[]);
+    assert_eq!(name_at(&mut lab, "four", phone), phone);
+}

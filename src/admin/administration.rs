@@ -24,7 +24,7 @@ use crate::{
     directory::{Cascade, Change, Direction, Of, Plan, Step, Write},
     hub::{Certificates, Effect, Rights},
     model::UserName,
-    store::{Bucket, Expect, Store, StoreError, Version},
+    store::{Bucket, Expect, Store, StoreError, Urgency, Version},
     trust::{CertificateRecord, Fingerprint, Ledger},
 };
 
@@ -187,7 +187,8 @@ impl Administration {
                 _ => return Err(closed.into()),
             }
         }
-        let written = self.write(working, plan.steps).await;
+        let urgency = if plan.direction == Direction::Takes { Urgency::TakesAway } else { Urgency::Ordinary };
+        let written = self.write(working, plan.steps, urgency).await;
         if written.is_err() {
             // Nobody knows what of it is there.
             working.read_again(&*self.store).await;
@@ -210,16 +211,21 @@ impl Administration {
     }
 
     /// Writes the steps, and returns the version that the last one has.
-    async fn write(&self, working: &mut Working, steps: Vec<Step>) -> Result<Option<Version>, StoreError> {
+    async fn write(
+        &self,
+        working: &mut Working,
+        steps: Vec<Step>,
+        urgency: Urgency,
+    ) -> Result<Option<Version>, StoreError> {
         let mut last = None;
         for Step { bucket, key, write } in steps {
             let entry = match write {
                 Write::Delete(version) => {
-                    self.store.delete(bucket, &key, version).await?;
+                    self.store.delete(bucket, &key, version, urgency).await?;
                     None
                 }
                 Write::Put(value, expect) => {
-                    let version = self.store.put(bucket, &key, &value, expect).await?;
+                    let version = self.store.put(bucket, &key, &value, expect, urgency).await?;
                     Some(crate::store::Entry { key: key.clone(), value: value.as_slice().into(), version })
                 }
             };

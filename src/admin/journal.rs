@@ -24,7 +24,7 @@ pub struct AdminRecord {
 }
 
 /// What came of a change.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// It is going to be made.
@@ -58,4 +58,24 @@ pub trait Journal: Send + Sync + fmt::Debug {
     /// # Errors
     /// [`JournalClosed`]: it is not in the log, and must be tried again.
     fn write_once(&self, record: &AdminRecord) -> Result<(), JournalClosed>;
+}
+
+/// The log target `audit`, which can't refuse a record.
+#[derive(Debug, Clone, Copy)]
+pub struct LogTarget;
+
+impl Journal for LogTarget {
+    fn write(&self, record: &AdminRecord) -> Result<(), JournalClosed> {
+        let AdminRecord { change, actor, verb, kind, name, detail, outcome } = record;
+        tracing::info!(target: "audit", record = "administration", change, actor, verb, kind, name, detail, ?outcome);
+        Ok(())
+    }
+
+    fn write_soon(&self, record: &AdminRecord) {
+        let _ = self.write(record);
+    }
+
+    fn write_once(&self, record: &AdminRecord) -> Result<(), JournalClosed> {
+        self.write(record)
+    }
 }

@@ -7,7 +7,7 @@ use super::{
     journal::{AdminRecord, Journal, Outcome},
     refused::Refused,
 };
-use crate::store::{Bucket, Expect, Store, StoreError, Version};
+use crate::store::{Bucket, Expect, Store, StoreError, Urgency, Version};
 
 /// A record that waits, and how to find out after a crash whether its change was made.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -40,7 +40,7 @@ pub(super) async fn keep(store: &dyn Store, record: &AdminRecord, last: &LastSte
     };
     // Texts and numbers: nothing of it can fail.
     let value = serde_json::to_vec(&waiting).unwrap_or_default();
-    store.put(Bucket::OUTBOX, &record.change, &value, Expect::Absent).await?;
+    store.put(Bucket::OUTBOX, &record.change, &value, Expect::Absent, Urgency::TakesAway).await?;
     Ok(())
 }
 
@@ -65,7 +65,7 @@ pub(super) async fn deliver(store: &dyn Store, journal: &dyn Journal, after_cras
             waits = true;
             continue;
         }
-        match store.delete(Bucket::OUTBOX, &entry.key, entry.version).await {
+        match store.delete(Bucket::OUTBOX, &entry.key, entry.version, Urgency::TakesAway).await {
             // Somebody else was faster.
             Ok(_) | Err(StoreError::Conflict { .. }) => {}
             Err(error) => return Err(error),

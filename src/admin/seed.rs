@@ -8,7 +8,7 @@ use std::{
 use crate::{
     directory::{Device, Directory, Records},
     model::DeviceName,
-    store::{Bucket, Expect, Store, StoreError},
+    store::{Bucket, Expect, Store, StoreError, Urgency},
     trust::{CertificateRecord, Fingerprint},
 };
 
@@ -73,7 +73,7 @@ pub(super) async fn seed(store: &dyn Store, seed: &Seed) -> Result<Seeded, Store
 
 /// What is there from a start that was cut stays as it is.
 async fn put(store: &dyn Store, bucket: Bucket, key: &str, value: &[u8]) -> Result<(), StoreError> {
-    match store.put(bucket, key, value, Expect::Absent).await {
+    match store.put(bucket, key, value, Expect::Absent, Urgency::Ordinary).await {
         Ok(_) | Err(StoreError::Conflict { .. }) => Ok(()),
         Err(error) => Err(error),
     }

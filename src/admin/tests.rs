@@ -1,1 +1,366 @@
+//! Changes through a store that can fail, and a log that can be closed.
 
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+};
+
+use callgate_wire::v1::ErrorCode;
+use time::OffsetDateTime;
+
+use super::*;
+use crate::{
+    directory::{Cascade, Change, Device, DeviceRecord, Directory, Of, User, UserKind, UserSettings},
+    model::{DeviceName, Group, Groups},
+    store::{Answer, Bucket, Entry, Epoch, Expect, Memory, Store, StoreError, Urgency, Version, Watch},
+    trust::{CertificateRecord, Fingerprint, Origin},
+};
+
+const ACTOR: Actor = Actor::Local(1000);
+
+/// A log that can be closed.
+#[derive(Debug, Default)]
+struct Log {
+    closed: AtomicBool,
+    records: Mutex<Vec<AdminRecord>>,
+    later: Mutex<Vec<AdminRecord>>,
+}
+
+impl Log {
+    fn close(&self, closed: bool) {
+        self.closed.store(closed, Ordering::Relaxed);
+        if !closed {
+            self.records.lock().unwrap().append(&mut self.later.lock().unwrap());
+        }
+    }
+
+    /// Verb, name and outcome of each record since the last call.
+    fn told(&self) -> Vec<(String, String, Outcome)> {
+        let records = std::mem::take(&mut *self.records.lock().unwrap());
+        records.into_iter().map(|record| (record.verb, record.name, record.outcome)).collect()
+    }
+}
+
+impl Journal for Log {
+    fn write(&self, record: &AdminRecord) -> Result<(), JournalClosed> {
+        if self.closed.load(Ordering::Relaxed) {
+            return Err(JournalClosed);
+        }
+        self.records.lock().unwrap().push(record.clone());
+        Ok(())
+    }
+
+    fn write_soon(&self, record: &AdminRecord) {
+        if self.write(record).is_err() {
+            self.later.lock().unwrap().push(record.clone());
+        }
+    }
+
+    fn write_once(&self, record: &AdminRecord) -> Result<(), JournalClosed> {
+        if self.records.lock().unwrap().contains(record) {
+            return Ok(());
+        }
+        self.write(record)
+    }
+}
+
+/// A store whose n-th write from now on, and all behind it, fail.
+#[derive(Debug, Clone)]
+struct Failing {
+    store: Memory,
+    writes_left: Arc<AtomicU64>,
+}
+
+impl Failing {
+    fn new() -> Self {
+        Self { store: Memory::new(), writes_left: Arc::new(AtomicU64::new(u64::MAX)) }
+    }
+
+    fn fail_after(&self, writes: u64) {
+        self.writes_left.store(writes, Ordering::Relaxed);
+    }
+
+    fn take(&self) -> Result<(), StoreError> {
+        let left = |left: u64| if left == u64::MAX { Some(left) } else { left.checked_sub(1) };
+        match self.writes_left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, left) {
+            Ok(_) => Ok(()),
+            Err(_) => Err(std::io::Error::other("the disk is gone").into()),
+        }
+    }
+}
+
+impl Store for Failing {
+    fn get<'a>(&'a self, bucket: Bucket, key: &'a str) -> Answer<'a, Option<Entry>> {
+        self.store.get(bucket, key)
+    }
+
+    fn put<'a>(
+        &'a self,
+        bucket: Bucket,
+        key: &'a str,
+        value: &'a [u8],
+        expect: Expect,
+        urgency: Urgency,
+    ) -> Answer<'a, Version> {
+        Box::pin(async move {
+            self.take()?;
+            self.store.put(bucket, key, value, expect, urgency).await
+        })
+    }
+
+    fn delete<'a>(&'a self, bucket: Bucket, key: &'a str, expect: Version, urgency: Urgency) -> Answer<'a, Version> {
+        Box::pin(async move {
+            self.take()?;
+            self.store.delete(bucket, key, expect, urgency).await
+        })
+    }
+
+    fn list(&self, bucket: Bucket) -> Answer<'_, Vec<Entry>> {
+        self.store.list(bucket)
+    }
+
+    fn watch(&self, bucket: Bucket) -> Answer<'_, Watch> {
+        self.store.watch(bucket)
+    }
+
+    fn epoch(&self) -> Answer<'_, Epoch> {
+        self.store.epoch()
+    }
+}
+
+struct Rig {
+    store: Failing,
+    log: Arc<Log>,
+    administration: Administration,
+}
+
+impl Rig {
+    async fn new() -> Self {
+        Self::over(Failing::new(), Seed::default()).await
+    }
+
+    async fn over(store: Failing, seed: Seed) -> Self {
+        let log = Arc::new(Log::default());
+        let (kept, journal) = (Arc::new(store.clone()), Arc::clone(&log));
+        let (administration, _) = Administration::open(kept, journal, seed).await.unwrap();
+        Self { store, log, administration }
+    }
+
+    async fn change(&self, change: &Change) -> Result<Done, Refused> {
+        self.administration.change(&ACTOR, change, Of::Latest, Cascade::Nothing).await
+    }
+
+    fn groups(&self, user: &str) -> Groups {
+        self.administration.state().directory.user(user).map(|user| user.groups).unwrap_or_default()
+    }
+}
+
+fn user(name: &str, groups: &[Group], devices: &[&str]) -> Change {
+    let settings = UserSettings {
+        groups: groups.iter().copied().collect(),
+        devices: devices.iter().map(|device| device.parse().unwrap()).collect(),
+        ..UserSettings::default()
+    };
+    Change::PutUser(name.parse().unwrap(), settings)
+}
+
+fn device(name: &str) -> Change {
+    Change::PutDevice(name.parse().unwrap(), DeviceRecord::default())
+}
+
+fn certificate(user: &str, instance: &str) -> CertificateRecord {
+    CertificateRecord {
+        user: user.parse().unwrap(),
+        instance: instance.parse().unwrap(),
+        serial: "01".into(),
+        not_before: "2020-01-01T00:00:00Z".into(),
+        not_after: "2120-01-01T00:00:00Z".into(),
+        origin: Origin::Issued,
+        added_at: "2020-01-01T00:00:00Z".into(),
+        revoked: None,
+    }
+}
+
+#[tokio::test]
+async fn a_change_is_begun_and_done_on_record_and_there_for_the_next_start() {
+    let rig = Rig::new().await;
+    rig.change(&device("1001")).await.unwrap();
+    let done = rig.change(&user("u", &[Group::CtiEnabled], &["1001"])).await.unwrap();
+    assert_eq!((done.rights, done.effect.sessions), (0, 0), "nothing runs");
+    assert_eq!(Some(done.version.unwrap()), rig.administration.state().records.users.get("u").map(|user| user.version));
+    let told = rig.log.told();
+    assert_eq!(told[2..], [("put".into(), "u".into(), Outcome::Begun), ("put".into(), "u".into(), Outcome::Done)]);
+
+    let again = Rig::over(rig.store.clone(), Seed::default()).await;
+    let state = again.administration.state();
+    let devices: Vec<_> =
+        state.directory.devices_of(state.directory.user("u").unwrap()).map(|d| d.name.as_str()).collect();
+    assert_eq!(devices, ["1001"]);
+    assert_eq!(again.log.told(), [], "nothing is left to be done");
+}
+
+#[tokio::test]
+async fn an_empty_store_is_seeded_once_and_a_cut_seed_is_finished() {
+    let user = User {
+        name: "u".parse().unwrap(),
+        kind: UserKind::EndUser,
+        groups: [Group::CtiEnabled].into_iter().collect(),
+        devices: Arc::new(BTreeSet::from(["1001".parse().unwrap(), "sim-1".parse().unwrap()])),
+        password: None,
+    };
+    let devices = ["1001", "sim-1", "sim-2"].map(|name| Device::named(name.parse().unwrap()));
+    let restricted = Device { restricted: true, ..Device::named("sim-3".parse().unwrap()) };
+    let directory = Directory::new([user], devices.into_iter().chain([restricted])).unwrap();
+    let directory = Arc::new(directory);
+    let seed = || Seed {
+        directory: Arc::clone(&directory),
+        made_up: Arc::new(["sim-1", "sim-2", "sim-3"].iter().map(|name| name.parse().unwrap()).collect()),
+        certificates: [(Fingerprint([1; 32]), certificate("u", "1"))].into(),
+    };
+    for cut in 0..6 {
+        let store = Failing::new();
+        store.fail_after(cut);
+        let log = Arc::new(Log::default());
+        let opened = Administration::open(Arc::new(store.clone()), log.clone(), seed()).await;
+        assert_eq!(opened.is_ok(), cut == 5, "5 writes: {cut}");
+        store.fail_after(u64::MAX);
+        let (administration, seeded) = Administration::open(Arc::new(store), log, seed()).await.unwrap();
+        let state = administration.state();
+        assert_eq!(seeded == Seeded::Before, cut == 5);
+        let described: Vec<_> = state.records.devices.keys().map(DeviceName::as_str).collect();
+        assert_eq!(described, ["1001", "sim-3"], "what a switch makes up is no record, unless somebody described it");
+        assert_eq!(state.directory.devices().count(), 4);
+        assert_eq!(state.directory.user("u").unwrap().devices.len(), 2);
+        assert!(state.ledger.lookup(&[1; 32]).is_some());
+    }
+}
+
+#[tokio::test]
+async fn r21_while_the_log_is_closed_nothing_is_granted_and_all_is_taken_at_once() {
+    let rig = Rig::new().await;
+    rig.change(&device("1001")).await.unwrap();
+    rig.change(&user("u", &[Group::CtiEnabled, Group::CallMonitoring], &["1001"])).await.unwrap();
+    rig.log.told();
+    rig.log.close(true);
+    for grants in [user("u", &[Group::CtiEnabled, Group::CallMonitoring, Group::CallRecording], &["1001"]), device("2")]
+    {
+        let refused = rig.change(&grants).await.unwrap_err();
+        assert_eq!(refused.code(), ErrorCode::AuditUnavailable);
+    }
+    let add = rig.administration.add_certificate(&ACTOR, Fingerprint([1; 32]), &certificate("u", "1")).await;
+    assert_eq!(add.unwrap_err().code(), ErrorCode::AuditUnavailable);
+    rig.change(&user("u", &[Group::CtiEnabled], &[])).await.unwrap();
+    assert_eq!(rig.groups("u"), [Group::CtiEnabled].into_iter().collect());
+    assert_eq!(rig.log.told(), []);
+    assert!(rig.administration.deliver_outbox().await.unwrap(), "it waits");
+    rig.log.close(false);
+    assert!(!rig.administration.deliver_outbox().await.unwrap());
+    assert_eq!(rig.log.told(), [("put".into(), "u".into(), Outcome::Done)]);
+    assert!(!rig.administration.deliver_outbox().await.unwrap());
+    assert_eq!(rig.log.told(), [], "once");
+}
+
+#[tokio::test]
+async fn r21_what_was_taken_while_the_log_was_closed_is_recorded_after_a_crash() {
+    let rig = Rig::new().await;
+    rig.change(&user("u", &[Group::CtiEnabled], &[])).await.unwrap();
+    rig.log.close(true);
+    rig.change(&user("u", &[], &[])).await.unwrap();
+    // The record of a change that the crash came before.
+    rig.store.fail_after(1);
+    assert_eq!(
+        rig.change(&Change::RemoveUser("u".parse().unwrap())).await.unwrap_err().code(),
+        ErrorCode::StoreUnavailable
+    );
+    rig.store.fail_after(u64::MAX);
+
+    let after = Rig::over(rig.store.clone(), Seed::default()).await;
+    let mut told = after.log.told();
+    told.sort();
+    assert_eq!(
+        told,
+        [("put".into(), "u".into(), Outcome::Recovered), ("remove".into(), "u".into(), Outcome::Failed)],
+        "what was made, and what was not"
+    );
+    assert!(after.groups("u").is_empty() && after.administration.state().directory.user("u").is_some());
+}
+
+#[tokio::test]
+async fn what_the_store_does_not_take_is_failed_on_record_and_what_it_has_counts() {
+    let rig = Rig::new().await;
+    rig.change(&device("1001")).await.unwrap();
+    rig.change(&user("u", &[], &["1001"])).await.unwrap();
+    rig.log.told();
+    // The device goes from its user, and then the disk fails.
+    rig.store.fail_after(1);
+    let remove = Change::RemoveDevice("1001".parse().unwrap());
+    let cut = rig.administration.change(&ACTOR, &remove, Of::Latest, Cascade::All).await.unwrap_err();
+    assert_eq!(cut.code(), ErrorCode::StoreUnavailable);
+    assert_eq!(rig.log.told().last().unwrap().2, Outcome::Failed);
+    let state = rig.administration.state();
+    assert!(state.directory.user("u").unwrap().devices.is_empty() && state.directory.device("1001").is_some());
+    rig.store.fail_after(u64::MAX);
+    rig.administration.change(&ACTOR, &remove, Of::Latest, Cascade::Nothing).await.unwrap();
+    assert!(rig.administration.state().directory.device("1001").is_none());
+}
+
+#[tokio::test]
+async fn r11_a_user_goes_only_without_certificates_that_count() {
+    let rig = Rig::new().await;
+    rig.change(&user("u", &[], &[])).await.unwrap();
+    rig.administration.add_certificate(&ACTOR, Fingerprint([1; 32]), &certificate("u", "1")).await.unwrap();
+    let taken = rig.administration.add_certificate(&ACTOR, Fingerprint([1; 32]), &certificate("v", "1")).await;
+    assert_eq!(taken.unwrap_err().code(), ErrorCode::AlreadyExists);
+    let remove = Change::RemoveUser("u".parse().unwrap());
+    assert_eq!(rig.change(&remove).await.unwrap_err().code(), ErrorCode::StillCertified);
+    rig.administration.change(&ACTOR, &remove, Of::Latest, Cascade::All).await.unwrap();
+    let state = rig.administration.state();
+    assert!(state.directory.user("u").is_none());
+    assert!(!state.certificates[&Fingerprint([1; 32])].1.counts_at(OffsetDateTime::now_utc()));
+}
+
+#[tokio::test]
+async fn r3_revoked_is_at_the_handshake_at_once_and_for_good() {
+    let rig = Rig::new().await;
+    let ledger = rig.administration.ledger();
+    let fingerprint = Fingerprint([1; 32]);
+    let unknown = rig.administration.revoke(&ACTOR, fingerprint, "lost").await.unwrap_err();
+    assert_eq!(unknown.code(), ErrorCode::NotFound);
+    rig.administration.add_certificate(&ACTOR, fingerprint, &certificate("u", "1")).await.unwrap();
+    assert_eq!(ledger.current().lookup(&[1; 32]).unwrap().status, crate::trust::Status::Issued);
+    rig.administration.revoke(&ACTOR, fingerprint, "lost").await.unwrap();
+    rig.administration.revoke(&ACTOR, fingerprint, "and again").await.unwrap();
+    match &ledger.current().lookup(&[1; 32]).unwrap().status {
+        crate::trust::Status::Revoked { reason, .. } => assert_eq!(reason, "lost"),
+        status => panic!("{status:?}"),
+    }
+}
+
+#[tokio::test]
+async fn changes_at_once_take_turns_and_none_is_lost() {
+    let rig = Arc::new(Rig::new().await);
+    rig.change(&user("u", &[], &[])).await.unwrap();
+    let version = rig.administration.state().records.users.get("u").unwrap().version;
+    let tasks = Group::ALL.map(|group| {
+        let rig = Arc::clone(&rig);
+        tokio::spawn(async move {
+            rig.administration.change(&ACTOR, &user("u", &[group], &[]), Of::Version(version), Cascade::Nothing).await
+        })
+    });
+    let mut won = 0;
+    for task in tasks {
+        match task.await.unwrap() {
+            Ok(_) => won += 1,
+            Err(refused) => {
+                assert!(
+                    matches!(refused.code(), ErrorCode::VersionConflict | ErrorCode::GroupNeedsOthers),
+                    "{refused}"
+                );
+            }
+        }
+    }
+    assert_eq!(won, 1);
+}

@@ -1,11 +1,15 @@
 //! `callgate serve`
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use anyhow::{Result, bail};
 use callgate::{
+    admin::LogTarget,
     config::Config,
-    gateway::{Acknowledgement, Gateway, Reloaded, connector},
+    gateway::{Acknowledgement, Reloaded, Served, administration},
     trust::{SharedFile, shared_files},
 };
 
@@ -59,11 +63,8 @@ impl Serve {
 async fn serve(config: Config, path: &Path) -> Result<()> {
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let mut hangup = signal(SignalKind::hangup())?;
-    let switches = config.switches.iter().map(|switch| connector(switch, &config)).collect::<Result<Vec<_>, _>>()?;
-    let mut gateway = Gateway::start(config).await?;
-    for switch in switches {
-        gateway.attach(switch);
-    }
+    let administration = administration(&config, Arc::new(LogTarget)).await?;
+    let mut gateway = Served::start(config, administration).await?;
     let mut stopped = Box::pin(gateway.stopped());
     // New rights on their way; the next ones are read when these are in effect.
     let mut under_way = None;
@@ -98,7 +99,7 @@ async fn serve(config: Config, path: &Path) -> Result<()> {
 }
 
 /// Reads everything again. What is wrong is logged with its place, and leaves the old settings in force.
-async fn reload(gateway: &mut Gateway, path: &Path) -> Option<Acknowledgement> {
+async fn reload(gateway: &mut Served, path: &Path) -> Option<Acknowledgement> {
     info!(config = %path.display(), "reading the config again");
     let reloaded = match Config::load(path) {
         Ok(config) => {

@@ -13,7 +13,7 @@ use time::OffsetDateTime;
 
 use super::ClientError;
 use crate::{
-    config::{Config, Doors, Heartbeat, Limits, TlsFiles},
+    config::{Config, Doors, Heartbeat, Limits, StoreFile, TlsFiles},
     directory::{Device, Directory, User},
     gateway::{Gateway, StartError},
     model::Mode,
@@ -71,6 +71,7 @@ impl Rig {
             door_networks: Vec::new(),
             doors: ports.doors(),
             tls,
+            store: StoreFile { file: file("callgate.redb") },
             heartbeat: Heartbeat::default(),
             // Both are for strangers: here a capture is played as fast as it can be read, and the app may be behind for a while.
             limits: Limits {

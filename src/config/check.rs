@@ -6,7 +6,7 @@ mod switches;
 use std::{collections::HashSet, net::SocketAddr, path::Path, str::FromStr, sync::Arc};
 
 use super::{
-    Config, Doors, Heartbeat, Limits, SwitchConfig, SwitchKind, TlsFiles,
+    Config, Doors, Heartbeat, Limits, StoreFile, SwitchConfig, SwitchKind, TlsFiles,
     error::{Origin, Problem, list, nearest},
     raw::{self, Raw, Setting},
 };
@@ -36,6 +36,7 @@ pub(super) fn check(raw: &Raw, base_dir: &Path) -> Result<Config, Problem> {
             client_ca: base_dir.join(&raw.tls.client_ca.value),
             ledger: base_dir.join(&raw.tls.ledger.value),
         },
+        store: StoreFile { file: base_dir.join(&raw.store.file.value) },
         heartbeat: heartbeat(&raw.heartbeat)?,
         limits: limits(&raw.limits)?,
         directory: Arc::new(directory),

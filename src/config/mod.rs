@@ -44,13 +44,15 @@ pub struct Config {
     pub doors: Doors,
     /// The files of the TLS door.
     pub tls: TlsFiles,
+    /// Where users, devices and certificates are kept.
+    pub store: StoreFile,
     /// What heartbeat intervals are agreed to (R39).
     pub heartbeat: Heartbeat,
     /// The bounds of everything (R41a).
     pub limits: Limits,
     /// The connectors to switches, in the order of the file; without those that are disabled (R4).
     pub switches: Vec<SwitchConfig>,
-    /// Users and devices.
+    /// Users and devices: those that an empty store is seeded with.
     pub directory: Arc<Directory>,
 }
 
@@ -74,6 +76,13 @@ pub struct TlsFiles {
     pub client_ca: PathBuf,
     /// Which certificates were issued and revoked (R3).
     pub ledger: PathBuf,
+}
+
+/// The embedded store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoreFile {
+    /// Its file, as absolute as the config file's folder is.
+    pub file: PathBuf,
 }
 
 /// Heartbeat intervals in seconds, each 1 to 3600 (R39).

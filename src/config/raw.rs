@@ -52,6 +52,7 @@ section!(Tls {
     client_ca: String = "ca.pem",
     ledger: String = "ledger.jsonl",
 });
+section!(Store { file: String = "callgate.redb" });
 section!(Heartbeat { default_seconds: i64 = 30, min_seconds: i64 = 5, max_seconds: i64 = 300 });
 section!(Limits {
     open_seconds: i64 = 10,
@@ -74,6 +75,7 @@ pub(super) struct Raw {
     pub(super) door_networks: Vec<Setting<String>>,
     pub(super) doors: Doors,
     pub(super) tls: Tls,
+    pub(super) store: Store,
     pub(super) heartbeat: Heartbeat,
     pub(super) limits: Limits,
     pub(super) switch: Vec<Switch>,
@@ -164,6 +166,7 @@ impl Raw {
         visit("lenient_doors".into(), &mut self.lenient_doors);
         self.doors.each("doors.", visit);
         self.tls.each("tls.", visit);
+        self.store.each("store.", visit);
         self.heartbeat.each("heartbeat.", visit);
         self.limits.each("limits.", visit);
     }

@@ -13,6 +13,7 @@ const HARMLESS: &[&str] = &[
     "tls.key",
     "tls.client_ca",
     "tls.ledger",
+    "store.file",
     "switch.name",
     "switch.kind",
     "switch.capture",

@@ -15,11 +15,12 @@ use crate::{
 pub struct LiveRights {
     entrance: Arc<Entrance>,
     turn: Arc<Mutex<()>>,
+    tell: Arc<dyn Fn(&Rights) + Send + Sync>,
 }
 
 /// Nobody else changes rights while it lives.
 pub struct Turn<'a> {
-    entrance: &'a Entrance,
+    live: &'a LiveRights,
     _turn: MutexGuard<'a, ()>,
 }
 
@@ -34,9 +35,10 @@ pub struct Effects(mpsc::UnboundedReceiver<Effect>);
 pub struct NotAcknowledged;
 
 impl LiveRights {
-    /// For the doors that share this entrance.
-    pub fn new(entrance: Arc<Entrance>) -> Self {
-        Self { entrance, turn: Arc::default() }
+    /// For the doors that share this entrance. Who else must know of new rights is told by `tell`, in their order and before
+    /// the workers.
+    pub fn new(entrance: Arc<Entrance>, tell: impl Fn(&Rights) + Send + Sync + 'static) -> Self {
+        Self { entrance, turn: Arc::default(), tell: Arc::new(tell) }
     }
 
     /// What counts for who comes in now.
@@ -46,7 +48,7 @@ impl LiveRights {
 
     /// Waits until nobody else changes rights.
     pub async fn turn(&self) -> Turn<'_> {
-        Turn { _turn: self.turn.lock().await, entrance: &self.entrance }
+        Turn { _turn: self.turn.lock().await, live: self }
     }
 
     /// Changes rights to what `make` makes of them, with the next number, and everything else as it is. When it returns,
@@ -70,18 +72,19 @@ impl fmt::Debug for LiveRights {
 impl Turn<'_> {
     /// What counts until this turn changes it.
     pub fn current(&self) -> Arc<Current> {
-        self.entrance.current.load_full()
+        self.live.current()
     }
 
     /// From now on doors judge by these rights and networks.
     pub fn at_doors(&self, rights: Arc<Rights>, networks: Vec<Network>) {
         let decoy = self.current().decoy.for_directory(&rights.directory);
-        self.entrance.current.store(Arc::new(Current { rights, decoy, networks }));
+        self.live.entrance.current.store(Arc::new(Current { rights, decoy, networks }));
     }
 
     /// Sends the rights that [`at_doors`](Self::at_doors) has to the workers.
     pub fn at_workers(self, rights: Arc<Rights>) -> Effects {
-        Effects(self.entrance.hub.change_rights(rights))
+        (self.live.tell)(&rights);
+        Effects(self.live.entrance.hub.change_rights(rights))
     }
 }
 

@@ -199,6 +199,12 @@ impl Directory {
         self.devices.values()
     }
 
+    /// Whether both have the very same devices.
+    pub fn has_devices_of(&self, other: &Self) -> bool {
+        self.devices.len() == other.devices.len()
+            && self.devices.values().zip(other.devices.values()).all(|(one, other)| Arc::ptr_eq(one, other))
+    }
+
     /// The devices that `user` may see (R13), in the order of the names.
     pub fn devices_of<'a>(&'a self, user: &'a User) -> impl Iterator<Item = &'a Arc<Device>> {
         self.devices.values().filter(|device| !device.restricted && user.is_associated_with(&device.name))

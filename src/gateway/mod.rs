@@ -1,39 +1,45 @@
 //! Composition: builds every part from the settings, starts them in order, and stops them in the reverse order.
 
 mod reload;
+mod served;
 mod switches;
 mod tls_files;
 
 pub use reload::{Acknowledgement, Reloaded};
+pub use served::{Served, administration};
 pub use switches::{connector, feed_password};
 pub use tls_files::check_tls_files;
 
 use std::{
     io,
     net::SocketAddr,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     thread,
     time::{Duration, SystemTime},
 };
 
 use arc_swap::ArcSwap;
 use tokio::{
-    sync::mpsc,
+    sync::{mpsc, watch},
     task::{JoinHandle, JoinSet},
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
 use crate::{
+    admin::OpenError,
     config::Config,
     cti::{
         self, Crowds, Current, Decoy, Door, DoorError, Entrance, LiveRights, Registry, Settings, TlsSide,
         WorkerSettings, spawn_worker,
     },
-    directory::Directory,
+    directory::{Device, Directory},
     hub::{self, Certificates, Hub, HubHandle, Rights, WorkerId},
     model::{SwitchEvent, SwitchName},
-    switch::{Switch, SwitchError, SwitchIo, capture::CaptureError, listen::ListenError, replay::SpeedError},
+    store::StoreError,
+    switch::{
+        KnownDevices, Switch, SwitchError, SwitchIo, capture::CaptureError, listen::ListenError, replay::SpeedError,
+    },
     trust::{Ledger, LedgerError, TrustError},
 };
 
@@ -92,6 +98,9 @@ pub enum StartError {
         /// Why.
         error: SpeedError,
     },
+    /// The store can't be used.
+    #[error("`store.file`: {_0}{}", mend_store(_0))]
+    Store(#[from] OpenError),
     /// Certificates, keys or CAs are not as they should be.
     #[error("{setting}{error}{mend}")]
     Trust {
@@ -114,8 +123,26 @@ impl StartError {
             Self::Capture { .. } | Self::Speed { .. } => true,
             Self::FeedPassword { error, .. } | Self::Trust { error, .. } => error.is_input(),
             Self::Ledger(error) => !matches!(error, LedgerError::Unwritable { .. }),
+            Self::Store(error) => !matches!(error, OpenError::Store(StoreError::Unavailable(_))),
             Self::Door(_) | Self::Feed { .. } | Self::Randomness | Self::Worker(_) => false,
         }
+    }
+}
+
+impl From<StoreError> for StartError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error.into())
+    }
+}
+
+/// What to do about a store that can't be used, where the error doesn't say it.
+fn mend_store(error: &OpenError) -> &'static str {
+    match error {
+        OpenError::Store(StoreError::InUse(_)) => {
+            ": a gateway runs by it; administer it through that one, or stop it first"
+        }
+        OpenError::Store(StoreError::Damaged { .. }) => ": restore a backup, or mend the path",
+        _ => "",
     }
 }
 
@@ -146,10 +173,10 @@ fn mend_listen(ListenError { address, error }: &ListenError) -> String {
 pub struct Gateway {
     /// The settings in force: those that can't change while it runs are those of the start.
     config: Config,
-    /// The devices that the connectors were told of.
-    started_with: Arc<Directory>,
     entrance: Arc<Entrance>,
     live: LiveRights,
+    /// What the switches are told of devices.
+    devices: watch::Receiver<Arc<KnownDevices>>,
     /// Where certificates are kept if they are administered.
     ledger: Option<Arc<Ledger>>,
     clear: Option<SocketAddr>,
@@ -230,8 +257,19 @@ impl Gateway {
             settings,
             epoch,
         });
+        let started_with = Arc::clone(&config.directory);
+        let (known, devices) = watch::channel(Arc::new(known_devices(&started_with)));
+        let told = Mutex::new(started_with);
+        let tell_switches = move |rights: &Rights| {
+            let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
+            if !rights.directory.has_devices_of(&told) {
+                known.send_replace(Arc::new(known_devices(&rights.directory)));
+                *told = Arc::clone(&rights.directory);
+            }
+        };
         let mut gateway = Self {
-            live: LiveRights::new(Arc::clone(&entrance)),
+            live: LiveRights::new(Arc::clone(&entrance), tell_switches),
+            devices,
             ledger,
             entrance,
             clear: None,
@@ -242,7 +280,6 @@ impl Gateway {
             workers: threads,
             stop,
             stop_workers,
-            started_with: Arc::clone(&config.directory),
             config,
         };
         let clear = match gateway.config.doors.clear {
@@ -306,7 +343,12 @@ impl Gateway {
         info!(switch = %name, "attached");
         // Nobody sends commands yet: the sender's end waits for the requests of call control.
         let (commands, receiver) = mpsc::channel(1);
-        let io = SwitchIo { events: self.events.clone(), commands: receiver, stop: self.stop.clone() };
+        let io = SwitchIo {
+            events: self.events.clone(),
+            commands: receiver,
+            devices: self.devices.clone(),
+            stop: self.stop.clone(),
+        };
         let running = switch.run(io);
         self.switches.spawn(async move {
             let result = running.await;
@@ -378,6 +420,18 @@ fn rights(version: u64, config: &Config, side: Option<&TlsSide>) -> Rights {
             known: ledger.as_ref().map(|ledger| ledger.last_read()).unwrap_or_default(),
             ledger,
         },
+    }
+}
+
+/// What the switches know of the devices of a directory.
+fn known_devices(directory: &Directory) -> KnownDevices {
+    let addresses = |device: &Arc<Device>| {
+        let name = device.name.clone();
+        device.addresses.clone().into_iter().map(move |address| (address, name.clone()))
+    };
+    KnownDevices {
+        addresses: directory.devices().flat_map(addresses).collect(),
+        names: directory.devices().map(|device| device.name.clone()).collect(),
     }
 }
 

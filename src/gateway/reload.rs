@@ -9,9 +9,8 @@ use super::{Gateway, StartError, rights, tls_files::tls_side};
 use crate::{
     config::{Config, Doors},
     cti::{Effects, NotAcknowledged},
-    directory::Directory,
     hub::Effect,
-    model::{Address, DeviceName, Mode},
+    model::Mode,
 };
 
 /// New rights on their way to the workers.
@@ -107,26 +106,21 @@ impl Gateway {
             door_networks: _,
             tls: _,
             doors,
+            store,
             heartbeat,
             limits,
             switches,
-            directory,
+            directory: _,
         } = new;
         let moved = running.doors.tls.is_some() && running.doors.tls != doors.tls && new.mode == Mode::Mixed;
         let differences = [
             ("doors.clear", running.doors.clear != doors.clear),
             ("doors.tls", moved),
+            ("[store]", running.store != *store),
             ("[heartbeat]", running.heartbeat != *heartbeat),
             ("[limits]", running.limits != *limits),
             ("[[switch]]", running.switches != *switches),
-            // Connectors were told of them at the start.
-            ("addresses of devices", !addresses(&self.started_with).eq(addresses(directory))),
         ];
         differences.into_iter().filter(|(_, is_different)| *is_different).map(|(name, _)| name.into()).collect()
     }
-}
-
-fn addresses(directory: &Directory) -> impl Iterator<Item = (&DeviceName, &[Address])> {
-    let devices = directory.devices().map(|device| (&device.name, device.addresses.as_slice()));
-    devices.filter(|(_, addresses)| !addresses.is_empty())
 }

@@ -2,7 +2,7 @@
 
 use std::{path::Path, time::Duration};
 
-use super::{StartError, epoch_micros};
+use super::{StartError, epoch_micros, known_devices};
 use crate::{
     config::{Config, HepConfig, SwitchConfig, SwitchKind},
     model::Secret,
@@ -42,7 +42,7 @@ fn listener(switch: &SwitchConfig, config: &Config, hep: &HepConfig) -> Result<H
         address: hep.listen,
         networks: hep.networks.clone(),
         queue_bytes: hep.queue_bytes,
-        devices: config.directory.devices().map(|device| device.name.clone()).collect(),
+        devices: known_devices(&config.directory).names,
     };
     HepListener::bind(settings, feed(switch, config, password))
         .map_err(|error| StartError::Feed { switch: switch.name.clone(), error })
@@ -70,11 +70,7 @@ fn feed(switch: &SwitchConfig, config: &Config, password: Option<Secret>) -> Hep
     HepFeed::new(FeedConfig {
         name: switch.name.clone(),
         pbxes: switch.pbx.clone(),
-        devices: config
-            .directory
-            .devices()
-            .flat_map(|device| device.addresses.iter().map(|address| (*address, device.name.clone())))
-            .collect(),
+        devices: known_devices(&config.directory).addresses,
         password,
         first_id: first_id(switch, config),
         limits: TrackerLimits::default(),

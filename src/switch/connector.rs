@@ -1,12 +1,12 @@
 //! The one trait of all switches, and what goes through it in both directions.
 
-use std::pin::Pin;
+use std::{collections::HashSet, pin::Pin, sync::Arc};
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::replay::ReplayError;
-use crate::model::{CallId, DeviceName, LineNumber, SwitchEvent, SwitchName};
+use crate::model::{Address, CallId, DeviceName, LineNumber, SwitchEvent, SwitchName};
 
 /// A connector to a PBX, or what stands for one.
 pub trait Switch: Send {
@@ -29,8 +29,30 @@ pub struct SwitchIo {
     pub events: mpsc::Sender<Vec<SwitchEvent>>,
     /// What is asked of its devices.
     pub commands: mpsc::Receiver<Command>,
+    /// The devices that the operator knows, whenever they change. Those of its start it has from its settings.
+    pub devices: watch::Receiver<Arc<KnownDevices>>,
     /// Tells it to stop.
     pub stop: CancellationToken,
+}
+
+impl SwitchIo {
+    /// With devices that never change.
+    pub fn new(
+        events: mpsc::Sender<Vec<SwitchEvent>>,
+        commands: mpsc::Receiver<Command>,
+        stop: CancellationToken,
+    ) -> Self {
+        Self { events, commands, devices: watch::channel(Arc::default()).1, stop }
+    }
+}
+
+/// The devices that the operator knows.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct KnownDevices {
+    /// Where they are reached; no address is there twice.
+    pub addresses: Vec<(Address, DeviceName)>,
+    /// All of them, also those without an address.
+    pub names: HashSet<DeviceName>,
 }
 
 /// Something that a device shall do. Its outcome is told by events; the answer only says that the switch took it.

@@ -98,6 +98,9 @@ pub trait Feed: Send {
         out: &mut Vec<SwitchEvent>,
     ) -> Result<(), Refusal>;
 
+    /// Addresses that are devices from now on, for calls that begin from now on.
+    fn set_devices(&mut self, devices: &[(Address, DeviceName)]);
+
     /// Does what is due.
     fn on_time(&mut self, now: Instant, out: &mut Vec<SwitchEvent>);
 
@@ -154,6 +157,11 @@ impl HepFeed {
         Ok(())
     }
 
+    /// Addresses that are devices from now on. Calls that have begun keep the devices that they have.
+    pub fn set_devices(&mut self, devices: &[(Address, DeviceName)]) {
+        self.tracker.set_devices(devices.to_vec());
+    }
+
     /// Does what is due at `now`.
     pub fn on_time(&mut self, now: Instant, out: &mut Vec<SwitchEvent>) {
         self.tracker.on_time(now, out);
@@ -191,6 +199,10 @@ impl Feed for HepFeed {
         Self::on_datagram(self, datagram, arrived, now, out).map_err(FeedError::refusal)
     }
 
+    fn set_devices(&mut self, devices: &[(Address, DeviceName)]) {
+        Self::set_devices(self, devices);
+    }
+
     fn on_time(&mut self, now: Instant, out: &mut Vec<SwitchEvent>) {
         Self::on_time(self, now, out);
     }
@@ -213,6 +225,10 @@ impl<F: Feed + ?Sized> Feed for &mut F {
         out: &mut Vec<SwitchEvent>,
     ) -> Result<(), Refusal> {
         (**self).on_datagram(datagram, arrived, now, out)
+    }
+
+    fn set_devices(&mut self, devices: &[(Address, DeviceName)]) {
+        (**self).set_devices(devices);
     }
 
     fn on_time(&mut self, now: Instant, out: &mut Vec<SwitchEvent>) {

@@ -21,4 +21,4 @@ pub mod tracker;
 mod connector;
 mod desk;
 
-pub use connector::{Action, Command, CommandError, Running, Switch, SwitchError, SwitchIo};
+pub use connector::{Action, Command, CommandError, KnownDevices, Running, Switch, SwitchError, SwitchIo};

@@ -12,8 +12,8 @@ use std::{
 use base64::{Engine, engine::general_purpose::STANDARD};
 use callgate::{
     model::{
-        Address, CallId, EventBody, MediaOpened, Protection, StopCause, StreamDirection, StreamId, SwitchEvent,
-        Timestamp, Transport,
+        Address, CallId, DeviceName, EventBody, MediaOpened, Protection, StopCause, StreamDirection, StreamId,
+        SwitchEvent, Timestamp, Transport,
     },
     switch::{
         feed::{FeedConfig, FeedError, HepFeed},
@@ -207,6 +207,15 @@ impl Dialog {
     }
 }
 
+/// Devices as `name=address`.
+fn named(devices: &[&str]) -> Vec<(Address, DeviceName)> {
+    let device = |device: &&str| {
+        let (name, address) = device.split_once('=').unwrap();
+        (address.parse().unwrap(), name.parse().unwrap())
+    };
+    devices.iter().map(device).collect()
+}
+
 /// A feed, and what it said in words.
 pub struct Lab {
     pub feed: HepFeed,
@@ -225,14 +234,10 @@ impl Lab {
     }
 
     pub fn with_limits(pbxes: &[&str], devices: &[&str], limits: TrackerLimits) -> Self {
-        let devices = devices.iter().map(|device| {
-            let (name, address) = device.split_once('=').unwrap();
-            (address.parse().unwrap(), name.parse().unwrap())
-        });
         let feed = HepFeed::new(FeedConfig {
             name: "lab".parse().unwrap(),
             pbxes: pbxes.iter().map(|address| address.parse().unwrap()).collect(),
-            devices: devices.collect(),
+            devices: named(devices),
             password: None,
             first_id: 1,
             limits,
@@ -271,6 +276,11 @@ impl Lab {
     }
 
     /// Lets time pass.
+    /// The operator knows these devices from now on, as in [`new`](Self::new).
+    pub fn set_devices(&mut self, devices: &[&str]) {
+        self.feed.set_devices(&named(devices));
+    }
+
     pub fn wait(&mut self, time: Duration) {
         self.now += time;
         self.feed.on_time(self.now, &mut self.events);

@@ -32,7 +32,7 @@ use self::{
     sources::Sources,
 };
 use super::{
-    Running, Switch, SwitchError, SwitchIo,
+    KnownDevices, Running, Switch, SwitchError, SwitchIo,
     counts::{FeedCounts, FeedMeter},
     desk::Desk,
     feed::Feed,
@@ -144,6 +144,7 @@ impl HepListener {
             meter: FeedMeter::new(&name),
             notices: Notices::new(devices),
             desk: Desk::new(name.clone(), io.commands, io.stop),
+            devices: io.devices,
             events: io.events,
             pending: Vec::new(),
             counted: FeedCounts::default(),
@@ -184,6 +185,7 @@ struct Tracking {
     meter: FeedMeter,
     notices: Notices,
     desk: Desk,
+    devices: watch::Receiver<Arc<KnownDevices>>,
     events: mpsc::Sender<Vec<SwitchEvent>>,
     /// Events that haven't left yet.
     pending: Vec<SwitchEvent>,
@@ -222,7 +224,9 @@ impl Tracking {
                     }
                 }
             });
-            let done = match next.await {
+            let next = next.await;
+            self.know_devices();
+            let done = match next {
                 None => return Ok(()),
                 Some(Next::Time(now)) => self.on_time(now).await?,
                 Some(Next::Failed) => {
@@ -241,6 +245,16 @@ impl Tracking {
             if done == Done::Stopped {
                 return Ok(());
             }
+        }
+    }
+
+    /// Before anything that came behind a change is looked at.
+    fn know_devices(&mut self) {
+        // An error: nobody changes them any more.
+        if self.devices.has_changed().unwrap_or(false) {
+            let known = Arc::clone(&self.devices.borrow_and_update());
+            self.feed.set_devices(&known.addresses);
+            self.notices.set_configured(known.names.clone());
         }
     }
 

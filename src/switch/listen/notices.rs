@@ -119,6 +119,11 @@ impl Notices {
         Self { configured, found: HashMap::new(), new: Vec::new(), refused: BTreeMap::new(), used: 0 }
     }
 
+    /// These are the devices that the operator knows from now on.
+    pub(super) fn set_configured(&mut self, configured: HashSet<DeviceName>) {
+        self.configured = configured;
+    }
+
     /// A datagram, by what became of it.
     pub(super) fn on_datagram(&mut self, outcome: Result<(), Refusal>, from: SocketAddr) {
         let Err(refusal) = outcome else {

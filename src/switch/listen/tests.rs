@@ -5,13 +5,16 @@ use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::{
-    model::{CallDirection, CallId, CallRef, CallState, EventBody, LineNumber, Timestamp},
+    model::{Address, CallDirection, CallId, CallRef, CallState, EventBody, LineNumber, Timestamp},
     switch::{
-        Action, Command, CommandError,
+        Action, Command, CommandError, KnownDevices,
         feed::Refusal,
         tracker::{Bound, TrackerCounts},
     },
 };
+
+/// What a feed was told of devices at once.
+type Told = Vec<(Address, DeviceName)>;
 
 /// How long after a datagram that begins with `later` something is due.
 const LATER: Duration = Duration::from_millis(100);
@@ -23,6 +26,8 @@ struct Fake {
     /// When each datagram came; `None` stands for a deadline.
     arrivals: Arc<Mutex<Vec<Option<Timestamp>>>>,
     deadline: Option<Instant>,
+    /// What it was told of devices.
+    devices: Arc<Mutex<Vec<Told>>>,
 }
 
 impl Feed for Fake {
@@ -42,6 +47,10 @@ impl Feed for Fake {
             self.deadline = Some(now + LATER);
         }
         if datagram.starts_with(b"bad") { Err(Refusal::NotHep) } else { Ok(()) }
+    }
+
+    fn set_devices(&mut self, devices: &[(Address, DeviceName)]) {
+        self.devices.lock().unwrap().push(devices.to_vec());
     }
 
     fn on_time(&mut self, now: Instant, out: &mut Vec<SwitchEvent>) {
@@ -87,6 +96,7 @@ struct Scene {
     counts: watch::Receiver<ListenCounts>,
     events: mpsc::Receiver<Vec<SwitchEvent>>,
     commands: mpsc::Sender<Command>,
+    known: watch::Sender<Arc<KnownDevices>>,
     stop: CancellationToken,
     running: tokio::task::JoinHandle<Result<(), SwitchError>>,
 }
@@ -107,15 +117,33 @@ impl Scene {
         let (events_in, events) = mpsc::channel(1);
         let (commands, commands_out) = mpsc::channel(1);
         let stop = CancellationToken::new();
-        let io = SwitchIo { events: events_in, commands: commands_out, stop: stop.clone() };
+        let (known, devices) = watch::channel(Arc::default());
+        let io = SwitchIo { events: events_in, commands: commands_out, devices, stop: stop.clone() };
         let running = tokio::spawn(Box::new(listener).run(io));
-        Self { sender, counts, events, commands, stop, running }
+        Self { sender, counts, events, commands, known, stop, running }
     }
 
     async fn until(&mut self, done: impl Fn(&ListenCounts) -> bool) -> ListenCounts {
         let waiting = tokio::time::timeout(Duration::from_secs(30), self.counts.wait_for(|counts| done(counts)));
         waiting.await.expect("it never came to that").unwrap().clone()
     }
+}
+
+#[tokio::test]
+async fn the_feed_knows_new_devices_before_what_comes_behind_them() {
+    let fake = Fake::default();
+    let (told, seen) = (Arc::clone(&fake.devices), Arc::clone(&fake.seen));
+    let mut scene = Scene::start(&["127.0.0.2"], fake).await;
+    let desk = ("udp:192.0.2.1:5060".parse().unwrap(), "desk".parse::<DeviceName>().unwrap());
+    for devices in [vec![desk.clone()], vec![]] {
+        let names = devices.iter().map(|(_, name)| name.clone()).collect();
+        scene.known.send_replace(Arc::new(KnownDevices { addresses: devices.clone(), names }));
+        let before = seen.lock().unwrap().len();
+        scene.sender.send(b"any").await.unwrap();
+        scene.until(|counts| counts.feed.datagrams == before as u64 + 1).await;
+        assert_eq!(told.lock().unwrap().last(), Some(&devices));
+    }
+    assert_eq!(told.lock().unwrap().len(), 2, "once for each change");
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::{
-    model::{CallDirection, CallId, CallRef, CallState, EventBody, LineNumber, SwitchEvent},
+    model::{Address, CallDirection, CallId, CallRef, CallState, DeviceName, EventBody, LineNumber, SwitchEvent},
     switch::{
         Action, Command, CommandError,
         capture::{Capture, PacketKind},
@@ -41,6 +41,10 @@ impl Feed for Fake {
         }
         out.push(event("phone", arrived));
         Ok(())
+    }
+
+    fn set_devices(&mut self, _: &[(Address, DeviceName)]) {
+        unreachable!("a recording has the devices of its time")
     }
 
     fn on_time(&mut self, _: Instant, out: &mut Vec<SwitchEvent>) {
@@ -248,7 +252,7 @@ fn io(capacity: usize) -> (SwitchIo, Ends) {
     let (events, events_out) = mpsc::channel(capacity);
     let (commands_in, commands) = mpsc::channel(4);
     let stop = CancellationToken::new();
-    (SwitchIo { events, commands, stop: stop.clone() }, Ends { events: events_out, commands: commands_in, stop })
+    (SwitchIo::new(events, commands, stop.clone()), Ends { events: events_out, commands: commands_in, stop })
 }
 
 fn replay(packets: Vec<Result<Packet, CaptureError>>, speed: Speed) -> Box<Replay> {
@@ -374,7 +378,7 @@ async fn a_capture_in_which_nothing_happens_stops_when_told_and_leaves_others_th
         let (_orders, commands) = mpsc::channel(1);
         let stop = CancellationToken::new();
         // Both on this one thread: whoever never waits is never stopped.
-        let running = tokio::spawn(Box::new(replay).run(SwitchIo { events, commands, stop: stop.clone() }));
+        let running = tokio::spawn(Box::new(replay).run(SwitchIo::new(events, commands, stop.clone())));
         tokio::time::sleep(Duration::from_millis(5)).await;
         stop.cancel();
         assert_eq!(running.await.unwrap(), Ok(()));

@@ -23,7 +23,7 @@ struct Ends {
 fn start(settings: SimSettings, queue: usize) -> Ends {
     let ((sender, events), (commands, receiver)) = (mpsc::channel(queue), mpsc::channel(1));
     let stop = CancellationToken::new();
-    let io = SwitchIo { events: sender, commands: receiver, stop: stop.clone() };
+    let io = SwitchIo::new(sender, receiver, stop.clone());
     let running = tokio::spawn(Box::new(Simulated::new(name(), settings, 1)).run(io));
     Ends { events, commands, stop, running }
 }

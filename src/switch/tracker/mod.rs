@@ -171,6 +171,11 @@ impl Tracker {
         }
     }
 
+    /// Addresses that are devices from now on. Calls that have begun keep the devices that they have.
+    pub fn set_devices(&mut self, devices: Vec<(Address, DeviceName)>) {
+        self.roles.set_devices(devices);
+    }
+
     /// Does what is due at `now`: gives up answers that didn't come, and forgets what was silent for too long.
     pub fn on_time(&mut self, now: Instant, out: &mut Vec<SwitchEvent>) {
         while let Some(waiting) = self.early.expired(now) {

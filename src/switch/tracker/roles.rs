@@ -63,6 +63,11 @@ impl Roles {
         Self { pbxes, devices: devices.into_iter().collect(), addresses: Addresses::new(max, max_pbxes) }
     }
 
+    /// These are the configured devices from now on.
+    pub(super) fn set_devices(&mut self, devices: Vec<(Address, DeviceName)>) {
+        self.devices = devices.into_iter().collect();
+    }
+
     /// What `address` is now.
     pub(super) fn of(&self, address: Address, now: Instant) -> Role {
         if self.pbxes.contains(&address) {

@@ -459,7 +459,7 @@ async fn the_recorded_calls_authenticate_whole_through_the_feed() {
         let (events, mut events_out) = mpsc::channel(16);
         let (heard, mut heard_out) = mpsc::channel(16);
         let (_commands, commands) = mpsc::channel(1);
-        let io = SwitchIo { events, commands, stop: CancellationToken::new() };
+        let io = SwitchIo::new(events, commands, CancellationToken::new());
         let replay =
             Replay::new("replay".parse().unwrap(), capture(), HepFeed::new(feed_config(found.pbxes)), Speed::AtOnce);
         let running = tokio::spawn(Box::new(replay.with_media(heard)).run(io));

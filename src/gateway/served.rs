@@ -1,0 +1,123 @@
+//! A gateway with what makes it one for years: its store, and the administration of users, devices and certificates.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    sync::{Arc, Weak},
+    time::Duration,
+};
+
+use tracing::{error, info};
+
+use super::{Acknowledgement, Gateway, StartError, connector};
+use crate::{
+    admin::{Administration, Journal, Seed, Seeded},
+    config::{Config, SwitchConfig},
+    model::SwitchName,
+    store::{Embedded, Options, Store},
+    switch::SwitchError,
+    trust::{CertificateRecord, Fingerprint, Ledger, LedgerError, records_of_file},
+};
+
+/// How often records that wait for the log are tried again.
+const OUTBOX: Duration = Duration::from_secs(1);
+
+/// A gateway as `callgate serve` runs it.
+pub struct Served {
+    gateway: Gateway,
+    administration: Arc<Administration>,
+}
+
+/// Opens the config's store for administration, and seeds it if it is empty. Nobody else can have it open.
+///
+/// # Errors
+/// [`StartError::Store`] and [`StartError::Ledger`].
+pub async fn administration(config: &Config, journal: Arc<dyn Journal>) -> Result<Administration, StartError> {
+    let store: Arc<dyn Store> = Arc::new(Embedded::open(&config.store.file, Options::default())?);
+    let seed = Seed {
+        directory: Arc::clone(&config.directory),
+        made_up: Arc::new(config.switches.iter().flat_map(SwitchConfig::simulated_devices).collect()),
+        certificates: file_of_ledger(config)?,
+    };
+    let (administration, seeded) = Administration::open(store, journal, seed).await?;
+    let store = config.store.file.display();
+    match seeded {
+        Seeded::Now { users, devices, certificates } => {
+            info!(%store, users, devices, certificates, "the store was empty, and has those of the config and the ledger now");
+        }
+        Seeded::Before => info!(%store, "users, devices and certificates are those of the store"),
+    }
+    Ok(administration)
+}
+
+impl Served {
+    /// Starts the gateway and its switches by the administration's users, devices and certificates.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub async fn start(config: Config, administration: Administration) -> Result<Self, StartError> {
+        let administration = Arc::new(administration);
+        let directory = Arc::clone(&administration.state().directory);
+        let config = Config { directory, ..config };
+        let switches =
+            config.switches.iter().map(|switch| connector(switch, &config)).collect::<Result<Vec<_>, _>>()?;
+        let mut gateway = Gateway::start_administered(config, administration.ledger()).await?;
+        administration.go_live(gateway.live_rights());
+        for switch in switches {
+            gateway.attach(switch);
+        }
+        tokio::spawn(deliver(Arc::downgrade(&administration)));
+        Ok(Self { gateway, administration })
+    }
+
+    /// The administration of what it serves by.
+    pub fn administration(&self) -> &Arc<Administration> {
+        &self.administration
+    }
+
+    /// As [`Gateway::reload`]: users, devices and certificates stay as they are.
+    ///
+    /// # Errors
+    /// [`StartError`]: the old settings stay in force as a whole.
+    pub async fn reload(&mut self, config: Config) -> Result<Acknowledgement, StartError> {
+        self.gateway.reload(config).await
+    }
+
+    /// As [`Gateway::switch_ended`].
+    pub async fn switch_ended(&mut self) -> Option<(SwitchName, Result<(), SwitchError>)> {
+        self.gateway.switch_ended().await
+    }
+
+    /// As [`Gateway::stopped`].
+    pub fn stopped(&self) -> impl Future<Output = ()> + use<> {
+        self.gateway.stopped()
+    }
+
+    /// Stops the gateway, then the administration.
+    pub async fn stop(self) {
+        self.gateway.stop().await;
+    }
+}
+
+/// Brings the records that wait in the store to the log, for as long as there is an administration.
+async fn deliver(administration: Weak<Administration>) {
+    loop {
+        tokio::time::sleep(OUTBOX).await;
+        let Some(administration) = administration.upgrade() else { return };
+        if let Err(error) = administration.deliver_outbox().await {
+            error!(%error, "records wait in the store");
+        }
+    }
+}
+
+/// The certificates of a ledger's file that the store takes the place of. There is none where the gateway began with a
+/// store.
+fn file_of_ledger(config: &Config) -> Result<BTreeMap<Fingerprint, CertificateRecord>, StartError> {
+    let path = &config.tls.ledger;
+    if matches!(fs::exists(path), Ok(false)) {
+        return Ok(BTreeMap::new());
+    }
+    let lines = Ledger::open(path)?.records()?;
+    let malformed = |(line, reason)| LedgerError::Malformed { path: path.clone(), line, reason };
+    Ok(records_of_file(&lines).map_err(malformed)?)
+}
