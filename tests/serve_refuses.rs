@@ -41,7 +41,7 @@ impl Gateway {
         }
     }
 
-    /// Runs to its end: the exit code, and all that it said beside its answer.
+    /// Runs to its end: the exit code, and what it said beside its answer, other than what went well on the way.
     fn run(&self, arguments: &[&str]) -> (i32, String) {
         let mut command = Command::new(env!("CARGO_BIN_EXE_callgate"));
         command
@@ -52,7 +52,9 @@ impl Gateway {
             .env_remove("CALLGATE_LOG")
             .stdin(Stdio::null());
         let output = command.output().unwrap();
-        (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
+        let said = String::from_utf8(output.stderr).unwrap();
+        let said = said.split_inclusive('\n').filter(|line| !line.contains("  INFO callgate::")).collect();
+        (output.status.code().unwrap(), said)
     }
 }
 

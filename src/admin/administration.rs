@@ -4,7 +4,7 @@
 //! record, answered: in this order. What only takes rights away doesn't wait for a log that can't be written: its record
 //! waits in the store instead (R21).
 
-use std::{fmt::Write as _, sync::Arc};
+use std::{collections::BTreeMap, fmt::Write as _, sync::Arc};
 
 use arc_swap::ArcSwap;
 use aws_lc_rs::rand;
@@ -152,6 +152,34 @@ impl Administration {
         let detail = format!("{}/{}: {reason}", record.user, record.instance);
         let plan = Plan { steps, direction: Direction::Takes, detail };
         self.carry(&mut working, actor, plan, ("revoke", "certificate", &sha256)).await
+    }
+
+    /// Takes over what a ledger's file says: certificates that are new to the store, and revocations. Returns how many of
+    /// each. What the store has revoked stays so.
+    ///
+    /// # Errors
+    /// [`Refused`]: what was taken before it is in effect.
+    pub async fn import(
+        &self,
+        actor: &Actor,
+        records: &BTreeMap<Fingerprint, CertificateRecord>,
+    ) -> Result<(usize, usize), Refused> {
+        let (mut added, mut revoked) = (0, 0);
+        for (fingerprint, record) in records {
+            let known = self.state().certificates.get(fingerprint).map(|(_, known)| Arc::clone(known));
+            match (known, &record.revoked) {
+                (None, _) => {
+                    self.add_certificate(actor, *fingerprint, record).await?;
+                    added += 1;
+                }
+                (Some(known), Some(revocation)) if known.revoked.is_none() => {
+                    self.revoke(actor, *fingerprint, &revocation.reason).await?;
+                    revoked += 1;
+                }
+                (Some(_), _) => {}
+            }
+        }
+        Ok((added, revoked))
     }
 
     /// Writes the records that wait because the log could not be written. Whether any wait still.

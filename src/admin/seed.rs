@@ -1,15 +1,11 @@
-//! The first start: an empty store gets what the config and the ledger's file have, once.
+//! The first start: an empty store gets what the config has, once.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeSet, sync::Arc};
 
 use crate::{
     directory::{Device, Directory, Records},
     model::DeviceName,
     store::{Bucket, Expect, Store, StoreError, Urgency},
-    trust::{CertificateRecord, Fingerprint},
 };
 
 /// The key of [`Bucket::META`] that says that it was done.
@@ -22,8 +18,6 @@ pub struct Seed {
     pub directory: Arc<Directory>,
     /// Devices that switches make up. Those that nobody described get no record.
     pub made_up: Arc<BTreeSet<DeviceName>>,
-    /// The certificates of the ledger's file.
-    pub certificates: BTreeMap<Fingerprint, CertificateRecord>,
 }
 
 /// What a seed came to.
@@ -37,8 +31,6 @@ pub enum Seeded {
         users: usize,
         /// Devices.
         devices: usize,
-        /// Certificates.
-        certificates: usize,
     },
 }
 
@@ -53,7 +45,7 @@ pub(super) async fn seed(store: &dyn Store, seed: &Seed) -> Result<Seeded, Store
     let is_described =
         |name: &DeviceName, device: &Device| !seed.made_up.contains(name) || *device != Device::named(name.clone());
     let records = Records::of(&seed.directory);
-    let (mut users, mut devices, mut certificates) = (0, 0, 0);
+    let (mut users, mut devices) = (0, 0);
     for device in seed.directory.devices().filter(|device| is_described(&device.name, device)) {
         let Some(stored) = records.devices.get(&device.name) else { continue };
         put(store, Bucket::DEVICES, device.name.as_str(), &stored.record.to_value()).await?;
@@ -63,12 +55,8 @@ pub(super) async fn seed(store: &dyn Store, seed: &Seed) -> Result<Seeded, Store
         put(store, Bucket::USERS, name.as_str(), &stored.record.to_value()).await?;
         users += 1;
     }
-    for (fingerprint, record) in &seed.certificates {
-        put(store, Bucket::CERTIFICATES, &fingerprint.to_hex(), &record.to_value()).await?;
-        certificates += 1;
-    }
     put(store, Bucket::META, SEEDED, b"1").await?;
-    Ok(Seeded::Now { users, devices, certificates })
+    Ok(Seeded::Now { users, devices })
 }
 
 /// What is there from a start that was cut stays as it is.

@@ -27,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
 use crate::{
-    admin::OpenError,
+    admin::{OpenError, Refused},
     config::Config,
     cti::{
         self, Crowds, Current, Decoy, Door, DoorError, Entrance, LiveRights, Registry, Settings, TlsSide,
@@ -98,6 +98,9 @@ pub enum StartError {
         /// Why.
         error: SpeedError,
     },
+    /// The certificates of the ledger's file can't be taken over.
+    #[error("`tls.ledger`: its certificates can't be taken over: {_0}")]
+    Import(#[from] Refused),
     /// The store can't be used.
     #[error("`store.file`: {_0}{}", mend_store(_0))]
     Store(#[from] OpenError),
@@ -124,7 +127,7 @@ impl StartError {
             Self::FeedPassword { error, .. } | Self::Trust { error, .. } => error.is_input(),
             Self::Ledger(error) => !matches!(error, LedgerError::Unwritable { .. }),
             Self::Store(error) => !matches!(error, OpenError::Store(StoreError::Unavailable(_))),
-            Self::Door(_) | Self::Feed { .. } | Self::Randomness | Self::Worker(_) => false,
+            Self::Door(_) | Self::Feed { .. } | Self::Import(_) | Self::Randomness | Self::Worker(_) => false,
         }
     }
 }

@@ -11,7 +11,7 @@ use tracing::{error, info};
 
 use super::{Acknowledgement, Gateway, StartError, connector};
 use crate::{
-    admin::{Administration, Journal, Seed, Seeded},
+    admin::{Actor, Administration, Journal, Seed, Seeded},
     config::{Config, SwitchConfig},
     model::SwitchName,
     store::{Embedded, Options, Store},
@@ -37,16 +37,17 @@ pub async fn administration(config: &Config, journal: Arc<dyn Journal>) -> Resul
     let seed = Seed {
         directory: Arc::clone(&config.directory),
         made_up: Arc::new(config.switches.iter().flat_map(SwitchConfig::simulated_devices).collect()),
-        certificates: file_of_ledger(config)?,
     };
+    let certificates = file_of_ledger(config)?;
     let (administration, seeded) = Administration::open(store, journal, seed).await?;
     let store = config.store.file.display();
     match seeded {
-        Seeded::Now { users, devices, certificates } => {
-            info!(%store, users, devices, certificates, "the store was empty, and has those of the config and the ledger now");
+        Seeded::Now { users, devices } => {
+            info!(%store, users, devices, "the store was empty, and has the config's users and devices now");
         }
-        Seeded::Before => info!(%store, "users, devices and certificates are those of the store"),
+        Seeded::Before => info!(%store, "users and devices are those of the store"),
     }
+    import(&administration, &certificates).await?;
     Ok(administration)
 }
 
@@ -75,11 +76,13 @@ impl Served {
         &self.administration
     }
 
-    /// As [`Gateway::reload`]: users, devices and certificates stay as they are.
+    /// As [`Gateway::reload`]: users and devices stay as they are. What the ledger's file has of certificates that the store
+    /// doesn't is taken over first.
     ///
     /// # Errors
     /// [`StartError`]: the old settings stay in force as a whole.
     pub async fn reload(&mut self, config: Config) -> Result<Acknowledgement, StartError> {
+        import(&self.administration, &file_of_ledger(&config)?).await?;
         self.gateway.reload(config).await
     }
 
@@ -110,8 +113,18 @@ async fn deliver(administration: Weak<Administration>) {
     }
 }
 
-/// The certificates of a ledger's file that the store takes the place of. There is none where the gateway began with a
-/// store.
+async fn import(
+    administration: &Administration,
+    certificates: &BTreeMap<Fingerprint, CertificateRecord>,
+) -> Result<(), StartError> {
+    let (added, revoked) = administration.import(&Actor::Gateway, certificates).await?;
+    if added + revoked > 0 {
+        info!(added, revoked, "certificates of the ledger's file are in the store now");
+    }
+    Ok(())
+}
+
+/// The certificates of the ledger's file: what `callgate cert` wrote while no gateway ran. There need not be one.
 fn file_of_ledger(config: &Config) -> Result<BTreeMap<Fingerprint, CertificateRecord>, StartError> {
     let path = &config.tls.ledger;
     if matches!(fs::exists(path), Ok(false)) {
