@@ -59,7 +59,9 @@ fn stop(mut served: Served) -> (String, String) {
 /// The files of the folder with their bytes.
 fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     let entries = fs::read_dir(folder.join("callgate")).unwrap().map(Result::unwrap);
-    entries.map(|entry| (entry.file_name().into_string().unwrap(), fs::read(entry.path()).unwrap())).collect()
+    let file = |entry: fs::DirEntry| (entry.file_name().into_string().unwrap(), fs::read(entry.path()).unwrap());
+    // The store is written while it is open.
+    entries.map(file).filter(|(name, _)| !name.starts_with("callgate.redb")).collect()
 }
 
 /// Every key that the first calls of the gateway will have is searched for in what it logs.
