@@ -18,7 +18,7 @@ use std::{
 
 use callgate::{
     directory::ScramVerifier,
-    trust::{Ca, Ledger, Status, Validity},
+    trust::{Ca, Crl, Ledger, Status, Validity},
 };
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateSigningRequestParams, ExtendedKeyUsagePurpose, IsCa, Issuer,
@@ -234,6 +234,59 @@ fn r3_certificates_are_issued_listed_and_revoked() {
     let unknown = shell.fails(&format!("cert revoke --sha256 {} --reason x", "0".repeat(64)));
     assert_eq!(unknown, (1, "the ledger has no such certificate: see `callgate cert list`".into()));
     assert_eq!(shell.run("cert revoke --reason x").code, 2);
+}
+
+#[test]
+fn r11_the_ca_s_list_of_revoked_certificates_is_made_and_others_can_check_it() {
+    let shell = Shell::set_up();
+    for instance in ["1", "2"] {
+        shell.ok(&format!("cert issue --user recorder --instance {instance}"));
+    }
+    assert!(shell.ok("cert crl").contains(" 0 revoked, "));
+    let load = |name| {
+        let (crl, ca) = (shell.path(name), shell.path("callgate/ca.pem"));
+        Crl::load(&crl, &ca, OffsetDateTime::now_utc()).unwrap()
+    };
+    let first = load("callgate/ca.crl");
+    let revoke = ["cert", "revoke", "--user", "recorder", "--instance", "1", "--reason", "key compromise"];
+    assert_eq!(shell.run_with(&revoke, "", &[]).code, 0);
+    let said = shell.ok("cert crl --days 7");
+    let second = load("callgate/ca.crl");
+    assert!(second.number() > first.number(), "{first:?}, {second:?}");
+    assert!(said.starts_with("wrote callgate/ca.crl: number ") && said.contains(" 1 revoked, "), "{said}");
+    shell.ok("cert crl --out der.crl --der");
+    assert_eq!(load("der.crl").revoked(), 1);
+    assert_eq!(fs::metadata(shell.path("callgate/ca.crl")).unwrap().permissions().mode() & 0o777, 0o644);
+
+    // Another implementation reads it, too, where there is one.
+    let openssl = |arguments: &[&str]| Command::new("openssl").args(arguments).current_dir(shell.path("")).output();
+    let read = ["crl", "-in", "callgate/ca.crl", "-CAfile", "callgate/ca.pem", "-noout", "-text"];
+    match openssl(&read) {
+        Ok(output) => {
+            let text = String::from_utf8(output.stdout).unwrap();
+            let said = String::from_utf8(output.stderr).unwrap();
+            assert!(said.contains("verify OK"), "{said}");
+            assert!(text.contains("Key Compromise") && text.matches("Serial Number:").count() == 1, "{text}");
+            let verify = [
+                "verify",
+                "-CAfile",
+                "callgate/ca.pem",
+                "-CRLfile",
+                "callgate/ca.crl",
+                "-crl_check",
+                "-purpose",
+                "sslclient",
+            ];
+            let verified = |app: &str| openssl(&[&verify[..], &[app]].concat()).unwrap();
+            let (lost, kept) = (verified("callgate/recorder-1.pem"), verified("callgate/recorder-2.pem"));
+            assert!(String::from_utf8_lossy(&lost.stderr).contains("certificate revoked"), "{lost:?}");
+            assert!(kept.status.success(), "{kept:?}");
+        }
+        Err(error) => println!("skipped: openssl can't be run: {error}"),
+    }
+
+    fs::write(shell.path("callgate/ca.key"), "").unwrap();
+    assert_eq!(shell.fails("cert crl").0, 2);
 }
 
 #[test]

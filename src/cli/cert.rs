@@ -1,5 +1,6 @@
 //! `callgate cert`
 
+mod crl;
 mod gateway;
 mod list;
 
@@ -41,6 +42,7 @@ pub(super) enum Cert {
     Issue(Issue),
     Revoke(Revoke),
     List(list::List),
+    Crl(crl::MakeCrl),
     Csr(gateway::Csr),
     Import(gateway::Import),
 }
@@ -112,6 +114,7 @@ impl Cert {
             Self::Issue(command) => command.run(),
             Self::Revoke(command) => command.run(),
             Self::List(command) => command.run(),
+            Self::Crl(command) => command.run(),
             Self::Csr(command) => command.run(),
             Self::Import(command) => command.run(),
         }

@@ -23,6 +23,7 @@ use crate::{
     hub::Published,
     model::{Door, EventBody, Generation, KeyMaterial, MediaOpened, Protection},
     policy::{Disclosure, Indication, Rule},
+    trust::{self, Shown},
 };
 
 /// A session was opened.
@@ -50,12 +51,24 @@ pub(super) fn refused_again(door: Door, Repeated { kind: Kind { source, user, co
         count, code = code.as_str_name(), number = *code as i32, cause);
 }
 
-/// A connection was refused before it was a session. `cause` is the true reason where the answer hides it (R14).
-pub(super) fn refused(door: Door, peer: IpAddr, user: Option<&str>, code: ErrorCode, Rule(rule): Rule, cause: &str) {
+/// A connection was refused before it was a session. `cause` is the true reason where the answer hides it (R14). `shown` is
+/// the certificate, if there was one: its serial number and subject are what it says of itself, its owner is the ledger's.
+pub(super) fn refused(
+    door: Door,
+    peer: IpAddr,
+    user: Option<&str>,
+    code: ErrorCode,
+    Rule(rule): Rule,
+    cause: &str,
+    shown: Option<&Shown>,
+) {
     count_refusal(code);
     let user = user.map(shortened);
+    let sha256 = shown.map(|shown| trust::Fingerprint(shown.sha256).to_hex());
+    let (serial, subject_name) = (shown.map(|shown| &*shown.serial), shown.map(|shown| shortened(&shown.subject)));
+    let owner = shown.and_then(|shown| shown.owner.as_ref()).map(|(user, instance)| format!("{user}/{instance}"));
     info!(target: "audit", record = "refused", door = door.name(), %peer, user, code = code.as_str_name(),
-        number = code as i32, rule, cause);
+        number = code as i32, rule, cause, sha256, serial, subject_name, owner);
 }
 
 /// A request of an open session was refused. It is always counted, and recorded unless the session had its `share` of

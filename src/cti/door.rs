@@ -133,7 +133,7 @@ impl Door {
             let kind = Kind { source: network(peer), user: None, code, cause: "turned away" };
             let noted = lock(&self.refusals).note(kind, Instant::now());
             let rule = Rule(callgate_wire::lookup(code).rule);
-            tell(noted, self.kind(), code, || audit::refused(self.kind(), peer, None, code, rule, "turned away"));
+            tell(noted, self.kind(), code, || audit::refused(self.kind(), peer, None, code, rule, "turned away", None));
             if self.tls.is_none() {
                 // It is told, but no time is spent on it.
                 let _ = tcp.try_write(&encode::close(code));

@@ -210,7 +210,13 @@ impl Opening {
         match (admit(&admission), user) {
             (Verdict::Refuse(code, rule), _) => {
                 // By its password, or as the owner of its certificate, whomever it names.
-                let cause = if user.is_none() { "the user is not in the directory" } else { "refused by policy" };
+                let of_another_user = |certificate: CertificateIdentity| certificate.user.as_str() != asked.user;
+                let cause = match (code, certificate.map(of_another_user)) {
+                    (ErrorCode::CertificateIdentityMismatch, Some(true)) => "the certificate is another user's",
+                    (ErrorCode::CertificateIdentityMismatch, Some(false)) => "the certificate is another instance's",
+                    _ if user.is_none() => "the user is not in the directory",
+                    _ => "refused by policy",
+                };
                 Next::Refuse(Refused { code, rule, cause, user: Some(asked.user), as_result: true, reply_to: 0 })
             }
             (Verdict::Admit(_), None) => {

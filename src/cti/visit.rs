@@ -13,6 +13,7 @@ use callgate_wire::{
     FrameDecoder, FrameError, MAX_FRAME_BEFORE_OPEN,
     v1::{self, ErrorCode, OpenResult, open_result, to_app},
 };
+use metrics::counter;
 use socket2::SockRef;
 use tokio::{
     net::TcpStream,
@@ -36,7 +37,11 @@ use super::{
     renewal::Renewal,
     socket::{Received, Socket, end_tcp},
 };
-use crate::{model, policy::Rule, trust};
+use crate::{
+    model,
+    policy::Rule,
+    trust::{self, Shown},
+};
 
 /// What the system may keep for an app that doesn't read, in bytes, before frames wait here. It keeps twice as much, with
 /// what it adds to each packet.
@@ -106,7 +111,7 @@ impl Visit {
 
     /// Ends a connection that has said nothing. That cost nothing, so it doesn't count as a try.
     fn end_silent(&self, tcp: &TcpStream, code: ErrorCode) {
-        self.record(None, code, Rule(callgate_wire::lookup(code).rule), "nothing was heard", "nothing was heard");
+        self.record(None, code, Rule(callgate_wire::lookup(code).rule), "nothing was heard", "nothing was heard", None);
         if self.tls.is_none() {
             let _ = tcp.try_write(&encode::close(code));
         }
@@ -116,12 +121,17 @@ impl Visit {
     async fn shake_hands(&self, tcp: TcpStream) -> Result<Socket, TcpStream> {
         let max_backlog = self.entrance.settings.limits.queued_bytes_per_session;
         let Some(side) = &self.tls else { return Ok(Socket::new(tcp, None, max_backlog)) };
-        match TlsAcceptor::from(Arc::clone(&side.config)).accept(tcp).into_fallible().await {
-            Ok(stream) => {
+        let handshake = TlsAcceptor::from(Arc::clone(&side.config)).accept(tcp).into_fallible();
+        match trust::witnessed(handshake).await {
+            (Ok(stream), _) => {
                 let (tcp, tls) = stream.into_inner();
                 Ok(Socket::new(tcp, Some(tls), max_backlog))
             }
-            Err((error, tcp)) => {
+            (Err((_, tcp)), Some(refused)) => {
+                self.refused_certificate(&refused);
+                Err(tcp)
+            }
+            (Err((error, tcp)), None) => {
                 self.refused(handshake_code(&error), HANDSHAKE, &error.to_string());
                 Err(tcp)
             }
@@ -257,7 +267,9 @@ impl Visit {
 
     async fn refuse(&self, mut socket: Socket, refused: Refused) {
         let Refused { code, rule, cause, user, as_result, reply_to } = refused;
-        self.record(user.as_deref(), code, rule, cause, cause);
+        let sides = self.tls.as_ref().zip(socket.tls());
+        let shown = sides.and_then(|(side, tls)| trust::shown(tls, &side.ledger));
+        self.record(user.as_deref(), code, rule, cause, cause, shown.as_ref());
         self.count_failure(code);
         self.farewell(async {
             if as_result {
@@ -281,19 +293,36 @@ impl Visit {
         }
     }
 
-    /// `about` is the cause without what differs from one time to the next.
-    fn record(&self, user: Option<&str>, code: ErrorCode, rule: Rule, about: &'static str, cause: &str) {
+    /// `about` is the cause without what differs from one time to the next. `shown` is the certificate, if there was one.
+    fn record(
+        &self,
+        user: Option<&str>,
+        code: ErrorCode,
+        rule: Rule,
+        about: &'static str,
+        cause: &str,
+        shown: Option<&Shown>,
+    ) {
         // A name that nobody has could be another one each time.
         let rights = Arc::clone(&self.entrance.current.load().rights);
-        let known = user.and_then(|name| rights.directory.user(name)).map(|user| user.name.as_str().into());
+        let owner = shown.and_then(|shown| shown.owner.as_ref()).map(|(user, _)| user.as_str());
+        let known = user.or(owner).and_then(|name| rights.directory.user(name)).map(|user| user.name.as_str().into());
         let kind = Kind { source: network(self.peer), user: known, code, cause: about };
         let noted = lock(&self.refusals).note(kind, Instant::now());
-        tell(noted, self.door, code, || audit::refused(self.door, self.peer, user, code, rule, cause));
+        tell(noted, self.door, code, || audit::refused(self.door, self.peer, user, code, rule, cause, shown));
     }
 
     fn refused(&self, code: ErrorCode, about: &'static str, cause: &str) {
         let rule = Rule(callgate_wire::lookup(code).rule);
-        self.record(None, code, rule, about, cause);
+        self.record(None, code, rule, about, cause, None);
+        self.count_failure(code);
+    }
+
+    fn refused_certificate(&self, refused: &trust::Refused) {
+        let (why, code) = (refused.why, refused.why.code());
+        counter!("callgate_certificates_refused_total", "reason" => why.name()).increment(1);
+        let rule = Rule(callgate_wire::lookup(code).rule);
+        self.record(None, code, rule, why.text(), why.text(), Some(&refused.shown));
         self.count_failure(code);
     }
 

@@ -155,6 +155,15 @@ impl Ca {
         self.issuer.key().to_pem()
     }
 
+    /// Its last moment.
+    pub(super) fn not_after(&self) -> OffsetDateTime {
+        self.not_after
+    }
+
+    pub(super) fn issuer(&self) -> &Issuer<'static, WipedKey> {
+        &self.issuer
+    }
+
     /// Issues an app's certificate: clientAuth only, with the user and instance as a URI (R31). When this returns, it is
     /// in the ledger.
     ///

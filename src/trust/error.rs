@@ -86,6 +86,28 @@ pub enum TrustError {
         /// The file.
         path: PathBuf,
     },
+    /// A file has no list of revoked certificates in it.
+    #[error("{}: there is no CRL in it (PEM, `-----BEGIN X509 CRL-----`, or DER)", path.display())]
+    NoCrl {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A list of revoked certificates is another CA's.
+    #[error("{}: the CRL is not signed by the CA in {}", path.display(), ca.display())]
+    CrlNotFromCa {
+        /// The CRL's file.
+        path: PathBuf,
+        /// The CA's file.
+        ca: PathBuf,
+    },
+    /// A list of revoked certificates is out of date.
+    #[error("{}: the CRL is out of date since {next_update}: get a new one from its CA", path.display())]
+    CrlExpired {
+        /// The file.
+        path: PathBuf,
+        /// By when there should have been another one, RFC 3339.
+        next_update: String,
+    },
     /// A file has no private key in it.
     #[error("{}: there is no private key in it (PEM, a block that begins with PRIVATE KEY)", path.display())]
     NoKey {
@@ -163,6 +185,12 @@ pub enum TrustError {
     OutlivesCa {
         /// The CA's last moment, RFC 3339.
         ca_not_after: String,
+    },
+    /// The CA has ended.
+    #[error("the CA ended on {not_after}: make a new one")]
+    CaEnded {
+        /// Its last moment, RFC 3339.
+        not_after: String,
     },
     /// A name for the gateway's certificate is neither a DNS name nor an IP address.
     #[error("{0:?} is neither a DNS name nor an IP address")]

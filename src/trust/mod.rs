@@ -6,6 +6,7 @@
 
 mod ca;
 mod certificates;
+mod crl;
 mod error;
 mod files;
 mod gateway;
@@ -13,6 +14,7 @@ mod ledger;
 mod name;
 mod pem;
 mod private_files;
+mod refused;
 mod secret_file;
 mod setup;
 mod tls;
@@ -21,14 +23,16 @@ mod verifier;
 
 pub use ca::{Ca, Issued, Validity, same_certificate};
 pub use certificates::{CertificateRecord, CertificateRecords, Fingerprint, Origin, Revocation, records_of_file};
+pub use crl::Crl;
 pub use error::{LedgerError, TrustError};
 pub use files::{Existing, make_folder, own_folder, write_private, write_public};
 pub use gateway::{GatewayRequest, check_gateway, request_gateway};
 pub use ledger::{Entry, Ledger, LedgerSnapshot, Operation, Record, Status};
 pub use pem::{certificates, private_key};
 pub use private_files::{SharedFile, shared_files};
+pub use refused::{NotAccepted, Refused, Shown, shown, witnessed};
 pub use secret_file::secret;
-pub use setup::{CA_CERTIFICATE, CA_KEY, CONFIG, InitOptions, init};
+pub use setup::{CA_CERTIFICATE, CA_KEY, CONFIG, CRL, InitOptions, init};
 pub use tls::{CertificateIdentity, peer_identity, refusal, refusal_io, server_config, server_config_at};
 pub use try_out::{TRY_OUT_USERS, identity_files, try_out, write_identity};
-pub use verifier::{LedgerVerifier, NotAccepted};
+pub use verifier::LedgerVerifier;

@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use rustls_pki_types::{
-    CertificateDer, PrivateKeyDer,
+    CertificateDer, CertificateRevocationListDer, PrivateKeyDer,
     pem::{self, PemObject},
 };
 use zeroize::Zeroizing;
@@ -45,12 +45,38 @@ pub fn private_key(path: &Path) -> Result<Zeroizing<PrivateKeyDer<'static>>, Tru
     }
 }
 
+/// Every list of revoked certificates of the file, which is PEM or one list as DER; at least one.
+///
+/// # Errors
+/// The file can't be read, is damaged, or has none.
+pub(super) fn crls(path: &Path) -> Result<Vec<CertificateRevocationListDer<'static>>, TrustError> {
+    let text = read(path)?;
+    // DER begins with a sequence whose length takes more than one byte, and no text does.
+    if matches!(text[..], [0x30, 0x80..=0xff, ..]) {
+        return Ok(vec![CertificateRevocationListDer::from(text.to_vec())]);
+    }
+    let lists: Vec<_> = rustls_pemfile::crls(&mut text.as_slice())
+        .collect::<Result<_, _>>()
+        .map_err(|error| TrustError::Damaged { path: path.into(), reason: error.to_string() })?;
+    if lists.is_empty() {
+        return Err(TrustError::NoCrl { path: path.into() });
+    }
+    Ok(lists)
+}
+
 /// These certificates as PEM.
 pub(super) fn encode(certificates: &[CertificateDer<'_>]) -> String {
     let mut text = String::new();
     for der in certificates {
         block(&mut text, "CERTIFICATE", &BASE64_STANDARD.encode(der));
     }
+    text
+}
+
+/// This list of revoked certificates as PEM.
+pub(super) fn encode_crl(der: &CertificateRevocationListDer<'_>) -> String {
+    let mut text = String::new();
+    block(&mut text, "X509 CRL", &BASE64_STANDARD.encode(der));
     text
 }
 

@@ -11,6 +11,8 @@ use super::{Ca, Existing, TrustError, Validity, make_folder, write_private, writ
 pub const CA_CERTIFICATE: &str = "ca.pem";
 /// The CA's private key, in the folder.
 pub const CA_KEY: &str = "ca.key";
+/// The CA's list of revoked certificates, in the folder, once it was made.
+pub const CRL: &str = "ca.crl";
 /// The config file, in the folder.
 pub const CONFIG: &str = "callgate.toml";
 

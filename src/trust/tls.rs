@@ -120,12 +120,9 @@ fn certificate_refusal(error: &CertificateError) -> ErrorCode {
         CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
             ErrorCode::CertificateWrongUsage
         }
-        CertificateError::Other(other) => match other.0.downcast_ref::<NotAccepted>() {
-            Some(NotAccepted::NotInLedger) => ErrorCode::CertificateNotInLedger,
-            // The app's certificate is not to blame, and the app learns no more of it than that.
-            Some(NotAccepted::LedgerUnavailable) => ErrorCode::Internal,
-            _ => ErrorCode::CertificateInvalid,
-        },
+        CertificateError::Other(other) => {
+            other.0.downcast_ref().map_or(ErrorCode::CertificateInvalid, |why: &NotAccepted| why.code())
+        }
         _ => ErrorCode::CertificateInvalid,
     }
 }

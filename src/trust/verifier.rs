@@ -3,14 +3,19 @@
 use std::sync::Arc;
 
 use rustls::{
-    CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, SignatureScheme,
+    CertificateError, DigitallySignedStruct, DistinguishedName, Error, SignatureScheme,
     client::danger::HandshakeSignatureValid,
     pki_types::{CertificateDer, UnixTime},
     server::danger::{ClientCertVerified, ClientCertVerifier},
 };
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use super::{Ledger, Status, ca::sha256, name};
+use super::{
+    Ledger, NotAccepted, Refused, Shown, Status,
+    ca::sha256,
+    name,
+    refused::{is_weak, leave_word},
+};
 
 /// Asks the ledger after rustls has checked chain, dates and usage. A client certificate is mandatory.
 #[derive(Debug)]
@@ -19,46 +24,45 @@ pub struct LedgerVerifier {
     ledger: Arc<Ledger>,
 }
 
-/// Why a certificate with a good chain is not accepted, where rustls has no word for it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum NotAccepted {
-    /// The ledger can't be read: nobody is let in.
-    #[error("the ledger can't be read")]
-    LedgerUnavailable,
-    /// A name of ours in it is not the one in the ledger (R11).
-    #[error("the certificate names another user or instance than the ledger")]
-    NameDisagrees,
-    /// The ledger doesn't know it.
-    #[error("the certificate is not in the ledger")]
-    NotInLedger,
-}
-
 impl LedgerVerifier {
     /// `chain` checks everything but the ledger.
     pub fn new(chain: Arc<dyn ClientCertVerifier>, ledger: Arc<Ledger>) -> Self {
         Self { chain, ledger }
     }
 
-    fn ask_ledger(&self, certificate: &CertificateDer<'_>) -> Result<(), CertificateError> {
-        let (_, parsed) = X509Certificate::from_der(certificate).map_err(|_| CertificateError::BadEncoding)?;
+    /// What chain, dates and usages don't say.
+    fn ask_ledger(&self, certificate: &CertificateDer<'_>) -> Result<(), NotAccepted> {
+        let (_, parsed) = X509Certificate::from_der(certificate).map_err(|_| NotAccepted::Unreadable)?;
         // rustls takes a certificate without any extended key usage for one that is good for all.
-        let usage = parsed.extended_key_usage().map_err(|_| CertificateError::BadEncoding)?;
+        let usage = parsed.extended_key_usage().map_err(|_| NotAccepted::Unreadable)?;
         if !usage.is_some_and(|usage| usage.value.client_auth) {
-            return Err(CertificateError::InvalidPurpose);
+            return Err(NotAccepted::NoUsage);
+        }
+        // The proof of possession would fail with it, too, but not say why.
+        if is_weak(&parsed) {
+            return Err(NotAccepted::WeakKey);
         }
         let snapshot = self.ledger.current();
         if snapshot.failure().is_some() {
-            return Err(NotAccepted::LedgerUnavailable.into());
+            return Err(NotAccepted::LedgerUnavailable);
         }
         let entry = snapshot.lookup(&sha256(certificate)).ok_or(NotAccepted::NotInLedger)?;
         if entry.status != Status::Issued {
-            return Err(CertificateError::Revoked);
+            return Err(NotAccepted::Revoked);
         }
         if !name::agrees(&parsed, &entry.user, &entry.instance) {
-            return Err(NotAccepted::NameDisagrees.into());
+            return Err(NotAccepted::NameDisagrees);
         }
         Ok(())
+    }
+
+    /// Leaves word of it. The error that decides the alert is given back as it is, unless rustls has no word for it.
+    fn refused(&self, certificate: &CertificateDer<'_>, why: NotAccepted, error: Error) -> Error {
+        leave_word(|| Refused { why, shown: Shown::new(certificate, &self.ledger) });
+        match error {
+            Error::InvalidCertificate(CertificateError::Other(_)) => CertificateError::from(why).into(),
+            error => error,
+        }
     }
 }
 
@@ -81,8 +85,11 @@ impl ClientCertVerifier for LedgerVerifier {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        let verified = self.chain.verify_client_cert(end_entity, intermediates, now)?;
-        self.ask_ledger(end_entity)?;
+        let verified = self
+            .chain
+            .verify_client_cert(end_entity, intermediates, now)
+            .map_err(|error| self.refused(end_entity, NotAccepted::of_chain(&error, end_entity), error))?;
+        self.ask_ledger(end_entity).map_err(|why| self.refused(end_entity, why, CertificateError::from(why).into()))?;
         Ok(verified)
     }
 
@@ -92,7 +99,8 @@ impl ClientCertVerifier for LedgerVerifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.chain.verify_tls12_signature(message, cert, dss)
+        let possessed = self.chain.verify_tls12_signature(message, cert, dss);
+        possessed.map_err(|error| self.refused(cert, NotAccepted::NotPossessed, error))
     }
 
     fn verify_tls13_signature(
@@ -101,16 +109,11 @@ impl ClientCertVerifier for LedgerVerifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.chain.verify_tls13_signature(message, cert, dss)
+        let possessed = self.chain.verify_tls13_signature(message, cert, dss);
+        possessed.map_err(|error| self.refused(cert, NotAccepted::NotPossessed, error))
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.chain.supported_verify_schemes()
-    }
-}
-
-impl From<NotAccepted> for CertificateError {
-    fn from(reason: NotAccepted) -> Self {
-        Self::Other(OtherError(Arc::new(reason)))
     }
 }

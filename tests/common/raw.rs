@@ -35,6 +35,8 @@ pub struct RawClient {
     next_request: u64,
     /// All bytes that came, for tests that search them.
     pub received: Vec<u8>,
+    /// Why it was not let in, as it was told.
+    pub refusal: Option<v1::Error>,
     is_clear: bool,
 }
 
@@ -66,7 +68,8 @@ impl RawClient {
     }
 
     fn new(stream: Box<dyn Stream>, is_clear: bool) -> Self {
-        Self { stream, decoder: FrameDecoder::new(64 * 1024), next_request: 1, received: Vec::new(), is_clear }
+        let decoder = FrameDecoder::new(64 * 1024);
+        Self { stream, decoder, next_request: 1, received: Vec::new(), refusal: None, is_clear }
     }
 
     pub async fn send_bytes(&mut self, bytes: &[u8]) {
@@ -193,7 +196,7 @@ impl RawClient {
         self.send(open(user, instance, Authentication::Scram(scram))).await;
         let challenge = match self.next().await.unwrap().message.unwrap() {
             to_app::Message::AuthChallenge(challenge) => challenge.data,
-            to_app::Message::OpenResult(result) => return outcome(result),
+            to_app::Message::OpenResult(result) => return self.outcome(result),
             other => panic!("{other:?}"),
         };
         meanwhile().await;
@@ -214,8 +217,19 @@ impl RawClient {
 
     async fn result(&mut self) -> Result<v1::Opened, ErrorCode> {
         match self.next().await.unwrap().message.unwrap() {
-            to_app::Message::OpenResult(result) => outcome(result),
+            to_app::Message::OpenResult(result) => self.outcome(result),
             other => panic!("{other:?}"),
+        }
+    }
+
+    fn outcome(&mut self, result: v1::OpenResult) -> Result<v1::Opened, ErrorCode> {
+        match result.result.unwrap() {
+            open_result::Result::Opened(opened) => Ok(opened),
+            open_result::Result::Refused(error) => {
+                let code = error.code();
+                self.refusal = Some(error);
+                Err(code)
+            }
         }
     }
 }
@@ -249,11 +263,4 @@ pub fn open(user: &str, instance: &str, authentication: Authentication) -> Messa
         heartbeat_seconds: 0,
         authentication: Some(authentication),
     })
-}
-
-fn outcome(result: v1::OpenResult) -> Result<v1::Opened, ErrorCode> {
-    match result.result.unwrap() {
-        open_result::Result::Opened(opened) => Ok(opened),
-        open_result::Result::Refused(error) => Err(error.code()),
-    }
 }

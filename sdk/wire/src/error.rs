@@ -294,7 +294,7 @@ pub static TABLE: &[ErrorInfo] = &[
         ErrorCode::CertificateNotInLedger,
         "R3",
         "The app's certificate is not in the gateway's ledger, so it counts as unknown although its chain is good.",
-        "Issue the certificate with this gateway: a good chain alone is not enough.",
+        "Issue the certificate with this gateway, or have it added for the user and instance: a good chain alone is not enough.",
     ),
     entry(
         ErrorCode::HandshakeFailed,
@@ -306,7 +306,7 @@ pub static TABLE: &[ErrorInfo] = &[
         ErrorCode::CertificateInvalid,
         "R3",
         "The app's certificate or its proof of possession is not valid.",
-        "Check that certificate and key belong together and that the file is whole.",
+        "Check that certificate and key belong together, that the file is whole, and that an RSA key has 2048 bits or more; the gateway's record names the cause.",
     ),
     entry(
         ErrorCode::GatewayStopping,

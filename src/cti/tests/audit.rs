@@ -20,6 +20,7 @@ use crate::{
         Timestamp,
     },
     policy::{Disclosure, Indication, Rule},
+    trust::{NotAccepted, Shown},
 };
 
 /// The lines that `work` logs, without time and level.
@@ -102,9 +103,12 @@ fn r21_the_page_shows_every_kind_of_record() {
         audit::request_refused(session, &recorder, ErrorCode::DeviceUnknown, "1009", &mut share);
         audit::closed(session, &recorder, ErrorCode::HeartbeatTimeout);
         let code = ErrorCode::AuthenticationFailed;
-        audit::refused(Door::Clear, peer, Some("dashboard"), code, Rule("R14"), "wrong password");
+        audit::refused(Door::Clear, peer, Some("dashboard"), code, Rule("R14"), "wrong password", None);
         let kind = Kind { source: peer, user: Some("dashboard".into()), code, cause: "wrong password" };
         audit::refused_again(Door::Clear, &Repeated { kind, count: 29 });
+        let (why, owner) = (NotAccepted::Revoked, Some((recorder.user.name.clone(), recorder.instance.clone())));
+        let shown = Shown { sha256: [0x5f; 32], serial: "4c01a7".into(), subject: "CN=recorder/1".into(), owner };
+        audit::refused(Door::Tls, peer, None, why.code(), Rule("R3"), why.text(), Some(&shown));
     });
     let hex = fingerprint.to_string();
     assert!(hex.len() == 16 && hex.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')), "{hex}");
@@ -130,6 +134,22 @@ fn r21_receivers_are_told_apart_whatever_their_names_are() {
         r#" receivers="s1:a b@c:x9:clear/s2:d\" user=\"e:1:tls/s3:a b@c:x9:clear" device="front desk 1" call="#;
     assert!(lines[0].contains(expected), "{lines:?}");
     assert_eq!(field(&lines[1], "user"), "a b@c");
+}
+
+#[test]
+fn r21_a_certificate_s_own_words_break_no_record() {
+    let shown = Shown {
+        sha256: [0; 32],
+        serial: String::new(),
+        subject: format!("CN=a\"\naudit: record=\"opened\"{}", "x".repeat(5_000)),
+        owner: None,
+    };
+    let peer = [192, 0, 2, 7].into();
+    let why = NotAccepted::UnknownIssuer;
+    let lines = logged(|| audit::refused(Door::Tls, peer, None, why.code(), Rule("R3"), why.text(), Some(&shown)));
+    let [line] = &lines[..] else { panic!("{lines:?}") };
+    assert!(line.contains(r#" subject_name="CN=a\"\naudit: record=\"opened\"xxx"#), "{line}");
+    assert!(line.len() < 600 && !line.contains("owner"), "{line}");
 }
 
 #[test]

@@ -1,0 +1,66 @@
+//! `callgate cert crl`
+
+use std::path::PathBuf;
+
+use anyhow::{Result, bail};
+use callgate::trust::{CA_CERTIFICATE, CA_KEY, CRL, Ca, Crl, Existing, Ledger, records_of_file, write_public};
+use time::{Duration, OffsetDateTime};
+
+use super::Folder;
+use crate::cli::out::say;
+
+const EXAMPLES: &str = "\
+Examples:
+  callgate cert crl
+  callgate cert crl --folder /etc/callgate --days 7 --out /var/www/callgate.crl --der
+
+The gateway's own doors don't need the list: they ask the ledger. It is for others that take certificates of this CA. Make it
+again after each `callgate cert revoke`, and before its days are over: whoever checks it takes no certificate by an old one.
+A reason that begins with one of the words of RFC 5280, such as `key compromise` or `superseded`, is in the list as that.";
+
+/// Write the CA's list of revoked certificates (CRL)
+///
+/// Needs the CA's key. It has every certificate of the ledger that is revoked and hasn't expired.
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(in crate::cli) struct MakeCrl {
+    #[command(flatten)]
+    folder: Folder,
+
+    /// Where the list goes; what is there is replaced [default: ca.crl in the folder]
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+
+    /// By when there will be another one; it ends with the CA at the latest
+    #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=3650))]
+    days: u32,
+
+    /// Write DER instead of PEM
+    #[arg(long)]
+    der: bool,
+}
+
+impl MakeCrl {
+    pub(super) fn run(self) -> Result<()> {
+        let ca = Ca::load(&self.folder.join(CA_CERTIFICATE), &self.folder.join(CA_KEY))?;
+        let ledger = Ledger::open(self.folder.config()?.tls.ledger)?;
+        let records = match records_of_file(&ledger.records()?) {
+            Ok(records) => records,
+            Err((line, reason)) => bail!("{}:{line}: {reason}", ledger.path().display()),
+        };
+        let out = self.out.unwrap_or_else(|| self.folder.join(CRL));
+        let now = OffsetDateTime::now_utc();
+        let number = Crl::next_number(&out, now);
+        let crl = ca.crl(records.values(), number, now, now + Duration::days(self.days.into()))?;
+        let pem = crl.to_pem();
+        let bytes = if self.der { crl.der().as_ref() } else { pem.as_bytes() };
+        write_public(&out, bytes, Existing::Replace)?;
+        say!(
+            "wrote {}: number {number}, {} revoked, the next one by {}",
+            out.display(),
+            crl.revoked(),
+            crl.next_update().date()
+        )?;
+        Ok(())
+    }
+}
