@@ -1,15 +1,11 @@
 //! `callgate serve`
 
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 use callgate::{
-    admin::LogTarget,
     config::Config,
-    gateway::{Acknowledgement, Reloaded, Served, administration},
+    gateway::{Acknowledgement, Gateway, Reloaded, connector},
     trust::{SharedFile, shared_files},
 };
 
@@ -63,8 +59,11 @@ impl Serve {
 async fn serve(config: Config, path: &Path) -> Result<()> {
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let mut hangup = signal(SignalKind::hangup())?;
-    let administration = administration(&config, Arc::new(LogTarget)).await?;
-    let mut gateway = Served::start(config, administration).await?;
+    let switches = config.switches.iter().map(|switch| connector(switch, &config)).collect::<Result<Vec<_>, _>>()?;
+    let mut gateway = Gateway::start(config).await?;
+    for switch in switches {
+        gateway.attach(switch);
+    }
     let mut stopped = Box::pin(gateway.stopped());
     // New rights on their way; the next ones are read when these are in effect.
     let mut under_way = None;
@@ -99,7 +98,7 @@ async fn serve(config: Config, path: &Path) -> Result<()> {
 }
 
 /// Reads everything again. What is wrong is logged with its place, and leaves the old settings in force.
-async fn reload(gateway: &mut Served, path: &Path) -> Option<Acknowledgement> {
+async fn reload(gateway: &mut Gateway, path: &Path) -> Option<Acknowledgement> {
     info!(config = %path.display(), "reading the config again");
     let reloaded = match Config::load(path) {
         Ok(config) => {
