@@ -64,14 +64,14 @@ impl Gateway {
     pub async fn reload(&mut self, config: Config) -> Result<Acknowledgement, StartError> {
         let after_restart = self.after_restart(&config);
         // A door that was open doesn't move. The TLS door opens and closes with the mode.
-        let Doors { clear, tls } = self.config.doors;
+        let Doors { clear, tls, .. } = self.config.doors;
         let next = Config {
             mode: config.mode,
             lenient_doors: config.lenient_doors,
             door_networks: config.door_networks,
             tls: config.tls,
             directory: config.directory,
-            doors: Doors { clear, tls: tls.or(config.doors.tls) },
+            doors: Doors { clear, tls: tls.or(config.doors.tls), ..config.doors },
             ..self.config.clone()
         };
         let mut side = tls_side(&next)?;
@@ -115,9 +115,12 @@ impl Gateway {
             lenient_doors: _,
             door_networks: _,
             tls: _,
+            overruled: _,
             doors,
             heartbeat,
             limits,
+            metrics,
+            admin,
             switches,
             directory,
         } = new;
@@ -127,6 +130,8 @@ impl Gateway {
             ("doors.tls", moved),
             ("[heartbeat]", running.heartbeat != *heartbeat),
             ("[limits]", running.limits != *limits),
+            ("[metrics]", running.metrics.listen != metrics.listen),
+            ("[admin]", running.admin.listen != admin.listen),
             ("[[switch]]", running.switches != *switches),
             // Connectors were told of them at the start.
             ("addresses of devices", !addresses(&self.started_with).eq(addresses(directory))),

@@ -7,7 +7,7 @@ use crate::{
     config::{Config, TlsFiles},
     cti::TlsSide,
     model::Mode,
-    trust::{self, Ledger, LedgerError, TrustError},
+    trust::{self, Ledger, LedgerError, TlsPolicy, TrustError},
 };
 
 /// Reads the files of the TLS door, if it is to be open.
@@ -27,12 +27,21 @@ pub(super) fn tls_side(config: &Config) -> Result<Option<TlsSide>, StartError> {
         return Ok(None);
     }
     let ledger = Arc::new(Ledger::open(&config.tls.ledger)?);
-    let server = trust::server_config(&config.tls, Arc::clone(&ledger)).map_err(|error| StartError::Trust {
-        setting: setting(&config.tls, &error),
+    let policy = TlsPolicy::door(config.doors.strength);
+    let server = server_config(&config.tls, &ledger, policy)?;
+    Ok(Some(TlsSide { config: server, ledger }))
+}
+
+fn server_config(
+    files: &TlsFiles,
+    ledger: &Arc<Ledger>,
+    policy: TlsPolicy,
+) -> Result<Arc<rustls::ServerConfig>, StartError> {
+    trust::server_config(files, Arc::clone(ledger), policy).map_err(|error| StartError::Trust {
+        setting: setting(files, &error),
         mend: mend(&error),
         error,
-    })?;
-    Ok(Some(TlsSide { config: server, ledger }))
+    })
 }
 
 /// With a colon and a space behind it; empty if no setting is to blame.

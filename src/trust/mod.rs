@@ -27,6 +27,8 @@ pub use pem::{certificates, private_key};
 pub use private_files::{SharedFile, shared_files};
 pub use secret_file::secret;
 pub use setup::{CA_CERTIFICATE, CA_KEY, CONFIG, InitOptions, init};
-pub use tls::{CertificateIdentity, peer_identity, refusal, refusal_io, server_config, server_config_at};
+pub use tls::{
+    CertificateIdentity, Clients, TlsPolicy, peer_identity, refusal, refusal_io, server_config, server_config_at,
+};
 pub use try_out::{TRY_OUT_USERS, identity_files, try_out, write_identity};
 pub use verifier::{LedgerVerifier, NotAccepted};

@@ -1,4 +1,4 @@
-//! Who may finish a handshake on the TLS door (R3).
+//! Who may finish a handshake (R3).
 
 use std::sync::Arc;
 
@@ -10,13 +10,14 @@ use rustls::{
 };
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use super::{Ledger, Status, ca::sha256, name};
+use super::{Clients, Ledger, Status, ca::sha256, name};
 
-/// Asks the ledger after rustls has checked chain, dates and usage. A client certificate is mandatory.
+/// Asks the ledger after rustls has checked chain, dates and usage.
 #[derive(Debug)]
 pub struct LedgerVerifier {
     chain: Arc<dyn ClientCertVerifier>,
     ledger: Arc<Ledger>,
+    clients: Clients,
 }
 
 /// Why a certificate with a good chain is not accepted, where rustls has no word for it.
@@ -36,8 +37,8 @@ pub enum NotAccepted {
 
 impl LedgerVerifier {
     /// `chain` checks everything but the ledger.
-    pub fn new(chain: Arc<dyn ClientCertVerifier>, ledger: Arc<Ledger>) -> Self {
-        Self { chain, ledger }
+    pub fn new(chain: Arc<dyn ClientCertVerifier>, ledger: Arc<Ledger>, clients: Clients) -> Self {
+        Self { chain, ledger, clients }
     }
 
     fn ask_ledger(&self, certificate: &CertificateDer<'_>) -> Result<(), CertificateError> {
@@ -68,7 +69,7 @@ impl ClientCertVerifier for LedgerVerifier {
     }
 
     fn client_auth_mandatory(&self) -> bool {
-        true
+        self.clients == Clients::MustShow
     }
 
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
