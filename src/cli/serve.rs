@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, bail};
 use callgate::{
     config::Config,
-    gateway::{Acknowledgement, Gateway, Reloaded, connector},
+    gateway::{Acknowledgement, Gateway, Page, Reloaded, connector},
     trust::{SharedFile, shared_files},
 };
 
@@ -59,8 +59,11 @@ impl Serve {
 async fn serve(config: Config, path: &Path) -> Result<()> {
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let mut hangup = signal(SignalKind::hangup())?;
+    // Before anything counts.
+    let page = Page::install()?;
     let switches = config.switches.iter().map(|switch| connector(switch, &config)).collect::<Result<Vec<_>, _>>()?;
     let mut gateway = Gateway::start(config).await?;
+    gateway.serve_metrics(page).await?;
     for switch in switches {
         gateway.attach(switch);
     }

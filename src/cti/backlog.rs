@@ -167,8 +167,7 @@ impl Backlog {
         }
     }
 
-    /// How much waits.
-    #[cfg(test)]
+    /// How many bytes wait.
     pub(super) fn bytes(&self) -> usize {
         self.bytes
     }

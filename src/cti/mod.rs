@@ -17,6 +17,7 @@ mod judging;
 mod live;
 mod log_fields;
 mod log_writer;
+mod meters;
 mod opening;
 mod refusals;
 mod registry;

@@ -14,6 +14,7 @@ use std::{
 
 use callgate_wire::v1::ErrorCode;
 use dashmap::{DashMap, Entry};
+use metrics::{Gauge, gauge};
 
 use crate::{
     config::Limits,
@@ -55,7 +56,11 @@ pub(super) struct Lease {
     key: (Door, UserName, InstanceId),
     /// The session's name in logs and records.
     pub(super) session: Arc<str>,
+    _counted: Counted,
 }
+
+/// Counts a session for as long as it is open.
+struct Counted(Gauge);
 
 impl Registry {
     /// An empty registry. `first_session` is part of all session names, so that a restart doesn't repeat them.
@@ -89,7 +94,7 @@ impl Registry {
             self.instances.remove(&key);
             return Err(code);
         }
-        Ok(Lease { registry: Arc::clone(self), key, session })
+        Ok(Lease { registry: Arc::clone(self), key, session, _counted: Counted::at(door) })
     }
 
     /// How many sessions there are.
@@ -173,6 +178,20 @@ fn is_over(since: Instant, now: Instant) -> bool {
 pub(super) fn network(source: IpAddr) -> IpAddr {
     let source = source.to_canonical();
     Network::around(source, if source.is_ipv4() { 32 } else { 64 }).first()
+}
+
+impl Counted {
+    fn at(door: Door) -> Self {
+        let open = gauge!("callgate_sessions_open", "door" => door.name());
+        open.increment(1.0);
+        Self(open)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.decrement(1.0);
+    }
 }
 
 impl Drop for Lease {

@@ -13,6 +13,7 @@ use callgate_wire::{
     FrameDecoder, FrameError, MAX_FRAME_BEFORE_OPEN,
     v1::{self, ErrorCode, OpenResult, open_result, to_app},
 };
+use metrics::{counter, histogram};
 use socket2::SockRef;
 use tokio::{
     net::TcpStream,
@@ -84,7 +85,12 @@ impl Visit {
         let mut socket = match self.in_time(self.shake_hands(tcp)).await {
             Ok(Ok(socket)) => socket,
             Ok(Err(tcp)) => return self.farewell(end_tcp(&tcp)).await,
-            Err(code) => return self.refused(code, HANDSHAKE, HANDSHAKE),
+            Err(code) => {
+                if self.tls.is_some() {
+                    counter!("callgate_handshakes_total", "result" => code.as_str_name()).increment(1);
+                }
+                return self.refused(code, HANDSHAKE, HANDSHAKE);
+            }
         };
         let mut decoder = FrameDecoder::new(MAX_FRAME_BEFORE_OPEN);
         match self.in_time(self.converse(&mut socket, &mut decoder)).await {
@@ -116,13 +122,18 @@ impl Visit {
     async fn shake_hands(&self, tcp: TcpStream) -> Result<Socket, TcpStream> {
         let max_backlog = self.entrance.settings.limits.queued_bytes_per_session;
         let Some(side) = &self.tls else { return Ok(Socket::new(tcp, None, max_backlog)) };
+        let begun = Instant::now();
         match TlsAcceptor::from(Arc::clone(&side.config)).accept(tcp).into_fallible().await {
             Ok(stream) => {
+                counter!("callgate_handshakes_total", "result" => "OK").increment(1);
+                histogram!("callgate_handshake_seconds").record(begun.elapsed().as_secs_f64());
                 let (tcp, tls) = stream.into_inner();
                 Ok(Socket::new(tcp, Some(tls), max_backlog))
             }
             Err((error, tcp)) => {
-                self.refused(handshake_code(&error), HANDSHAKE, &error.to_string());
+                let code = handshake_code(&error);
+                counter!("callgate_handshakes_total", "result" => code.as_str_name()).increment(1);
+                self.refused(code, HANDSHAKE, &error.to_string());
                 Err(tcp)
             }
         }

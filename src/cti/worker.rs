@@ -22,7 +22,7 @@ use callgate_wire::v1::ErrorCode;
 use tokio::{
     sync::mpsc,
     task::{LocalSet, spawn_local, yield_now},
-    time::timeout,
+    time::{MissedTickBehavior, interval, timeout},
 };
 use tracing::{debug, error};
 
@@ -32,7 +32,7 @@ use super::{
     log_writer,
     sessions::{More, Sessions},
 };
-use crate::hub::{Barrier, SessionKey, ToWorker};
+use crate::hub::{BEAT, Barrier, Pulse, SessionKey, ToWorker};
 
 /// How many messages of the hub may wait for a worker, before it holds the hub back.
 const MAILBOX: usize = 1024;
@@ -47,9 +47,15 @@ const TURN_DELIVERIES: usize = 16 * 1024;
 pub struct WorkerHandle {
     adopt: mpsc::UnboundedSender<Live>,
     load: Arc<AtomicUsize>,
+    pulse: Pulse,
 }
 
 impl WorkerHandle {
+    /// Beats for as long as the worker turns.
+    pub fn pulse(&self) -> &Pulse {
+        &self.pulse
+    }
+
     /// How many sessions live on the worker, or are on their way to it.
     pub(super) fn load(&self) -> usize {
         self.load.load(Ordering::Relaxed)
@@ -73,12 +79,13 @@ pub fn spawn_worker(settings: WorkerSettings) -> io::Result<Spawned> {
     let (mailbox, messages) = mpsc::channel(MAILBOX);
     let (adopt, adopted) = mpsc::unbounded_channel();
     let load = Arc::new(AtomicUsize::new(0));
-    let handle = WorkerHandle { adopt, load: Arc::clone(&load) };
+    let pulse = Pulse::begin();
+    let handle = WorkerHandle { adopt, load: Arc::clone(&load), pulse: pulse.clone() };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
     let thread = thread::Builder::new().name(format!("worker-{}", settings.id.0)).spawn(move || {
         // A worker that ends by a panic takes the gateway with it: it must not go on without its sessions.
         let _stops_all = settings.gateway.clone().drop_guard();
-        LocalSet::new().block_on(&runtime, run(settings, messages, adopted, load));
+        LocalSet::new().block_on(&runtime, run(settings, messages, adopted, load, pulse));
     })?;
     Ok((handle, mailbox, thread))
 }
@@ -88,15 +95,22 @@ async fn run(
     mut messages: mpsc::Receiver<ToWorker>,
     mut adopted: mpsc::UnboundedReceiver<Live>,
     load: Arc<AtomicUsize>,
+    pulse: Pulse,
 ) {
     let stop = settings.stop.clone();
     let sessions = Rc::new(RefCell::new(Sessions::new(settings, load)));
     let mut stopped = pin!(stop.cancelled());
     let mut taken = Vec::with_capacity(TURN);
     let mut waiting = VecDeque::with_capacity(TURN);
+    let mut beat = interval(BEAT);
+    beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             () = &mut stopped => break,
+            _ = beat.tick() => {
+                pulse.beat();
+                sessions.borrow_mut().measure(messages.len() + waiting.len());
+            }
             count = messages.recv_many(&mut taken, TURN), if waiting.is_empty() => {
                 if count == 0 {
                     break;

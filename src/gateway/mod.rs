@@ -1,9 +1,11 @@
 //! Composition: builds every part from the settings, starts them in order, and stops them in the reverse order.
 
+mod metrics;
 mod reload;
 mod switches;
 mod tls_files;
 
+pub use metrics::{METRICS, Metric, MetricKind, MetricsError, Page};
 pub use reload::{Acknowledgement, NotAcknowledged, Reloaded};
 pub use switches::{connector, feed_password};
 pub use tls_files::check_tls_files;
@@ -31,8 +33,9 @@ use crate::{
         spawn_worker,
     },
     directory::Directory,
-    hub::{self, Certificates, Hub, HubHandle, Rights, WorkerId},
-    model::{SwitchEvent, SwitchName},
+    http::{Health, HttpError, HttpLimits, HttpService, HttpSettings, Part, Reporter},
+    hub::{self, Certificates, Hub, HubHandle, Pulse, Rights, WorkerId},
+    model::{Service, SwitchEvent, SwitchName},
     switch::{Switch, SwitchError, SwitchIo, capture::CaptureError, listen::ListenError, replay::SpeedError},
     trust::{LedgerError, TrustError},
 };
@@ -43,6 +46,8 @@ const MAX_DISCOVERED: usize = 65_536;
 const EVENT_QUEUE: usize = 1024;
 /// How long a stop waits for what is still being opened or closed.
 const STOP: Duration = Duration::from_secs(5);
+/// How long a loop that beats each second may be silent before it counts as stuck.
+const STUCK: Duration = Duration::from_secs(10);
 
 /// Why a gateway can't start.
 #[derive(Debug, thiserror::Error)]
@@ -78,6 +83,9 @@ pub enum StartError {
         /// Why.
         error: TrustError,
     },
+    /// A service over HTTP can't listen.
+    #[error(transparent)]
+    Http(#[from] HttpError),
     /// The ledger can't be read.
     #[error("`tls.ledger`: {_0}{}", tls_files::mend_ledger(_0))]
     Ledger(#[from] LedgerError),
@@ -114,7 +122,7 @@ impl StartError {
             Self::Capture { .. } | Self::Speed { .. } => true,
             Self::FeedPassword { error, .. } | Self::Trust { error, .. } => error.is_input(),
             Self::Ledger(error) => !matches!(error, LedgerError::Unwritable { .. }),
-            Self::Door(_) | Self::Feed { .. } | Self::Randomness | Self::Worker(_) => false,
+            Self::Door(_) | Self::Feed { .. } | Self::Http(_) | Self::Randomness | Self::Worker(_) => false,
         }
     }
 }
@@ -155,6 +163,9 @@ pub struct Gateway {
     switches: JoinSet<(SwitchName, Result<(), SwitchError>)>,
     doors: Vec<JoinHandle<()>>,
     workers: Vec<thread::JoinHandle<()>>,
+    health: Health,
+    door_health: Reporter,
+    metrics: Option<HttpService>,
     stop: CancellationToken,
     stop_workers: CancellationToken,
 }
@@ -214,8 +225,16 @@ impl Gateway {
             settings,
             epoch,
         });
+        let health = Health::default();
+        watch(&health, "hub", entrance.hub.pulse());
+        for (id, worker) in entrance.workers.iter().enumerate() {
+            watch(&health, &format!("worker {id}"), worker.pulse());
+        }
         let mut gateway = Self {
             entrance,
+            door_health: health.part("doors"),
+            health,
+            metrics: None,
             clear: None,
             tls: None,
             events,
@@ -244,8 +263,42 @@ impl Gateway {
         if let Some((door, side)) = tls {
             gateway.run_tls(door, side);
         }
+        gateway.tell_doors();
         stop_on_error.disarm();
         Ok(gateway)
+    }
+
+    /// Tells which doors are open. One that the settings close is missed by nobody.
+    fn tell_doors(&self) {
+        let shown =
+            |address: Option<SocketAddr>| address.map_or_else(|| "closed".into(), |address| address.to_string());
+        self.door_health.up(&format!("clear {}, TLS {}", shown(self.clear), shown(self.tls_address())));
+    }
+
+    /// How its parts are. Others may add theirs.
+    pub fn health(&self) -> &Health {
+        &self.health
+    }
+
+    /// Serves the metrics page and health as the settings say. Until then nobody sees what is counted.
+    ///
+    /// # Errors
+    /// [`StartError::Http`]; [`StartError::Trust`] and [`StartError::Ledger`] if it is to be served by TLS.
+    pub async fn serve_metrics(&mut self, page: Page) -> Result<(), StartError> {
+        let settings = HttpSettings {
+            service: Service::Metrics,
+            config: self.config.metrics.clone(),
+            unix: None,
+            limits: HttpLimits::of(&self.config.limits),
+            tls: tls_files::http_side(&self.config, &self.config.metrics)?,
+        };
+        self.metrics = Some(metrics::serve(settings, page, self.health.clone(), self.stop.clone()).await?);
+        Ok(())
+    }
+
+    /// The metrics page, if it is served.
+    pub fn metrics(&self) -> Option<&HttpService> {
+        self.metrics.as_ref()
     }
 
     async fn open_tls(&self, address: SocketAddr, side: TlsSide) -> Result<(Door, Arc<ArcSwap<TlsSide>>), DoorError> {
@@ -279,10 +332,17 @@ impl Gateway {
         // Nobody sends commands yet: the sender's end waits for the requests of call control.
         let (commands, receiver) = mpsc::channel(1);
         let io = SwitchIo { events: self.events.clone(), commands: receiver, stop: self.stop.clone() };
+        let health = self.health.part(format!("switch {name}"));
+        health.up("attached");
         let running = switch.run(io);
         self.switches.spawn(async move {
             let result = running.await;
             drop(commands);
+            match &result {
+                Ok(()) => health.up("it has nothing more to report"),
+                Err(error) => health.down(&error.to_string()),
+            }
+            health.rest();
             (name, result)
         });
     }
@@ -311,6 +371,8 @@ impl Gateway {
 
     /// Stops: no new connection, then every session is told and closed, then the rest.
     pub async fn stop(mut self) {
+        self.door_health.down("the gateway stops");
+        let metrics = self.metrics.take();
         self.stop.cancel();
         let mut doors = std::mem::take(&mut self.doors);
         doors.extend(self.tls.take().map(|door| door.runs));
@@ -329,6 +391,10 @@ impl Gateway {
         if tokio::time::timeout(STOP, all).await.is_err() {
             error!("some parts did not stop in time");
         }
+        // The last one to go: until now it says that the gateway isn't ready.
+        if let Some(metrics) = metrics {
+            metrics.stop().await;
+        }
     }
 }
 
@@ -337,6 +403,15 @@ impl Drop for Gateway {
         self.stop.cancel();
         self.stop_workers.cancel();
     }
+}
+
+/// A loop without which the gateway isn't alive.
+fn watch(health: &Health, name: &str, pulse: &Pulse) {
+    let pulse = pulse.clone();
+    health.probe_of_life(name, move || match pulse.age() {
+        age if age >= STUCK => Part::down(format!("it has not turned for {} s", age.as_secs())),
+        _ => Part::up(),
+    });
 }
 
 fn rights(version: u64, config: &Config, side: Option<&TlsSide>) -> Rights {

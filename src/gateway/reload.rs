@@ -7,9 +7,12 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
-use super::{Gateway, StartError, rights, tls_files::tls_side};
+use super::{
+    Gateway, StartError, rights,
+    tls_files::{http_side, tls_side},
+};
 use crate::{
-    config::{Config, Doors},
+    config::{Config, Doors, HttpConfig},
     cti::Current,
     directory::Directory,
     hub::Effect,
@@ -71,10 +74,16 @@ impl Gateway {
             door_networks: config.door_networks,
             tls: config.tls,
             directory: config.directory,
+            // Where it listens doesn't change, nor how; who may connect does.
+            metrics: HttpConfig { listen: self.config.metrics.listen, networks: config.metrics.networks },
             doors: Doors { clear, tls: tls.or(config.doors.tls), ..config.doors },
             ..self.config.clone()
         };
         let mut side = tls_side(&next)?;
+        let metrics_side = match &self.metrics {
+            Some(metrics) if metrics.has_tls() => http_side(&next, &next.metrics)?,
+            _ => None,
+        };
         let current = self.entrance.current.load_full();
         let rights = Arc::new(rights(current.rights.version + 1, &next, side.as_ref()));
         let opened = match (next.doors.tls, &self.tls, side.take()) {
@@ -100,7 +109,11 @@ impl Gateway {
         if let Some((door, side)) = opened {
             self.run_tls(door, side);
         }
+        if let Some(metrics) = &self.metrics {
+            metrics.change(next.metrics.networks.clone(), metrics_side);
+        }
         self.config = next;
+        self.tell_doors();
         let version = rights.version;
         let effects = self.entrance.hub.change_rights(rights);
         Ok(Acknowledgement { effects, reloaded: Reloaded { version, effect: Effect::default(), after_restart } })

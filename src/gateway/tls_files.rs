@@ -1,20 +1,22 @@
-//! The files of the TLS door: what is wrong with one is told with the setting that names it, and with what to do.
+//! The files of TLS: what is wrong with one is told with the setting that names it, and with what to do.
 
 use std::sync::Arc;
 
 use super::StartError;
 use crate::{
-    config::{Config, TlsFiles},
+    config::{Config, HttpConfig, TlsFiles},
     cti::TlsSide,
+    http,
     model::Mode,
     trust::{self, Ledger, LedgerError, TlsPolicy, TrustError},
 };
 
-/// Reads the files of the TLS door, if it is to be open.
+/// Reads the files of TLS, if anything is to be open for it.
 ///
 /// # Errors
 /// [`StartError::Ledger`] and [`StartError::Trust`]: one of them is not as it should be.
 pub fn check_tls_files(config: &Config) -> Result<(), StartError> {
+    http_side(config, &config.metrics)?;
     tls_side(config).map(drop)
 }
 
@@ -30,6 +32,17 @@ pub(super) fn tls_side(config: &Config) -> Result<Option<TlsSide>, StartError> {
     let policy = TlsPolicy::door(config.doors.strength);
     let server = server_config(&config.tls, &ledger, policy)?;
     Ok(Some(TlsSide { config: server, ledger }))
+}
+
+/// What a service over HTTP needs; `None` if it doesn't listen for TLS.
+///
+/// # Errors
+/// A file of [tls] is not as it should be.
+pub(super) fn http_side(config: &Config, service: &HttpConfig) -> Result<Option<http::TlsSide>, StartError> {
+    let Some((_, strength)) = service.listen.tls() else { return Ok(None) };
+    let ledger = Arc::new(Ledger::open(&config.tls.ledger)?);
+    let server = server_config(&config.tls, &ledger, TlsPolicy::http(strength))?;
+    Ok(Some(http::TlsSide { config: server, ledger }))
 }
 
 fn server_config(

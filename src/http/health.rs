@@ -55,12 +55,13 @@ enum Vital {
 pub struct Reporter {
     health: Health,
     name: String,
+    is_done: bool,
 }
 
 impl Health {
     /// A part that tells how it is; until then it is starting. Another one of that name is replaced.
     pub fn part(&self, name: impl Into<String>) -> Reporter {
-        let reporter = Reporter { health: self.clone(), name: name.into() };
+        let reporter = Reporter { health: self.clone(), name: name.into(), is_done: false };
         reporter.tell(State::Starting, "");
         reporter
     }
@@ -120,6 +121,11 @@ impl Reporter {
         self.tell(State::Down, why);
     }
 
+    /// Its last word: the state stays as it is.
+    pub fn rest(mut self) {
+        self.is_done = true;
+    }
+
     fn tell(&self, state: State, detail: &str) {
         self.health.lock().insert(self.name.clone(), Source::Told(Part { state, detail: detail.into() }));
     }
@@ -127,7 +133,9 @@ impl Reporter {
 
 impl Drop for Reporter {
     fn drop(&mut self) {
-        self.down("it has ended");
+        if !self.is_done {
+            self.down("it has ended");
+        }
     }
 }
 
@@ -173,6 +181,10 @@ mod tests {
         assert_eq!(shown(&health.life()), r#"{"workers":{"state":"down","detail":"worker 1 doesn't answer"}}"#);
         drop(store);
         assert_eq!(health.all()["store"], Part::down("it has ended"));
+        let replay = health.part("replay");
+        replay.up("played");
+        replay.rest();
+        assert_eq!(health.all()["replay"].state, State::Up);
         health.forget("store");
         assert!(!health.all().contains_key("store"));
     }
