@@ -7,6 +7,7 @@ mod common;
 use std::{
     io::{Read, Write},
     net::TcpStream,
+    os::unix::net::UnixDatagram,
     process::{Command, Stdio},
     time::Duration,
 };
@@ -115,6 +116,42 @@ fn r5_sighup_changes_who_may_read_the_page() {
     assert!(answer.starts_with("HTTP/1.1 403 ") && answer.contains("NETWORK_NOT_ALLOWED"), "{answer}");
     let (code, log) = served.stop();
     assert_eq!(code, Some(0), "{log}");
+}
+
+#[test]
+fn who_started_it_is_told_that_it_is_ready_reads_its_config_is_alive_and_stops() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("notify");
+    let socket = UnixDatagram::bind(&path).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let hear = || {
+        let mut bytes = [0; 256];
+        let len = socket.recv(&mut bytes).unwrap();
+        String::from_utf8_lossy(&bytes[..len]).into_owned()
+    };
+    // What is heard but for the pulse of the watchdog.
+    let news = || (0..).map(|_| hear()).find(|said| said != "WATCHDOG=1").unwrap();
+    let served = Served::start_by(DOORS, |serve| {
+        let mut serve = quiet(serve);
+        serve.env("NOTIFY_SOCKET", &path).env("WATCHDOG_USEC", "200000");
+        serve
+    });
+    assert!(news().starts_with("READY=1\n"));
+    assert_eq!(hear(), "WATCHDOG=1");
+    let pid = served.child.id().to_string();
+    for mend in [false, true] {
+        if !mend {
+            std::fs::write(served.folder.path().join("callgate.toml"), "mode = 1").unwrap();
+        }
+        assert!(Command::new("kill").args(["-HUP", &pid]).status().unwrap().success());
+        assert!(news().starts_with("RELOADING=1\nMONOTONIC_USEC="));
+        assert!(news().starts_with("READY=1\n"), "whatever came of it");
+        std::fs::write(served.folder.path().join("callgate.toml"), "").unwrap();
+    }
+    let (code, log) = served.stop();
+    assert_eq!(code, Some(0), "{log}");
+    assert!(log.contains("not taken") && log.contains("rights in effect"), "{log}");
+    assert!(news().starts_with("STOPPING=1\n"));
 }
 
 #[test]
