@@ -14,6 +14,7 @@ use tracing::error;
 
 use super::{
     Actor, OpenError, Refused, Seed, Seeded, State,
+    accounts::{AccountChange, Accounts, Token, TokenKind},
     journal::{AdminRecord, Journal, Outcome},
     outbox::{self, LastStep},
     seed::seed,
@@ -21,14 +22,14 @@ use super::{
 };
 use crate::{
     cti::LiveRights,
-    directory::{Cascade, Change, Direction, Of, Plan, Step, Write},
+    directory::{Cascade, Change, Direction, Of, Plan, Refusal, Step, Write},
     hub::{Certificates, Effect, Rights},
     model::UserName,
     store::{Bucket, Expect, Store, StoreError, Urgency, Version},
     trust::{CertificateRecord, Fingerprint, Ledger},
 };
 
-/// Users, groups, devices and certificates, and the way to change them.
+/// Users, groups, devices, certificates and accounts, and the way to change them.
 #[derive(Debug)]
 pub struct Administration {
     store: Arc<dyn Store>,
@@ -126,6 +127,10 @@ impl Administration {
     ) -> Result<Done, Refused> {
         let mut working = self.working.lock().await;
         let sha256 = fingerprint.to_hex();
+        if !working.records().users.contains_key(&record.user) {
+            // Whoever got that name later would own it.
+            return Err(Refusal::Field { field: "user", problem: format!("there is no user {:?}", record.user) }.into());
+        }
         if let Some((_, known)) = working.certificates().get(&fingerprint) {
             let owner = format!("{}/{}", known.user, known.instance);
             return Err(Refused::CertificateTaken { sha256, owner });
@@ -154,6 +159,84 @@ impl Administration {
         self.carry(&mut working, actor, plan, ("revoke", "certificate", &sha256)).await
     }
 
+    /// Changes accounts and tokens of the administration.
+    ///
+    /// # Errors
+    /// [`Refused`].
+    pub async fn change_account(&self, actor: &Actor, change: &AccountChange, of: Of) -> Result<Done, Refused> {
+        let mut working = self.working.lock().await;
+        let plan = change.plan(of, working.accounts(), OffsetDateTime::now_utc())?;
+        let (kind, name) = change.subject();
+        self.carry(&mut working, actor, plan, (change.verb(), kind, &name)).await
+    }
+
+    /// A setup token, if the first administrator is still to be made and none was told before: it must be told now.
+    ///
+    /// # Errors
+    /// [`Refused`].
+    pub async fn first_setup_token(&self) -> Result<Option<Token>, Refused> {
+        let state = self.state();
+        let is_offered = state.accounts.setup().is_some_and(|(_, setup)| setup.hash.is_some());
+        if state.accounts.have_administrator() || is_offered {
+            return Ok(None);
+        }
+        self.new_setup_token(&Actor::Gateway).await.map(|(token, _)| Some(token))
+    }
+
+    /// A setup token that takes the place of the one before, while there is no administrator.
+    ///
+    /// # Errors
+    /// [`Refused`].
+    pub async fn new_setup_token(&self, actor: &Actor) -> Result<(Token, Done), Refused> {
+        let token = Token::draw(TokenKind::Setup).ok_or(Refused::Randomness)?;
+        let done = self.change_account(actor, &AccountChange::OfferSetup(token.hash()), Of::Latest).await?;
+        Ok((token, done))
+    }
+
+    /// Does something that takes something away and stores nothing, such as closing a session, with its records. They are
+    /// written when the log can be written.
+    ///
+    /// # Errors
+    /// The actor doesn't stand any more, or the system has no randomness.
+    pub async fn act<T, E>(
+        &self,
+        actor: &Actor,
+        (verb, kind, name): (&str, &str, &str),
+        detail: &str,
+        act: impl Future<Output = Result<T, E>>,
+    ) -> Result<(String, Result<T, E>), Refused> {
+        stands(&self.state().accounts, actor)?;
+        let begun = AdminRecord {
+            change: change_id()?,
+            actor: actor.to_string(),
+            verb: verb.into(),
+            kind: kind.into(),
+            name: name.into(),
+            detail: detail.into(),
+            outcome: Outcome::Begun,
+        };
+        self.journal.write_soon(&begun);
+        let acted = act.await;
+        let outcome = if acted.is_ok() { Outcome::Done } else { Outcome::Failed };
+        let change = begun.change.clone();
+        self.journal.write_soon(&AdminRecord { outcome, ..begun });
+        Ok((change, acted))
+    }
+
+    /// Puts on record what was no change, such as a login.
+    pub fn note(&self, actor: &str, (verb, kind, name): (&str, &str, &str), detail: String, outcome: Outcome) {
+        let Ok(change) = change_id() else { return };
+        self.journal.write_soon(&AdminRecord {
+            change,
+            actor: actor.into(),
+            verb: verb.into(),
+            kind: kind.into(),
+            name: name.into(),
+            detail,
+            outcome,
+        });
+    }
+
     /// Writes the records that wait because the log could not be written. Whether any wait still.
     ///
     /// # Errors
@@ -171,6 +254,8 @@ impl Administration {
         plan: Plan,
         (verb, kind, name): (&str, &str, &str),
     ) -> Result<Done, Refused> {
+        // It may have waited for the change that took its rights away.
+        stands(working.accounts(), actor)?;
         let begun = AdminRecord {
             change: change_id()?,
             actor: actor.to_string(),
@@ -239,11 +324,15 @@ impl Administration {
 
     /// What was taken counts from here on: for readers, at the doors, and when this returns, behind them.
     async fn make_live(&self, working: &mut Working) -> Result<(u64, Effect), Refused> {
+        let changes_rights = working.changes_rights();
         let state = Arc::new(working.state());
         self.state.store(Arc::clone(&state));
         // Handshakes first: what is revoked gets no further, and what is added is known to the rights below.
         self.ledger.replace(Arc::clone(&state.ledger));
         let Some(live) = self.live.get() else { return Ok((0, Effect::default())) };
+        if !changes_rights {
+            return Ok((live.current().rights.version, Effect::default()));
+        }
         let (version, effects) = live
             .change(|rights| Rights {
                 version: rights.version,
@@ -257,6 +346,14 @@ impl Administration {
             })
             .await;
         Ok((version, effects.all().await?))
+    }
+}
+
+fn stands(accounts: &Accounts, actor: &Actor) -> Result<(), Refused> {
+    let Actor::Account(standing) = actor else { return Ok(()) };
+    match accounts.stands(standing, OffsetDateTime::now_utc()) {
+        Some(_) => Ok(()),
+        None => Err(Refused::ActorGone),
     }
 }
 

@@ -4,19 +4,24 @@
 //! effect at the doors and behind them (R15, R21). Everything that administers goes through it, on the machine itself or
 //! from afar. It knows nothing of HTTP.
 
+pub mod accounts;
 mod actor;
 mod administration;
+mod gate;
 mod journal;
 mod outbox;
+mod peer;
 mod refused;
 mod seed;
 mod state;
 #[cfg(test)]
 mod tests;
 
-pub use actor::Actor;
+pub use actor::{Actor, Standing};
 pub use administration::{Administration, Done};
+pub use gate::{By, Caller, Denied, Gate, LoggedIn};
 pub use journal::{AdminRecord, Journal, JournalClosed, LogTarget, Outcome};
+pub use peer::Peer;
 pub use refused::Refused;
 pub use seed::{Seed, Seeded};
 pub use state::{OpenError, State};

@@ -2,13 +2,19 @@
 
 use callgate_wire::v1::ErrorCode;
 
-use super::journal::JournalClosed;
+use super::{accounts::AccountRefusal, journal::JournalClosed};
 use crate::{cti::NotAcknowledged, directory::Refusal, store::StoreError};
 
 /// Why a change isn't acknowledged. Each has its stable code (R43).
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum Refused {
+    /// The rules of accounts stand against it.
+    #[error(transparent)]
+    Account(#[from] AccountRefusal),
+    /// Who asked for it was changed or removed, or its token ended.
+    #[error("who asks for it doesn't stand any more")]
+    ActorGone,
     /// The directory's rules stand against it.
     #[error(transparent)]
     Directory(#[from] Refusal),
@@ -49,6 +55,8 @@ impl Refused {
     /// The stable code.
     pub fn code(&self) -> ErrorCode {
         match self {
+            Self::Account(refusal) => refusal.code(),
+            Self::ActorGone => ErrorCode::AdminNotAuthenticated,
             Self::Directory(refusal) => refusal.code(),
             Self::NoCertificate(_) => ErrorCode::NotFound,
             Self::CertificateTaken { .. } => ErrorCode::AlreadyExists,

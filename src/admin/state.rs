@@ -1,9 +1,10 @@
-//! What the store says of users, groups, devices and certificates, as one snapshot.
+//! What the store says of users, groups, devices, certificates and accounts, as one snapshot.
 
 use std::{collections::BTreeSet, sync::Arc};
 
 use tracing::{error, warn};
 
+use super::accounts::Accounts;
 use crate::{
     directory::{Directory, Records, Resolver, Unreadable},
     model::DeviceName,
@@ -22,6 +23,8 @@ pub struct State {
     pub directory: Arc<Directory>,
     /// Which certificates count.
     pub ledger: Arc<LedgerSnapshot>,
+    /// Who may administer.
+    pub accounts: Arc<Accounts>,
 }
 
 /// Why the store's state can't be used.
@@ -46,6 +49,7 @@ pub(super) struct Working {
     resolver: Resolver,
     directory: Arc<Directory>,
     ledger: Arc<LedgerSnapshot>,
+    accounts: Arc<Accounts>,
     /// What is not in the directory yet.
     stale: Stale,
 }
@@ -59,8 +63,9 @@ struct Stale {
 impl Working {
     /// Reads all of it.
     pub(super) async fn read(store: &dyn Store, made_up: Arc<BTreeSet<DeviceName>>) -> Result<Self, OpenError> {
-        let mut working = Self { records: Records { made_up, ..Records::default() }, ..Self::default() };
-        for bucket in Records::BUCKETS.into_iter().chain([Bucket::CERTIFICATES]) {
+        let accounts = Arc::new(Accounts::at(store.epoch().await?));
+        let mut working = Self { records: Records { made_up, ..Records::default() }, accounts, ..Self::default() };
+        for bucket in Records::BUCKETS.into_iter().chain([Bucket::CERTIFICATES, Bucket::ACCOUNTS, Bucket::META]) {
             for entry in store.list(bucket).await? {
                 working.take(bucket, &entry.key, Some(&entry))?;
             }
@@ -74,6 +79,9 @@ impl Working {
     /// # Errors
     /// It can't be read.
     pub(super) fn take(&mut self, bucket: Bucket, key: &str, entry: Option<&Entry>) -> Result<(), Unreadable> {
+        if bucket == Bucket::ACCOUNTS || bucket == Bucket::META {
+            return Arc::make_mut(&mut self.accounts).take(bucket, key, entry);
+        }
         if bucket != Bucket::CERTIFICATES {
             self.stale.directory = true;
             return self.records.take(bucket, key, entry);
@@ -111,11 +119,21 @@ impl Working {
             certificates: self.certificates.clone(),
             directory: Arc::clone(&self.directory),
             ledger: Arc::clone(&self.ledger),
+            accounts: Arc::clone(&self.accounts),
         }
+    }
+
+    /// Whether what was taken is anything that sessions of apps are judged by.
+    pub(super) fn changes_rights(&self) -> bool {
+        self.stale != Stale::default()
     }
 
     pub(super) fn records(&self) -> &Records {
         &self.records
+    }
+
+    pub(super) fn accounts(&self) -> &Accounts {
+        &self.accounts
     }
 
     pub(super) fn certificates(&self) -> &CertificateRecords {
@@ -128,6 +146,7 @@ impl Working {
             Ok(fresh) => {
                 self.records = fresh.records;
                 self.certificates = fresh.certificates;
+                self.accounts = fresh.accounts;
                 self.stale = Stale { directory: true, ledger: true };
             }
             Err(error) => error!(%error, "the store can't be read again: what was known counts on"),
