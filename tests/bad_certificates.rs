@@ -408,6 +408,7 @@ fn line(shown: &Shown, op: Operation) -> Record {
         not_after: "2126-01-01T00:00:00Z".into(),
         at: "2026-01-01T00:00:00Z".into(),
         reason: String::new(),
+        foreign: None,
     }
 }
 

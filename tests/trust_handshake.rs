@@ -216,7 +216,7 @@ impl Lab {
         let ca = Ca::load(&folder.path().join("ca.pem"), &folder.path().join("ca.key")).unwrap();
         let ledger = Arc::new(Ledger::open(&files.ledger).unwrap());
         let clock = Arc::new(Clock(AtomicU64::new(UnixTime::now().as_secs())));
-        let server = server_config_at(&files, Arc::clone(&ledger), Arc::clone(&clock) as _).unwrap();
+        let server = server_config_at(&files, Arc::clone(&ledger), Arc::clone(&clock) as _).unwrap().server;
         Self { _folder: folder, files, ca, ledger, clock, server }
     }
 
@@ -316,6 +316,7 @@ fn line(app: &App, op: Operation, instance: &str) -> Record {
         not_after: "2126-01-01T00:00:00Z".into(),
         at: "2026-01-01T00:00:00Z".into(),
         reason: "test".into(),
+        foreign: None,
     }
 }
 
@@ -406,7 +407,7 @@ fn the_gateway_s_files_are_checked_when_they_are_loaded() {
     let folder = lab.files.certificate.parent().unwrap();
     let load = |files: &TlsFiles, clock: u64| {
         let clock = Arc::new(Clock(AtomicU64::new(clock)));
-        server_config_at(files, Arc::clone(&lab.ledger), clock).unwrap_err().to_string()
+        server_config_at(files, Arc::clone(&lab.ledger), clock).err().unwrap().to_string()
     };
     let name = |path: &Path| path.display().to_string();
     let now = lab.clock.now();

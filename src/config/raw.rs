@@ -50,6 +50,7 @@ section!(Tls {
     certificate: String = "gateway.pem",
     key: String = "gateway.key",
     client_ca: String = "ca.pem",
+    client_crl: Vec<String> = [],
     ledger: String = "ledger.jsonl",
 });
 section!(Heartbeat { default_seconds: i64 = 30, min_seconds: i64 = 5, max_seconds: i64 = 300 });
@@ -227,6 +228,14 @@ impl FromVariable for String {
     const WHAT: &'static str = "text";
     fn from_variable(text: &str) -> Option<Self> {
         Some(text.into())
+    }
+}
+
+/// Paths, with a `:` between two.
+impl FromVariable for Vec<String> {
+    const WHAT: &'static str = "paths";
+    fn from_variable(text: &str) -> Option<Self> {
+        Some(text.split(':').filter(|path| !path.is_empty()).map(Into::into).collect())
     }
 }
 

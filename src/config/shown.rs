@@ -32,6 +32,7 @@ const HARMLESS: &[&str] = &[
 /// The same for lists: with anything else behind them it is unknown what that is.
 const HARMLESS_LISTS: &[&str] = &[
     "door_networks",
+    "tls.client_crl",
     "switch.networks",
     "switch.pbx",
     "switch.suites",

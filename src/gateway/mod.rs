@@ -375,7 +375,8 @@ fn rights(version: u64, config: &Config, side: Option<&TlsSide>) -> Rights {
         lenient_doors: config.lenient_doors,
         directory: Arc::clone(&config.directory),
         certificates: Certificates {
-            known: ledger.as_ref().map(|ledger| ledger.last_read()).unwrap_or_default(),
+            // Who has a session by what its CA has revoked loses it, as by what the ledger has (R15).
+            known: side.map(|side| side.crls.applied_to(&side.ledger.last_read())).unwrap_or_default(),
             ledger,
         },
     }

@@ -7,7 +7,7 @@ use crate::{
     config::{Config, TlsFiles},
     cti::TlsSide,
     model::Mode,
-    trust::{self, Ledger, LedgerError, TrustError},
+    trust::{self, Ledger, LedgerError, TlsSettings, TrustError},
 };
 
 /// Reads the files of the TLS door, if it is to be open.
@@ -30,12 +30,12 @@ pub(super) fn tls_side(config: &Config, kept: Option<&Arc<Ledger>>) -> Result<Op
         Some(ledger) => Arc::clone(ledger),
         None => Arc::new(Ledger::open(&config.tls.ledger)?),
     };
-    let server = trust::server_config(&config.tls, Arc::clone(&ledger)).map_err(|error| StartError::Trust {
+    let TlsSettings { server, crls } = trust::server_config(&config.tls, Arc::clone(&ledger)).map_err(|error| StartError::Trust {
         setting: setting(&config.tls, &error),
         mend: mend(&error),
         error,
     })?;
-    Ok(Some(TlsSide { config: server, ledger }))
+    Ok(Some(TlsSide { config: server, ledger, crls }))
 }
 
 /// With a colon and a space behind it; empty if no setting is to blame.
@@ -43,6 +43,10 @@ fn setting(files: &TlsFiles, error: &TrustError) -> &'static str {
     let path = match error {
         TrustError::Mismatch { .. } => return "`tls.certificate` and `tls.key`: ",
         TrustError::NoKey { .. } | TrustError::CertificateForKey { .. } => return "`tls.key`: ",
+        TrustError::NoCrl { .. } | TrustError::CrlNotFromCa { .. } => return "`tls.client_crl`: ",
+        TrustError::Unreadable { path, .. } | TrustError::Damaged { path, .. } if files.client_crl.contains(path) => {
+            return "`tls.client_crl`: ";
+        }
         TrustError::Unreadable { path, .. }
         | TrustError::Damaged { path, .. }
         | TrustError::NoCertificate { path }
@@ -67,7 +71,8 @@ fn mend(error: &TrustError) -> &'static str {
         TrustError::Unreadable { .. } => {
             ": mend the path, or what is there; `callgate init DIR` makes all files of a new gateway"
         }
-        TrustError::NoCertificate { .. } | TrustError::NoKey { .. } | TrustError::Damaged { .. } => {
+        TrustError::CrlNotFromCa { .. } => ": name the CRL of a CA that is in `tls.client_ca`, or add the CA to it",
+        TrustError::NoCertificate { .. } | TrustError::NoCrl { .. } | TrustError::NoKey { .. } | TrustError::Damaged { .. } => {
             ": name the right file, or put it there"
         }
         TrustError::Mismatch { .. } => ": name the key that this certificate was issued for",

@@ -6,15 +6,15 @@
 use std::{io, sync::Arc};
 
 use rustls::{
-    CertificateError, Error, RootCertStore, ServerConfig, ServerConnection,
+    CertificateError, Error, ServerConfig, ServerConnection,
     crypto::aws_lc_rs,
-    server::{NoServerSessionStorage, ProducesTickets, WebPkiClientVerifier},
+    server::{NoServerSessionStorage, ProducesTickets},
     sign::SingleCertAndKey,
     time_provider::{DefaultTimeProvider, TimeProvider},
     version,
 };
 
-use super::{Ledger, LedgerVerifier, NotAccepted, Status, TrustError, ca::sha256, gateway, pem};
+use super::{ClientCrls, Ledger, LedgerVerifier, NotAccepted, Status, TrustError, ca::sha256, gateway};
 use crate::{
     config::TlsFiles,
     model::{InstanceId, UserName},
@@ -34,12 +34,20 @@ pub struct CertificateIdentity {
     pub not_after_unix: i64,
 }
 
+/// What the TLS door goes by.
+pub struct TlsSettings {
+    /// How it shakes hands.
+    pub server: Arc<ServerConfig>,
+    /// The CRLs of client CAs, which it looks certificates up in.
+    pub crls: Arc<ClientCrls>,
+}
+
 /// The settings of the TLS door.
 ///
 /// # Errors
 /// A file can't be read or isn't what it should be, certificate and key aren't a pair, or the gateway's certificate has
 /// expired, is not valid yet or not for servers.
-pub fn server_config(files: &TlsFiles, ledger: Arc<Ledger>) -> Result<Arc<ServerConfig>, TrustError> {
+pub fn server_config(files: &TlsFiles, ledger: Arc<Ledger>) -> Result<TlsSettings, TrustError> {
     server_config_at(files, ledger, Arc::new(DefaultTimeProvider))
 }
 
@@ -51,25 +59,17 @@ pub fn server_config_at(
     files: &TlsFiles,
     ledger: Arc<Ledger>,
     clock: Arc<dyn TimeProvider>,
-) -> Result<Arc<ServerConfig>, TrustError> {
+) -> Result<TlsSettings, TrustError> {
     let tls = |error: &dyn std::error::Error| TrustError::Tls(error.to_string());
     let now = clock.current_time().ok_or_else(|| TrustError::Tls("there is no clock".into()))?;
     let pair = gateway::load(&files.certificate, &files.key, now)?;
-    let mut roots = RootCertStore::empty();
-    for ca in pem::certificates(&files.client_ca)? {
-        roots
-            .add(ca)
-            .map_err(|error| TrustError::Damaged { path: files.client_ca.clone(), reason: error.to_string() })?;
-    }
     // The process's default provider is whatever somebody installed: ours is named.
     let provider = Arc::new(aws_lc_rs::default_provider());
-    let chain_verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
-        .build()
-        .map_err(|error| tls(&error))?;
+    let (verifier, crls) = LedgerVerifier::of_files(files, ledger)?;
     let mut config = ServerConfig::builder_with_details(provider, clock)
         .with_protocol_versions(&[&version::TLS13, &version::TLS12])
         .map_err(|error| tls(&error))?
-        .with_client_cert_verifier(Arc::new(LedgerVerifier::new(chain_verifier, ledger)))
+        .with_client_cert_verifier(Arc::new(verifier))
         .with_cert_resolver(Arc::new(SingleCertAndKey::from(pair)));
     // Without it a TLS 1.2 session's keys aren't bound to its handshake (RFC 7627), and exporters aren't unique.
     config.require_ems = true;
@@ -77,7 +77,7 @@ pub fn server_config_at(
     config.ticketer = Arc::new(NoTickets);
     config.send_tls13_tickets = 0;
     config.max_early_data_size = 0;
-    Ok(Arc::new(config))
+    Ok(TlsSettings { server: Arc::new(config), crls })
 }
 
 /// Whose certificate this connection showed. `None` before the handshake is finished, and if the ledger doesn't accept
@@ -116,6 +116,9 @@ fn certificate_refusal(error: &CertificateError) -> ErrorCode {
             ErrorCode::CertificateNotYetValid
         }
         CertificateError::Revoked => ErrorCode::CertificateRevoked,
+        CertificateError::ExpiredRevocationList
+        | CertificateError::ExpiredRevocationListContext { .. }
+        | CertificateError::UnknownRevocationStatus => ErrorCode::CertificateStatusUnknown,
         CertificateError::UnknownIssuer => ErrorCode::CertificateUnknownIssuer,
         CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
             ErrorCode::CertificateWrongUsage

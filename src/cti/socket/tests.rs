@@ -28,6 +28,7 @@ async fn pair_by(version: &'static SupportedProtocolVersion) -> (Socket, tokio_r
         certificate: path("gateway.pem"),
         key: path("gateway.key"),
         client_ca: path("ca.pem"),
+        client_crl: Vec::new(),
         ledger: path("ledger.jsonl"),
     };
     let ledger = Arc::new(Ledger::open(&files.ledger).unwrap());
@@ -47,7 +48,7 @@ async fn pair_by(version: &'static SupportedProtocolVersion) -> (Socket, tokio_r
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let tcp = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let accepted = listener.accept().await.unwrap().0;
-    let acceptor = TlsAcceptor::from(server_config(&files, ledger).unwrap());
+    let acceptor = TlsAcceptor::from(server_config(&files, ledger).unwrap().server);
     let name = ServerName::try_from("localhost").unwrap();
     let (server, app) =
         tokio::join!(acceptor.accept(accepted), TlsConnector::from(Arc::new(client)).connect(name, tcp));

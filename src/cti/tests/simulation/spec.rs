@@ -158,6 +158,7 @@ impl Spec {
             sha256: sha256(number),
             serial: String::new(),
             not_after: 0,
+            foreign: None,
             status: match self.revoked.contains(&number) {
                 true => Status::Revoked { at: String::new(), reason: String::new() },
                 false => Status::Issued,
