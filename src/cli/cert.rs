@@ -176,8 +176,7 @@ impl Revoke {
         let is_revoked = |record: &&Record| {
             records.iter().any(|other| other.op == Operation::Revoked && other.sha256 == record.sha256)
         };
-        let meant: Vec<&Record> =
-            distinct(&records).filter(is_meant).collect();
+        let meant: Vec<&Record> = distinct(&records).filter(is_meant).collect();
         let live: Vec<&Record> = meant.iter().copied().filter(|record| !is_revoked(record)).collect();
         match (meant.is_empty(), live.is_empty()) {
             (true, _) => bail!("the ledger has no such certificate: see `callgate cert list`"),
@@ -235,7 +234,8 @@ fn warn_of_group(config: &Config, user: &User) {
 /// The lines by which certificates came into the ledger: of each the last one, which says how it counts now.
 fn distinct(records: &[Record]) -> impl Iterator<Item = &Record> {
     records.iter().enumerate().filter(|(_, record)| record.op != Operation::Revoked).filter_map(|(at, record)| {
-        let again = records.iter().skip(at + 1).any(|other| other.op != Operation::Revoked && other.sha256 == record.sha256);
+        let again =
+            records.iter().skip(at + 1).any(|other| other.op != Operation::Revoked && other.sha256 == record.sha256);
         (!again).then_some(record)
     })
 }

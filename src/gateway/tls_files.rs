@@ -30,11 +30,8 @@ pub(super) fn tls_side(config: &Config, kept: Option<&Arc<Ledger>>) -> Result<Op
         Some(ledger) => Arc::clone(ledger),
         None => Arc::new(Ledger::open(&config.tls.ledger)?),
     };
-    let TlsSettings { server, crls } = trust::server_config(&config.tls, Arc::clone(&ledger)).map_err(|error| StartError::Trust {
-        setting: setting(&config.tls, &error),
-        mend: mend(&error),
-        error,
-    })?;
+    let TlsSettings { server, crls } = trust::server_config(&config.tls, Arc::clone(&ledger))
+        .map_err(|error| StartError::Trust { setting: setting(&config.tls, &error), mend: mend(&error), error })?;
     Ok(Some(TlsSide { config: server, ledger, crls }))
 }
 
@@ -72,9 +69,10 @@ fn mend(error: &TrustError) -> &'static str {
             ": mend the path, or what is there; `callgate init DIR` makes all files of a new gateway"
         }
         TrustError::CrlNotFromCa { .. } => ": name the CRL of a CA that is in `tls.client_ca`, or add the CA to it",
-        TrustError::NoCertificate { .. } | TrustError::NoCrl { .. } | TrustError::NoKey { .. } | TrustError::Damaged { .. } => {
-            ": name the right file, or put it there"
-        }
+        TrustError::NoCertificate { .. }
+        | TrustError::NoCrl { .. }
+        | TrustError::NoKey { .. }
+        | TrustError::Damaged { .. } => ": name the right file, or put it there",
         TrustError::Mismatch { .. } => ": name the key that this certificate was issued for",
         TrustError::Expired { .. } | TrustError::NotForServers { .. } => {
             ": `callgate cert csr` asks a CA for another one, and `callgate cert import` puts it there"

@@ -118,7 +118,10 @@ impl ClientCrls {
             match age {
                 Age::Fresh => {}
                 Age::LastPart => {
-                    warn!(file, next_update, "a client CA's CRL is soon out of date: put the next one there, and send SIGHUP");
+                    warn!(
+                        file,
+                        next_update, "a client CA's CRL is soon out of date: put the next one there, and send SIGHUP"
+                    );
                 }
                 Age::Expired => {
                     error!(
@@ -158,7 +161,9 @@ mod tests {
         let now = OffsetDateTime::from_unix_timestamp(1_800_000_000).unwrap();
         let ca = Ca::make("Other CA", Validity::days(now, 100).unwrap()).unwrap();
         let crl = ca.crl(&[], 1, now, now + Duration::days(8)).unwrap();
-        for (days, expected) in [(0, Age::Fresh), (5, Age::Fresh), (7, Age::LastPart), (8, Age::LastPart), (9, Age::Expired)] {
+        for (days, expected) in
+            [(0, Age::Fresh), (5, Age::Fresh), (7, Age::LastPart), (8, Age::LastPart), (9, Age::Expired)]
+        {
             assert_eq!(age(&crl, now + Duration::days(days)), expected, "{days}");
         }
         let lists = vec![List { path: "other.crl".into(), crl, told: AtomicU8::new(0) }];

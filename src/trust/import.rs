@@ -39,10 +39,8 @@ pub fn check_app(
     let chain = pem::certificates(certificate)?;
     let (end_entity, between) =
         chain.split_first().ok_or_else(|| TrustError::NoCertificate { path: certificate.into() })?;
-    let damaged = |error: &dyn std::fmt::Display| TrustError::Damaged {
-        path: certificate.into(),
-        reason: error.to_string(),
-    };
+    let damaged =
+        |error: &dyn std::fmt::Display| TrustError::Damaged { path: certificate.into(), reason: error.to_string() };
     let (_, parsed) = X509Certificate::from_der(end_entity).map_err(|error| damaged(&error))?;
     let entry = Entry {
         user: user.clone(),

@@ -13,6 +13,7 @@ use rustls::{
     time_provider::{DefaultTimeProvider, TimeProvider},
     version,
 };
+use time::OffsetDateTime;
 
 use super::{ClientCrls, Ledger, LedgerVerifier, NotAccepted, Status, TrustError, ca::sha256, gateway};
 use crate::{
@@ -77,6 +78,9 @@ pub fn server_config_at(
     config.ticketer = Arc::new(NoTickets);
     config.send_tls13_tickets = 0;
     config.max_early_data_size = 0;
+    // When they were read, and then from time to time.
+    let seconds = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
+    crls.tell_ages(OffsetDateTime::from_unix_timestamp(seconds).unwrap_or(OffsetDateTime::UNIX_EPOCH));
     Ok(TlsSettings { server: Arc::new(config), crls })
 }
 
