@@ -34,6 +34,7 @@ const PURE: &[&str] = &[
     "src/cti/renewal.rs",
     "src/cti/session.rs",
     "src/cti/subscribers.rs",
+    "src/cti/tries.rs",
     "src/directory/",
     "src/hub/mod.rs",
     "src/hub/published.rs",

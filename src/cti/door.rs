@@ -21,7 +21,7 @@ use super::{
     audit, encode,
     entrance::{Crowd, Entrance, TlsSide, lock, tell},
     refusals::{Kind, Refusals},
-    registry::network,
+    tries::network,
     visit::{Place, Visit},
 };
 use crate::{model, policy::Rule};

@@ -27,6 +27,7 @@ mod session;
 mod sessions;
 mod socket;
 mod subscribers;
+mod tries;
 mod visit;
 mod worker;
 

@@ -3,27 +3,23 @@
 //! Nothing of this is touched by an event. No guard of a map leaves a function.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::HashMap,
     net::IpAddr,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use callgate_wire::v1::ErrorCode;
 use dashmap::{DashMap, Entry};
 
+use super::tries::{Tries, network};
 use crate::{
     config::Limits,
-    model::{Door, InstanceId, Network, UserName},
+    model::{Door, InstanceId, UserName},
 };
-
-/// How many sources of failed tries are remembered.
-const MAX_SOURCES: usize = 65_536;
-/// How long a failed try counts.
-const WINDOW: Duration = Duration::from_secs(60);
 
 /// Who is in.
 pub struct Registry {
@@ -33,14 +29,6 @@ pub struct Registry {
     tries: Mutex<Tries>,
     next_session: AtomicU64,
     limits: Limits,
-}
-
-/// Failed tries by source. A minute begins with a source's first one.
-#[derive(Default)]
-struct Tries {
-    sources: HashMap<IpAddr, (u32, Instant)>,
-    /// The same sources, the oldest minute first: what is due is at the front, and nothing has to be swept.
-    order: VecDeque<(IpAddr, Instant)>,
 }
 
 #[derive(Default)]
@@ -107,7 +95,7 @@ impl Registry {
         self.tries().count(network(source), now);
     }
 
-    fn tries(&self) -> MutexGuard<'_, Tries> {
+    pub(super) fn tries(&self) -> MutexGuard<'_, Tries> {
         self.tries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -136,45 +124,6 @@ pub(super) fn cause(code: ErrorCode) -> &'static str {
     }
 }
 
-impl Tries {
-    fn of(&self, source: IpAddr, now: Instant) -> u32 {
-        let tries = self.sources.get(&source).filter(|(_, since)| !is_over(*since, now));
-        tries.map_or(0, |(tries, _)| *tries)
-    }
-
-    fn count(&mut self, source: IpAddr, now: Instant) {
-        while self.order.front().is_some_and(|(_, since)| is_over(*since, now)) {
-            self.forget_oldest();
-        }
-        if let Some((tries, _)) = self.sources.get_mut(&source) {
-            *tries = tries.saturating_add(1);
-            return;
-        }
-        if self.sources.len() >= MAX_SOURCES {
-            // So many sources at once are an attack of many. The limit on connections holds them; each still counts.
-            self.forget_oldest();
-        }
-        self.sources.insert(source, (1, now));
-        self.order.push_back((source, now));
-    }
-
-    fn forget_oldest(&mut self) {
-        if let Some((source, _)) = self.order.pop_front() {
-            self.sources.remove(&source);
-        }
-    }
-}
-
-fn is_over(since: Instant, now: Instant) -> bool {
-    now.saturating_duration_since(since) >= WINDOW
-}
-
-/// Who counts as one source: an IPv4 address, and an IPv6 network of 64 bits, of which one machine has all addresses.
-pub(super) fn network(source: IpAddr) -> IpAddr {
-    let source = source.to_canonical();
-    Network::around(source, if source.is_ipv4() { 32 } else { 64 }).first()
-}
-
 impl Drop for Lease {
     fn drop(&mut self) {
         self.free_count();
@@ -201,7 +150,7 @@ mod tests {
     use super::*;
 
     fn registry(sessions: usize, sessions_per_user: usize) -> Arc<Registry> {
-        let limits = Limits { sessions, sessions_per_user, tries_per_source_per_minute: 2, ..Limits::default() };
+        let limits = Limits { sessions, sessions_per_user, ..Limits::default() };
         Arc::new(Registry::new(limits, 0))
     }
 
@@ -246,55 +195,6 @@ mod tests {
         assert_eq!(enter(&registry, Door::Tls, "c", "1").err(), Some(ErrorCode::TooManySessions));
         drop(last);
         assert!(enter(&registry, Door::Tls, "c", "1").is_ok());
-    }
-
-    #[test]
-    fn r41a_failed_tries_of_a_source_count_for_a_minute() {
-        let registry = registry(1, 1);
-        let source = IpAddr::from([127, 0, 0, 1]);
-        let start = Instant::now();
-        registry.failed(source, start);
-        assert!(registry.may_try(source, start));
-        registry.failed(source, start);
-        assert!(!registry.may_try(source, start));
-        assert!(registry.may_try(IpAddr::from([127, 0, 0, 2]), start));
-        assert!(registry.may_try(source, start + WINDOW));
-    }
-
-    #[test]
-    fn r41a_all_addresses_of_an_ipv6_network_are_one_source() {
-        let registry = registry(1, 1);
-        let (one, other, far) = ("2001:db8::1", "2001:db8::ffff:2", "2001:db8:0:1::1");
-        let [one, other, far] = [one, other, far].map(|address| address.parse::<IpAddr>().unwrap());
-        let now = Instant::now();
-        registry.failed(one, now);
-        registry.failed(other, now);
-        assert!(!registry.may_try(one, now) && !registry.may_try(other, now) && registry.may_try(far, now));
-        // IPv4 in IPv6's clothes is IPv4, not one network of all.
-        registry.failed("::ffff:192.0.2.1".parse().unwrap(), now);
-        registry.failed("::ffff:192.0.2.2".parse().unwrap(), now);
-        assert!(registry.may_try("192.0.2.1".parse().unwrap(), now));
-    }
-
-    #[test]
-    fn r41a_a_source_counts_however_many_there_are_and_the_oldest_is_forgotten() {
-        let registry = registry(1, 1);
-        let start = Instant::now();
-        let source = |n: u32| IpAddr::from(n.to_be_bytes());
-        let sources = u32::try_from(MAX_SOURCES).unwrap();
-        for n in 0..sources {
-            registry.failed(source(n), start);
-            registry.failed(source(n), start);
-        }
-        assert!(!registry.may_try(source(0), start));
-        for _ in 0..2 {
-            registry.failed(source(sources), start + Duration::from_secs(1));
-        }
-        assert!(!registry.may_try(source(sources), start + Duration::from_secs(1)), "it is counted");
-        assert!(registry.may_try(source(0), start) && !registry.may_try(source(1), start));
-        registry.failed(source(1), start + WINDOW);
-        let tries = registry.tries();
-        assert_eq!((tries.sources.len(), tries.order.len()), (2, 2), "what is over is gone");
     }
 
     #[test]

@@ -33,9 +33,10 @@ use super::{
     live::Live,
     opening::{Admitted, Next, Opening, Refused},
     refusals::{Kind, Refusals},
-    registry::{self, Lease, network},
+    registry::{self, Lease},
     renewal::Renewal,
     socket::{Received, Socket, end_tcp},
+    tries::network,
 };
 use crate::{
     model,
