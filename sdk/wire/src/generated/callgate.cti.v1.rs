@@ -6,7 +6,7 @@ pub struct ToGateway {
     /// come in another order than their requests.
     #[prost(uint64, tag = "1")]
     pub request_id: u64,
-    #[prost(oneof = "to_gateway::Message", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10")]
+    #[prost(oneof = "to_gateway::Message", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11")]
     pub message: ::core::option::Option<to_gateway::Message>,
 }
 /// Nested message and enum types in `ToGateway`.
@@ -41,6 +41,9 @@ pub mod to_gateway {
         /// connection before that.
         #[prost(message, tag = "10")]
         Close(super::Close),
+        /// Answers `Probe`, at once. Any other bytes answer it too.
+        #[prost(message, tag = "11")]
+        ProbeAnswer(super::ProbeAnswer),
     }
 }
 /// What the gateway sends.
@@ -49,7 +52,7 @@ pub struct ToApp {
     /// The `request_id` that this answers, 0 for what nobody asked for.
     #[prost(uint64, tag = "1")]
     pub reply_to: u64,
-    #[prost(oneof = "to_app::Message", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14")]
+    #[prost(oneof = "to_app::Message", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16")]
     pub message: ::core::option::Option<to_app::Message>,
 }
 /// Nested message and enum types in `ToApp`.
@@ -95,6 +98,12 @@ pub mod to_app {
         /// A monitored device, or some of its lines, can't be seen any more.
         #[prost(message, tag = "14")]
         DeviceOutOfService(super::DeviceOutOfService),
+        /// Asks whether the app is alive: somebody else wants to open its instance. Answered by `ProbeAnswer`.
+        #[prost(message, tag = "15")]
+        Probe(super::Probe),
+        /// The certificate that the session was opened by ends soon, or has ended.
+        #[prost(message, tag = "16")]
+        CertificateExpires(super::CertificateExpires),
     }
 }
 /// A protocol version. A minor version only adds; a major one is agreed on in `Hello`.
@@ -228,6 +237,20 @@ pub struct Opened {
     /// Names this run of the gateway. Numbers of events from a run with another one can't be compared.
     #[prost(uint64, tag = "6")]
     pub epoch: u64,
+    /// The most devices that this session may monitor. 0: the gateway doesn't say.
+    #[prost(uint32, tag = "7")]
+    pub max_monitors: u32,
+    /// How many requests without an answer the gateway takes; it reads no more before it has answered one. 0: it doesn't
+    /// say.
+    #[prost(uint32, tag = "8")]
+    pub max_requests_in_flight: u32,
+    /// How much may wait for this session while the app doesn't read, in bytes; then it is closed. 0: the gateway doesn't
+    /// say.
+    #[prost(uint64, tag = "9")]
+    pub max_queued_bytes: u64,
+    /// How long the gateway waits for the answer to a `Probe`, in milliseconds. 0: it doesn't probe this session.
+    #[prost(uint32, tag = "10")]
+    pub probe_milliseconds: u32,
 }
 /// Why something was refused or closed. The table of all errors is in docs/PROTOCOL.md.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -300,6 +323,35 @@ pub struct DeviceOutOfService {
 /// Says that the sender is alive. Any other bytes say so too.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Heartbeat {
+}
+/// Another connection has proven that it is the same instance, and wants to open it (R12). If the gateway hears nothing at
+/// all from this session within the time, it closes it with `INSTANCE_TAKEN_OVER`, and the other takes its place. Otherwise
+/// the other is refused, and this session goes on as it was. An app of a version that doesn't know this message lives on if
+/// it happens to send anything within the time.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Probe {
+    /// How long the gateway waits, in milliseconds from when it sent this.
+    #[prost(uint32, tag = "1")]
+    pub within_milliseconds: u32,
+}
+/// Says that the app is alive.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ProbeAnswer {
+}
+/// The certificate that this session was opened by ends soon, or has ended (R32). Sent when the session opens with less
+/// than 14 days left, and again when 14 days, 7 days, a day and an hour are left, and when it ends. To go on by another
+/// certificate, close this session and open one with it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CertificateExpires {
+    /// The certificate's last moment, in seconds since 1970.
+    #[prost(int64, tag = "1")]
+    pub expires_unix_seconds: i64,
+    /// How much is left by the gateway's clock, in seconds; below 0 since it has ended.
+    #[prost(int64, tag = "2")]
+    pub seconds_left: i64,
+    /// When the gateway closes this session with `CERTIFICATE_EXPIRED`, in seconds since 1970.
+    #[prost(int64, tag = "3")]
+    pub closes_unix_seconds: i64,
 }
 /// Lists devices in the order of their names, compared byte by byte.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

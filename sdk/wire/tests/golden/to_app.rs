@@ -4,9 +4,9 @@ use callgate_wire::{
     VERSION,
     v1::{
         AuthChallenge, CallDirection, CallRef, CallSecurity, CallSnapshot, CallState, CallStateChanged,
-        CapabilityChange, CapabilityChanged, Close, Codec, Device, DeviceList, DeviceOutOfService, DeviceSnapshot,
+        CapabilityChange, CapabilityChanged, CertificateExpires, Close, Codec, Device, DeviceList, DeviceOutOfService, DeviceSnapshot,
         EndCause, Error, ErrorCode, Event, EventClass, Heartbeat, Indicator, Line, MediaDirection, MediaOpened,
-        MediaStopped, Monitored, OpenResult, Opened, Party, Refusal, SrtpKey, SrtpKeys, StopCause, ToApp,
+        MediaStopped, Monitored, OpenResult, Opened, Party, Probe, Refusal, SrtpKey, SrtpKeys, StopCause, ToApp,
         UnavailableReason, Unmonitored, Welcome, event::Body, open_result, to_app::Message,
     },
 };
@@ -59,6 +59,19 @@ fn answers() -> Vec<Vector<ToApp>> {
             opened_by(Opened { epoch: 1_700_000_000_000_000, ..said(1_800_000_000, "") }),
         ),
         vector(
+            "to_app_open_result_opened_limits",
+            "the session is open, on a gateway that says its limits.",
+            2,
+            opened_by(Opened {
+                epoch: 1_700_000_000_000_000,
+                max_monitors: 10_000,
+                max_requests_in_flight: 64,
+                max_queued_bytes: 1 << 20,
+                probe_milliseconds: 3000,
+                ..said(1_800_000_000, "")
+            }),
+        ),
+        vector(
             "to_app_open_result_refused",
             "the session is refused.",
             2,
@@ -82,6 +95,32 @@ fn answers() -> Vec<Vector<ToApp>> {
         ),
         vector("to_app_snapshot", "how device 1001 stands.", 7, Message::Snapshot(snapshot())),
         vector("to_app_heartbeat", "the gateway is alive.", 0, Message::Heartbeat(Heartbeat {})),
+        vector(
+            "to_app_probe",
+            "another connection wants to open this instance: is the app alive?",
+            0,
+            Message::Probe(Probe { within_milliseconds: 3000 }),
+        ),
+        vector(
+            "to_app_certificate_expires",
+            "a day of the app's certificate is left.",
+            0,
+            Message::CertificateExpires(CertificateExpires {
+                expires_unix_seconds: 1_800_000_000,
+                seconds_left: 86_400,
+                closes_unix_seconds: 1_800_003_600,
+            }),
+        ),
+        vector(
+            "to_app_certificate_expires_ended",
+            "the app's certificate has ended a minute ago.",
+            0,
+            Message::CertificateExpires(CertificateExpires {
+                expires_unix_seconds: 1_800_000_000,
+                seconds_left: -60,
+                closes_unix_seconds: 1_800_003_600,
+            }),
+        ),
         vector(
             "to_app_close",
             "the gateway ends the session.",
@@ -234,7 +273,7 @@ fn said(certificate_expires_unix_seconds: i64, scram_server_final: &'static str)
         heartbeat_seconds: 30,
         certificate_expires_unix_seconds,
         scram_server_final: scram_server_final.into(),
-        epoch: 0,
+        ..Opened::default()
     }
 }
 

@@ -4,7 +4,7 @@ use callgate_wire::{
     SCRAM_SHA_256, VERSION,
     v1::{
         AuthResponse, CertificateAuth, Close, ErrorCode, EventClass, Heartbeat, Hello, ListDevices, MonitorDevice,
-        OpenRequest, ScramAuth, SnapshotDevice, ToGateway, UnmonitorDevice, Version, open_request::Authentication,
+        OpenRequest, ProbeAnswer, ScramAuth, SnapshotDevice, ToGateway, UnmonitorDevice, Version, open_request::Authentication,
         to_gateway::Message,
     },
 };
@@ -87,6 +87,12 @@ pub(crate) fn vectors() -> Vec<Vector<ToGateway>> {
             "the app ends the session.",
             8,
             Message::Close(Close { reason: Some(ErrorCode::ClosedByApp.into()) }),
+        ),
+        vector(
+            "to_gateway_probe_answer",
+            "the app is alive. It answers no number, and asks for no answer.",
+            0,
+            Message::ProbeAnswer(ProbeAnswer {}),
         ),
     ]
 }
