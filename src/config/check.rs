@@ -112,6 +112,7 @@ fn limits(raw: &raw::Limits) -> Result<Limits, Problem> {
     const MILLION: i64 = 1_000_000;
     Ok(Limits {
         open_seconds: number(&raw.open_seconds, "limits.open_seconds", 1, 300)?,
+        probe_seconds: number(&raw.probe_seconds, "limits.probe_seconds", 1, 30)?,
         opening_connections: number(&raw.opening_connections, "limits.opening_connections", 1, MILLION)?,
         sessions: number(&raw.sessions, "limits.sessions", 1, MILLION)?,
         sessions_per_user: number(&raw.sessions_per_user, "limits.sessions_per_user", 1, MILLION)?,

@@ -16,6 +16,7 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use zeroize::Zeroizing;
@@ -101,6 +102,8 @@ pub struct Heartbeat {
 pub struct Limits {
     /// Time to open a session, the TLS handshake included; seconds, 1 to 300.
     pub open_seconds: u32,
+    /// Time for an app to answer whether it is alive (R12); seconds, 1 to 30. See [`probe_time`](Self::probe_time).
+    pub probe_seconds: u32,
     /// Connections of one door whose session is not open yet.
     pub opening_connections: usize,
     /// Open sessions in all.
@@ -228,10 +231,19 @@ impl Default for Heartbeat {
     }
 }
 
+impl Limits {
+    /// How long a probe waits: at most half of the time to open, since who causes it is being opened meanwhile (R12).
+    pub fn probe_time(&self) -> Duration {
+        let [open, probe] = [self.open_seconds, self.probe_seconds].map(|seconds| Duration::from_secs(seconds.into()));
+        probe.min(open / 2)
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {
             open_seconds: 10,
+            probe_seconds: 3,
             opening_connections: 256,
             sessions: 10_000,
             sessions_per_user: 100,

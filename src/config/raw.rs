@@ -56,6 +56,7 @@ section!(Store { file: String = "callgate.redb" });
 section!(Heartbeat { default_seconds: i64 = 30, min_seconds: i64 = 5, max_seconds: i64 = 300 });
 section!(Limits {
     open_seconds: i64 = 10,
+    probe_seconds: i64 = 3,
     opening_connections: i64 = 256,
     sessions: i64 = 10_000,
     sessions_per_user: i64 = 100,

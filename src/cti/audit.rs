@@ -13,7 +13,7 @@ use std::{
 use aws_lc_rs::hmac;
 use callgate_wire::v1::ErrorCode;
 use metrics::counter;
-use tracing::info;
+use tracing::{info, warn};
 
 use super::{
     identity::Identity,
@@ -69,6 +69,17 @@ pub(super) fn refused(
     let owner = shown.and_then(|shown| shown.owner.as_ref()).map(|(user, instance)| format!("{user}/{instance}"));
     info!(target: "audit", record = "refused", door = door.name(), %peer, user, code = code.as_str_name(),
         number = code as i32, rule, cause, sha256, serial, subject_name, owner);
+}
+
+/// Second connections of an instance were refused, since its session is alive (R12): two apps use one certificate, or a
+/// stranger has it. They are always counted; `is_told`: this alarm isn't one too many.
+pub(super) fn conflict(session: &str, identity: &Identity, refused: usize, is_told: bool) {
+    counter!("callgate_instance_conflicts_total").increment(refused as u64);
+    if is_told {
+        warn!(session, user = identity.user.name.as_str(), instance = %identity.instance, refused,
+            "another connection of an instance was refused, since its session is alive: give each running app an instance of \
+             its own; if there is only one app, revoke the certificates of its instance, since somebody else has one");
+    }
 }
 
 /// A request of an open session was refused. It is always counted, and recorded unless the session had its `share` of

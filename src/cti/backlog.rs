@@ -168,7 +168,6 @@ impl Backlog {
     }
 
     /// How much waits.
-    #[cfg(test)]
     pub(super) fn bytes(&self) -> usize {
         self.bytes
     }

@@ -11,7 +11,8 @@ use rustls::ServerConfig;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Settings, arrivals::Arrivals, audit, refusals::Noted, registry::Registry, scram::Decoy, worker::WorkerHandle,
+    Settings, arrivals::Arrivals, audit, orders::OpenSessions, refusals::Noted, registry::Registry, scram::Decoy,
+    worker::WorkerHandle,
 };
 use crate::{
     hub::{HubHandle, Rights},
@@ -35,6 +36,18 @@ pub struct Entrance {
     pub epoch: u64,
     /// Who is on the way in.
     pub crowds: Crowds,
+}
+
+impl Entrance {
+    /// The sessions that came in.
+    pub fn open_sessions(&self) -> OpenSessions {
+        OpenSessions::new(self.workers.iter().map(WorkerHandle::orders).collect())
+    }
+
+    /// The end of the certificate of an open session that ends first, in seconds since 1970, as of a second ago.
+    pub fn soonest_expiry(&self) -> Option<i64> {
+        self.workers.iter().filter_map(WorkerHandle::soonest_expiry).min()
+    }
 }
 
 /// The connections that aren't open yet. Each door has its own: strangers at one don't crowd the other.

@@ -85,7 +85,8 @@ fn run(mut data: &[u8], all: bool) {
     let identity =
         Identity { user: Arc::clone(&user), instance: "1".parse().unwrap(), door: Door::Clear, certificate: None };
     let (start, mut elapsed) = (Instant::now(), Duration::ZERO);
-    let mut session = Session::new(identity, Arc::clone(settings), Arc::clone(rights), Duration::from_secs(30), start);
+    let mut session = Session::new(identity, Arc::clone(settings), Arc::clone(rights), Duration::from_secs(30), start)
+        .certified_until(Some(1_900_000_000));
     let mut hub = Hub::new(DEVICES.map(|name| name.parse().unwrap()), 1);
 
     let mut asked: VecDeque<(u64, Ask)> = VecDeque::new();
@@ -109,13 +110,15 @@ fn run(mut data: &[u8], all: bool) {
             }
             6 => {
                 elapsed += Duration::from_secs(u64::from(step >> 3));
-                session.on_time(start + elapsed).into_iter().collect()
+                session.on_time(start + elapsed, || step & 64 == 0).into_iter().collect()
             }
             _ if step & 8 == 0 => session.on_answer(u64::from(*step) << 20, Answer::Done),
-            _ => {
+            _ if step & 16 == 0 => {
                 session.on_heard(start + elapsed);
                 Vec::new()
             }
+            _ if step & 32 == 0 => session.on_probe(start + elapsed).into_iter().collect(),
+            _ => session.on_wall_time(i64::from(*step) << 24).into_iter().collect(),
         };
         for action in actions {
             match action {

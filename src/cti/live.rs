@@ -3,8 +3,9 @@
 use std::{
     cell::Cell,
     io,
+    net::IpAddr,
     sync::Arc,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use bytes::Bytes;
@@ -12,7 +13,7 @@ use callgate_wire::{FrameDecoder, MAX_FRAME_OPEN, v1::ErrorCode};
 use tokio::{
     io::{Interest, Ready},
     net::TcpStream,
-    sync::Notify,
+    sync::{Notify, mpsc::UnboundedSender},
     time::sleep_until,
 };
 
@@ -20,11 +21,17 @@ use super::{
     Settings,
     audit::{self, Share},
     backlog::AboutRef,
+    identity::Identity,
     opening::Admitted,
+    orders::{OpenSession, Order},
     registry::Lease,
-    session::Session,
+    session::{Action, Session},
     socket::{Connection, Received, SendError, Socket},
 };
+use crate::hub::SessionKey;
+
+/// How often it is told that others want a session's place, at most.
+const ALARM: Duration = Duration::from_secs(60);
 
 /// An open session with all that belongs to it.
 pub(super) struct Live<C = Socket> {
@@ -38,20 +45,36 @@ pub(super) struct Live<C = Socket> {
     waits_for_room: Cell<bool>,
     lease: Lease,
     wake: Arc<Notify>,
+    /// For those who ask which sessions there are.
+    about: Box<AboutApp>,
+    deliveries: u64,
+    denials: u64,
+}
+
+/// What is known of an app besides its identity.
+struct AboutApp {
+    peer: IpAddr,
+    software: String,
+    opened_at: SystemTime,
+    /// When it was told last that somebody else wanted its place.
+    last_alarm: Option<Instant>,
 }
 
 impl<C: Connection> Live<C> {
-    /// A session that has just been opened. `decoder` may hold its first requests.
+    /// A session that has just been opened from `peer`. `decoder` may hold its first requests.
     pub(super) fn new(
         admitted: Admitted,
         settings: Arc<Settings>,
         socket: C,
         mut decoder: FrameDecoder,
         lease: Lease,
+        peer: IpAddr,
     ) -> Self {
         decoder.set_limit(MAX_FRAME_OPEN);
         let heartbeat = Duration::from_secs(admitted.heartbeat_seconds.into());
-        let session = Session::new(admitted.identity, settings, admitted.rights, heartbeat, Instant::now());
+        let session = Session::new(admitted.identity, settings, admitted.rights, heartbeat, Instant::now())
+            .certified_until(admitted.certificate_expires);
+        let about = AboutApp { peer, software: admitted.software, opened_at: SystemTime::now(), last_alarm: None };
         Self {
             session,
             socket,
@@ -61,6 +84,9 @@ impl<C: Connection> Live<C> {
             waits_for_room: Cell::new(false),
             lease,
             wake: Arc::new(Notify::new()),
+            about: Box::new(about),
+            deliveries: 0,
+            denials: 0,
         }
     }
 
@@ -129,6 +155,55 @@ impl<C: Connection> Live<C> {
         audit::request_refused(&self.lease.session, self.session.identity(), code, subject, &mut self.refusals);
     }
 
+    /// An event was handed to it.
+    pub(super) fn note_delivery(&mut self, is_denied: bool) {
+        self.deliveries += 1;
+        self.denials += u64::from(is_denied);
+    }
+
+    /// It lives there from now on.
+    pub(super) fn settle(&self, worker: &UnboundedSender<Order>, key: SessionKey) {
+        self.lease.settle(worker.clone(), key);
+    }
+
+    /// The app was heard: it is alive, and who wants its place is refused (R12).
+    pub(super) fn heard(&mut self, now: Instant) {
+        if !self.session.on_heard(now) {
+            return;
+        }
+        let refused = self.lease.keep();
+        if refused > 0 {
+            let last = &mut self.about.last_alarm;
+            let is_told = last.is_none_or(|last| now.duration_since(last) >= ALARM);
+            audit::conflict(&self.lease.session, self.session.identity(), refused, is_told);
+            *last = last.filter(|_| !is_told).or(Some(now));
+        }
+    }
+
+    /// Its deadline has come.
+    pub(super) fn on_time(&mut self, now: Instant) -> Option<Action> {
+        self.session.on_time(now, || self.lease.is_wanted())
+    }
+
+    /// What there is to tell of it.
+    pub(super) fn open_session(&mut self) -> OpenSession {
+        let Identity { user, instance, door, .. } = self.session.identity();
+        OpenSession {
+            session: self.lease.session.to_string(),
+            user: user.name.clone(),
+            instance: instance.clone(),
+            door: *door,
+            peer: self.about.peer,
+            software: self.about.software.clone(),
+            opened_at: self.about.opened_at,
+            certificate_expires: self.session.expiry().map(|expiry| expiry.ends()),
+            monitored_devices: self.session.monitored().count(),
+            queued_bytes: self.socket.backlog().bytes(),
+            deliveries: self.deliveries,
+            denials: self.denials,
+        }
+    }
+
     /// Has its task look anew at what it waits for.
     pub(super) fn wake(&self) {
         self.wake.notify_one();
@@ -148,7 +223,7 @@ impl Live {
     /// requests are taken, is.
     pub(super) fn note_unread(&mut self) {
         if !(self.decoder.is_ready() && self.socket.is_waiting()) && self.socket.has_unread() {
-            self.session.on_heard(Instant::now());
+            self.heard(Instant::now());
         }
     }
 
@@ -157,9 +232,12 @@ impl Live {
     /// # Errors
     /// The code to close with.
     pub(super) fn receive(&mut self, scratch: &mut [u8]) -> Result<(), ErrorCode> {
-        self.session.on_heard(Instant::now());
         match self.socket.receive(&mut self.decoder, scratch) {
-            Ok(Received::Some) => Ok(()),
+            Ok(Received::Some) => {
+                self.heard(Instant::now());
+                Ok(())
+            }
+            Ok(Received::Nothing) => Ok(()),
             Ok(Received::End) | Err(_) => Err(ErrorCode::ConnectionLost),
         }
     }

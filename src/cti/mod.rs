@@ -7,24 +7,30 @@
 mod arrivals;
 mod audit;
 mod backlog;
+mod clock;
 mod door;
 mod encode;
 mod entrance;
 mod event_frame;
+mod expiries;
+mod expiry;
 mod fields;
 mod identity;
 mod judging;
+mod jumps;
 mod live;
 mod live_rights;
 mod log_fields;
 mod log_writer;
 mod opening;
+mod orders;
 mod refusals;
 mod registry;
 mod renewal;
 mod scram;
 mod session;
 mod sessions;
+mod signs;
 mod socket;
 mod subscribers;
 mod tries;
@@ -39,11 +45,13 @@ pub mod fuzzing;
 #[cfg(test)]
 mod tests;
 
+pub use clock::Clock;
 pub use door::{Door, DoorError, announce};
 pub use entrance::{Crowds, Current, Entrance, TlsSide};
 pub use live_rights::{Effects, LiveRights, NotAcknowledged, Turn};
 pub use log_fields::LogFields;
 pub use log_writer::LogWriter;
+pub use orders::{OpenSession, OpenSessions, Which};
 pub use registry::Registry;
 pub use scram::Decoy;
 pub use worker::{WorkerHandle, spawn_worker};
@@ -75,6 +83,8 @@ pub struct WorkerSettings {
     pub rights: Arc<Rights>,
     /// The way to the hub.
     pub hub: HubHandle,
+    /// What time it is for certificates.
+    pub clock: Arc<Clock>,
     /// Ends the worker and its sessions.
     pub stop: CancellationToken,
     /// Stops the gateway: the worker's end does.

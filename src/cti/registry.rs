@@ -1,5 +1,9 @@
 //! Who is in: one session per instance (R12), so many per user and in all, and so many failed tries per source (R41a).
 //!
+//! An instance has one place, and a session has it by its [`Lease`]. Who wants a place that is taken waits at it, while the
+//! session that has it is asked whether it is alive. If it answers, all who wait are refused; if it ends, for whatever reason,
+//! the first of them has the place in the same moment, and the others are refused.
+//!
 //! Nothing of this is touched by an event. No guard of a map leaves a function.
 
 use std::{
@@ -14,17 +18,21 @@ use std::{
 
 use callgate_wire::v1::ErrorCode;
 use dashmap::{DashMap, Entry};
+use tokio::sync::{mpsc, oneshot};
 
-use super::tries::{Tries, network};
+use super::{
+    orders::Order,
+    tries::{Tries, network},
+};
 use crate::{
     config::Limits,
+    hub::SessionKey,
     model::{Door, InstanceId, UserName},
 };
 
 /// Who is in.
 pub struct Registry {
-    /// The clear door's instances are labels, so that nobody can take a TLS instance's place there (R14).
-    instances: DashMap<(Door, UserName, InstanceId), String>,
+    instances: DashMap<Instance, Place>,
     counts: Mutex<Counts>,
     tries: Mutex<Tries>,
     next_session: AtomicU64,
@@ -37,10 +45,39 @@ struct Counts {
     users: HashMap<UserName, usize>,
 }
 
+/// An instance at its door: the clear door's are labels, so that nobody can take a TLS instance's place there (R14).
+type Instance = (Door, UserName, InstanceId);
+
+/// The place of an instance, which a session has.
+#[derive(Default)]
+struct Place {
+    /// Where the session lives. `None`: it is on its way there.
+    home: Option<Home>,
+    /// Who wants the place, in the order in which they came.
+    waiting: Vec<oneshot::Sender<Outcome>>,
+}
+
+/// Where a session lives.
+struct Home {
+    worker: mpsc::UnboundedSender<Order>,
+    key: SessionKey,
+}
+
+/// What comes of waiting for a place: the place, or the reason against it.
+pub(super) type Outcome = Result<Lease, ErrorCode>;
+
+/// Somebody has asked for a place.
+pub(super) enum Entered {
+    /// It was free.
+    In(Lease),
+    /// Its session is being probed. Without an outcome the place has become free: ask again.
+    Waits(oneshot::Receiver<Outcome>),
+}
+
 /// A place in the registry, given back when dropped.
 pub(super) struct Lease {
-    registry: Arc<Registry>,
-    key: (Door, UserName, InstanceId),
+    /// `None`: somebody else gives it back.
+    place: Option<(Arc<Registry>, Instance)>,
     /// The session's name in logs and records.
     pub(super) session: Arc<str>,
 }
@@ -57,27 +94,63 @@ impl Registry {
         }
     }
 
-    /// Takes a place.
+    /// Takes a place. On the TLS door the session that has it is probed if need be, once for all who wait.
     ///
     /// # Errors
-    /// `INSTANCE_ALREADY_OPEN`, `TOO_MANY_SESSIONS` or `TOO_MANY_SESSIONS_OF_USER`.
+    /// `INSTANCE_ALREADY_OPEN` on the clear door, `TOO_MANY_SESSIONS` or `TOO_MANY_SESSIONS_OF_USER`.
     pub(super) fn enter(
         self: &Arc<Self>,
         door: Door,
         user: &UserName,
         instance: &InstanceId,
-    ) -> Result<Lease, ErrorCode> {
-        let key = (door, user.clone(), instance.clone());
-        let session: Arc<str> = format!("s{:013x}", self.next_session.fetch_add(1, Ordering::Relaxed)).into();
-        match self.instances.entry(key.clone()) {
+    ) -> Result<Entered, ErrorCode> {
+        let instance = (door, user.clone(), instance.clone());
+        match self.instances.entry(instance.clone()) {
+            Entry::Occupied(mut place) if door == Door::Tls => return Ok(Entered::Waits(place.get_mut().wait())),
             Entry::Occupied(_) => return Err(ErrorCode::InstanceAlreadyOpen),
-            Entry::Vacant(place) => drop(place.insert(session.to_string())),
+            Entry::Vacant(place) => drop(place.insert(Place::default())),
         }
         if let Err(code) = self.count(user) {
-            self.instances.remove(&key);
+            // Who waits there already asks again.
+            self.instances.remove(&instance);
             return Err(code);
         }
-        Ok(Lease { registry: Arc::clone(self), key, session })
+        Ok(Entered::In(self.lease(instance)))
+    }
+
+    fn lease(self: &Arc<Self>, instance: Instance) -> Lease {
+        let session = format!("s{:013x}", self.next_session.fetch_add(1, Ordering::Relaxed)).into();
+        Lease { place: Some((Arc::clone(self), instance)), session }
+    }
+
+    /// A session gives its place up: to the first who waits, with its count, or for good.
+    fn give_up(self: &Arc<Self>, instance: &Instance) {
+        loop {
+            let waiting = self.instances.get_mut(instance).map(|mut place| {
+                if !place.waiting.is_empty() {
+                    place.home = None;
+                }
+                std::mem::take(&mut place.waiting)
+            });
+            let mut waiting = waiting.unwrap_or_default().into_iter();
+            if waiting.len() == 0 {
+                break;
+            }
+            for first in waiting.by_ref() {
+                match first.send(Ok(self.lease(instance.clone()))) {
+                    Ok(()) => {
+                        refuse(waiting);
+                        return;
+                    }
+                    // It has gone meanwhile. The place is not the lease's to give up.
+                    Err(Ok(mut lease)) => lease.place = None,
+                    Err(Err(_)) => {}
+                }
+            }
+        }
+        self.discount(&instance.1);
+        // Last: whoever finds the instance free finds a place, too. Who began to wait a moment ago asks again.
+        self.instances.remove(instance);
     }
 
     /// How many sessions there are.
@@ -112,102 +185,84 @@ impl Registry {
         counts.all += 1;
         Ok(())
     }
+
+    fn discount(&self, user: &UserName) {
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        counts.all = counts.all.saturating_sub(1);
+        if let Some(of_user) = counts.users.get_mut(user) {
+            *of_user -= 1;
+            if *of_user == 0 {
+                counts.users.remove(user);
+            }
+        }
+    }
 }
 
 /// Why [`Registry::enter`] refuses with this code, for the audit.
 pub(super) fn cause(code: ErrorCode) -> &'static str {
     match code {
-        ErrorCode::InstanceAlreadyOpen => "the instance has an open session",
+        ErrorCode::InstanceAlreadyOpen => "the instance has an open session, which is alive",
         ErrorCode::TooManySessions => "as many sessions as limits.sessions are open",
         ErrorCode::TooManySessionsOfUser => "as many sessions of the user as limits.sessions_per_user are open",
         _ => "the registry of sessions refuses it",
     }
 }
 
+impl Place {
+    /// Somebody wants the place of its session, which is probed unless it is already.
+    fn wait(&mut self) -> oneshot::Receiver<Outcome> {
+        let (sender, outcome) = oneshot::channel();
+        self.waiting.retain(|waiting| !waiting.is_closed());
+        let is_first = self.waiting.is_empty();
+        self.waiting.push(sender);
+        if let Some(home) = self.home.as_ref().filter(|_| is_first) {
+            // A worker that is gone has dropped its sessions.
+            let _ = home.worker.send(Order::Probe(home.key));
+        }
+        outcome
+    }
+}
+
+/// Returns how many were still there to hear it.
+fn refuse(waiting: impl Iterator<Item = oneshot::Sender<Outcome>>) -> usize {
+    waiting.filter_map(|waiting| waiting.send(Err(ErrorCode::InstanceAlreadyOpen)).ok()).count()
+}
+
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.free_count();
-        // Last: whoever finds the instance free finds a place, too.
-        self.registry.instances.remove(&self.key);
+        if let Some((registry, instance)) = self.place.take() {
+            registry.give_up(&instance);
+        }
     }
 }
 
 impl Lease {
-    fn free_count(&self) {
-        let mut counts = self.registry.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        counts.all = counts.all.saturating_sub(1);
-        if let Some(of_user) = counts.users.get_mut(&self.key.1) {
-            *of_user -= 1;
-            if *of_user == 0 {
-                counts.users.remove(&self.key.1);
+    /// Its session lives there from now on, and is probed there at once if somebody waits already.
+    pub(super) fn settle(&self, worker: mpsc::UnboundedSender<Order>, key: SessionKey) {
+        self.with_place(|place| {
+            if place.waiting.iter().any(|waiting| !waiting.is_closed()) {
+                let _ = worker.send(Order::Probe(key));
             }
-        }
+            place.home = Some(Home { worker, key });
+        });
+    }
+
+    /// Whether somebody waits for its place.
+    pub(super) fn is_wanted(&self) -> bool {
+        self.with_place(|place| place.waiting.iter().any(|waiting| !waiting.is_closed())).unwrap_or_default()
+    }
+
+    /// Its session is alive: who waits for its place is refused. Returns how many those are.
+    pub(super) fn keep(&self) -> usize {
+        let waiting = self.with_place(|place| std::mem::take(&mut place.waiting));
+        refuse(waiting.into_iter().flatten())
+    }
+
+    fn with_place<T>(&self, work: impl FnOnce(&mut Place) -> T) -> Option<T> {
+        let (registry, instance) = self.place.as_ref()?;
+        registry.instances.get_mut(instance).map(|mut place| work(&mut place))
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn registry(sessions: usize, sessions_per_user: usize) -> Arc<Registry> {
-        let limits = Limits { sessions, sessions_per_user, ..Limits::default() };
-        Arc::new(Registry::new(limits, 0))
-    }
-
-    fn enter(registry: &Arc<Registry>, door: Door, user: &str, instance: &str) -> Result<Lease, ErrorCode> {
-        registry.enter(door, &user.parse().unwrap(), &instance.parse().unwrap())
-    }
-
-    #[test]
-    fn r12_one_instance_has_one_session() {
-        let registry = registry(10, 10);
-        let first = enter(&registry, Door::Tls, "app", "1").ok().unwrap();
-        assert_eq!(enter(&registry, Door::Tls, "app", "1").err(), Some(ErrorCode::InstanceAlreadyOpen));
-        assert!(enter(&registry, Door::Tls, "app", "2").is_ok());
-        assert!(enter(&registry, Door::Tls, "other", "1").is_ok());
-        assert!(enter(&registry, Door::Clear, "app", "1").is_ok(), "a label doesn't stand for an instance");
-        drop(first);
-        assert!(enter(&registry, Door::Tls, "app", "1").is_ok());
-        assert_eq!(registry.sessions(), 0);
-    }
-
-    #[test]
-    fn each_refusal_has_a_cause_of_its_own() {
-        let registry = registry(2, 1);
-        let _leases =
-            [enter(&registry, Door::Tls, "a", "1").ok().unwrap(), enter(&registry, Door::Tls, "b", "1").ok().unwrap()];
-        let cause_of = |user, instance| cause(enter(&registry, Door::Tls, user, instance).err().unwrap());
-        assert_eq!(cause_of("a", "1"), "the instance has an open session");
-        assert_eq!(cause_of("c", "1"), "as many sessions as limits.sessions are open");
-        let registry = self::registry(2, 1);
-        let _lease = enter(&registry, Door::Tls, "a", "1").ok().unwrap();
-        let code = enter(&registry, Door::Tls, "a", "2").err().unwrap();
-        assert_eq!(cause(code), "as many sessions of the user as limits.sessions_per_user are open");
-    }
-
-    #[test]
-    fn r41a_sessions_are_bounded_per_user_and_in_all() {
-        let registry = registry(3, 2);
-        let _leases =
-            [enter(&registry, Door::Tls, "a", "1").ok().unwrap(), enter(&registry, Door::Tls, "a", "2").ok().unwrap()];
-        assert_eq!(enter(&registry, Door::Tls, "a", "3").err(), Some(ErrorCode::TooManySessionsOfUser));
-        let last = enter(&registry, Door::Tls, "b", "1").ok().unwrap();
-        assert_eq!(enter(&registry, Door::Tls, "c", "1").err(), Some(ErrorCode::TooManySessions));
-        drop(last);
-        assert!(enter(&registry, Door::Tls, "c", "1").is_ok());
-    }
-
-    #[test]
-    fn r41a_who_finds_its_instance_free_finds_a_place() {
-        let registry = registry(1, 1);
-        for _ in 0..500 {
-            let lease = enter(&registry, Door::Tls, "a", "1").ok().unwrap();
-            std::thread::scope(|scope| {
-                scope.spawn(move || drop(lease));
-                while let Err(code) = enter(&registry, Door::Tls, "a", "1") {
-                    assert_eq!(code, ErrorCode::InstanceAlreadyOpen);
-                }
-            });
-        }
-    }
-}
+mod tests;

@@ -9,7 +9,14 @@ use std::{
 
 use callgate_wire::v1::{self, ErrorCode, ToGateway, to_app, to_gateway};
 
-use super::{Settings, encode, identity::Identity, judging, renewal::Renewal};
+use super::{
+    Settings, encode,
+    expiry::{Expiry, Step},
+    identity::Identity,
+    judging,
+    renewal::Renewal,
+    signs::{Due, Signs},
+};
 use crate::{
     directory::Device,
     hub::{Answer, Ask, Moment, Rights, Snapshot, contains_ignore_ascii_case},
@@ -51,9 +58,9 @@ pub(super) struct Session {
     settings: Arc<Settings>,
     /// What counts: the same for all sessions of a worker.
     rights: Arc<Rights>,
-    heartbeat: Duration,
-    last_heard: Instant,
-    next_beat: Instant,
+    signs: Signs,
+    /// The end of its certificate, on the TLS door.
+    expiry: Option<Expiry>,
     /// What is monitored.
     monitors: HashMap<DeviceName, Classes>,
     pending: HashMap<u64, Pending>,
@@ -130,13 +137,17 @@ impl Session {
             identity,
             settings,
             rights,
-            heartbeat,
-            last_heard: now,
-            next_beat: now + heartbeat,
+            signs: Signs::new(heartbeat, now),
+            expiry: None,
             monitors: HashMap::new(),
             pending: HashMap::new(),
             next_token: 0,
         }
+    }
+
+    /// The same, opened by a certificate that ends then, in seconds since 1970.
+    pub(super) fn certified_until(self, ends: Option<i64>) -> Self {
+        Self { expiry: ends.map(Expiry::new), ..self }
     }
 
     /// Whose session it is.
@@ -159,26 +170,53 @@ impl Session {
         self.pending.len() >= self.settings.limits.requests_in_flight
     }
 
-    /// Something arrived, even if it is no whole message yet (R39).
-    pub(super) fn on_heard(&mut self, now: Instant) {
-        self.last_heard = now;
+    /// Something arrived, even if it is no whole message yet (R39). Whether that answers a probe (R12).
+    pub(super) fn on_heard(&mut self, now: Instant) -> bool {
+        self.signs.heard(now)
+    }
+
+    /// Somebody wants its place: is the app alive? Anything that is heard within the time says so (R12).
+    pub(super) fn on_probe(&mut self, now: Instant) -> Option<Action> {
+        let within = self.settings.limits.probe_time();
+        let within_milliseconds = u32::try_from(within.as_millis()).unwrap_or(u32::MAX);
+        let probe = to_app::Message::Probe(v1::Probe { within_milliseconds });
+        self.signs.probe(now, within).then_some(Action::Send(0, probe))
     }
 
     /// When [`on_time`](Self::on_time) has something to do.
     pub(super) fn deadline(&self) -> Instant {
-        self.next_beat.min(self.last_heard + 2 * self.heartbeat)
+        self.signs.deadline()
     }
 
-    /// Sends a heartbeat in each interval, and closes when nothing was heard for two (R39).
-    pub(super) fn on_time(&mut self, now: Instant) -> Option<Action> {
-        if now.duration_since(self.last_heard) >= 2 * self.heartbeat {
-            return Some(Action::Close(ErrorCode::HeartbeatTimeout));
+    /// Sends a heartbeat in each interval, and closes when nothing was heard for two (R39), or since a probe while its place
+    /// `is_wanted` (R12).
+    pub(super) fn on_time(&mut self, now: Instant, is_wanted: impl FnOnce() -> bool) -> Option<Action> {
+        let mut due = self.signs.due(now)?;
+        if due == Due::Unanswered {
+            if is_wanted() {
+                return Some(Action::Close(ErrorCode::InstanceTakenOver));
+            }
+            self.signs.end_probe();
+            due = self.signs.due(now)?;
         }
-        if now < self.next_beat {
-            return None;
-        }
-        self.next_beat = now + self.heartbeat;
-        Some(Action::Send(0, to_app::Message::Heartbeat(v1::Heartbeat {})))
+        Some(match due {
+            Due::Beat => Action::Send(0, to_app::Message::Heartbeat(v1::Heartbeat {})),
+            Due::Silent | Due::Unanswered => Action::Close(ErrorCode::HeartbeatTimeout),
+        })
+    }
+
+    /// The end of its certificate, if it was opened by one.
+    pub(super) fn expiry(&self) -> Option<Expiry> {
+        self.expiry
+    }
+
+    /// Warns of the end of the certificate, and closes an hour after it (R32). `now` is the wall clock's time, as far as it
+    /// is believed, in seconds since 1970.
+    pub(super) fn on_wall_time(&mut self, now: i64) -> Option<Action> {
+        Some(match self.expiry.as_mut()?.step(now)? {
+            Step::Warn(told) => Action::Send(0, to_app::Message::CertificateExpires(told)),
+            Step::Close => Action::Close(ErrorCode::CertificateExpired),
+        })
     }
 
     /// Takes a message of the app.
@@ -193,8 +231,8 @@ impl Session {
                 Some(device) => self.ask(id, Kind::Snapshot, Ask::Snapshot(device)),
                 None => Action::Refuse(id, ErrorCode::DeviceUnknown, snapshot.device),
             },
-            // That it was heard is all that a heartbeat says.
-            Some(Message::Heartbeat(_)) => return None,
+            // That it was heard is all that they say.
+            Some(Message::Heartbeat(_) | Message::ProbeAnswer(_)) => return None,
             Some(Message::Close(_)) => Action::Close(ErrorCode::ClosedByApp),
             Some(Message::Hello(_) | Message::Open(_) | Message::AuthResponse(_)) => {
                 Action::Close(ErrorCode::OutOfOrder)

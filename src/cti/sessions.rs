@@ -1,5 +1,7 @@
 //! The sessions of a worker, and the delivery of events to them.
 
+mod orders;
+
 use std::{
     cell::Cell,
     rc::Rc,
@@ -12,15 +14,17 @@ use std::{
 
 use callgate_wire::v1::{self, ErrorCode, to_app};
 use metrics::counter;
-use tokio::io::Ready;
+use tokio::{io::Ready, sync::mpsc};
 
 use super::{
     FAREWELL, MOST_LEAVING, SLOW_FAREWELL, WorkerSettings,
     audit::{self, Fingerprint, Withheld},
     backlog::{About, AboutRef},
     encode, event_frame,
+    expiries::Expiries,
     judging::{judge, judge_again},
     live::{Live, Outlook},
+    orders::Order,
     renewal::Renewal,
     session::{Action, Classes},
     socket::{Connection, Socket},
@@ -52,6 +56,9 @@ pub(super) struct Sessions<C = Socket> {
     scratch: Box<[u8]>,
     load: Arc<AtomicUsize>,
     leaving: Rc<Cell<usize>>,
+    /// The way to itself, for who asks a session whether it is alive.
+    orders: mpsc::UnboundedSender<Order>,
+    expiries: Expiries,
 }
 
 /// Whether more is delivered in the same turn of the worker.
@@ -78,7 +85,7 @@ struct Place<C> {
 }
 
 impl<C: Connection> Sessions<C> {
-    pub(super) fn new(worker: WorkerSettings, load: Arc<AtomicUsize>) -> Self {
+    pub(super) fn new(worker: WorkerSettings, load: Arc<AtomicUsize>, orders: mpsc::UnboundedSender<Order>) -> Self {
         Self {
             rights: Arc::clone(&worker.rights),
             worker,
@@ -91,6 +98,8 @@ impl<C: Connection> Sessions<C> {
             scratch: vec![0; SCRATCH].into(),
             load,
             leaving: Rc::default(),
+            orders,
+            expiries: Expiries::default(),
         }
     }
 
@@ -104,6 +113,7 @@ impl<C: Connection> Sessions<C> {
         let key = self.insert(live);
         let mut renewal = self.renewal();
         self.renew(key, &mut renewal, &mut Effect::default());
+        self.settle(key);
         Some(key)
     }
 
@@ -154,6 +164,16 @@ impl<C: Connection> Sessions<C> {
         }
     }
 
+    /// The session, if it may stay, lives here from now on.
+    fn settle(&mut self, key: SessionKey) {
+        let Some(live) = live_at(&mut self.places, key) else { return };
+        live.settle(&self.orders, key);
+        if let Some(expiry) = live.session.expiry() {
+            self.expiries.add(key, &expiry);
+            self.on_wall_time(self.worker.clock.unix_seconds());
+        }
+    }
+
     fn insert(&mut self, live: Live<C>) -> SessionKey {
         let live = Some(Box::new(live));
         if let Some(place) = self.free.pop()
@@ -199,6 +219,7 @@ impl<C: Connection> Sessions<C> {
             match sent {
                 Ok(is_first_held) => {
                     deliveries += 1;
+                    live.note_delivery(indication.refusal().is_some());
                     if is_first_held {
                         self.holding.push(key);
                     }
@@ -307,9 +328,9 @@ impl<C: Connection> Sessions<C> {
     }
 
     /// The session's deadline has come.
-    pub(super) fn on_time(&mut self, key: SessionKey) {
+    pub(super) fn on_time(&mut self, key: SessionKey, now: Instant) {
         if let Some(live) = self.live(key)
-            && let Some(action) = live.session.on_time(Instant::now())
+            && let Some(action) = live.on_time(now)
         {
             self.perform(key, action);
         }
@@ -328,6 +349,9 @@ impl<C: Connection> Sessions<C> {
         self.free.push(key.place);
         self.load.fetch_sub(1, Ordering::Relaxed);
 
+        if let Some(expiry) = live.session.expiry() {
+            self.expiries.remove(key, &expiry);
+        }
         for device in live.session.monitored() {
             self.subscribers.keep(device, key, Classes::default());
             self.ask(key, 0, Ask::Forget(device.clone()));
@@ -411,7 +435,7 @@ impl Sessions {
         if let Some(live) = self.live(key) {
             live.note_unread();
         }
-        self.on_time(key);
+        self.on_time(key, Instant::now());
     }
 
     /// The socket has something to read or room to write; `None`: it is broken.

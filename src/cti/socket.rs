@@ -96,8 +96,10 @@ pub(super) enum SendError {
 /// What came in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Received {
-    /// Some bytes, or nothing now.
+    /// Some bytes.
     Some,
+    /// Nothing now.
+    Nothing,
     /// The app has ended its side.
     End,
 }
@@ -151,24 +153,26 @@ impl Socket {
                     decoder.extend(scratch.get(..n).unwrap_or_default());
                     Ok(Received::Some)
                 }
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => Ok(Received::Some),
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => Ok(Received::Nothing),
                 Err(e) => Err(e),
             };
         };
-        let mut ended = match tls.read_tls(&mut Direct(&self.tcp)) {
-            Ok(0) => true,
-            Ok(_) => false,
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => false,
+        let mut received = match tls.read_tls(&mut Direct(&self.tcp)) {
+            Ok(0) => Received::End,
+            Ok(_) => Received::Some,
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => Received::Nothing,
             Err(e) => return Err(e),
         };
         let processed = tls.process_new_packets();
-        ended |= Self::read_plaintext(tls, decoder, scratch)?;
+        if Self::read_plaintext(tls, decoder, scratch)? {
+            received = Received::End;
+        }
         if let Err(e) = processed {
             // The alert says why; whether it arrives is not in our hands.
             let _ = tls.write_tls(&mut Direct(&self.tcp));
             return Err(io::Error::new(io::ErrorKind::InvalidData, e));
         }
-        Ok(if ended { Received::End } else { Received::Some })
+        Ok(received)
     }
 
     /// Takes what came with the last bytes of the handshake: a first request often does.

@@ -6,7 +6,7 @@ use std::{
     io,
     net::IpAddr,
     sync::{Arc, Mutex},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use callgate_wire::{
@@ -33,7 +33,7 @@ use super::{
     live::Live,
     opening::{Admitted, Next, Opening, Refused},
     refusals::{Kind, Refusals},
-    registry::{self, Lease},
+    registry::{self, Entered, Lease},
     renewal::Renewal,
     socket::{Received, Socket, end_tcp},
     tries::network,
@@ -174,9 +174,8 @@ impl Visit {
                     }
                     Next::Refuse(refused) => return Err(Some(refused)),
                     Next::Open(admitted) => {
-                        let admitted =
-                            self.judge_anew(admitted).map_err(|refused| Some(Refused { reply_to, ..refused }))?;
-                        let lease = self.enter(&admitted).map_err(|refused| Some(Refused { reply_to, ..refused }))?;
+                        let entered = self.enter(admitted).await;
+                        let (admitted, lease) = entered.map_err(|refused| Some(Refused { reply_to, ..refused }))?;
                         let opened = self.opened(&admitted, &lease);
                         socket.send_all(encode::frame(reply_to, opened)).await.map_err(|_| None)?;
                         audit::opened(&lease.session, &admitted.identity, &admitted.software, self.peer);
@@ -186,7 +185,7 @@ impl Visit {
             }
             socket.tcp().readable().await.map_err(|_| None)?;
             match socket.receive(decoder, &mut scratch) {
-                Ok(Received::Some) => {}
+                Ok(Received::Some | Received::Nothing) => {}
                 Ok(Received::End) => return Err(None),
                 Err(error) => return Err(self.broken(&error)),
             }
@@ -232,34 +231,57 @@ impl Visit {
         Ok(Admitted { identity: Identity { user, ..identity }, rights: renewal.rights, ..admitted })
     }
 
-    fn enter(&self, admitted: &Admitted) -> Result<Lease, Refused> {
-        let identity = &admitted.identity;
-        let entered = self.entrance.registry.enter(identity.door, &identity.user.name, &identity.instance);
-        entered.map_err(|code| Refused {
-            user: Some(identity.user.name.to_string()),
+    /// Takes the place of its instance, by the rights of now. If a session has it, that may take as long as a probe (R12).
+    async fn enter(&self, admitted: Admitted) -> Result<(Admitted, Lease), Refused> {
+        let admitted = self.judge_anew(admitted)?;
+        let lease = self.wait_for_place(&admitted.identity).await.map_err(|code| Refused {
+            user: Some(admitted.identity.user.name.to_string()),
             as_result: true,
             ..refusal(code, registry::cause(code))
-        })
+        })?;
+        // Rights may have changed meanwhile.
+        Ok((self.judge_anew(admitted)?, lease))
+    }
+
+    async fn wait_for_place(&self, identity: &Identity) -> Result<Lease, ErrorCode> {
+        loop {
+            match self.entrance.registry.enter(identity.door, &identity.user.name, &identity.instance)? {
+                Entered::In(lease) => return Ok(lease),
+                Entered::Waits(outcome) => match outcome.await {
+                    Ok(outcome) => return outcome,
+                    // It is free.
+                    Err(_) => {}
+                },
+            }
+        }
     }
 
     fn opened(&self, admitted: &Admitted, lease: &Lease) -> to_app::Message {
         let identity = &admitted.identity;
         let devices = admitted.rights.device_count(&identity.user, self.entrance.hub.device_count());
+        let limits = self.entrance.settings.limits;
+        let small = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+        // On the clear door an instance is a label, and nobody is probed for it.
+        let probe = if self.door == model::Door::Tls { limits.probe_time() } else { Duration::ZERO };
         to_app::Message::OpenResult(OpenResult {
             result: Some(open_result::Result::Opened(v1::Opened {
                 session: lease.session.to_string(),
-                device_count: u32::try_from(devices).unwrap_or(u32::MAX),
+                device_count: small(devices),
                 heartbeat_seconds: admitted.heartbeat_seconds,
                 certificate_expires_unix_seconds: admitted.certificate_expires.unwrap_or_default(),
                 scram_server_final: admitted.scram_server_final.clone().into(),
                 epoch: self.entrance.epoch,
+                max_monitors: small(limits.monitors_per_session),
+                max_requests_in_flight: small(limits.requests_in_flight),
+                max_queued_bytes: limits.queued_bytes_per_session as u64,
+                probe_milliseconds: u32::try_from(probe.as_millis()).unwrap_or(u32::MAX),
             })),
         })
     }
 
     async fn hand_over(&self, admitted: Admitted, lease: Lease, socket: Socket, decoder: FrameDecoder) {
         let settings = Arc::clone(&self.entrance.settings);
-        let live = Live::new(admitted, settings, socket, decoder, lease);
+        let live = Live::new(admitted, settings, socket, decoder, lease, self.peer);
         match self.entrance.workers.iter().min_by_key(|worker| worker.load()) {
             Some(worker) => worker.adopt(live),
             None => warn!("there is no worker for an open session"),

@@ -12,17 +12,17 @@ use std::{
     rc::Rc,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicI64, AtomicUsize, Ordering},
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use callgate_wire::v1::ErrorCode;
 use tokio::{
     sync::mpsc,
     task::{LocalSet, spawn_local, yield_now},
-    time::timeout,
+    time::{MissedTickBehavior, interval, timeout},
 };
 use tracing::{debug, error};
 
@@ -30,6 +30,7 @@ use super::{
     FAREWELL, WorkerSettings,
     live::{Happened, Live},
     log_writer,
+    orders::Order,
     sessions::{More, Sessions},
 };
 use crate::hub::{Barrier, SessionKey, ToWorker};
@@ -39,6 +40,8 @@ const MAILBOX: usize = 1024;
 /// How many messages, or events in them, are handled in one turn: their frames leave together. The last message is handled
 /// whole.
 const TURN: usize = 4 * ToWorker::MOST_EVENTS;
+/// Stands for the end of a certificate where there is none.
+const NONE_EXPIRES: i64 = i64::MAX;
 /// So many deliveries end a turn, too: the sessions' tasks wait for some 10 ms at most.
 const TURN_DELIVERIES: usize = 16 * 1024;
 
@@ -46,7 +49,9 @@ const TURN_DELIVERIES: usize = 16 * 1024;
 #[derive(Clone)]
 pub struct WorkerHandle {
     adopt: mpsc::UnboundedSender<Live>,
+    orders: mpsc::UnboundedSender<Order>,
     load: Arc<AtomicUsize>,
+    soonest_expiry: Arc<AtomicI64>,
 }
 
 impl WorkerHandle {
@@ -60,6 +65,16 @@ impl WorkerHandle {
         self.load.fetch_add(1, Ordering::Relaxed);
         let _ = self.adopt.send(live);
     }
+
+    /// The way to ask it for something.
+    pub(super) fn orders(&self) -> mpsc::UnboundedSender<Order> {
+        self.orders.clone()
+    }
+
+    /// The end of the certificate of one of its sessions that ends first, in seconds since 1970, as of a second ago.
+    pub(super) fn soonest_expiry(&self) -> Option<i64> {
+        Some(self.soonest_expiry.load(Ordering::Relaxed)).filter(|ends| *ends != NONE_EXPIRES)
+    }
 }
 
 /// A worker's handle, its mailbox for the hub, and its thread, which ends after `stop`.
@@ -72,13 +87,15 @@ pub(crate) type Spawned = (WorkerHandle, mpsc::Sender<ToWorker>, thread::JoinHan
 pub fn spawn_worker(settings: WorkerSettings) -> io::Result<Spawned> {
     let (mailbox, messages) = mpsc::channel(MAILBOX);
     let (adopt, adopted) = mpsc::unbounded_channel();
-    let load = Arc::new(AtomicUsize::new(0));
-    let handle = WorkerHandle { adopt, load: Arc::clone(&load) };
+    let (orders, ordered) = mpsc::unbounded_channel();
+    let handle =
+        WorkerHandle { adopt, orders, load: Arc::default(), soonest_expiry: Arc::new(AtomicI64::new(NONE_EXPIRES)) };
+    let own = handle.clone();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
     let thread = thread::Builder::new().name(format!("worker-{}", settings.id.0)).spawn(move || {
         // A worker that ends by a panic takes the gateway with it: it must not go on without its sessions.
         let _stops_all = settings.gateway.clone().drop_guard();
-        LocalSet::new().block_on(&runtime, run(settings, messages, adopted, load));
+        LocalSet::new().block_on(&runtime, run(settings, messages, adopted, ordered, own));
     })?;
     Ok((handle, mailbox, thread))
 }
@@ -87,10 +104,15 @@ async fn run(
     settings: WorkerSettings,
     mut messages: mpsc::Receiver<ToWorker>,
     mut adopted: mpsc::UnboundedReceiver<Live>,
-    load: Arc<AtomicUsize>,
+    mut ordered: mpsc::UnboundedReceiver<Order>,
+    own: WorkerHandle,
 ) {
     let stop = settings.stop.clone();
-    let sessions = Rc::new(RefCell::new(Sessions::new(settings, load)));
+    let clock = Arc::clone(&settings.clock);
+    let WorkerHandle { orders, load, soonest_expiry, .. } = own;
+    let sessions = Rc::new(RefCell::new(Sessions::new(settings, load, orders)));
+    let mut second = interval(Duration::from_secs(1));
+    second.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut stopped = pin!(stop.cancelled());
     let mut taken = Vec::with_capacity(TURN);
     let mut waiting = VecDeque::with_capacity(TURN);
@@ -108,6 +130,18 @@ async fn run(
                 Some(live) => adopt(&sessions, live),
                 None => break,
             },
+            Some(order) = ordered.recv() => {
+                // Who was told that it is open before is among those who are meant.
+                while let Ok(live) = adopted.try_recv() {
+                    adopt(&sessions, live);
+                }
+                sessions.borrow_mut().on_order(order, Instant::now());
+            }
+            _ = second.tick() => {
+                let mut sessions = sessions.borrow_mut();
+                sessions.on_wall_time(clock.unix_seconds());
+                soonest_expiry.store(sessions.soonest_expiry().unwrap_or(NONE_EXPIRES), Ordering::Relaxed);
+            }
         }
         if !waiting.is_empty() && take_turn(&sessions, &mut waiting) {
             // There may be more, and the sessions' tasks have waited for long enough.

@@ -1,5 +1,6 @@
 //! Composition: builds every part from the settings, starts them in order, and stops them in the reverse order.
 
+mod expiry;
 mod reload;
 mod served;
 mod switches;
@@ -30,8 +31,8 @@ use crate::{
     admin::{OpenError, Refused},
     config::Config,
     cti::{
-        self, Crowds, Current, Decoy, Door, DoorError, Entrance, LiveRights, Registry, Settings, TlsSide,
-        WorkerSettings, spawn_worker,
+        self, Clock, Crowds, Current, Decoy, Door, DoorError, Entrance, LiveRights, OpenSessions, Registry, Settings,
+        TlsSide, WorkerSettings, spawn_worker,
     },
     directory::{Device, Directory},
     hub::{self, Certificates, Hub, HubHandle, Rights, WorkerId},
@@ -40,7 +41,7 @@ use crate::{
     switch::{
         KnownDevices, Switch, SwitchError, SwitchIo, capture::CaptureError, listen::ListenError, replay::SpeedError,
     },
-    trust::{Ledger, LedgerError, TrustError},
+    trust::{Ends, Ledger, LedgerError, TrustError},
 };
 
 /// Devices that stand in no configuration, at most (R41a).
@@ -182,6 +183,8 @@ pub struct Gateway {
     devices: watch::Receiver<Arc<KnownDevices>>,
     /// Where certificates are kept if they are administered.
     ledger: Option<Arc<Ledger>>,
+    /// When the certificates of the TLS door end, while it is open.
+    ends: watch::Sender<Option<Ends>>,
     clear: Option<SocketAddr>,
     tls: Option<TlsDoor>,
     events: mpsc::Sender<Vec<SwitchEvent>>,
@@ -206,7 +209,16 @@ impl Gateway {
     /// # Errors
     /// [`StartError`].
     pub async fn start(config: Config) -> Result<Self, StartError> {
-        Self::start_with(config, None).await
+        Self::start_with(config, None, Clock::system()).await
+    }
+
+    /// The same by another wall clock, for tests.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    #[doc(hidden)]
+    pub async fn start_by(config: Config, clock: Clock) -> Result<Self, StartError> {
+        Self::start_with(config, None, clock).await
     }
 
     /// The same with a ledger that is kept elsewhere. Then users, devices and certificates are administered: they change
@@ -215,12 +227,14 @@ impl Gateway {
     /// # Errors
     /// [`StartError`].
     pub async fn start_administered(config: Config, ledger: Arc<Ledger>) -> Result<Self, StartError> {
-        Self::start_with(config, Some(ledger)).await
+        Self::start_with(config, Some(ledger), Clock::system()).await
     }
 
-    async fn start_with(config: Config, ledger: Option<Arc<Ledger>>) -> Result<Self, StartError> {
+    async fn start_with(config: Config, ledger: Option<Arc<Ledger>>, clock: Clock) -> Result<Self, StartError> {
         // What can be wrong with files is found before a port is taken.
         let side = tls_files::tls_side(&config, ledger.as_ref())?;
+        let (ends, ends_known) = watch::channel(tls_files::ends(&config)?);
+        let clock = Arc::new(clock);
         let rights = Arc::new(rights(1, &config, side.as_ref()));
         let settings = Arc::new(Settings { heartbeat: config.heartbeat, limits: config.limits });
         let hub = Hub::new(rights.devices(), MAX_DISCOVERED);
@@ -232,10 +246,10 @@ impl Gateway {
         let stop_on_error = stop_workers.clone().drop_guard();
         let (mut workers, mut mailboxes, mut threads) = (Vec::new(), Vec::new(), Vec::new());
         for id in (0..).take(worker_count(config.limits.workers)).map(WorkerId) {
-            let (rights, hub) = (Arc::clone(&rights), hub_handle.clone());
+            let (rights, hub, clock) = (Arc::clone(&rights), hub_handle.clone(), Arc::clone(&clock));
             let (gateway, stop) = (stop.clone(), stop_workers.clone());
             let (worker, mailbox, thread) =
-                spawn_worker(WorkerSettings { id, rights, hub, stop, gateway }).map_err(StartError::Worker)?;
+                spawn_worker(WorkerSettings { id, rights, hub, clock, stop, gateway }).map_err(StartError::Worker)?;
             workers.push(worker);
             mailboxes.push(mailbox);
             threads.push(thread);
@@ -274,6 +288,7 @@ impl Gateway {
             live: LiveRights::new(Arc::clone(&entrance), tell_switches),
             devices,
             ledger,
+            ends,
             entrance,
             clear: None,
             tls: None,
@@ -302,6 +317,8 @@ impl Gateway {
         if let Some((door, side)) = tls {
             gateway.run_tls(door, side);
         }
+        let (entrance, stop) = (Arc::clone(&gateway.entrance), gateway.stop.clone());
+        tokio::spawn(expiry::watch(entrance, clock, ends_known, stop));
         stop_on_error.disarm();
         Ok(gateway)
     }
@@ -323,6 +340,11 @@ impl Gateway {
     /// The way to change users, devices and certificates of an administered gateway.
     pub fn live_rights(&self) -> LiveRights {
         self.live.clone()
+    }
+
+    /// The open sessions: to list them, and to close some.
+    pub fn sessions(&self) -> OpenSessions {
+        self.entrance.open_sessions()
     }
 
     /// Whether users, devices and certificates are administered, and not those of the config.

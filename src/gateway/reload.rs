@@ -5,7 +5,10 @@
 
 use std::sync::Arc;
 
-use super::{Gateway, StartError, rights, tls_files::tls_side};
+use super::{
+    Gateway, StartError, rights,
+    tls_files::{ends, tls_side},
+};
 use crate::{
     config::{Config, Doors},
     cti::{Effects, NotAcknowledged},
@@ -68,6 +71,7 @@ impl Gateway {
             ..self.config.clone()
         };
         let mut side = tls_side(&next, self.ledger.as_ref())?;
+        let ends = ends(&next)?;
         let rights = Arc::new(rights(current.rights.version + 1, &next, side.as_ref()));
         let opened = match (next.doors.tls, &self.tls, side.take()) {
             (Some(address), None, Some(side)) => Some(self.open_tls(address, side).await?),
@@ -90,6 +94,7 @@ impl Gateway {
         if let Some((door, side)) = opened {
             self.run_tls(door, side);
         }
+        self.ends.send_replace(ends);
         self.config = next;
         let version = rights.version;
         let effects = turn.at_workers(rights);

@@ -7,7 +7,7 @@ use crate::{
     config::{Config, TlsFiles},
     cti::TlsSide,
     model::Mode,
-    trust::{self, Ledger, LedgerError, TrustError},
+    trust::{self, Ends, Ledger, LedgerError, TrustError},
 };
 
 /// Reads the files of the TLS door, if it is to be open.
@@ -30,12 +30,25 @@ pub(super) fn tls_side(config: &Config, kept: Option<&Arc<Ledger>>) -> Result<Op
         Some(ledger) => Arc::clone(ledger),
         None => Arc::new(Ledger::open(&config.tls.ledger)?),
     };
-    let server = trust::server_config(&config.tls, Arc::clone(&ledger)).map_err(|error| StartError::Trust {
-        setting: setting(&config.tls, &error),
-        mend: mend(&error),
-        error,
-    })?;
+    let server =
+        trust::server_config(&config.tls, Arc::clone(&ledger)).map_err(|error| at_fault(&config.tls, error))?;
     Ok(Some(TlsSide { config: server, ledger }))
+}
+
+/// When the certificates of the TLS door end; `None` if it is closed.
+///
+/// # Errors
+/// One of the files can't be read any more.
+pub(super) fn ends(config: &Config) -> Result<Option<Ends>, StartError> {
+    if config.mode == Mode::NonSecure || config.doors.tls.is_none() {
+        return Ok(None);
+    }
+    let ends = Ends::read(&config.tls).map_err(|error| at_fault(&config.tls, error))?;
+    Ok(Some(ends))
+}
+
+fn at_fault(files: &TlsFiles, error: TrustError) -> StartError {
+    StartError::Trust { setting: setting(files, &error), mend: mend(&error), error }
 }
 
 /// With a colon and a space behind it; empty if no setting is to blame.

@@ -7,6 +7,7 @@
 mod ca;
 mod certificates;
 mod crl;
+mod ends;
 mod error;
 mod files;
 mod gateway;
@@ -24,6 +25,7 @@ mod verifier;
 pub use ca::{Ca, Issued, Validity, same_certificate};
 pub use certificates::{CertificateRecord, CertificateRecords, Fingerprint, Origin, Revocation, records_of_file};
 pub use crl::Crl;
+pub use ends::Ends;
 pub use error::{LedgerError, TrustError};
 pub use files::{Existing, make_folder, own_folder, write_private, write_public};
 pub use gateway::{GatewayRequest, check_gateway, request_gateway};

@@ -32,6 +32,7 @@ use std::{
 
 use callgate::{
     config::Config,
+    cti::Clock,
     directory::ScramVerifier,
     gateway::{Gateway, Reloaded},
     model::Group,
@@ -97,11 +98,21 @@ impl TestGateway {
     /// The same for a test that makes more of logs than can be kept: they aren't searched, so it ends without
     /// [`finish`](Self::finish).
     pub async fn start_unwatched(users: &[TestUser], head: &str) -> Self {
+        Self::started(users, head, Clock::system()).await
+    }
+
+    /// The same as [`start_with`](Self::start_with), by another wall clock.
+    pub async fn start_by(users: &[TestUser], head: &str, clock: Clock) -> Self {
+        leaks::watch_logs();
+        Self::started(users, head, clock).await
+    }
+
+    async fn started(users: &[TestUser], head: &str, clock: Clock) -> Self {
         let folder = tempfile::tempdir().unwrap();
         init(folder.path(), &Default::default(), OffsetDateTime::now_utc()).unwrap();
         let config = config_text(users, head);
         let config = Config::parse(&config, "test.toml", folder.path(), std::iter::empty()).unwrap();
-        let mut gateway = Gateway::start(config).await.unwrap();
+        let mut gateway = Gateway::start_by(config, clock).await.unwrap();
         let (switch, script) = scripted::switch();
         gateway.attach(switch);
         let clear = Tap::before(gateway.clear_address().unwrap()).await;

@@ -256,13 +256,13 @@ fn r39_a_heartbeat_goes_out_in_each_interval_and_silence_for_two_closes() {
     let start = Instant::now();
     let mut session = session_of("recorder", start);
     assert_eq!(session.deadline(), start + HEARTBEAT);
-    assert!(session.on_time(start + HEARTBEAT / 2).is_none());
-    let beat = session.on_time(start + HEARTBEAT);
+    assert!(session.on_time(start + HEARTBEAT / 2, || false).is_none());
+    let beat = session.on_time(start + HEARTBEAT, || false);
     assert!(matches!(beat, Some(Action::Send(0, to_app::Message::Heartbeat(_)))));
     session.on_heard(start + HEARTBEAT);
     assert_eq!(session.deadline(), start + 2 * HEARTBEAT);
-    assert!(matches!(session.on_time(start + 2 * HEARTBEAT), Some(Action::Send(0, _))));
-    let silence = session.on_time(start + 3 * HEARTBEAT);
+    assert!(matches!(session.on_time(start + 2 * HEARTBEAT, || false), Some(Action::Send(0, _))));
+    let silence = session.on_time(start + 3 * HEARTBEAT, || false);
     assert!(matches!(silence, Some(Action::Close(ErrorCode::HeartbeatTimeout))));
 }
 
@@ -323,4 +323,39 @@ fn r15_rights_that_are_the_same_for_a_session_are_not_told() {
     let devices = vec![device("1001"), Device { lines: lines([false, true]), ..device("1003") }, device("new")];
     assert!(renewed(&mut session, users, devices).is_empty());
     assert_eq!(session.rights_version(), 2);
+}
+
+#[test]
+fn r12_a_session_that_says_nothing_after_a_probe_is_closed_if_its_place_is_wanted() {
+    let start = Instant::now();
+    let mut session = session_of("recorder", start);
+    let within = settings().limits.probe_time();
+    let Some(Action::Send(0, to_app::Message::Probe(probe))) = session.on_probe(start) else { panic!() };
+    assert_eq!((probe.within_milliseconds, session.deadline()), (3000, start + within));
+    assert!(session.on_probe(start).is_none(), "one serves all");
+    assert!(session.on_time(start + within / 2, || true).is_none());
+    let over = session.on_time(start + within, || true);
+    assert!(matches!(over, Some(Action::Close(ErrorCode::InstanceTakenOver))), "{over:?}");
+
+    let mut session = session_of("recorder", start);
+    assert!(session.on_probe(start).is_some());
+    assert!(session.on_time(start + within, || false).is_none(), "whoever wanted it has gone");
+    assert!(session.on_probe(start + within).is_some() && session.on_heard(start + within));
+    assert!(session.on_time(start + 2 * within, || true).is_none(), "it was heard");
+    let answer = ask(&mut session, Message::ProbeAnswer(v1::ProbeAnswer {}));
+    assert!(answer.is_none(), "an answer that nobody waits for is no fault");
+}
+
+#[test]
+fn r32_a_session_is_warned_of_its_certificate_and_closed_after_it() {
+    const ENDS: i64 = 1_800_000_000;
+    let mut session = session("recorder").certified_until(Some(ENDS));
+    assert!(session.on_wall_time(ENDS - 15 * 86_400).is_none());
+    let Some(Action::Send(0, to_app::Message::CertificateExpires(told))) = session.on_wall_time(ENDS - 60) else {
+        panic!()
+    };
+    assert_eq!((told.expires_unix_seconds, told.seconds_left), (ENDS, 60));
+    let close = session.on_wall_time(ENDS + 3600);
+    assert!(matches!(close, Some(Action::Close(ErrorCode::CertificateExpired))), "{close:?}");
+    assert!(self::session("recorder").on_wall_time(i64::MAX).is_none(), "without a certificate nothing ends");
 }

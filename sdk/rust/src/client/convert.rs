@@ -7,8 +7,8 @@ use callgate_wire::v1;
 
 use super::error::Refusal;
 use super::event::{
-    CallRef, CallSnapshot, CallStateChanged, CapabilityChange, CapabilityChanged, Device, DeviceOutOfService, EndCause,
-    Event, EventHead, Indicator, Line, MediaOpened, MediaStopped, Party, Snapshot,
+    CallRef, CallSnapshot, CallStateChanged, CapabilityChange, CapabilityChanged, CertificateExpires, Device,
+    DeviceOutOfService, EndCause, Event, EventHead, Indicator, Line, MediaOpened, MediaStopped, Party, Snapshot,
 };
 use crate::codec::Codec;
 
@@ -108,6 +108,16 @@ impl From<v1::CapabilityChanged> for CapabilityChanged {
     }
 }
 
+impl From<v1::CertificateExpires> for CertificateExpires {
+    fn from(wire: v1::CertificateExpires) -> Self {
+        Self {
+            expires: seconds(wire.expires_unix_seconds),
+            left: Duration::from_secs(u64::try_from(wire.seconds_left).unwrap_or_default()),
+            closes: seconds(wire.closes_unix_seconds),
+        }
+    }
+}
+
 impl From<v1::DeviceOutOfService> for DeviceOutOfService {
     fn from(wire: v1::DeviceOutOfService) -> Self {
         Self { device: wire.device, lines: wire.lines, reason: Refusal::from_wire(wire.reason) }
@@ -186,8 +196,16 @@ impl From<v1::Device> for Device {
 
 /// A time of the wire. What no clock can show becomes 1970.
 fn micros(unix_micros: i64) -> SystemTime {
-    let distance = Duration::from_micros(unix_micros.unsigned_abs());
-    let time = if unix_micros < 0 {
+    since_1970(unix_micros < 0, Duration::from_micros(unix_micros.unsigned_abs()))
+}
+
+/// The same of one in seconds.
+fn seconds(unix_seconds: i64) -> SystemTime {
+    since_1970(unix_seconds < 0, Duration::from_secs(unix_seconds.unsigned_abs()))
+}
+
+fn since_1970(is_before: bool, distance: Duration) -> SystemTime {
+    let time = if is_before {
         SystemTime::UNIX_EPOCH.checked_sub(distance)
     } else {
         SystemTime::UNIX_EPOCH.checked_add(distance)
@@ -230,6 +248,7 @@ mod tests {
     fn times_out_of_range_are_not_a_panic() {
         for at in [i64::MIN, -1, 0, i64::MAX] {
             micros(at);
+            seconds(at);
         }
     }
 }

@@ -211,6 +211,15 @@ impl Driver {
                 self.continuity.forget(&out.device, &out.lines);
                 self.hand_on(Event::DeviceOutOfService(out.into()));
             }
+            Some(to_app::Message::CertificateExpires(told)) => {
+                self.hand_on(Event::CertificateExpires(told.into()));
+            }
+            Some(to_app::Message::Probe(_)) => {
+                // Whatever waits to be written says the same.
+                if self.unsent.len() < MAX_UNSENT {
+                    self.unsent.extend_from_slice(&frame(0, to_gateway::Message::ProbeAnswer(v1::ProbeAnswer {})));
+                }
+            }
             Some(to_app::Message::Refusal(refusal)) => {
                 let refused = RequestError::Refused(Refusal::from_wire(refusal.error));
                 self.answer(message.reply_to, Err(refused));
@@ -334,6 +343,36 @@ mod tests {
             }
         };
         assert_eq!(reason, ErrorCode::HeartbeatTimeout);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn r12_a_probe_is_answered_at_once_without_the_app() {
+        let (_session, _events, mut gateway) = session();
+        let probe = to_app::Message::Probe(v1::Probe { within_milliseconds: 3000 });
+        let mut frame = Vec::new();
+        encode_frame(&ToApp { reply_to: 0, message: Some(probe) }, &mut frame);
+        gateway.write_all(&frame).await.unwrap();
+        let begin = Instant::now();
+        let answer = heard(&mut gateway, &mut FrameDecoder::new(MAX_FRAME_OPEN)).await;
+        assert!(matches!(answer, Some(to_gateway::Message::ProbeAnswer(_))), "{answer:?}");
+        assert_eq!(begin.elapsed(), Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn r32_the_app_hears_of_the_end_of_its_certificate() {
+        let (_session, mut events, mut gateway) = session();
+        for (left, heard) in [(86_400, 86_400), (-60, 0)] {
+            let told =
+                v1::CertificateExpires { expires_unix_seconds: 100, seconds_left: left, closes_unix_seconds: 3700 };
+            let mut frame = Vec::new();
+            encode_frame(&ToApp { reply_to: 0, message: Some(to_app::Message::CertificateExpires(told)) }, &mut frame);
+            gateway.write_all(&frame).await.unwrap();
+            let Some(Event::CertificateExpires(told)) = events.next().await else { panic!() };
+            assert_eq!(
+                (told.left, told.closes.duration_since(told.expires).unwrap().as_secs()),
+                (Duration::from_secs(heard), 3600)
+            );
+        }
     }
 
     #[tokio::test(start_paused = true)]

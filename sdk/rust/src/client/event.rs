@@ -1,7 +1,7 @@
 //! Events as an app sees them: own types, in which everything that a later minor version adds is `Unknown`, never an error.
 
 use std::net::SocketAddr;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use super::{error::Refusal, open_enum};
 use crate::{codec::Codec, keys::SrtpKeys};
@@ -14,6 +14,8 @@ pub enum Event {
     CallState(EventHead, CallStateChanged),
     /// The operator changed what this session may do. All that follows it is by the new rights (R15).
     CapabilityChanged(CapabilityChanged),
+    /// The certificate that the session was opened by ends soon, or has ended (R32).
+    CertificateExpires(CertificateExpires),
     /// A monitored device, or some of its lines, can't be seen any more. No event of them follows (R15).
     DeviceOutOfService(DeviceOutOfService),
     /// Events were lost before the next event of this device, line and class. Found by their class numbers (R40).
@@ -34,7 +36,9 @@ impl Event {
             | Self::MediaOpened(head, _)
             | Self::MediaStopped(head, _)
             | Self::Unknown(head) => Some(head),
-            Self::CapabilityChanged(_) | Self::DeviceOutOfService(_) | Self::Gap(_) => None,
+            Self::CapabilityChanged(_) | Self::CertificateExpires(_) | Self::DeviceOutOfService(_) | Self::Gap(_) => {
+                None
+            }
         }
     }
 }
@@ -87,6 +91,21 @@ pub struct CapabilityChanged {
     pub device_count: u32,
     /// The number of the rights that count now, as the gateway's log has it.
     pub rights_version: u64,
+}
+
+/// The end of the certificate that the session was opened by. It comes when 14 days, 7 days, a day and an hour are left, at
+/// the end, and when the session opens with less than 14 days left.
+///
+/// To go on by another certificate, close the session and open one with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CertificateExpires {
+    /// The certificate's last moment.
+    pub expires: SystemTime,
+    /// How much is left by the gateway's clock. Zero: it has ended.
+    pub left: Duration,
+    /// When the gateway closes the session.
+    pub closes: SystemTime,
 }
 
 /// A device, or some of its lines, that the session can't see any more.

@@ -20,10 +20,10 @@ pub use connect::{Connector, DEFAULT_EVENT_QUEUE, DEFAULT_TIMEOUT};
 pub use error::{Closed, FileError, OpenError, PemError, ProtocolError, Refusal, RequestError};
 pub use event::{
     CallDirection, CallRef, CallSecurity, CallSnapshot, CallState, CallStateChanged, CapabilityChange,
-    CapabilityChanged, Device, DeviceOutOfService, EndCause, Event, EventClass, EventHead, Gap, Indicator, Line,
-    MediaDirection, MediaOpened, MediaStopped, Party, Snapshot, StopCause, UnavailableReason,
+    CapabilityChanged, CertificateExpires, Device, DeviceOutOfService, EndCause, Event, EventClass, EventHead, Gap,
+    Indicator, Line, MediaDirection, MediaOpened, MediaStopped, Party, Snapshot, StopCause, UnavailableReason,
 };
-pub use session::{DevicePage, Events, Session};
+pub use session::{DevicePage, Events, Limits, Session};
 pub use tls::{Identity, Roots};
 
 use convert::open_enum;

@@ -37,6 +37,21 @@ pub struct DevicePage {
     pub next: Option<String>,
 }
 
+/// What a gateway takes from a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Limits {
+    /// The most devices that it may monitor.
+    pub max_monitors: Option<u32>,
+    /// How many requests without an answer are taken; more wait.
+    pub max_requests_in_flight: Option<u32>,
+    /// How much may wait for it while the app doesn't read, in bytes.
+    pub max_queued_bytes: Option<u64>,
+    /// How long the gateway waits for a sign of life, when another connection wants to open the same instance (R12). The
+    /// session gives it by itself, unless the app doesn't read its events.
+    pub probe: Option<Duration>,
+}
+
 impl Session {
     /// All devices that the session may see whose names contain `filter` (whatever the case of ASCII letters). An empty
     /// filter means all.
@@ -158,6 +173,17 @@ impl Session {
     pub fn certificate_expires(&self) -> Option<SystemTime> {
         let seconds = u64::try_from(self.shared.said.certificate_expires_unix_seconds).ok().filter(|s| *s > 0)?;
         SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds))
+    }
+
+    /// What the gateway takes from this session. `None` where it doesn't say.
+    pub fn limits(&self) -> Limits {
+        let said = &self.shared.said;
+        Limits {
+            max_monitors: Some(said.max_monitors).filter(|most| *most > 0),
+            max_requests_in_flight: Some(said.max_requests_in_flight).filter(|most| *most > 0),
+            max_queued_bytes: Some(said.max_queued_bytes).filter(|most| *most > 0),
+            probe: Some(Duration::from_millis(said.probe_milliseconds.into())).filter(|time| !time.is_zero()),
+        }
     }
 
     /// Why the session ended. `None` while it is open.

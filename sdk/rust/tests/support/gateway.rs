@@ -108,6 +108,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
             certificate_expires_unix_seconds: 1_900_000_000,
             scram_server_final: scram_server_final.into(),
             epoch: 77,
+            ..Default::default()
         };
         let result = Some(open_result::Result::Opened(opened));
         self.say(0, to_app::Message::OpenResult(v1::OpenResult { result })).await;

@@ -4,10 +4,10 @@ use callgate_wire::{
     VERSION,
     v1::{
         AuthChallenge, CallDirection, CallRef, CallSecurity, CallSnapshot, CallState, CallStateChanged,
-        CapabilityChange, CapabilityChanged, CertificateExpires, Close, Codec, Device, DeviceList, DeviceOutOfService, DeviceSnapshot,
-        EndCause, Error, ErrorCode, Event, EventClass, Heartbeat, Indicator, Line, MediaDirection, MediaOpened,
-        MediaStopped, Monitored, OpenResult, Opened, Party, Probe, Refusal, SrtpKey, SrtpKeys, StopCause, ToApp,
-        UnavailableReason, Unmonitored, Welcome, event::Body, open_result, to_app::Message,
+        CapabilityChange, CapabilityChanged, CertificateExpires, Close, Codec, Device, DeviceList, DeviceOutOfService,
+        DeviceSnapshot, EndCause, Error, ErrorCode, Event, EventClass, Heartbeat, Indicator, Line, MediaDirection,
+        MediaOpened, MediaStopped, Monitored, OpenResult, Opened, Party, Probe, Refusal, SrtpKey, SrtpKeys, StopCause,
+        ToApp, UnavailableReason, Unmonitored, Welcome, event::Body, open_result, to_app::Message,
     },
 };
 

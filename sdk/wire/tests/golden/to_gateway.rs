@@ -4,8 +4,8 @@ use callgate_wire::{
     SCRAM_SHA_256, VERSION,
     v1::{
         AuthResponse, CertificateAuth, Close, ErrorCode, EventClass, Heartbeat, Hello, ListDevices, MonitorDevice,
-        OpenRequest, ProbeAnswer, ScramAuth, SnapshotDevice, ToGateway, UnmonitorDevice, Version, open_request::Authentication,
-        to_gateway::Message,
+        OpenRequest, ProbeAnswer, ScramAuth, SnapshotDevice, ToGateway, UnmonitorDevice, Version,
+        open_request::Authentication, to_gateway::Message,
     },
 };
 

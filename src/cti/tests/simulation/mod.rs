@@ -1,5 +1,5 @@
 //! Topics, mailboxes, workers, backlogs and the barrier, over random schedules: who gets what, in which order, and no key
-//! by old rights after the barrier is acknowledged (R15, R16, R40).
+//! by old rights after the barrier is acknowledged (R15, R16, R40), and never two sessions of one instance (R12).
 //!
 //! The code of hub, sessions and backlog is the real one. Sockets, threads and channels are simulated: which of them goes
 //! on next is drawn, so a seed says all. What comes out is compared with a model that knows the rules and none of the
@@ -23,10 +23,12 @@ enum Fault {
     BacklogUnjudged,
     /// A session that was opened by older rights is taken for one that was opened by those of now.
     AdoptionUnjudged,
+    /// A second session of an instance opens while the first one lives.
+    PlaceGivenTwice,
 }
 
 #[test]
-fn r15_schedules_keep_order_and_completeness_and_no_key_leaves_after_the_barrier() {
+fn r12_r15_schedules_keep_order_and_completeness_and_no_key_leaves_after_the_barrier() {
     let schedules = if env::var_os("CALLGATE_LONG").is_some() { 20_000 } else { 500 };
     let mut all = Counts::default();
     for seed in 0..schedules {
@@ -37,14 +39,15 @@ fn r15_schedules_keep_order_and_completeness_and_no_key_leaves_after_the_barrier
     }
     println!("{schedules} schedules: {all:?}");
     // Nothing of this is proven by schedules in which it doesn't happen.
-    let Counts { events, keys, withheld, barriers, closed, slow, early, late } = all;
-    let least = [events, keys, withheld, barriers, closed, slow, early, late].into_iter().min().unwrap();
+    let Counts { events, keys, withheld, barriers, closed, slow, early, late, takeovers, conflicts } = all;
+    let least =
+        [events, keys, withheld, barriers, closed, slow, early, late, takeovers, conflicts].into_iter().min().unwrap();
     assert!(least >= schedules as usize / 20, "{all:?}");
 }
 
 #[test]
 fn r15_the_simulation_finds_what_is_broken_on_purpose() {
-    for fault in [Fault::AcknowledgedEarly, Fault::BacklogUnjudged, Fault::AdoptionUnjudged] {
+    for fault in [Fault::AcknowledgedEarly, Fault::BacklogUnjudged, Fault::AdoptionUnjudged, Fault::PlaceGivenTwice] {
         assert!((0..200).any(|seed| simulate(seed, fault).is_err()), "{fault:?} is not found");
     }
 }
@@ -62,6 +65,10 @@ struct Counts {
     early: usize,
     /// Sessions that came to a worker after it had newer rights.
     late: usize,
+    /// Sessions that took the place of another.
+    takeovers: usize,
+    /// Connections that were refused, since the session of their instance is alive.
+    conflicts: usize,
 }
 
 impl Counts {
@@ -74,6 +81,8 @@ impl Counts {
         self.slow += other.slow;
         self.early += other.early;
         self.late += other.late;
+        self.takeovers += other.takeovers;
+        self.conflicts += other.conflicts;
     }
 }
 

@@ -1,5 +1,7 @@
 //! The world that a schedule runs in: hub, mailboxes, workers, apps and an operator, each going on when it is drawn.
 
+mod takeover;
+
 use std::{
     cell::Cell,
     collections::{HashMap, VecDeque},
@@ -22,10 +24,11 @@ use super::{
 };
 use crate::{
     cti::{
-        WorkerSettings,
+        Clock, WorkerSettings,
         live::Live,
         opening::Admitted,
-        registry::Registry,
+        orders::Order,
+        registry::{Entered, Lease, Registry},
         sessions::{More, Sessions},
         socket::Connection as _,
     },
@@ -37,6 +40,8 @@ use crate::{
     },
 };
 
+use takeover::Second;
+
 const WORKERS: usize = 2;
 const SESSIONS: usize = 6;
 const STEPS: usize = 600;
@@ -44,7 +49,8 @@ const STEPS: usize = 600;
 struct Worker {
     sessions: Sessions<FakeSocket>,
     mailbox: VecDeque<ToWorker>,
-    /// Open sessions on their way to it, by their numbers.
+    orders: mpsc::UnboundedReceiver<Order>,
+    /// Open sessions on their way to it, by their places among the apps.
     adopted: VecDeque<(usize, Live<FakeSocket>)>,
     /// The version of its rights.
     version: u64,
@@ -75,6 +81,9 @@ struct Simulation {
     /// Version and step of each acknowledgement.
     acknowledged: Vec<(u64, u64)>,
     apps: Vec<App>,
+    /// How many instances have opened.
+    instances: usize,
+    seconds: Vec<Second>,
     /// How often the hub did something that has a moment.
     moments: u64,
     /// When a generation of a stream was first told.
@@ -113,11 +122,14 @@ impl Simulation {
                 id: WorkerId(u8::try_from(id).unwrap()),
                 rights: Arc::clone(&rights),
                 hub: handle.clone(),
+                clock: Arc::new(Clock::system()),
                 stop: CancellationToken::new(),
                 gateway: CancellationToken::new(),
             };
+            let (to_itself, orders) = mpsc::unbounded_channel();
             Worker {
-                sessions: Sessions::new(settings, Arc::new(AtomicUsize::new(SESSIONS))),
+                sessions: Sessions::new(settings, Arc::new(AtomicUsize::new(SESSIONS)), to_itself),
+                orders,
                 mailbox: VecDeque::new(),
                 adopted: VecDeque::new(),
                 version: 1,
@@ -140,6 +152,8 @@ impl Simulation {
             changes: Vec::new(),
             acknowledged: Vec::new(),
             apps: Vec::new(),
+            instances: 0,
+            seconds: Vec::new(),
             moments: 0,
             first_seen: HashMap::new(),
             told: HashMap::new(),
@@ -153,7 +167,7 @@ impl Simulation {
     /// One thing happens somewhere.
     fn step(&mut self) -> Result<(), String> {
         self.step.set(self.step.get() + 1);
-        match self.random.below(20) {
+        match self.random.below(22) {
             // In some schedules all read, in others nobody does for long.
             15..=17 if self.random.below(self.laziness) > 0 => {}
             0..=5 => self.publish()?,
@@ -170,11 +184,13 @@ impl Simulation {
             15..=17 => self.app_reads(),
             18 if self.random.below(6) == 0 => self.operator_changes(),
             18 => {}
-            _ => self.app_opens(),
+            19 => self.app_opens(),
+            20 => self.second_opens()?,
+            _ => self.probe_goes_on(),
         }
         self.note_closed();
         self.note_acknowledged();
-        Ok(())
+        self.take_outcomes()
     }
 
     /// The switch tells something.
@@ -411,7 +427,7 @@ impl Simulation {
     /// A change, which the operator sometimes takes back at once.
     fn operator_changes(&mut self) {
         let before = self.specs.last().unwrap().clone();
-        let spec = before.changed(&mut self.random, self.apps.len());
+        let spec = before.changed(&mut self.random, self.instances);
         let back = before.again(&spec);
         self.change(spec);
         if self.random.below(3) == 0 {
@@ -430,20 +446,29 @@ impl Simulation {
 
     /// A door opens a session by the newest rights.
     fn app_opens(&mut self) {
-        let number = self.apps.len();
+        let number = self.instances;
         let user = self.random.below(3);
         let door = if user < 2 && self.random.below(8) > 0 { Door::Tls } else { Door::Clear };
         let (who, spec) = (Who { number, user, door }, self.specs.last().unwrap());
         if number >= SESSIONS || !spec.admits(who) {
             return;
         }
+        self.instances += 1;
+        let identity = who.identity(self.rights.last().unwrap());
+        let entered = self.registry.enter(door, &identity.user.name, &identity.instance);
+        let Ok(Entered::In(lease)) = entered else { panic!("{who:?} has a session already") };
+        self.open(who, lease);
+    }
+
+    /// A session is open, and on its way to a worker.
+    fn open(&mut self, who: Who, lease: Lease) {
+        let version = self.specs.last().unwrap().version;
         let mut rights = Arc::clone(self.rights.last().unwrap());
         let place = self.random.below(WORKERS);
         let identity = who.identity(&rights);
         if self.fault == Fault::AdoptionUnjudged {
             rights = Arc::clone(&self.rights[usize::try_from(self.workers[place].version).unwrap() - 1]);
         }
-        let lease = self.registry.enter(door, &identity.user.name, &identity.instance).ok().unwrap();
         let hides_backlog = self.fault == Fault::BacklogUnjudged;
         let bytes = [400, 2000, 100_000][self.random.below(3)];
         let socket = FakeSocket::new(bytes, self.random.below(4), Rc::clone(&self.step), hides_backlog);
@@ -456,12 +481,13 @@ impl Simulation {
             scram_server_final: Vec::new(),
             software: String::new(),
         };
-        let live = Live::new(admitted, settings(), socket, FrameDecoder::new(MAX_FRAME_BEFORE_OPEN), lease);
-        self.workers[place].adopted.push_back((number, live));
+        let peer = [127, 0, 0, 1].into();
+        let live = Live::new(admitted, settings(), socket, FrameDecoder::new(MAX_FRAME_BEFORE_OPEN), lease, peer);
+        self.workers[place].adopted.push_back((self.apps.len(), live));
         self.apps.push(App {
             who,
             worker: place,
-            state: State::Queued(spec.version),
+            state: State::Queued(version),
             left,
             monitors: HashMap::new(),
             asked: HashMap::new(),
@@ -516,8 +542,13 @@ impl Simulation {
             for number in 0..self.apps.len() {
                 self.drain(number, 50);
             }
+            self.all_stay_silent();
             self.note_closed();
             self.note_acknowledged();
+            self.take_outcomes()?;
+        }
+        if !self.seconds.is_empty() {
+            return Err("somebody waits for a place for ever".into());
         }
         if !self.changes.is_empty() {
             return Err("a change was never acknowledged".into());
