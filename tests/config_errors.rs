@@ -257,6 +257,7 @@ fn wrong_values_name_what_is_allowed() {
         ),
         ("[doors]\nclear = \"127.0.0.1:2749\"", "2:9: both doors can't be at 127.0.0.1:2749"),
         ("[limits]\nsessions = 0", "2:12: limits.sessions is 0: from 1 to 1000000 are allowed"),
+        ("[limits]\nprobe_seconds = 31", "2:17: limits.probe_seconds is 31: from 1 to 30 are allowed"),
         ("[limits]\nopen_seconds = 301", "2:16: limits.open_seconds is 301: from 1 to 300 are allowed"),
         (
             "[limits]\nqueued_bytes_per_session = -1",

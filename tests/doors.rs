@@ -210,7 +210,11 @@ async fn r11_r12_a_certificate_opens_its_own_instance_once() {
     assert!(opened.certificate_expires_unix_seconds > 1_700_000_000);
 
     let mut second = RawClient::tls(gateway.tls(), config.clone()).await;
-    assert_eq!(second.open("recorder", "1").await.err(), Some(ErrorCode::InstanceAlreadyOpen));
+    let (refused, _) = tokio::join!(second.open("recorder", "1"), async {
+        first.wait_for(|message| matches!(message, to_app::Message::Probe(_)).then_some(())).await;
+        first.send(Message::ProbeAnswer(v1::ProbeAnswer {})).await
+    });
+    assert_eq!(refused.err(), Some(ErrorCode::InstanceAlreadyOpen));
     let mut other = RawClient::tls(gateway.tls(), config.clone()).await;
     assert_eq!(other.open("recorder", "2").await.err(), Some(ErrorCode::CertificateIdentityMismatch));
 

@@ -123,10 +123,13 @@ async fn r12_the_sdk_answers_by_itself() {
 async fn r12_the_place_of_a_peer_that_vanished_is_taken_over() {
     let gateway = TestGateway::start_with(USERS, QUICK).await;
     // It neither reads nor writes any more, and no FIN comes of it: so a machine without power seems from here.
-    let (mut first, config) = recorder(&gateway).await;
+    let config = gateway.tls_client("recorder", "1");
+    let mut first = connect(&gateway, &config).await;
+    let old = first.open("recorder", "1").await.unwrap();
     first.monitor("1001").await;
     let mut second = connect(&gateway, &config).await;
     let opened = second.open("recorder", "1").await.unwrap();
+    assert_ne!(opened.session, old.session);
     second.monitor("1001").await;
     let sessions = gateway.gateway.sessions().list().await;
     assert_eq!(sessions.iter().map(|open| &*open.session).collect::<Vec<_>>(), [&*opened.session]);
@@ -140,8 +143,10 @@ async fn r12_the_place_of_a_peer_that_vanished_is_taken_over() {
 
     let logs = leaks::logs();
     let place = |parts: [&str; 2]| logs.lines().position(|line| parts.iter().all(|part| line.contains(part))).unwrap();
-    let new = format!("session=\"{}\"", opened.session);
-    assert!(place(["record=\"closed\"", "INSTANCE_TAKEN_OVER"]) < place(["record=\"opened\"", &new]));
+    let [old, new] = [old, opened].map(|opened| format!("session=\"{}\"", opened.session));
+    let closed = logs.lines().nth(place(["record=\"closed\"", &old])).unwrap();
+    assert!(closed.contains("code=\"INSTANCE_TAKEN_OVER\""), "{closed}");
+    assert!(place(["record=\"closed\"", &old]) < place(["record=\"opened\"", &new]));
     gateway.finish().await;
 }
 

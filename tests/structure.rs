@@ -29,10 +29,14 @@ const NEIGHBOURS: &[(&str, &str)] = &[("config", "directory"), ("trust", "config
 /// Files and folders that take their input and the time as arguments, and return what to do.
 const PURE: &[&str] = &[
     "src/cti/backlog.rs",
+    "src/cti/expiries.rs",
+    "src/cti/expiry.rs",
     "src/cti/judging.rs",
+    "src/cti/jumps.rs",
     "src/cti/opening.rs",
     "src/cti/renewal.rs",
     "src/cti/session.rs",
+    "src/cti/signs.rs",
     "src/cti/subscribers.rs",
     "src/cti/tries.rs",
     "src/directory/",

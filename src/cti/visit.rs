@@ -247,11 +247,12 @@ impl Visit {
         loop {
             match self.entrance.registry.enter(identity.door, &identity.user.name, &identity.instance)? {
                 Entered::In(lease) => return Ok(lease),
-                Entered::Waits(outcome) => match outcome.await {
-                    Ok(outcome) => return outcome,
-                    // It is free.
-                    Err(_) => {}
-                },
+                Entered::Waits(outcome) => {
+                    if let Ok(outcome) = outcome.await {
+                        return outcome;
+                    }
+                    // It has become free.
+                }
             }
         }
     }

@@ -25,6 +25,7 @@ pub fn errors() -> String {
 pub fn limits() -> String {
     let Limits {
         open_seconds,
+        probe_seconds,
         opening_connections,
         sessions,
         sessions_per_user,
@@ -48,6 +49,12 @@ pub fn limits() -> String {
             format!("{open_seconds} s"),
             "limits.open_seconds",
             "`OPEN_TIMEOUT`",
+        ),
+        row(
+            "Time to answer a `Probe`; at most half of the time above",
+            format!("{probe_seconds} s"),
+            "limits.probe_seconds",
+            "`INSTANCE_TAKEN_OVER`",
         ),
         row(
             "Heartbeat interval",

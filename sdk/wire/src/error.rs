@@ -173,8 +173,8 @@ pub static TABLE: &[ErrorInfo] = &[
     entry(
         ErrorCode::InstanceAlreadyOpen,
         "R12",
-        "This instance has a session already.",
-        "Give each running app its own instance and certificate, or close the other session first.",
+        "This instance has a session already, which is alive.",
+        "Give each running app its own instance and certificate, or close the other session first; if there is only one app, somebody else has its certificate.",
     ),
     entry(
         ErrorCode::ModeNonSecure,

@@ -163,7 +163,10 @@ impl Picture {
                 self.devices.remove(&gone.device);
                 self.calls.retain(|(device, _), _| *device != gone.device);
             }
-            Seen::DeviceOutOfService(_) | Seen::Unknown(_) | Seen::MonitoredMany { .. } => {}
+            Seen::CertificateExpires(_)
+            | Seen::DeviceOutOfService(_)
+            | Seen::Unknown(_)
+            | Seen::MonitoredMany { .. } => {}
         }
         if let Some(text) = text::rights(seen) {
             self.note(format!("{} {text}", text::time_of(now)), Paint::Warn);

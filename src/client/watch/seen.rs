@@ -28,6 +28,8 @@ pub enum Seen {
     Gap(GapSeen),
     /// What the session may do has changed.
     CapabilityChanged(CapabilitySeen),
+    /// The certificate ends soon, or has ended.
+    CertificateExpires(ExpirySeen),
     /// A device, or lines of it, can't be seen any more.
     DeviceOutOfService(OutOfServiceSeen),
     /// An event that this version doesn't know.
@@ -238,6 +240,17 @@ pub struct CapabilitySeen {
     pub rights_version: u64,
 }
 
+/// The end of the certificate.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ExpirySeen {
+    /// Its last moment, RFC 3339.
+    pub expires: String,
+    /// How much is left; 0: it has ended.
+    pub seconds_left: u64,
+    /// When the gateway closes the session for it, RFC 3339.
+    pub closes: String,
+}
+
 /// A device, or lines of it, that can't be seen any more.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct OutOfServiceSeen {
@@ -317,6 +330,11 @@ impl Seen {
                 devices: changed.device_count,
                 rights_version: changed.rights_version,
             }),
+            Event::CertificateExpires(told) => Self::CertificateExpires(ExpirySeen {
+                expires: rfc3339(told.expires),
+                seconds_left: told.left.as_secs(),
+                closes: rfc3339(told.closes),
+            }),
             Event::DeviceOutOfService(gone) => Self::DeviceOutOfService(OutOfServiceSeen {
                 device: gone.device.clone(),
                 lines: gone.lines.clone(),
@@ -335,6 +353,7 @@ impl Seen {
                 | Self::Monitored(_)
                 | Self::MonitoredMany { .. }
                 | Self::CapabilityChanged(_)
+                | Self::CertificateExpires(_)
                 | Self::DeviceOutOfService(_)
                 | Self::Closed(_)
                 | Self::Pulse { .. }

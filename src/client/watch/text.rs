@@ -29,7 +29,7 @@ pub fn line(seen: &Seen) -> Option<String> {
             let what = if closed.was_open { "closed" } else { "no session" };
             format!("{what}: {} Trying again in {} s.", ended(&closed.why), closed.retry_seconds)
         }
-        Seen::CapabilityChanged(_) | Seen::DeviceOutOfService(_) => return rights(seen),
+        Seen::CapabilityChanged(_) | Seen::CertificateExpires(_) | Seen::DeviceOutOfService(_) => return rights(seen),
         Seen::Pulse { .. } => return None,
         event => return happened(event).map(|text| format!("{} {text}", clock(event))),
     };
@@ -45,6 +45,10 @@ pub(super) fn rights(seen: &Seen) -> Option<String> {
             if changed.may_have_keys { "may have keys" } else { "no keys" },
             if changed.groups.is_empty() { "none".into() } else { changed.groups.join(", ") }
         ),
+        Seen::CertificateExpires(told) if told.seconds_left == 0 => {
+            format!("the certificate has ended at {}: the session is closed at {}", told.expires, told.closes)
+        }
+        Seen::CertificateExpires(told) => format!("the certificate ends at {}: renew it", told.expires),
         Seen::DeviceOutOfService(gone) if gone.lines.is_empty() => {
             format!("{} is out of service: {}", gone.device, gone.why)
         }
