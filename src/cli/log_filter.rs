@@ -7,8 +7,21 @@ const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 /// What logs of ours are called by. Libraries have names of their own, which nobody knows all.
 const OURS: [&str; 2] = ["audit", "callgate"];
 /// The rooms of the house, and the binary's own.
-const ROOMS: [&str; 11] =
-    ["cli", "client", "config", "cti", "directory", "gateway", "hub", "model", "policy", "switch", "trust"];
+const ROOMS: [&str; 13] = [
+    "admin",
+    "cli",
+    "client",
+    "config",
+    "cti",
+    "directory",
+    "gateway",
+    "hub",
+    "model",
+    "policy",
+    "store",
+    "switch",
+    "trust",
+];
 const ROOM: &str = "callgate::";
 /// How many letters may be wrong in a name that is taken for one of ours.
 const NEAR: usize = 2;

@@ -21,8 +21,8 @@ use crate::{
     trust::{CA_CERTIFICATE, CA_KEY, Ca, InitOptions, Ledger, Validity, init},
 };
 
-/// How long the certificates of a rig live: it is gone long before.
-const DAYS: u32 = 1;
+/// How long the certificates of a rig live. It is gone long before, and before anybody is warned of their end.
+const DAYS: u32 = 90;
 
 /// How far an app may be behind what is played: as far as the config allows.
 const QUEUED_BYTES: usize = 1 << 30;
