@@ -120,7 +120,15 @@ impl Served {
         let status = self.child.wait().unwrap();
         leaks::assert_no_key("the log of serve", self.seen.as_bytes());
         assert!(!self.seen.contains("response=\""));
-        (status.code(), self.seen)
+        (status.code(), std::mem::take(&mut self.seen))
+    }
+}
+
+/// A test that panics leaves no gateway behind: it would keep what it has inherited, a lock for example.
+impl Drop for Served {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
