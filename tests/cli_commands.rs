@@ -638,6 +638,29 @@ fn a_gateway_certificate_from_another_ca_is_taken_only_if_all_of_it_is_right() {
 }
 
 #[test]
+fn completions_are_scripts_that_the_shell_takes_and_that_know_every_command() {
+    let shell = Shell::new();
+    let commands = ["serve", "demo", "cert", "explain", "completions"];
+    for (name, check) in [("bash", "bash -n"), ("zsh", "zsh -n"), ("fish", "fish --no-execute")] {
+        let script = shell.ok(&format!("completions {name}"));
+        for command in commands {
+            assert!(script.contains(command), "{name} doesn't know {command}");
+        }
+        fs::write(shell.path(name), &script).unwrap();
+        match Command::new("sh").args(["-c", &format!("command -v {name}")]).output() {
+            Ok(found) if found.status.success() => {
+                let mut checking = Command::new("sh");
+                checking.args(["-c", &format!("{check} {name}")]).current_dir(shell.path(""));
+                let checked = checking.output().unwrap();
+                assert!(checked.status.success(), "{name}: {}", String::from_utf8_lossy(&checked.stderr));
+            }
+            _ => println!("skipped: there is no {name} here"),
+        }
+    }
+    assert_eq!(shell.run("completions csh").code, 2);
+}
+
+#[test]
 fn logs_go_to_standard_error_and_can_be_json() {
     let shell = Shell::set_up();
     let arguments = ["serve", "--check", "--log-json"];

@@ -2,6 +2,7 @@
 
 mod cert;
 mod check;
+mod completions;
 mod config_file;
 mod decrypt;
 mod demo;
@@ -71,6 +72,7 @@ enum Command {
     Serve(serve::Serve),
     Watch(watch::Watch),
     Explain(explain::Explain),
+    Completions(completions::Completions),
 }
 
 /// Runs the command that the arguments name.
@@ -92,6 +94,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Cert(command) => command.run(),
         Command::Explain(command) => command.run(),
         Command::Watch(command) => command.run(),
+        Command::Completions(command) => command.run(),
     });
     exit::code(done)
 }
