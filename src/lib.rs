@@ -13,6 +13,8 @@ pub mod switch;
 
 pub mod directory;
 
+pub mod audit;
+
 pub mod config;
 
 pub mod trust;

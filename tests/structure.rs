@@ -15,7 +15,7 @@ use source::{File, files, root};
 const FLOORS: &[&[&str]] = &[
     &["model"],
     &["policy", "store", "switch"],
-    &["directory", "config", "trust"],
+    &["directory", "audit", "config", "trust"],
     &["hub"],
     &["cti"],
     &["admin"],

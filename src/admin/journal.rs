@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::audit::{Closed, Kind, Record, Trail, Value};
+
 /// One record. A change has two: that it is begun, before anything is granted by it, and what came of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AdminRecord {
@@ -23,6 +25,21 @@ pub struct AdminRecord {
     pub outcome: Outcome,
 }
 
+impl AdminRecord {
+    fn fields(&self) -> [(&'static str, Value<'_>); 7] {
+        let Self { change, actor, verb, kind, name, detail, outcome } = self;
+        [
+            ("change", Value::Text(change)),
+            ("actor", Value::Text(actor)),
+            ("verb", Value::Text(verb)),
+            ("kind", Value::Text(kind)),
+            ("name", Value::Text(name)),
+            ("detail", Value::Text(detail)),
+            ("outcome", Value::Text(outcome.name())),
+        ]
+    }
+}
+
 /// What came of a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -37,10 +54,28 @@ pub enum Outcome {
     Recovered,
 }
 
+impl Outcome {
+    /// Its name in records.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Begun => "begun",
+            Self::Done => "done",
+            Self::Failed => "failed",
+            Self::Recovered => "recovered",
+        }
+    }
+}
+
 /// The log can't be written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the audit log can't be written")]
 pub struct JournalClosed;
+
+impl From<Closed> for JournalClosed {
+    fn from(Closed: Closed) -> Self {
+        Self
+    }
+}
 
 /// Where the records go.
 pub trait Journal: Send + Sync + fmt::Debug {
@@ -60,22 +95,18 @@ pub trait Journal: Send + Sync + fmt::Debug {
     fn write_once(&self, record: &AdminRecord) -> Result<(), JournalClosed>;
 }
 
-/// The log target `audit`, which can't refuse a record.
-#[derive(Debug, Clone, Copy)]
-pub struct LogTarget;
-
-impl Journal for LogTarget {
+/// The audit log, and whatever else takes its records.
+impl<T: Trail> Journal for T {
     fn write(&self, record: &AdminRecord) -> Result<(), JournalClosed> {
-        let AdminRecord { change, actor, verb, kind, name, detail, outcome } = record;
-        tracing::info!(target: "audit", record = "administration", change, actor, verb, kind, name, detail, ?outcome);
-        Ok(())
+        Ok(Trail::write(self, &Record::new(Kind::Administration, &record.fields()))?)
     }
 
     fn write_soon(&self, record: &AdminRecord) {
-        let _ = self.write(record);
+        Trail::write_soon(self, &Record::new(Kind::Administration, &record.fields()));
     }
 
     fn write_once(&self, record: &AdminRecord) -> Result<(), JournalClosed> {
-        self.write(record)
+        let mark = format!("{} {}", record.change, record.outcome.name());
+        Ok(Trail::write_once(self, &mark, &Record::new(Kind::Administration, &record.fields()))?)
     }
 }

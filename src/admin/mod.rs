@@ -16,7 +16,7 @@ mod tests;
 
 pub use actor::Actor;
 pub use administration::{Administration, Done};
-pub use journal::{AdminRecord, Journal, JournalClosed, LogTarget, Outcome};
+pub use journal::{AdminRecord, Journal, JournalClosed, Outcome};
 pub use refused::Refused;
 pub use seed::{Seed, Seeded};
 pub use state::{OpenError, State};

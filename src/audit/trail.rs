@@ -1,0 +1,59 @@
+//! Where records go.
+
+use std::{fmt, slice, sync::Arc};
+
+use super::Record;
+
+/// Where records go. Shared as `Arc<dyn Trail>`.
+pub trait Trail: Send + Sync + fmt::Debug {
+    /// Writes a record of what is about to be given away.
+    ///
+    /// # Errors
+    /// [`Closed`]: it isn't on record, and nothing may be given by it.
+    fn write(&self, record: &Record<'_>) -> Result<(), Closed> {
+        self.write_all(slice::from_ref(record))
+    }
+
+    /// Writes several records at once: all of them, or none.
+    ///
+    /// # Errors
+    /// [`Closed`]: none is on record, and nothing may be given by them.
+    fn write_all(&self, records: &[Record<'_>]) -> Result<(), Closed>;
+
+    /// Writes a record of what is so already: something was taken away or refused, or has ended. While the trail is closed
+    /// the record waits for it, in the order of these calls; if too many wait, those that don't fit are counted, and their
+    /// number is recorded.
+    fn write_soon(&self, record: &Record<'_>);
+
+    /// Writes a record unless there is one with this mark already, as there may be after a crash.
+    ///
+    /// # Errors
+    /// [`Closed`]: it is not on record, and must be tried again.
+    fn write_once(&self, mark: &str, record: &Record<'_>) -> Result<(), Closed>;
+
+    /// Whether records can be written, as far as is known.
+    fn is_open(&self) -> bool;
+}
+
+impl<T: Trail + ?Sized> Trail for Arc<T> {
+    fn write_all(&self, records: &[Record<'_>]) -> Result<(), Closed> {
+        (**self).write_all(records)
+    }
+
+    fn write_soon(&self, record: &Record<'_>) {
+        (**self).write_soon(record);
+    }
+
+    fn write_once(&self, mark: &str, record: &Record<'_>) -> Result<(), Closed> {
+        (**self).write_once(mark, record)
+    }
+
+    fn is_open(&self) -> bool {
+        (**self).is_open()
+    }
+}
+
+/// Nothing can be recorded now. It heals by itself; until then no key, no certificate and no right is given (R21).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the audit log can't be written")]
+pub struct Closed;
