@@ -121,7 +121,7 @@ impl fmt::Debug for Record<'_> {
 }
 
 /// The value of a field. What comes from outside may have any characters: the trail sees to it that they break nothing.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub enum Value<'a> {
     /// The record hasn't got this field.
     Absent,
