@@ -19,10 +19,12 @@ use callgate::{
     trust::{Fingerprint, Issued, Record},
 };
 use callgate_sdk::client::{Connector, Identity, Roots};
-use callgate_wire::v1::{self, ErrorCode, Indicator, event, to_app, to_gateway::Message};
+use callgate_wire::v1::{
+    self, ErrorCode, Indicator, event, open_request::Authentication, to_app, to_gateway::Message,
+};
 use common::{
     CLEAR, PASSWORD, SECURE, TestGateway, TestUser, USERS, leaks,
-    raw::RawClient,
+    raw::{self, RawClient},
     scripted::{call, fresh_key},
     tls_client,
 };
@@ -195,6 +197,23 @@ async fn r12_of_many_second_connections_one_takes_over_by_one_probe() {
     assert_eq!((opened, refused), (1, 7));
     assert_eq!(rest(&mut first).await, (0, 1, Some(ErrorCode::InstanceTakenOver)));
     assert_eq!(gateway.gateway.sessions().list().await.len(), 1);
+    gateway.finish().await;
+}
+
+#[tokio::test]
+async fn r12_who_has_gone_while_it_waited_takes_the_place_from_nobody() {
+    let gateway = TestGateway::start_with(USERS, QUICK).await;
+    let (mut first, config) = recorder(&gateway).await;
+    // An app that has less patience than a probe takes, and tries again.
+    let mut impatient = connect(&gateway, &config).await;
+    impatient.hello().await;
+    impatient.send(raw::open("recorder", "1", Authentication::Certificate(v1::CertificateAuth {}))).await;
+    probed(&mut first).await;
+    drop(impatient);
+    let mut second = connect(&gateway, &config).await;
+    second.open("recorder", "1").await.unwrap();
+    assert_eq!(rest(&mut first).await.2, Some(ErrorCode::InstanceTakenOver));
+    assert!(leaks::logged_lines(&["record=\"refused\"", "code=\"CONNECTION_LOST\""]) >= 1);
     gateway.finish().await;
 }
 

@@ -2,7 +2,7 @@
 //!
 //! What a clock says by itself means nothing here but for certificates' dates. A step of up to an hour is taken at once, as
 //! time servers make it; a larger one only when a second reading, a minute later, agrees with the first. Until then the
-//! time goes on as it was.
+//! time goes on as it was, or is what the clock says if that is earlier: nothing ends while only one of both says so.
 
 /// A step that is taken at once, in milliseconds.
 const STEP: i64 = 3_600_000;
@@ -41,7 +41,8 @@ impl Jumps {
         Self { difference: wall.saturating_sub(monotonic), doubt: None }
     }
 
-    /// Takes a reading of both clocks. Returns the wall clock's time as far as it is believed, and what is new.
+    /// Takes a reading of both clocks. Returns the wall clock's time as far as it is believed, and what is new. In doubt
+    /// that is the earlier one.
     pub(super) fn read(&mut self, monotonic: i64, wall: i64) -> (i64, Option<News>) {
         let difference = wall.saturating_sub(monotonic);
         let step = difference.saturating_sub(self.difference);
@@ -63,7 +64,8 @@ impl Jumps {
                 }
             }
         };
-        (monotonic.saturating_add(self.difference), news)
+        let believed = monotonic.saturating_add(self.difference);
+        (if self.doubt.is_some() { believed.min(wall) } else { believed }, news)
     }
 }
 
@@ -107,7 +109,8 @@ mod tests {
                 (62, far, far, None),
             ],
         );
-        check("a jump back in time", &[(1, -far, 0, Some(Jumped(-far))), (61, -far, -far, Some(Agreed(-far)))]);
+        check("a jump back in time", &[(1, -far, -far, Some(Jumped(-far))), (61, -far, -far, Some(Agreed(-far)))]);
+        check("a jump back that is taken back", &[(1, -far, -far, Some(Jumped(-far))), (30, 5, 5, Some(Back))]);
         check("a jump that is taken back", &[(1, far, 0, Some(Jumped(far))), (30, 5, 5, Some(Back)), (90, 5, 5, None)]);
         check(
             "a jump with a drift",
@@ -126,9 +129,9 @@ mod tests {
             "a clock that jumps to and fro is never believed",
             &[
                 (1, far, 0, Some(Jumped(far))),
-                (40, -far, 0, Some(Jumped(-far))),
+                (40, -far, -far, Some(Jumped(-far))),
                 (80, far, 0, Some(Jumped(far))),
-                (120, -far, 0, Some(Jumped(-far))),
+                (120, -far, -far, Some(Jumped(-far))),
             ],
         );
         check("a single reading, however late, agrees with nothing", &[(7200, far, 0, Some(Jumped(far)))]);

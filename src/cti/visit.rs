@@ -3,6 +3,7 @@
 //! It has a place among those that are being opened, and so much time; both can be taken from it at any moment.
 
 use std::{
+    future::pending,
     io,
     net::IpAddr,
     sync::{Arc, Mutex},
@@ -174,8 +175,10 @@ impl Visit {
                     }
                     Next::Refuse(refused) => return Err(Some(refused)),
                     Next::Open(admitted) => {
-                        let entered = self.enter(admitted).await;
-                        let (admitted, lease) = entered.map_err(|refused| Some(Refused { reply_to, ..refused }))?;
+                        let gone = self.gone(socket, decoder, &mut scratch);
+                        let entered = self.enter(admitted, gone).await;
+                        let (admitted, lease) =
+                            entered.map_err(|refused| refused.map(|refused| Refused { reply_to, ..refused }))?;
                         let opened = self.opened(&admitted, &lease);
                         socket.send_all(encode::frame(reply_to, opened)).await.map_err(|_| None)?;
                         audit::opened(&lease.session, &admitted.identity, &admitted.software, self.peer);
@@ -231,16 +234,40 @@ impl Visit {
         Ok(Admitted { identity: Identity { user, ..identity }, rights: renewal.rights, ..admitted })
     }
 
-    /// Takes the place of its instance, by the rights of now. If a session has it, that may take as long as a probe (R12).
-    async fn enter(&self, admitted: Admitted) -> Result<(Admitted, Lease), Refused> {
+    /// Takes the place of its instance, by the rights of now. If a session has it, that may take as long as a probe (R12):
+    /// who is `gone` by then takes no place from those who still wait. `None`: the connection is gone.
+    async fn enter(
+        &self,
+        admitted: Admitted,
+        gone: impl Future<Output = Option<Refused>>,
+    ) -> Result<(Admitted, Lease), Option<Refused>> {
         let admitted = self.judge_anew(admitted)?;
-        let lease = self.wait_for_place(&admitted.identity).await.map_err(|code| Refused {
-            user: Some(admitted.identity.user.name.to_string()),
-            as_result: true,
-            ..refusal(code, registry::cause(code))
-        })?;
+        let lease = tokio::select! {
+            biased;
+            lease = self.wait_for_place(&admitted.identity) => lease.map_err(|code| Refused {
+                user: Some(admitted.identity.user.name.to_string()),
+                as_result: true,
+                ..refusal(code, registry::cause(code))
+            })?,
+            refused = gone => return Err(refused),
+        };
         // Rights may have changed meanwhile.
         Ok((self.judge_anew(admitted)?, lease))
+    }
+
+    /// Is done when the connection has ended, with the reason if the app broke it. What the app sends on is kept, but once
+    /// that is a whole message no more is read, and the end isn't noticed either.
+    async fn gone(&self, socket: &mut Socket, decoder: &mut FrameDecoder, scratch: &mut [u8]) -> Option<Refused> {
+        while !decoder.is_ready() {
+            socket.tcp().readable().await.ok()?;
+            match socket.receive(decoder, scratch) {
+                Ok(Received::Some | Received::Nothing) => {}
+                Ok(Received::End) => return None,
+                Err(error) => return self.broken(&error),
+            }
+            yield_now().await;
+        }
+        pending().await
     }
 
     async fn wait_for_place(&self, identity: &Identity) -> Result<Lease, ErrorCode> {
