@@ -19,9 +19,7 @@ use callgate::{
     trust::{Fingerprint, Issued, Record},
 };
 use callgate_sdk::client::{Connector, Identity, Roots};
-use callgate_wire::v1::{
-    self, ErrorCode, Indicator, event, open_request::Authentication, to_app, to_gateway::Message,
-};
+use callgate_wire::v1::{self, ErrorCode, Indicator, event, open_request::Authentication, to_app, to_gateway::Message};
 use common::{
     CLEAR, PASSWORD, SECURE, TestGateway, TestUser, USERS, leaks,
     raw::{self, RawClient},
