@@ -10,9 +10,9 @@
 use std::path::{Path, PathBuf};
 
 use callgate::{
-    config::{Config, ConfigError, Limits, SwitchKind},
+    config::{Config, ConfigError, HttpListen, Limits, SwitchKind},
     directory::{ScramVerifier, UserKind},
-    model::{Group, Mode, Suite},
+    model::{Group, Mode, Strength, Suite},
     switch::sim::SimSettings,
 };
 
@@ -366,7 +366,7 @@ fn a_value_of_the_wrong_type_is_named_with_its_key_and_what_to_write() {
 
 #[test]
 fn a_key_in_the_wrong_place_is_told_where_it_belongs() {
-    let listens = "where the gateway listens is said by `clear` and `tls` under [doors]";
+    let listens = "where the gateway listens for apps is said by `clear` and `tls` under [doors]";
     for (text, expected) in [
         ("clear = \"closed\"", "1:1: unknown key `clear`: it belongs under [doors]"),
         (
@@ -732,4 +732,130 @@ fn a_file_that_is_not_there_is_named() {
     assert!(error.starts_with("/nonexistent/callgate.toml: can't be read: "), "{error}");
     let mend = ": name the gateway's config with --config, or make a first one with `callgate init DIR`";
     assert!(error.ends_with(mend), "{error}");
+}
+
+#[test]
+fn r4_the_level_of_the_doors_says_which_are_open() {
+    for (level, clear, tls, strength) in [
+        ("disabled", false, false, Strength::Low),
+        ("unsecure", true, false, Strength::Low),
+        ("unsecure+secure", true, true, Strength::Low),
+        ("secure-low", false, true, Strength::Low),
+        ("secure-medium", false, true, Strength::Medium),
+        ("secure-high", false, true, Strength::High),
+    ] {
+        let config = parse(&format!("[doors]\nsecurity_level = \"{level}\""), &[]).unwrap();
+        let doors = config.doors;
+        assert_eq!((doors.clear.is_some(), doors.tls.is_some(), doors.strength), (clear, tls, strength), "{level}");
+        assert_eq!(config.overruled, [""; 0], "nobody wrote an address");
+    }
+}
+
+#[test]
+fn r4_an_address_for_a_door_that_the_level_closes_is_told() {
+    for (level, door, address) in [
+        ("secure-low", "clear", "127.0.0.1:2748"),
+        ("unsecure", "tls", "127.0.0.1:2749"),
+        ("disabled", "tls", "[::]:1"),
+    ] {
+        let text = format!("[doors]\nsecurity_level = \"{level}\"\n{door} = \"{address}\"");
+        let expected = format!(
+            "doors.{door} is {address}, and doors.security_level \"{level}\" closes that door: write \"closed\", or another \
+             level (R4)"
+        );
+        assert_eq!(parse(&text, &[]).unwrap().overruled, [expected]);
+        let closed = text.replace(address, "closed");
+        assert_eq!(parse(&closed, &[]).unwrap().overruled, [""; 0], "{level}");
+    }
+    let other = parse("[doors]\nclear = \"closed\"\nsecurity_level = \"unsecure+secure\"", &[]).unwrap();
+    assert!(other.doors.clear.is_none() && other.doors.tls.is_some() && other.overruled.is_empty());
+}
+
+#[test]
+fn r4_levels_that_are_not_allowed_and_levels_without_an_open_door_stop_the_start() {
+    for (text, expected) in [
+        (
+            "[doors]\nsecurity_level = \"secure\"",
+            "2:18: unknown level `secure`: known are `disabled`, `unsecure`, `unsecure+secure`, `secure-low`, `secure-medium`, \
+             `secure-high`",
+        ),
+        (
+            "[admin]\nsecurity_level = \"unsecure\"",
+            "2:18: admin.security_level is \"unsecure\": the admin service can be \"disabled\", \"secure-low\", \
+             \"secure-medium\", \"secure-high\" (R4)",
+        ),
+        (
+            "mode = \"non-secure\"\n[doors]\nsecurity_level = \"secure-high\"",
+            "3:18: no door is open: `doors.security_level` is \"secure-high\", and non-secure mode has no TLS door: write \
+             \"unsecure+secure\", or mode = \"mixed\" (R4)",
+        ),
+        (
+            "[doors]\nsecurity_level = \"secure-low\"\ntls = \"closed\"",
+            "3:7: no door is open: `doors.security_level` is \"secure-low\", which closes `doors.clear`, and this closes the \
+             other one: write an address, or another level (R4)",
+        ),
+        (
+            "[doors]\nsecurity_level = \"unsecure\"\nclear = \"closed\"",
+            "3:9: no door is open: `doors.security_level` is \"unsecure\", which closes `doors.tls`, and this closes the other \
+             one: write an address, or another level (R4)",
+        ),
+        (
+            "[doors]\nclear = \"closed\"\ntls = \"closed\"",
+            "2:9: no door is open: open `doors.clear` or `doors.tls`, or write doors.security_level = \"disabled\"",
+        ),
+        (
+            "[metrics]\nsecurity_level = \"unsecure+secure\"",
+            "2:18: at the level \"unsecure+secure\" `metrics.listen_tls` says where TLS is: write it, too",
+        ),
+        (
+            "[metrics]\nlisten_tls = \"127.0.0.1:9465\"",
+            "2:14: `metrics.listen_tls` is for the level \"unsecure+secure\" only: at \"unsecure\" there is one address, \
+             `metrics.listen`",
+        ),
+        (
+            "[metrics]\nlisten = \"127.0.0.1:2748\"",
+            "2:10: tcp:127.0.0.1:2748 is where this gateway listens already, by `clear` under [doors]: give each its own port",
+        ),
+    ] {
+        assert_eq!(error(text), expected, "{text}");
+    }
+    let none = parse("mode = \"non-secure\"\n[doors]\nsecurity_level = \"disabled\"", &[]).unwrap().doors;
+    assert_eq!((none.clear, none.tls), (None, None), "who says so means it");
+}
+
+#[test]
+fn r4_the_metrics_page_is_in_the_clear_by_tls_or_both() {
+    let listen = |text: &str| parse(&format!("[metrics]\n{text}"), &[]).unwrap().metrics.listen;
+    let (one, other) = ("127.0.0.1:9464".parse().unwrap(), "127.0.0.1:9465".parse().unwrap());
+    assert_eq!(listen(""), HttpListen::Clear(one));
+    assert_eq!(listen("security_level = \"disabled\""), HttpListen::Closed);
+    assert_eq!(listen("listen = \"closed\""), HttpListen::Closed);
+    assert_eq!(listen("security_level = \"secure-medium\""), HttpListen::Tls(one, Strength::Medium));
+    assert_eq!(listen("security_level = \"secure-high\""), HttpListen::Tls(one, Strength::High));
+    assert_eq!(
+        listen("security_level = \"unsecure+secure\"\nlisten_tls = \"127.0.0.1:9465\""),
+        HttpListen::Both { clear: one, tls: other, strength: Strength::Low }
+    );
+}
+
+#[test]
+fn r5_a_service_over_http_is_for_this_machine_unless_networks_say_otherwise() {
+    let config = parse("", &[]).unwrap();
+    for service in [&config.metrics, &config.admin] {
+        for (source, allowed) in [("127.0.0.2", true), ("::1", true), ("192.0.2.1", false), ("2001:db8::1", false)] {
+            let is_in = service.networks.iter().any(|network| network.contains(source.parse().unwrap()));
+            assert_eq!(is_in, allowed, "{source}");
+        }
+    }
+    for section in ["metrics", "admin"] {
+        let expected = format!(
+            "2:10: this is 0.0.0.0:1, and without `{section}.networks` only this machine may connect (R5): name who may, such \
+             as networks = [\"192.0.2.10\", \"198.51.100.0/24\"], or listen on the loopback"
+        );
+        let text = format!("[{section}]\nlisten = \"0.0.0.0:1\"");
+        assert_eq!(error(&text), expected);
+        assert!(parse(&format!("{text}\nnetworks = [\"192.0.2.10\"]"), &[]).is_ok());
+    }
+    let refused = variable_error("CALLGATE_METRICS__NETWORKS", "192.0.2.10");
+    assert!(refused.ends_with("it is a list, which is written into the file"), "{refused}");
 }

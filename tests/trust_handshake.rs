@@ -19,9 +19,10 @@ use std::{
 use aws_lc_rs::digest;
 use callgate::{
     config::{Config, TlsFiles},
+    model::Strength,
     trust::{
-        Ca, CertificateIdentity, InitOptions, Issued, Ledger, Operation, Record, Validity, init, peer_identity,
-        refusal, server_config_at,
+        Ca, CertificateIdentity, Clients, InitOptions, Issued, Ledger, Operation, Record, TlsPolicy, Validity, init,
+        peer_identity, refusal, server_config_at,
     },
 };
 use callgate_wire::v1::ErrorCode;
@@ -29,6 +30,7 @@ use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, Issuer, KeyPair, SanType
 use rustls::{
     AlertDescription, ClientConfig, ClientConnection, Connection, HandshakeKind, RootCertStore, ServerConfig,
     ServerConnection, SupportedProtocolVersion,
+    crypto::CryptoProvider,
     pki_types::{CertificateDer, PrivateKeyDer, UnixTime, pem::PemObject},
     server::ServerSessionMemoryCache,
     time_provider::TimeProvider,
@@ -37,6 +39,7 @@ use rustls::{
 use time::{Duration, OffsetDateTime};
 
 const DAY: u64 = 86_400;
+const DOOR: TlsPolicy = TlsPolicy { strength: Strength::Low, clients: Clients::MustShow, protocols: &[] };
 const VERSIONS: [&SupportedProtocolVersion; 2] = [&TLS12, &TLS13];
 
 #[test]
@@ -192,6 +195,50 @@ fn r4_only_ecdhe_and_aead_is_offered_and_no_early_data() {
 }
 
 /// A gateway's files in a folder, its TLS settings, and a clock to be set.
+#[test]
+fn r4_the_highest_level_takes_no_aes_128_and_the_others_do() {
+    let lab = Lab::new();
+    let app = lab.issue("1", 365);
+    for (strength, suite, is_taken) in [
+        (Strength::Low, "AES_128_GCM", true),
+        (Strength::Medium, "AES_128_GCM", true),
+        (Strength::High, "AES_128_GCM", false),
+        (Strength::High, "AES_256_GCM", true),
+        (Strength::High, "CHACHA20_POLY1305", true),
+    ] {
+        let server = lab.server_of(TlsPolicy::door(strength));
+        for version in VERSIONS {
+            let mut provider = rustls::crypto::aws_lc_rs::default_provider();
+            provider.cipher_suites.retain(|offered| format!("{:?}", offered.suite()).contains(suite));
+            let client = lab.client_by(provider, version, Some(&app));
+            let refused = handshake(&server, &client).refused;
+            let expected = (!is_taken).then_some(ErrorCode::HandshakeFailed);
+            assert_eq!(refused, expected, "{strength:?} {suite} {version:?}");
+        }
+    }
+}
+
+#[test]
+fn r4_over_http_a_certificate_may_be_left_out_below_the_highest_level_and_is_checked_if_shown() {
+    let lab = Lab::new();
+    let (app, revoked) = (lab.issue("1", 365), lab.issue("1", 365));
+    lab.revoke(&revoked);
+    for (strength, client, refused) in [
+        (Strength::Low, None, None),
+        (Strength::Medium, None, None),
+        (Strength::High, None, Some(ErrorCode::CertificateMissing)),
+        (Strength::Low, Some(&app), None),
+        (Strength::Low, Some(&revoked), Some(ErrorCode::CertificateRevoked)),
+        (Strength::High, Some(&app), None),
+    ] {
+        let server = lab.server_of(TlsPolicy::http(strength));
+        for version in VERSIONS {
+            let outcome = handshake(&server, &lab.client(version, client));
+            assert_eq!(outcome.refused, refused, "{strength:?} {version:?}");
+        }
+    }
+}
+
 struct Lab {
     _folder: tempfile::TempDir,
     files: TlsFiles,
@@ -216,7 +263,7 @@ impl Lab {
         let ca = Ca::load(&folder.path().join("ca.pem"), &folder.path().join("ca.key")).unwrap();
         let ledger = Arc::new(Ledger::open(&files.ledger).unwrap());
         let clock = Arc::new(Clock(AtomicU64::new(UnixTime::now().as_secs())));
-        let server = server_config_at(&files, Arc::clone(&ledger), Arc::clone(&clock) as _).unwrap();
+        let server = server_config_at(&files, Arc::clone(&ledger), DOOR, Arc::clone(&clock) as _).unwrap();
         Self { _folder: folder, files, ca, ledger, clock, server }
     }
 
@@ -254,11 +301,23 @@ impl Lab {
         self.ledger.append(&line(app, Operation::Revoked, "1")).unwrap();
     }
 
+    fn server_of(&self, policy: TlsPolicy) -> Arc<ServerConfig> {
+        server_config_at(&self.files, Arc::clone(&self.ledger), policy, Arc::clone(&self.clock) as _).unwrap()
+    }
+
     fn client(&self, version: &'static SupportedProtocolVersion, app: Option<&App>) -> Arc<ClientConfig> {
+        self.client_by(rustls::crypto::aws_lc_rs::default_provider(), version, app)
+    }
+
+    fn client_by(
+        &self,
+        provider: CryptoProvider,
+        version: &'static SupportedProtocolVersion,
+        app: Option<&App>,
+    ) -> Arc<ClientConfig> {
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_file(&self.files.client_ca).unwrap()).unwrap();
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let builder = ClientConfig::builder_with_provider(provider)
+        let builder = ClientConfig::builder_with_provider(Arc::new(provider))
             .with_protocol_versions(&[version])
             .unwrap()
             .with_root_certificates(roots);
@@ -406,7 +465,7 @@ fn the_gateway_s_files_are_checked_when_they_are_loaded() {
     let folder = lab.files.certificate.parent().unwrap();
     let load = |files: &TlsFiles, clock: u64| {
         let clock = Arc::new(Clock(AtomicU64::new(clock)));
-        server_config_at(files, Arc::clone(&lab.ledger), clock).unwrap_err().to_string()
+        server_config_at(files, Arc::clone(&lab.ledger), DOOR, clock).unwrap_err().to_string()
     };
     let name = |path: &Path| path.display().to_string();
     let now = lab.clock.now();

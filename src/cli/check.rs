@@ -60,7 +60,8 @@ fn find_hep(capture: &Path) -> Result<()> {
 
 /// What is allowed, and surely not meant.
 pub(super) fn warnings(config: &Config) -> Vec<String> {
-    let mut warnings: Vec<String> = config.directory.users().flat_map(|user| of_user(user, config)).collect();
+    let mut warnings = config.overruled.clone();
+    warnings.extend(config.directory.users().flat_map(|user| of_user(user, config)));
     warnings.extend(config.switches.iter().filter_map(too_few_devices));
     let simulated: HashSet<DeviceName> = config.switches.iter().flat_map(SwitchConfig::simulated_devices).collect();
     let has_calls = |device: &Device| !device.addresses.is_empty() || simulated.contains(&device.name);

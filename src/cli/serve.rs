@@ -50,7 +50,7 @@ impl Serve {
             return check::check(&config, &path);
         }
         process::raise_open_files(&config.limits);
-        warn_of_shared_files(&config, &path);
+        warn_of(&config, &path);
         runtime()?.block_on(serve(config, &path))
     }
 }
@@ -102,7 +102,7 @@ async fn reload(gateway: &mut Gateway, path: &Path) -> Option<Acknowledgement> {
     info!(config = %path.display(), "reading the config again");
     let reloaded = match Config::load(path) {
         Ok(config) => {
-            warn_of_shared_files(&config, path);
+            warn_of(&config, path);
             gateway.reload(config).await.map_err(anyhow::Error::from)
         }
         Err(error) => Err(error.into()),
@@ -115,7 +115,11 @@ fn first_line(error: &anyhow::Error) -> String {
     format!("{error:#}").lines().next().unwrap_or_default().into()
 }
 
-fn warn_of_shared_files(config: &Config, path: &Path) {
+/// What is allowed, and surely not meant.
+fn warn_of(config: &Config, path: &Path) {
+    for setting in &config.overruled {
+        warn!(setting, "a setting doesn't count");
+    }
     for SharedFile { path, what, mode } in shared_files(config, path) {
         warn!(file = %path.display(), mode = format_args!("{mode:04o}"),
             "others than its owner may read or write the {what}: chmod 600");

@@ -13,10 +13,10 @@ use time::OffsetDateTime;
 
 use super::ClientError;
 use crate::{
-    config::{Config, Doors, Heartbeat, Limits, StoreFile, TlsFiles},
+    config::{Config, Doors, Heartbeat, HttpConfig, Limits, StoreFile, TlsFiles},
     directory::{Device, Directory, User},
     gateway::{Gateway, StartError},
-    model::Mode,
+    model::{Mode, Strength},
     switch::{Switch, SwitchError},
     trust::{CA_CERTIFICATE, CA_KEY, Ca, InitOptions, Ledger, Validity, init},
 };
@@ -73,6 +73,9 @@ impl Rig {
             tls,
             store: StoreFile { file: file("callgate.redb") },
             heartbeat: Heartbeat::default(),
+            metrics: HttpConfig::closed(),
+            admin: HttpConfig::closed(),
+            overruled: Vec::new(),
             // Both are for strangers: here a capture is played as fast as it can be read, and the app may be behind for a while.
             limits: Limits {
                 monitors_per_session: usize::MAX,
@@ -141,10 +144,11 @@ impl Rig {
 impl Ports {
     fn doors(self) -> Doors {
         let door = |port| Some(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+        let strength = Strength::Low;
         match self {
-            Self::Usual => Doors { clear: door(2748), tls: door(2749) },
-            Self::Any => Doors { clear: door(0), tls: door(0) },
-            Self::AnyTls => Doors { clear: None, tls: door(0) },
+            Self::Usual => Doors { clear: door(2748), tls: door(2749), strength },
+            Self::Any => Doors { clear: door(0), tls: door(0), strength },
+            Self::AnyTls => Doors { clear: None, tls: door(0), strength },
         }
     }
 }

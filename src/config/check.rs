@@ -1,12 +1,13 @@
 //! From what is written to what is meant: every value checked, every error at its place.
 
 mod addresses;
+mod services;
 mod switches;
 
-use std::{collections::HashSet, net::SocketAddr, path::Path, str::FromStr, sync::Arc};
+use std::{collections::HashSet, path::Path, str::FromStr, sync::Arc};
 
 use super::{
-    Config, Doors, Heartbeat, Limits, StoreFile, SwitchConfig, SwitchKind, TlsFiles,
+    Config, Heartbeat, Limits, StoreFile, SwitchConfig, SwitchKind, TlsFiles,
     error::{Origin, Problem, list, nearest},
     raw::{self, Raw, Setting},
 };
@@ -17,14 +18,14 @@ use crate::{
     model::{Address, DeviceName, Group, LineNumber, Mode, Network, NetworkError},
 };
 
-const CLOSED: &str = "closed";
-
 pub(super) fn check(raw: &Raw, base_dir: &Path) -> Result<Config, Problem> {
     let mode = mode(&raw.mode.0)?;
     let switches = switches::switches(&raw.switch, base_dir)?;
-    let doors = doors(&raw.doors, mode)?;
+    let (doors, overruled) = services::doors(&raw.doors, mode)?;
+    let metrics = services::metrics(&raw.metrics)?;
+    let admin = services::admin(&raw.admin)?;
     let directory = directory(&raw.user, &raw.device, &switches)?;
-    addresses::check(raw, &switches, doors)?;
+    addresses::check(raw, &switches, &addresses::Own { doors, metrics: metrics.listen, admin: admin.listen })?;
     Ok(Config {
         mode,
         lenient_doors: raw.lenient_doors.value,
@@ -39,6 +40,9 @@ pub(super) fn check(raw: &Raw, base_dir: &Path) -> Result<Config, Problem> {
         store: StoreFile { file: base_dir.join(&raw.store.file.value) },
         heartbeat: heartbeat(&raw.heartbeat)?,
         limits: limits(&raw.limits)?,
+        metrics,
+        admin,
+        overruled,
         directory: Arc::new(directory),
         switches,
     })
@@ -55,35 +59,6 @@ fn mode(raw: &Setting<String>) -> Result<Mode, Problem> {
             Err(Problem::new(&raw.origin, message))
         }
     }
-}
-
-fn doors(raw: &raw::Doors, mode: Mode) -> Result<Doors, Problem> {
-    let clear = door(&raw.clear)?;
-    // R2: whatever stands there, there is no TLS door in non-secure mode.
-    let tls = door(&raw.tls)?.filter(|_| mode == Mode::Mixed);
-    match (clear, tls) {
-        (None, None) if mode == Mode::NonSecure => {
-            Err(Problem::new(&raw.clear.origin, "no door is open: non-secure mode has only the clear one (R2)"))
-        }
-        (None, None) => Err(Problem::new(
-            written(&[&raw.clear.origin, &raw.tls.origin]),
-            "no door is open: open `doors.clear` or `doors.tls`",
-        )),
-        (Some(clear), Some(tls)) if clear == tls && clear.port() != 0 => {
-            Err(Problem::new(written(&[&raw.tls.origin, &raw.clear.origin]), format!("both doors can't be at {tls}")))
-        }
-        _ => Ok(Doors { clear, tls }),
-    }
-}
-
-fn door(raw: &Setting<String>) -> Result<Option<SocketAddr>, Problem> {
-    if raw.value == CLOSED {
-        return Ok(None);
-    }
-    raw.value.parse().map(Some).map_err(|_| {
-        let example = "an IP address and a port from 0 to 65535, such as \"127.0.0.1:2749\" or \"[::]:2749\"";
-        Problem::new(&raw.origin, format!("{:?} is no door: write {example}, or \"closed\"", raw.value))
-    })
 }
 
 fn heartbeat(raw: &raw::Heartbeat) -> Result<Heartbeat, Problem> {
@@ -131,6 +106,14 @@ fn limits(raw: &raw::Limits) -> Result<Limits, Problem> {
             MILLION,
         )?,
         workers: number(&raw.workers, "limits.workers", 0, 64)?,
+        http_connections: number(&raw.http_connections, "limits.http_connections", 1, MILLION)?,
+        http_connections_per_source: number(
+            &raw.http_connections_per_source,
+            "limits.http_connections_per_source",
+            1,
+            MILLION,
+        )?,
+        http_request_seconds: number(&raw.http_request_seconds, "limits.http_request_seconds", 1, 300)?,
     })
 }
 

@@ -23,7 +23,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     directory::Directory,
-    model::{Address, DeviceName, Mode, Network, SwitchName},
+    model::{Address, DeviceName, Mode, Network, Strength, SwitchName},
     switch::sim::SimSettings,
 };
 
@@ -51,6 +51,12 @@ pub struct Config {
     pub heartbeat: Heartbeat,
     /// The bounds of everything (R41a).
     pub limits: Limits,
+    /// The metrics page and health.
+    pub metrics: HttpConfig,
+    /// The administration.
+    pub admin: HttpConfig,
+    /// What is written and doesn't count, because of another setting: a sentence each, for people.
+    pub overruled: Vec<String>,
     /// The connectors to switches, in the order of the file; without those that are disabled (R4).
     pub switches: Vec<SwitchConfig>,
     /// Users and devices: those that an empty store is seeded with.
@@ -64,6 +70,62 @@ pub struct Doors {
     pub clear: Option<SocketAddr>,
     /// TCP with mutual TLS, 2749 by habit. Always closed in non-secure mode (R2).
     pub tls: Option<SocketAddr>,
+    /// What the TLS door demands while it is open (R4).
+    pub strength: Strength,
+}
+
+/// A service over HTTP.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HttpConfig {
+    /// Where it listens.
+    pub listen: HttpListen,
+    /// Who may connect (R5). It names all of them, loopback too.
+    pub networks: Vec<Network>,
+}
+
+/// Where a service over HTTP listens, and how (R4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HttpListen {
+    /// Nowhere.
+    Closed,
+    /// In the clear only.
+    Clear(SocketAddr),
+    /// By TLS only.
+    Tls(SocketAddr, Strength),
+    /// In the clear, and by TLS at another address.
+    Both {
+        /// In the clear.
+        clear: SocketAddr,
+        /// By TLS.
+        tls: SocketAddr,
+        /// What TLS demands.
+        strength: Strength,
+    },
+}
+
+impl HttpConfig {
+    /// A service that doesn't listen.
+    pub fn closed() -> Self {
+        Self { listen: HttpListen::Closed, networks: Vec::new() }
+    }
+}
+
+impl HttpListen {
+    /// Where it listens in the clear.
+    pub fn clear(self) -> Option<SocketAddr> {
+        match self {
+            Self::Clear(clear) | Self::Both { clear, .. } => Some(clear),
+            Self::Closed | Self::Tls(..) => None,
+        }
+    }
+
+    /// Where it listens for TLS, and what that demands.
+    pub fn tls(self) -> Option<(SocketAddr, Strength)> {
+        match self {
+            Self::Tls(tls, strength) | Self::Both { tls, strength, .. } => Some((tls, strength)),
+            Self::Closed | Self::Clear(_) => None,
+        }
+    }
 }
 
 /// The files of the TLS door, as absolute as the config file's folder is.
@@ -120,6 +182,12 @@ pub struct Limits {
     pub tries_per_source_per_minute: u32,
     /// Workers, each with a thread of its own; 0 to 64, where 0 stands for one per core.
     pub workers: usize,
+    /// Connections of one service over HTTP.
+    pub http_connections: usize,
+    /// The same from one address.
+    pub http_connections_per_source: usize,
+    /// Time to answer a request over HTTP; seconds, 1 to 300.
+    pub http_request_seconds: u32,
 }
 
 /// One connector to a switch.
@@ -252,6 +320,9 @@ impl Default for Limits {
             queued_bytes_per_session: 1 << 20,
             tries_per_source_per_minute: 60,
             workers: 0,
+            http_connections: 128,
+            http_connections_per_source: 16,
+            http_request_seconds: 30,
         }
     }
 }

@@ -19,7 +19,7 @@ use super::{
 /// Tables of which there are several, each with two brackets.
 const LISTS: [&str; 4] = ["switch", "user", "device", "device.line"];
 /// Tables that there are once.
-const SECTIONS: [&str; 4] = ["doors", "tls", "heartbeat", "limits"];
+const SECTIONS: [&str; 6] = ["doors", "tls", "heartbeat", "limits", "metrics", "admin"];
 /// What others call the place where a server listens.
 const PLACES: [&str; 6] = ["port", "address", "host", "bind", "listen", "listen_address"];
 
@@ -130,7 +130,7 @@ fn unknown(said: &str, found: &Found<'_>) -> String {
     } else if PLACES.contains(&key) && table == "switch" {
         "did you mean `listen`?".into()
     } else if PLACES.contains(&key) && (table.is_empty() || SECTIONS.contains(&table)) {
-        "where the gateway listens is said by `clear` and `tls` under [doors]".into()
+        "where the gateway listens for apps is said by `clear` and `tls` under [doors]".into()
     } else if known.is_empty() {
         return format!("unknown key `{key}`: take it out");
     } else {
@@ -141,18 +141,22 @@ fn unknown(said: &str, found: &Found<'_>) -> String {
 
 /// Where a key that is in the wrong table belongs.
 fn belongs(key: &str, table: &str) -> Option<String> {
-    let mut place = None;
+    if PLACES.contains(&key) {
+        return None;
+    }
+    let mut homes = Vec::new();
     Raw::default().each(&mut |setting, _| {
         let (home, name) = setting.rsplit_once('.').unwrap_or(("", &setting));
         // Of a list's tables names such as `key` are too common to say where they come from.
         if name == key && home != table && (home.is_empty() || table.is_empty() || SECTIONS.contains(&table)) {
-            place = Some(match home {
-                "" => "it belongs at the top of the file, above the first line in brackets".into(),
-                home => format!("it belongs under [{home}]"),
-            });
+            homes.push(home.to_owned());
         }
     });
-    place
+    match homes.as_slice() {
+        [] => None,
+        [home] if home.is_empty() => Some("it belongs at the top of the file, above the first line in brackets".into()),
+        homes => Some(format!("it belongs under [{}]", homes.join("] or ["))),
+    }
 }
 
 /// How a table begins.

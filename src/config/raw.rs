@@ -23,6 +23,9 @@ pub(super) struct Setting<T> {
     pub(super) origin: Origin,
 }
 
+/// A list within a section.
+pub(super) type List = Vec<Setting<String>>;
+
 macro_rules! section {
     ($name:ident { $($key:ident: $type:ty = $default:expr),* $(,)? }) => {
         #[derive(Debug, Deserialize)]
@@ -45,7 +48,11 @@ macro_rules! section {
     };
 }
 
-section!(Doors { clear: String = "127.0.0.1:2748", tls: String = "127.0.0.1:2749" });
+section!(Doors {
+    clear: String = "127.0.0.1:2748",
+    tls: String = "127.0.0.1:2749",
+    security_level: String = "unsecure+secure",
+});
 section!(Tls {
     certificate: String = "gateway.pem",
     key: String = "gateway.key",
@@ -65,7 +72,17 @@ section!(Limits {
     queued_bytes_per_session: i64 = 1_048_576,
     tries_per_source_per_minute: i64 = 60,
     workers: i64 = 0,
+    http_connections: i64 = 128,
+    http_connections_per_source: i64 = 16,
+    http_request_seconds: i64 = 30,
 });
+section!(Metrics {
+    security_level: String = "unsecure",
+    listen: String = "127.0.0.1:9464",
+    listen_tls: String = "",
+    networks: List = [],
+});
+section!(Admin { security_level: String = "secure-medium", listen: String = "127.0.0.1:8443", networks: List = [] });
 
 /// The whole file.
 #[derive(Debug, Default, Deserialize)]
@@ -79,6 +96,8 @@ pub(super) struct Raw {
     pub(super) store: Store,
     pub(super) heartbeat: Heartbeat,
     pub(super) limits: Limits,
+    pub(super) metrics: Metrics,
+    pub(super) admin: Admin,
     pub(super) switch: Vec<Switch>,
     pub(super) user: Vec<User>,
     pub(super) device: Vec<Device>,
@@ -170,6 +189,8 @@ impl Raw {
         self.store.each("store.", visit);
         self.heartbeat.each("heartbeat.", visit);
         self.limits.each("limits.", visit);
+        self.metrics.each("metrics.", visit);
+        self.admin.each("admin.", visit);
     }
 
     /// A variable with two underscores must be a setting. One without may be somebody else's (an orchestrator that runs
@@ -231,6 +252,13 @@ impl FromVariable for String {
     const WHAT: &'static str = "text";
     fn from_variable(text: &str) -> Option<Self> {
         Some(text.into())
+    }
+}
+
+impl FromVariable for List {
+    const WHAT: &'static str = "what a variable can set: it is a list, which is written into the file";
+    fn from_variable(_: &str) -> Option<Self> {
+        None
     }
 }
 

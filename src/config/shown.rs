@@ -9,6 +9,12 @@ const HARMLESS: &[&str] = &[
     "lenient_doors",
     "doors.clear",
     "doors.tls",
+    "doors.security_level",
+    "metrics.security_level",
+    "metrics.listen",
+    "metrics.listen_tls",
+    "admin.security_level",
+    "admin.listen",
     "tls.certificate",
     "tls.key",
     "tls.client_ca",
@@ -33,6 +39,8 @@ const HARMLESS: &[&str] = &[
 /// The same for lists: with anything else behind them it is unknown what that is.
 const HARMLESS_LISTS: &[&str] = &[
     "door_networks",
+    "metrics.networks",
+    "admin.networks",
     "switch.networks",
     "switch.pbx",
     "switch.suites",

@@ -59,7 +59,7 @@ impl Gateway {
         let turn = live.turn().await;
         let current = turn.current();
         // A door that was open doesn't move. The TLS door opens and closes with the mode.
-        let Doors { clear, tls } = self.config.doors;
+        let Doors { clear, tls, .. } = self.config.doors;
         let next = Config {
             mode: config.mode,
             lenient_doors: config.lenient_doors,
@@ -67,7 +67,7 @@ impl Gateway {
             tls: config.tls,
             // What administrators change is theirs: the file has seeded it, and no more.
             directory: if self.is_administered() { Arc::clone(&current.rights.directory) } else { config.directory },
-            doors: Doors { clear, tls: tls.or(config.doors.tls) },
+            doors: Doors { clear, tls: tls.or(config.doors.tls), ..config.doors },
             ..self.config.clone()
         };
         let mut side = tls_side(&next, self.ledger.as_ref())?;
@@ -110,10 +110,13 @@ impl Gateway {
             lenient_doors: _,
             door_networks: _,
             tls: _,
+            overruled: _,
             doors,
             store,
             heartbeat,
             limits,
+            metrics,
+            admin,
             switches,
             directory: _,
         } = new;
@@ -124,6 +127,8 @@ impl Gateway {
             ("[store]", running.store != *store),
             ("[heartbeat]", running.heartbeat != *heartbeat),
             ("[limits]", running.limits != *limits),
+            ("[metrics]", running.metrics.listen != metrics.listen),
+            ("[admin]", running.admin.listen != admin.listen),
             ("[[switch]]", running.switches != *switches),
         ];
         differences.into_iter().filter(|(_, is_different)| *is_different).map(|(name, _)| name.into()).collect()

@@ -7,7 +7,7 @@ use crate::{
     config::{Config, TlsFiles},
     cti::TlsSide,
     model::Mode,
-    trust::{self, Ends, Ledger, LedgerError, TrustError},
+    trust::{self, Ends, Ledger, LedgerError, TlsPolicy, TrustError},
 };
 
 /// Reads the files of the TLS door, if it is to be open.
@@ -30,8 +30,9 @@ pub(super) fn tls_side(config: &Config, kept: Option<&Arc<Ledger>>) -> Result<Op
         Some(ledger) => Arc::clone(ledger),
         None => Arc::new(Ledger::open(&config.tls.ledger)?),
     };
+    let policy = TlsPolicy::door(config.doors.strength);
     let server =
-        trust::server_config(&config.tls, Arc::clone(&ledger)).map_err(|error| at_fault(&config.tls, error))?;
+        trust::server_config(&config.tls, Arc::clone(&ledger), policy).map_err(|error| at_fault(&config.tls, error))?;
     Ok(Some(TlsSide { config: server, ledger }))
 }
 

@@ -7,6 +7,7 @@ mod id;
 mod key;
 mod network;
 mod secret;
+mod service;
 mod suite;
 pub mod text;
 
@@ -23,4 +24,5 @@ pub use id::{
 pub use key::{KeyError, KeyMaterial, MasterKey, Mki, SessionParameters};
 pub use network::{Network, NetworkError};
 pub use secret::Secret;
+pub use service::{SecurityLevel, Service, Strength};
 pub use suite::{Cipher, Suite, UnknownSuite};

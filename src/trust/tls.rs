@@ -1,13 +1,13 @@
-//! The TLS door's settings, and the words for what fails on it (R3).
+//! The settings of TLS, and the words for what fails on it (R3, R4).
 //!
-//! TLS 1.3 and 1.2 with ECDHE and AEAD, a client certificate always, and every handshake a full one: a resumed session
-//! would skip the checks of the certificate.
+//! TLS 1.3 and 1.2 with ECDHE and AEAD, and every handshake a full one: a resumed session would skip the checks of the
+//! certificate. The TLS door always asks for one; a service over HTTP takes one that is shown, and checks it alike.
 
 use std::{io, sync::Arc};
 
 use rustls::{
-    CertificateError, Error, RootCertStore, ServerConfig, ServerConnection,
-    crypto::aws_lc_rs,
+    CertificateError, CipherSuite, Error, RootCertStore, ServerConfig, ServerConnection,
+    crypto::{CryptoProvider, aws_lc_rs},
     server::{NoServerSessionStorage, ProducesTickets, WebPkiClientVerifier},
     sign::SingleCertAndKey,
     time_provider::{DefaultTimeProvider, TimeProvider},
@@ -17,7 +17,7 @@ use rustls::{
 use super::{Ledger, LedgerVerifier, NotAccepted, Status, TrustError, ca::sha256, gateway, pem};
 use crate::{
     config::TlsFiles,
-    model::{InstanceId, UserName},
+    model::{InstanceId, Strength, UserName},
 };
 use callgate_wire::v1::ErrorCode;
 
@@ -34,13 +34,50 @@ pub struct CertificateIdentity {
     pub not_after_unix: i64,
 }
 
-/// The settings of the TLS door.
+/// What a service's TLS is like (R4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TlsPolicy {
+    /// Which suites there are.
+    pub strength: Strength,
+    /// Who has to show a certificate. One that is shown is checked, whoever it is.
+    pub clients: Clients,
+    /// The protocols inside, if the client is to be told (ALPN).
+    pub protocols: &'static [&'static [u8]],
+}
+
+/// Whether clients have to show a certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Clients {
+    /// They may.
+    MayShow,
+    /// They must.
+    MustShow,
+}
+
+impl TlsPolicy {
+    /// Of the TLS door: a client certificate at every level.
+    pub fn door(strength: Strength) -> Self {
+        Self { strength, clients: Clients::MustShow, protocols: &[] }
+    }
+
+    /// Of a service over HTTP: a client certificate is demanded at the highest level only.
+    pub fn http(strength: Strength) -> Self {
+        let clients = if strength >= Strength::High { Clients::MustShow } else { Clients::MayShow };
+        Self { strength, clients, protocols: &[b"http/1.1"] }
+    }
+}
+
+/// The settings of a service's TLS.
 ///
 /// # Errors
 /// A file can't be read or isn't what it should be, certificate and key aren't a pair, or the gateway's certificate has
 /// expired, is not valid yet or not for servers.
-pub fn server_config(files: &TlsFiles, ledger: Arc<Ledger>) -> Result<Arc<ServerConfig>, TrustError> {
-    server_config_at(files, ledger, Arc::new(DefaultTimeProvider))
+pub fn server_config(
+    files: &TlsFiles,
+    ledger: Arc<Ledger>,
+    policy: TlsPolicy,
+) -> Result<Arc<ServerConfig>, TrustError> {
+    server_config_at(files, ledger, policy, Arc::new(DefaultTimeProvider))
 }
 
 /// As [`server_config`], by another clock.
@@ -50,6 +87,7 @@ pub fn server_config(files: &TlsFiles, ledger: Arc<Ledger>) -> Result<Arc<Server
 pub fn server_config_at(
     files: &TlsFiles,
     ledger: Arc<Ledger>,
+    policy: TlsPolicy,
     clock: Arc<dyn TimeProvider>,
 ) -> Result<Arc<ServerConfig>, TrustError> {
     let tls = |error: &dyn std::error::Error| TrustError::Tls(error.to_string());
@@ -62,14 +100,14 @@ pub fn server_config_at(
             .map_err(|error| TrustError::Damaged { path: files.client_ca.clone(), reason: error.to_string() })?;
     }
     // The process's default provider is whatever somebody installed: ours is named.
-    let provider = Arc::new(aws_lc_rs::default_provider());
+    let provider = Arc::new(provider(policy.strength));
     let chain_verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
         .build()
         .map_err(|error| tls(&error))?;
     let mut config = ServerConfig::builder_with_details(provider, clock)
         .with_protocol_versions(&[&version::TLS13, &version::TLS12])
         .map_err(|error| tls(&error))?
-        .with_client_cert_verifier(Arc::new(LedgerVerifier::new(chain_verifier, ledger)))
+        .with_client_cert_verifier(Arc::new(LedgerVerifier::new(chain_verifier, ledger, policy.clients)))
         .with_cert_resolver(Arc::new(SingleCertAndKey::from(pair)));
     // Without it a TLS 1.2 session's keys aren't bound to its handshake (RFC 7627), and exporters aren't unique.
     config.require_ems = true;
@@ -77,7 +115,30 @@ pub fn server_config_at(
     config.ticketer = Arc::new(NoTickets);
     config.send_tls13_tickets = 0;
     config.max_early_data_size = 0;
+    config.alpn_protocols = policy.protocols.iter().map(|protocol| protocol.to_vec()).collect();
     Ok(Arc::new(config))
+}
+
+/// Our provider with the suites of this strength. At `Low` and `Medium` these are all: each has AES-128-GCM or more.
+fn provider(strength: Strength) -> CryptoProvider {
+    let mut provider = aws_lc_rs::default_provider();
+    if strength >= Strength::High {
+        provider.cipher_suites.retain(|suite| is_high(suite.suite()));
+    }
+    provider
+}
+
+/// A list of what is high, so that a suite that is new in the library isn't by itself.
+fn is_high(suite: CipherSuite) -> bool {
+    matches!(
+        suite,
+        CipherSuite::TLS13_AES_256_GCM_SHA384
+            | CipherSuite::TLS13_CHACHA20_POLY1305_SHA256
+            | CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384
+            | CipherSuite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256
+            | CipherSuite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384
+            | CipherSuite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256
+    )
 }
 
 /// Whose certificate this connection showed. `None` before the handshake is finished, and if the ledger doesn't accept
@@ -151,6 +212,22 @@ impl ProducesTickets for NoTickets {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn r4_each_strength_has_its_suites() {
+        let count = |strength, of: &str| {
+            let suites = provider(strength).cipher_suites;
+            suites.iter().filter(|suite| format!("{:?}", suite.suite()).contains(of)).count()
+        };
+        for strength in [Strength::Low, Strength::Medium] {
+            assert_eq!(["AES_128_GCM", "AES_256_GCM", "CHACHA20", ""].map(|of| count(strength, of)), [3, 3, 3, 9]);
+        }
+        let high = ["AES_128_GCM", "AES_256_GCM", "CHACHA20", ""].map(|of| count(Strength::High, of));
+        assert_eq!(high, [0, 3, 3, 6], "all that are high are known, and no other");
+        assert_eq!(TlsPolicy::http(Strength::Medium).clients, Clients::MayShow);
+        assert_eq!(TlsPolicy::http(Strength::High).clients, Clients::MustShow);
+        assert_eq!(TlsPolicy::door(Strength::Low).clients, Clients::MustShow);
+    }
 
     #[test]
     fn r43_a_stream_s_error_has_the_same_code_as_its_cause() {

@@ -1,4 +1,4 @@
-//! Who may finish a handshake on the TLS door (R3).
+//! Who may finish a handshake (R3).
 
 use std::sync::Arc;
 
@@ -11,23 +11,24 @@ use rustls::{
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::{
-    Ledger, NotAccepted, Refused, Shown, Status,
+    Clients, Ledger, NotAccepted, Refused, Shown, Status,
     ca::sha256,
     name,
     refused::{is_weak, leave_word},
 };
 
-/// Asks the ledger after rustls has checked chain, dates and usage. A client certificate is mandatory.
+/// Asks the ledger after rustls has checked chain, dates and usage.
 #[derive(Debug)]
 pub struct LedgerVerifier {
     chain: Arc<dyn ClientCertVerifier>,
     ledger: Arc<Ledger>,
+    clients: Clients,
 }
 
 impl LedgerVerifier {
     /// `chain` checks everything but the ledger.
-    pub fn new(chain: Arc<dyn ClientCertVerifier>, ledger: Arc<Ledger>) -> Self {
-        Self { chain, ledger }
+    pub fn new(chain: Arc<dyn ClientCertVerifier>, ledger: Arc<Ledger>, clients: Clients) -> Self {
+        Self { chain, ledger, clients }
     }
 
     /// What chain, dates and usages don't say.
@@ -72,7 +73,7 @@ impl ClientCertVerifier for LedgerVerifier {
     }
 
     fn client_auth_mandatory(&self) -> bool {
-        true
+        self.clients == Clients::MustShow
     }
 
     fn root_hint_subjects(&self) -> &[DistinguishedName] {

@@ -1,10 +1,6 @@
 //! The switches of the settings.
 
-use std::{
-    collections::HashSet,
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
-    path::Path,
-};
+use std::{collections::HashSet, net::SocketAddr, path::Path};
 
 use super::{
     super::{
@@ -12,10 +8,10 @@ use super::{
         error::{Origin, Problem},
         raw::{self, Setting},
     },
-    address, network, number, optional, parsed, unknown, word,
+    address, network, number, optional, parsed, services, unknown, word,
 };
 use crate::{
-    model::{Network, Suite},
+    model::{SecurityLevel, Service, Suite},
     switch::sim::SimSettings,
 };
 
@@ -104,12 +100,11 @@ fn only(raw: &raw::Switch, known: &[&str]) -> Result<(), Problem> {
 /// R4: what comes over UDP can't be secure.
 fn is_disabled(raw: &raw::Switch) -> Result<bool, Problem> {
     let Some(level) = &raw.security_level else { return Ok(false) };
-    match level.value.as_str() {
-        "disabled" => Ok(true),
-        "unsecure" => Ok(false),
-        other => Err(Problem::new(
+    match Service::SwitchFeed.levels().iter().find(|allowed| allowed.name() == level.value) {
+        Some(level) => Ok(*level == SecurityLevel::Disabled),
+        None => Err(Problem::new(
             &level.origin,
-            format!("security_level is {other:?}: a feed over UDP can be \"unsecure\" or \"disabled\" (R4)"),
+            format!("security_level is {:?}: a feed over UDP can be \"unsecure\" or \"disabled\" (R4)", level.value),
         )),
     }
 }
@@ -133,8 +128,7 @@ fn hep(raw: &raw::Switch, base_dir: &Path) -> Result<SwitchKind, Problem> {
                 ),
             ));
         }
-        networks =
-            vec![Network::around(Ipv4Addr::LOCALHOST.into(), 8), Network::around(Ipv6Addr::LOCALHOST.into(), 128)];
+        networks = services::loopback();
     }
     let queue_bytes = raw.queue_bytes.as_ref().map(|bytes| number(bytes, "queue_bytes", 1 << 20, 1 << 30));
     Ok(SwitchKind::Hep(HepConfig {

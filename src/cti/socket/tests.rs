@@ -12,7 +12,8 @@ use tokio_rustls::{TlsAcceptor, TlsConnector};
 use super::*;
 use crate::{
     config::TlsFiles,
-    trust::{Ca, Ledger, Validity, init, server_config},
+    model::Strength,
+    trust::{Ca, Ledger, TlsPolicy, Validity, init, server_config},
 };
 
 /// Both ends of a connection of the TLS door.
@@ -47,7 +48,7 @@ async fn pair_by(version: &'static SupportedProtocolVersion) -> (Socket, tokio_r
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let tcp = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let accepted = listener.accept().await.unwrap().0;
-    let acceptor = TlsAcceptor::from(server_config(&files, ledger).unwrap());
+    let acceptor = TlsAcceptor::from(server_config(&files, ledger, TlsPolicy::door(Strength::Low)).unwrap());
     let name = ServerName::try_from("localhost").unwrap();
     let (server, app) =
         tokio::join!(acceptor.accept(accepted), TlsConnector::from(Arc::new(client)).connect(name, tcp));
