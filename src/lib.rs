@@ -19,6 +19,8 @@ pub mod config;
 
 pub mod trust;
 
+pub mod http;
+
 pub mod hub;
 
 pub mod cti;

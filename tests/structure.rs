@@ -15,7 +15,7 @@ use source::{File, files, root};
 const FLOORS: &[&[&str]] = &[
     &["model"],
     &["policy", "store", "switch"],
-    &["directory", "audit", "config", "trust"],
+    &["directory", "audit", "config", "trust", "http"],
     &["hub"],
     &["cti"],
     &["admin"],
@@ -24,7 +24,8 @@ const FLOORS: &[&[&str]] = &[
 ];
 
 /// Who may use whom on the same floor. The user stands behind the used one in [`FLOORS`], so there is no circle.
-const NEIGHBOURS: &[(&str, &str)] = &[("config", "directory"), ("trust", "config"), ("client", "gateway")];
+const NEIGHBOURS: &[(&str, &str)] =
+    &[("config", "directory"), ("trust", "config"), ("http", "config"), ("http", "trust"), ("client", "gateway")];
 
 /// Files and folders that take their input and the time as arguments, and return what to do.
 const PURE: &[&str] = &[

@@ -486,6 +486,12 @@ pub static TABLE: &[ErrorInfo] = &[
         "Nobody would be left who may administer the gateway.",
         "Make another administrator first.",
     ),
+    entry(
+        ErrorCode::RequestTimeout,
+        "R41a",
+        "The request did not come whole, or was not answered, in time.",
+        "Send it at once, and finish the TLS handshake without a pause; if the gateway is slow, ask again later.",
+    ),
     INTERNAL,
 ];
 

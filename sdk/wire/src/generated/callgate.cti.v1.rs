@@ -1162,6 +1162,7 @@ pub enum ErrorCode {
     TooManyRequests = 819,
     RequestNotUnderstood = 820,
     LastAdministrator = 821,
+    RequestTimeout = 822,
     Internal = 900,
 }
 impl ErrorCode {
@@ -1243,6 +1244,7 @@ impl ErrorCode {
             Self::TooManyRequests => "TOO_MANY_REQUESTS",
             Self::RequestNotUnderstood => "REQUEST_NOT_UNDERSTOOD",
             Self::LastAdministrator => "LAST_ADMINISTRATOR",
+            Self::RequestTimeout => "REQUEST_TIMEOUT",
             Self::Internal => "INTERNAL",
         }
     }
@@ -1321,6 +1323,7 @@ impl ErrorCode {
             "TOO_MANY_REQUESTS" => Some(Self::TooManyRequests),
             "REQUEST_NOT_UNDERSTOOD" => Some(Self::RequestNotUnderstood),
             "LAST_ADMINISTRATOR" => Some(Self::LastAdministrator),
+            "REQUEST_TIMEOUT" => Some(Self::RequestTimeout),
             "INTERNAL" => Some(Self::Internal),
             _ => None,
         }
