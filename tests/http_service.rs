@@ -286,6 +286,19 @@ async fn r41a_connections_are_bounded_by_source_and_in_all() {
 }
 
 #[tokio::test]
+async fn r41a_who_takes_all_places_keeps_nobody_of_this_machine_out() {
+    let limits = HttpLimits { connections: 1, ..HttpLimits::default() };
+    let lab = Lab::start_for(clear(), limits, &["127.0.0.1"], Some(("admin.sock", 0o600))).await;
+    let _stranger = lab.clear().await;
+    assert!(rest(&mut lab.clear().await).await.contains("TOO_MANY_CONNECTIONS"));
+    let connect = || UnixStream::connect(lab.folder.path().join("admin.sock"));
+    let mut local = connect().await.unwrap();
+    let refused = rest(&mut connect().await.unwrap()).await;
+    assert!(refused.starts_with("HTTP/1.1 503 "), "there, too, places are bounded: {refused}");
+    assert!(ask(&mut local, GET).await.contains("200 OK"));
+}
+
+#[tokio::test]
 async fn r41a_large_heads_and_large_bodies_are_refused() {
     let lab = Lab::start(clear(), HttpLimits { body_bytes: 10, ..HttpLimits::default() }).await;
     let large = format!("GET /who HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "x".repeat(20_000));

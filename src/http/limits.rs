@@ -30,9 +30,11 @@ pub struct HttpLimits {
 }
 
 impl HttpLimits {
-    /// The settings, and what no setting changes.
-    pub fn of(limits: &Limits) -> Self {
+    /// The settings, and what no setting changes. `body_bytes` is the service's own: how large the largest body is that it
+    /// has a use for.
+    pub fn of(limits: &Limits, body_bytes: usize) -> Self {
         Self {
+            body_bytes,
             connections: limits.http_connections,
             connections_per_source: limits.http_connections_per_source,
             request: Duration::from_secs(limits.http_request_seconds.into()),

@@ -153,7 +153,8 @@ impl Shared {
             Arrived::Unix(_) => None,
         };
         let allowed = address.is_none_or(|address| self.lets_in(address));
-        let place = allowed.then(|| self.places.take(address)).flatten();
+        let places = if address.is_some() { &self.places } else { &self.local_places };
+        let place = allowed.then(|| places.take(address)).flatten();
         if place.is_none() {
             let (status, code) = if allowed {
                 (StatusCode::SERVICE_UNAVAILABLE, ErrorCode::TooManyConnections)

@@ -9,11 +9,14 @@ use hyper::{
 };
 use serde_json::json;
 
+/// What the name of a code stands behind, to be the type of a problem: an identifier, and no place to look at.
+const TYPE: &str = "urn:callgate:error:";
+
 /// The answer to a request that is refused. `detail` says what is special of this one; it may be empty.
 pub fn problem(status: StatusCode, code: ErrorCode, detail: &str) -> Response<Full<Bytes>> {
     let info = callgate_wire::lookup(code);
     let mut body = json!({
-        "type": "about:blank",
+        "type": format!("{TYPE}{}", info.name()),
         "title": info.text,
         "status": status.as_u16(),
         "code": info.name(),
@@ -55,6 +58,7 @@ mod tests {
         assert_eq!(response.headers()[CONTENT_TYPE], "application/problem+json");
         let body = response.into_body().collect().await.unwrap().to_bytes();
         let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(body["type"], "urn:callgate:error:BODY_TOO_LARGE");
         assert_eq!((&body["code"], &body["number"]), (&"BODY_TOO_LARGE".into(), &818.into()));
         assert_eq!((&body["status"], &body["detail"]), (&413.into(), &"more than 10 bytes".into()));
         let unread = String::from_utf8(unread(StatusCode::FORBIDDEN, ErrorCode::NetworkNotAllowed)).unwrap();

@@ -87,7 +87,10 @@ pub(super) struct Shared {
     pub(super) service: Service,
     pub(super) limits: HttpLimits,
     pub(super) networks: ArcSwap<Vec<Network>>,
+    /// For who comes over TCP.
     pub(super) places: Arc<Places>,
+    /// For processes of this machine, so that strangers don't keep its administrator out.
+    pub(super) local_places: Arc<Places>,
     pub(super) refusals: Arc<Refusals>,
 }
 
@@ -105,6 +108,7 @@ impl HttpService {
                 limits,
                 networks: ArcSwap::from_pointee(config.networks),
                 places: Places::new(limits.connections, limits.connections_per_source),
+                local_places: Places::new(limits.connections, limits.connections),
                 refusals: Arc::new(Refusals::new(service)),
             }),
             clear: None,
