@@ -317,7 +317,7 @@ fn last_step(step: &Step) -> LastStep<'_> {
 }
 
 /// 16 hex digits that nothing else has.
-fn change_id() -> Result<String, Refused> {
+pub(super) fn change_id() -> Result<String, Refused> {
     let mut bytes = [0; 8];
     rand::fill(&mut bytes).map_err(|_| Refused::Randomness)?;
     Ok(bytes.iter().fold(String::new(), |mut text, byte| {

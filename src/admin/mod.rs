@@ -9,6 +9,7 @@ mod administration;
 mod journal;
 mod outbox;
 mod refused;
+mod restore;
 mod seed;
 mod state;
 #[cfg(test)]
@@ -18,5 +19,6 @@ pub use actor::Actor;
 pub use administration::{Administration, Done};
 pub use journal::{AdminRecord, Journal, JournalClosed, Outcome};
 pub use refused::Refused;
+pub use restore::Restoration;
 pub use seed::{Seed, Seeded};
 pub use state::{OpenError, State};

@@ -1,4 +1,5 @@
-//! What took rights away while the log could not be written: its records wait in the store, over a crash, too (R21).
+//! What took rights away while the log could not be written: its records wait in the store, over a crash, too (R21). So
+//! does the record of a restore, which nobody could write while no gateway ran.
 
 use serde::{Deserialize, Serialize};
 use tracing::{error, info};
@@ -7,16 +8,22 @@ use super::{
     journal::{AdminRecord, Journal, Outcome},
     refused::Refused,
 };
-use crate::store::{Bucket, Expect, Store, StoreError, Urgency, Version};
+use crate::store::{BUCKETS, Bucket, Expect, Holdings, Store, StoreError, Urgency, Values, Version};
 
 /// A record that waits, and how to find out after a crash whether its change was made.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Waiting {
     record: AdminRecord,
-    /// The last key that the change writes.
+    /// The last key that the change writes; `None` if what came of it is known.
+    last: Option<LastKey>,
+}
+
+/// A key that a change writes.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct LastKey {
     bucket: String,
     key: String,
-    /// What that key had before it.
+    /// What it had before the change.
     before: Option<u64>,
 }
 
@@ -32,33 +39,60 @@ pub(super) struct LastStep<'a> {
 /// # Errors
 /// The store doesn't take it.
 pub(super) async fn keep(store: &dyn Store, record: &AdminRecord, last: &LastStep<'_>) -> Result<(), Refused> {
+    let before = last.before.map(|Version(version)| version);
     let waiting = Waiting {
         record: AdminRecord { outcome: Outcome::Done, ..record.clone() },
-        bucket: last.bucket.0.into(),
-        key: last.key.into(),
-        before: last.before.map(|Version(version)| version),
+        last: Some(LastKey { bucket: last.bucket.0.into(), key: last.key.into(), before }),
     };
-    // Texts and numbers: nothing of it can fail.
-    let value = serde_json::to_vec(&waiting).unwrap_or_default();
+    let value = waiting.to_value();
     store.put(Bucket::OUTBOX, &record.change, &value, Expect::Absent, Urgency::TakesAway).await?;
     Ok(())
 }
 
+/// The records that wait in what is about to be replaced, and this one of its replacement. What came of their changes is
+/// found out now, by the versions that keys have there: they get others.
+pub(super) fn replaced(holdings: [Holdings<'_>; 2], replacement: &AdminRecord) -> Values {
+    let mut values = Values::new();
+    for held in holdings {
+        for (change, value) in held.values(Bucket::OUTBOX) {
+            let value = match serde_json::from_slice::<Waiting>(&value) {
+                Ok(Waiting { record, last: Some(last) }) => {
+                    let now = last.bucket().and_then(|bucket| held.version(bucket, &last.key));
+                    let outcome = after_crash(&last, now);
+                    Waiting { record: AdminRecord { outcome, ..record }, last: None }.to_value().into()
+                }
+                // It can't be read here, and stays where it is.
+                Ok(Waiting { last: None, .. }) | Err(_) => value,
+            };
+            values.entry(change).or_insert(value);
+        }
+    }
+    let waiting = Waiting { record: replacement.clone(), last: None };
+    values.insert(replacement.change.clone(), waiting.to_value().into());
+    values
+}
+
 /// Writes what waits into the log, and says whether anything waits still.
-pub(super) async fn deliver(store: &dyn Store, journal: &dyn Journal, after_crash: bool) -> Result<bool, StoreError> {
+pub(super) async fn deliver(
+    store: &dyn Store,
+    journal: &dyn Journal,
+    is_after_crash: bool,
+) -> Result<bool, StoreError> {
     let mut waits = false;
     for entry in store.list(Bucket::OUTBOX).await? {
         let Ok(waiting) = serde_json::from_slice::<Waiting>(&entry.value) else {
             error!(change = entry.key, "a record that waits for the log can't be read, and stays where it is");
             continue;
         };
-        let mut record = waiting.record;
-        if after_crash {
-            record.outcome = Outcome::Recovered;
-            if !is_made(store, &waiting.bucket, &waiting.key, waiting.before).await? {
-                // Nobody was told that it was.
+        let Waiting { mut record, last } = waiting;
+        if is_after_crash && let Some(last) = last {
+            let now = match last.bucket() {
+                Some(bucket) => store.get(bucket, &last.key).await?.map(|entry| entry.version),
+                None => None,
+            };
+            record.outcome = after_crash(&last, now);
+            if record.outcome == Outcome::Failed {
                 info!(change = entry.key, "a change was not made before the crash");
-                record.outcome = Outcome::Failed;
             }
         }
         if journal.write_once(&record).is_err() {
@@ -74,8 +108,21 @@ pub(super) async fn deliver(store: &dyn Store, journal: &dyn Journal, after_cras
     Ok(waits)
 }
 
-async fn is_made(store: &dyn Store, bucket: &str, key: &str, before: Option<u64>) -> Result<bool, StoreError> {
-    let Some(bucket) = crate::store::BUCKETS.iter().find(|known| known.0 == bucket) else { return Ok(false) };
-    let now = store.get(*bucket, key).await?.map(|entry| entry.version.0);
-    Ok(now != before)
+impl Waiting {
+    fn to_value(&self) -> Vec<u8> {
+        // Texts and numbers: nothing of it can fail.
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+}
+
+impl LastKey {
+    fn bucket(&self) -> Option<Bucket> {
+        BUCKETS.iter().find(|known| known.0 == self.bucket).copied()
+    }
+}
+
+/// What came of a change that nobody has heard the end of, by what its last key has now.
+fn after_crash(last: &LastKey, now: Option<Version>) -> Outcome {
+    // Nobody was told that it was made, if it wasn't.
+    if now.map(|Version(version)| version) == last.before { Outcome::Failed } else { Outcome::Recovered }
 }

@@ -10,7 +10,10 @@ use callgate::{
     trust::{LedgerError, TrustError},
 };
 
-use super::out::{Unwritten, remark};
+use super::{
+    out::{Unwritten, remark},
+    restore::Failed,
+};
 
 /// Done.
 const DONE: u8 = 0;
@@ -40,6 +43,7 @@ fn is_input(error: &anyhow::Error) -> bool {
         cause.is::<ConfigError>()
             || cause.is::<Unusable>()
             || cause.is::<CaptureError>()
+            || cause.downcast_ref::<Failed>().is_some_and(Failed::is_input)
             || cause.downcast_ref::<ClientError>().is_some_and(ClientError::is_input)
             || cause.downcast_ref::<TrustError>().is_some_and(TrustError::is_input)
             || cause.downcast_ref::<StartError>().is_some_and(StartError::is_input)

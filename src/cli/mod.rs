@@ -1,5 +1,6 @@
 //! Commands: each reads its arguments, calls the library, and says in plain words what it did.
 
+mod backup;
 mod cert;
 mod check;
 mod completions;
@@ -14,6 +15,7 @@ mod logs;
 mod out;
 mod passwd;
 mod process;
+mod restore;
 mod serve;
 mod stop;
 mod watch;
@@ -69,6 +71,8 @@ enum Command {
     #[command(subcommand)]
     Cert(cert::Cert),
     Passwd(passwd::Passwd),
+    Backup(backup::Backup),
+    Restore(restore::Restore),
     Serve(serve::Serve),
     Watch(watch::Watch),
     Explain(explain::Explain),
@@ -91,6 +95,8 @@ pub(crate) fn run() -> ExitCode {
         Command::Init(command) => command.run(),
         Command::Serve(command) => command.run(),
         Command::Passwd(command) => command.run(),
+        Command::Backup(command) => command.run(),
+        Command::Restore(command) => command.run(),
         Command::Cert(command) => command.run(),
         Command::Explain(command) => command.run(),
         Command::Watch(command) => command.run(),

@@ -54,6 +54,9 @@ pub enum BackupError {
         /// Why.
         cause: io::Error,
     },
+    /// There is no store to back up.
+    #[error("{}: there is no store", .0.display())]
+    NoStore(PathBuf),
     /// What is in the store and what is in the backup don't go together.
     #[error("{bucket}: {reason}")]
     Refused {
@@ -65,6 +68,17 @@ pub enum BackupError {
     /// The store can't be read or written.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl BackupError {
+    /// Whether a file is to blame that somebody can mend, and not the system.
+    pub fn is_input(&self) -> bool {
+        match self {
+            Self::Broken { .. } | Self::NoStore(_) | Self::Refused { .. } => true,
+            Self::Io { cause, .. } => cause.kind() == io::ErrorKind::NotFound,
+            Self::Store(error) => matches!(error, StoreError::Damaged { .. } | StoreError::TooNew { .. }),
+        }
+    }
 }
 
 /// What is in a backup that was made.
@@ -150,8 +164,8 @@ pub(super) fn write(
     Ok(BackedUp { entries: count, bytes, epoch: store.epoch, version: store.version })
 }
 
-/// Reads a backup to its end. What comes of it is whole: its checksum is right.
-pub(super) fn read(path: &Path, known: u32) -> Result<Content, BackupError> {
+/// Reads a backup to its end. What comes of it is whole: its checksum is right. Returns when it was made (RFC 3339), too.
+pub(super) fn read(path: &Path, known: u32) -> Result<(Content, String), BackupError> {
     let failed = |cause| BackupError::Io { path: path.into(), cause };
     let broken = |line: u64, reason: &str| {
         let reason = format!("line {line}: {reason}");
@@ -159,7 +173,7 @@ pub(super) fn read(path: &Path, known: u32) -> Result<Content, BackupError> {
     };
     let mut file = BufReader::new(File::open(path).map_err(failed)?);
     let (mut digest, mut number, mut text) = (Context::new(&SHA256), 0, Vec::new());
-    let mut content: Option<Content> = None;
+    let mut content: Option<(Content, String)> = None;
     let mut entries = 0;
     loop {
         number += 1;
@@ -182,9 +196,10 @@ pub(super) fn read(path: &Path, known: u32) -> Result<Content, BackupError> {
                     return Err(StoreError::TooNew { path: path.into(), found: header.format, known }.into());
                 }
                 let (epoch, version) = (Epoch(header.epoch), Version(header.version));
-                content = Some(Content { format: header.format, epoch, version, buckets: BTreeMap::new() });
+                let empty = Content { format: header.format, epoch, version, buckets: BTreeMap::new() };
+                content = Some((empty, header.made));
             }
-            (Line::Entry(entry), Some(content)) => {
+            (Line::Entry(entry), Some((content, _))) => {
                 take(entry, content).map_err(|reason| broken(number, &reason))?;
                 entries += 1;
             }

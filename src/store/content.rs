@@ -2,10 +2,26 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use super::{BUCKETS, Entry, Epoch, Version};
+use super::{BUCKETS, Bucket, Entry, Epoch, Version};
 
 /// The values of a bucket, by their keys.
 pub type Values = BTreeMap<String, Arc<[u8]>>;
+
+/// All that a store or a backup holds, to look at.
+#[derive(Debug, Clone, Copy)]
+pub struct Holdings<'a>(pub(super) &'a Content);
+
+impl Holdings<'_> {
+    /// The values of a bucket.
+    pub fn values(self, bucket: Bucket) -> Values {
+        self.0.values_of(bucket.0)
+    }
+
+    /// The version of a key, if it is there.
+    pub fn version(self, bucket: Bucket, key: &str) -> Option<Version> {
+        Some(self.0.buckets.get(bucket.0)?.get(key)?.version)
+    }
+}
 
 /// All that a store holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,6 +80,12 @@ impl Content {
     pub(super) fn values_of(&self, bucket: &str) -> Values {
         let held = self.buckets.get(bucket).into_iter().flatten();
         held.map(|(key, held)| (key.clone(), Arc::clone(&held.value))).collect()
+    }
+
+    /// Its entries.
+    pub(super) fn entries_of(&self, bucket: &str) -> Vec<Entry> {
+        let held = self.buckets.get(bucket).into_iter().flatten();
+        held.map(|(key, held)| held.entry(key)).collect()
     }
 
     /// A bucket that isn't one of [`BUCKETS`].

@@ -16,8 +16,8 @@ use std::{fmt, future::Future, io, path::PathBuf, pin::Pin, sync::Arc};
 use tokio::sync::mpsc;
 
 pub use backup::{BackedUp, BackupError};
-pub use content::Values;
-pub use embedded::{Embedded, Fault, Options, Reconcile, Restored, Touch, restore};
+pub use content::{Holdings, Values};
+pub use embedded::{Difference, Embedded, Fate, Fault, Options, Reconcile, Restore, Restored, Touch, backup, restore};
 pub use memory::Memory;
 pub use migration::Step;
 

@@ -3,7 +3,8 @@
 use std::{collections::BTreeMap, fs, os::unix::fs::PermissionsExt, path::Path, sync::Arc};
 
 use callgate::store::{
-    BUCKETS, BackupError, Bucket, Embedded, Epoch, Expect, Reconcile, Step, Store, StoreError, Values, Version, restore,
+    self, BUCKETS, BackupError, Bucket, Difference, Embedded, Epoch, Expect, Fate, Holdings, Reconcile, Restore, Step,
+    Store, StoreError, Values, Version, restore,
 };
 use tokio::task::JoinSet;
 
@@ -16,8 +17,8 @@ use crate::{
 pub(crate) struct Whole;
 
 impl Reconcile for Whole {
-    fn reconcile(&self, _: Bucket, _: Values, backup: Values) -> Result<Values, String> {
-        Ok(backup)
+    fn reconcile(&self, bucket: Bucket, _: Holdings<'_>, backup: Holdings<'_>) -> Result<Values, String> {
+        Ok(backup.values(bucket))
     }
 }
 
@@ -26,7 +27,8 @@ impl Reconcile for Whole {
 struct MadeUp;
 
 impl Reconcile for MadeUp {
-    fn reconcile(&self, bucket: Bucket, store: Values, mut backup: Values) -> Result<Values, String> {
+    fn reconcile(&self, bucket: Bucket, store: Holdings<'_>, backup: Holdings<'_>) -> Result<Values, String> {
+        let (store, mut backup) = (store.values(bucket), backup.values(bucket));
         match bucket {
             Bucket::CERTIFICATES => {
                 for (key, value) in store {
@@ -104,11 +106,26 @@ async fn a_restore_forgets_no_revocation_and_opens_no_profile() {
     .await;
     let newest = store.get(Bucket::OUTBOX, "1").await.unwrap().unwrap().version;
 
+    let closed = folder.path().join("closed");
+    let error = store::backup(&file, &closed, &options()).unwrap_err();
+    assert!(matches!(error, BackupError::Store(StoreError::InUse(_))), "{error}");
     let error = restore(&backup, &file, &options(), &MadeUp).unwrap_err();
     assert!(matches!(error, BackupError::Store(StoreError::InUse(_))), "{error}");
     drop(store);
+    let plan = Restore::plan(&backup, &file, &options(), &MadeUp).unwrap();
+    let difference = |(bucket, key, fate): (Bucket, &str, Fate)| Difference { bucket, key: key.into(), fate };
+    let differences =
+        [(Bucket::PROFILES, "p", Fate::Changed), (USERS, "ann", Fate::Changed), (USERS, "new", Fate::Gone)];
+    assert_eq!(plan.differences(), differences.map(difference));
+    assert!(matches!(store::backup(&file, &closed, &options()), Err(BackupError::Store(StoreError::InUse(_)))));
+    let outcome = plan.outcome();
+    drop(plan);
+    let unchanged = open(folder.path());
+    assert_eq!(unchanged.get(Bucket::OUTBOX, "1").await.unwrap().unwrap().version, newest, "a plan changes nothing");
+    drop(unchanged);
     let restored = restore(&backup, &file, &options(), &MadeUp).unwrap();
     assert_eq!((restored.entries, restored.epoch), (7, Epoch(2)));
+    assert_eq!(restored, outcome);
 
     let store = open(folder.path());
     assert_eq!(store.epoch().await.unwrap(), Epoch(2));
@@ -151,6 +168,28 @@ async fn a_backup_goes_to_a_machine_that_has_no_store() {
     assert_eq!(fs::metadata(&new).unwrap().permissions().mode() & 0o777, 0o600);
     let restored = Embedded::open(&new, options()).unwrap();
     assert_eq!(content(&restored).await, content(&store).await);
+}
+
+/// A store that nobody has open is backed up as it is, and one that isn't there isn't made by it.
+#[tokio::test]
+async fn a_closed_store_is_backed_up_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, backup) = (folder.path().join("a/store"), folder.path().join("backup"));
+    assert!(matches!(store::backup(&file, &backup, &options()), Err(BackupError::NoStore(_))));
+    assert!(!folder.path().join("a").exists() && !backup.exists());
+
+    let store = Embedded::open(&file, options()).unwrap();
+    fill(&store, BEFORE).await;
+    let open = store.backup(&backup).await.unwrap();
+    let text = fs::read_to_string(&backup).unwrap();
+    drop(store);
+    // A later gateway, which has another format: it isn't migrated by that.
+    let later = store::Options { steps: SHOUTED, ..options() };
+    let closed = store::backup(&file, &backup, &later).unwrap();
+    assert_eq!((closed.entries, closed.epoch, closed.version), (open.entries, open.epoch, open.version));
+    let entries = |text: &str| text.lines().skip(1).take(BEFORE.len()).map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!(entries(&fs::read_to_string(&backup).unwrap()), entries(&text));
+    assert_eq!(content(&Embedded::open(&file, options()).unwrap()).await, plain(BEFORE));
 }
 
 /// Pairs are written in turn while backups are made: each backup has both of a pair, or only the first.
@@ -274,10 +313,11 @@ async fn an_older_backup_is_migrated() {
     fill(&store, &[(USERS, "ann", "quiet")]).await;
     store.backup(&backup).await.unwrap();
     drop(store);
-    let newer = callgate::store::Options { steps: SHOUTED, ..options() };
+    let newer = store::Options { steps: SHOUTED, ..options() };
     struct Both;
     impl Reconcile for Both {
-        fn reconcile(&self, bucket: Bucket, store: Values, backup: Values) -> Result<Values, String> {
+        fn reconcile(&self, bucket: Bucket, store: Holdings<'_>, backup: Holdings<'_>) -> Result<Values, String> {
+            let (store, backup) = (store.values(bucket), backup.values(bucket));
             assert_eq!(store, backup);
             assert!(bucket != USERS || &*store["ann"] == b"QUIET");
             Ok(backup)

@@ -28,7 +28,7 @@ use tokio::{
 use tracing::{error, info, warn};
 
 pub use disk::{Fault, Touch};
-pub use restore::{Reconcile, Restored, restore};
+pub use restore::{Difference, Fate, Reconcile, Restore, Restored, restore};
 
 use super::{
     Answer, Bucket, Entry, Epoch, Expect, Store, StoreError, Urgency, Version, Watch,
@@ -141,6 +141,26 @@ impl Embedded {
         });
         made.await?
     }
+}
+
+/// Writes all that a store holds that nobody has open into a file. Nothing becomes of the store, neither if its format is an
+/// older one.
+///
+/// # Errors
+/// [`BackupError::NoStore`]; [`StoreError::InUse`] while a gateway has it; the disk's, and those of a store that is damaged or
+/// too new.
+pub fn backup(store: &Path, to: &Path, options: &Options) -> Result<BackedUp, BackupError> {
+    let place = Place::new(store);
+    // To take the place would make its folder.
+    if !place.file().try_exists().map_err(StoreError::from)? {
+        return Err(BackupError::NoStore(store.into()));
+    }
+    let _lock = place.take()?;
+    let database = file::open(place.file(), options.fault.as_ref())?;
+    let content = file::read_all(&database, place.file(), migration::newest(options.steps))?;
+    // It was only read.
+    let _ = database.close();
+    backup::write(to, &content, |bucket| Ok(content.entries_of(bucket.0)))
 }
 
 /// Ends the writer, and waits for it.
