@@ -841,7 +841,7 @@ fn r4_the_metrics_page_is_in_the_clear_by_tls_or_both() {
 #[test]
 fn r5_a_service_over_http_is_for_this_machine_unless_networks_say_otherwise() {
     let config = parse("", &[]).unwrap();
-    for service in [&config.metrics, &config.admin] {
+    for service in [&config.metrics, &config.admin.https] {
         for (source, allowed) in [("127.0.0.2", true), ("::1", true), ("192.0.2.1", false), ("2001:db8::1", false)] {
             let is_in = service.networks.iter().any(|network| network.contains(source.parse().unwrap()));
             assert_eq!(is_in, allowed, "{source}");
@@ -858,4 +858,17 @@ fn r5_a_service_over_http_is_for_this_machine_unless_networks_say_otherwise() {
     }
     let refused = variable_error("CALLGATE_METRICS__NETWORKS", "192.0.2.10");
     assert!(refused.ends_with("it is a list, which is written into the file"), "{refused}");
+}
+
+#[test]
+fn the_administration_s_socket_lies_beside_the_config_and_has_a_path_that_the_system_takes() {
+    let config = parse("", &[]).unwrap();
+    assert_eq!(config.admin.socket.file_name().unwrap(), "callgate.sock");
+    let elsewhere = parse("[admin]\nsocket = \"/run/callgate/admin.sock\"", &[]).unwrap();
+    assert_eq!(elsewhere.admin.socket.to_str(), Some("/run/callgate/admin.sock"));
+    let long = format!("/{}", "s".repeat(103));
+    let expected = format!(
+        "2:10: `admin.socket` is {long}, and the path of a unix socket has up to 103 bytes: name a shorter one"
+    );
+    assert_eq!(error(&format!("[admin]\nsocket = \"{long}\"")), expected);
 }

@@ -13,7 +13,7 @@ use time::OffsetDateTime;
 
 use super::ClientError;
 use crate::{
-    config::{Config, Doors, Heartbeat, HttpConfig, Limits, StoreFile, TlsFiles},
+    config::{AdminConfig, Config, Doors, Heartbeat, HttpConfig, Limits, StoreFile, TlsFiles},
     directory::{Device, Directory, User},
     gateway::{Gateway, StartError},
     model::{Mode, Strength},
@@ -74,7 +74,7 @@ impl Rig {
             store: StoreFile { file: file("callgate.redb") },
             heartbeat: Heartbeat::default(),
             metrics: HttpConfig::closed(),
-            admin: HttpConfig::closed(),
+            admin: AdminConfig { https: HttpConfig::closed(), socket: file("callgate.sock") },
             overruled: Vec::new(),
             // Both are for strangers: here a capture is played as fast as it can be read, and the app may be behind for a while.
             limits: Limits {

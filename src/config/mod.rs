@@ -54,7 +54,7 @@ pub struct Config {
     /// The metrics page and health.
     pub metrics: HttpConfig,
     /// The administration.
-    pub admin: HttpConfig,
+    pub admin: AdminConfig,
     /// What is written and doesn't count, because of another setting: a sentence each, for people.
     pub overruled: Vec<String>,
     /// The connectors to switches, in the order of the file; without those that are disabled (R4).
@@ -81,6 +81,15 @@ pub struct HttpConfig {
     pub listen: HttpListen,
     /// Who may connect (R5). It names all of them, loopback too.
     pub networks: Vec<Network>,
+}
+
+/// The administration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AdminConfig {
+    /// Where it is for people and programs elsewhere.
+    pub https: HttpConfig,
+    /// Its unix socket, for the command line on this machine; as absolute as the config file's folder is.
+    pub socket: PathBuf,
 }
 
 /// Where a service over HTTP listens, and how (R4).

@@ -82,7 +82,12 @@ section!(Metrics {
     listen_tls: String = "",
     networks: List = [],
 });
-section!(Admin { security_level: String = "secure-medium", listen: String = "127.0.0.1:8443", networks: List = [] });
+section!(Admin {
+    security_level: String = "secure-medium",
+    listen: String = "127.0.0.1:8443",
+    networks: List = [],
+    socket: String = "callgate.sock",
+});
 
 /// The whole file.
 #[derive(Debug, Default, Deserialize)]

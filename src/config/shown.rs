@@ -15,6 +15,7 @@ const HARMLESS: &[&str] = &[
     "metrics.listen_tls",
     "admin.security_level",
     "admin.listen",
+    "admin.socket",
     "tls.certificate",
     "tls.key",
     "tls.client_ca",

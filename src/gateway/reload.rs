@@ -128,7 +128,7 @@ impl Gateway {
             ("[heartbeat]", running.heartbeat != *heartbeat),
             ("[limits]", running.limits != *limits),
             ("[metrics]", running.metrics.listen != metrics.listen),
-            ("[admin]", running.admin.listen != admin.listen),
+            ("[admin]", running.admin.https.listen != admin.https.listen || running.admin.socket != admin.socket),
             ("[[switch]]", running.switches != *switches),
         ];
         differences.into_iter().filter(|(_, is_different)| *is_different).map(|(name, _)| name.into()).collect()

@@ -1,10 +1,13 @@
 //! What listens, how secure it is, and for whom (R4, R5).
 
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::{
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::Path,
+};
 
 use super::{
     super::{
-        Doors, HttpConfig, HttpListen,
+        AdminConfig, Doors, HttpConfig, HttpListen,
         error::{Origin, Problem, list},
         raw::{self, List, Setting},
     },
@@ -13,6 +16,8 @@ use super::{
 use crate::model::{Mode, Network, SecurityLevel, Service, Strength};
 
 const CLOSED: &str = "closed";
+/// The longest path of a unix socket, in bytes: `sun_path` holds it with a byte of zero behind it.
+const MAX_SOCKET: usize = 107;
 
 /// The doors, and what of their settings doesn't count.
 ///
@@ -81,10 +86,22 @@ pub(super) fn metrics(raw: &raw::Metrics) -> Result<HttpConfig, Problem> {
     http(&raw.security_level.origin, level, &raw.listen, tls, &raw.networks, "metrics")
 }
 
-/// The administration.
-pub(super) fn admin(raw: &raw::Admin) -> Result<HttpConfig, Problem> {
+/// The administration: by TLS for those elsewhere, and at a unix socket whatever the level is.
+pub(super) fn admin(raw: &raw::Admin, base_dir: &Path) -> Result<AdminConfig, Problem> {
     let level = level(&raw.security_level, Service::Admin, "admin.security_level")?;
-    http(&raw.security_level.origin, level, &raw.listen, None, &raw.networks, "admin")
+    let https = http(&raw.security_level.origin, level, &raw.listen, None, &raw.networks, "admin")?;
+    let socket = base_dir.join(&raw.socket.value);
+    // With what is put behind its name while it is made (`NAME.new`).
+    let len = socket.as_os_str().len() + ".new".len();
+    if len > MAX_SOCKET {
+        let message = format!(
+            "`admin.socket` is {}, and the path of a unix socket has up to {} bytes: name a shorter one",
+            socket.display(),
+            MAX_SOCKET - ".new".len()
+        );
+        return Err(Problem::new(&raw.socket.origin, message));
+    }
+    Ok(AdminConfig { https, socket })
 }
 
 fn http(
