@@ -24,13 +24,11 @@ use rcgen::{
 use rustls::{
     AlertDescription, ClientConfig, RootCertStore, SupportedProtocolVersion,
     crypto::aws_lc_rs as provider,
-    pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
     sign::{CertifiedKey, SingleCertAndKey},
     version::{TLS12, TLS13},
 };
 use time::{Duration, OffsetDateTime};
-use tokio::{io::AsyncReadExt, net::TcpStream};
-use tokio_rustls::TlsConnector;
 
 /// A certificate that must not get in, and nothing but one thing is wrong with it.
 struct Bad {
@@ -66,7 +64,12 @@ fn r3_r43_each_bad_certificate_is_refused_for_its_own_reason() {
             let mut expected = BTreeMap::new();
             for bad in &all {
                 for version in [&TLS13, &TLS12] {
-                    assert_eq!(lab.alert(version, &bad.shown).await, bad.alert, "{}, {version:?}", bad.what);
+                    assert_eq!(
+                        common::alert(gateway.tls(), lab.client(version, &bad.shown)).await,
+                        bad.alert,
+                        "{}, {version:?}",
+                        bad.what
+                    );
                 }
                 bad.is_on_record();
                 if !bad.reason.is_empty() {
@@ -75,7 +78,7 @@ fn r3_r43_each_bad_certificate_is_refused_for_its_own_reason() {
             }
             // The same if the false CA comes along; it is no other refusal, so it has no other record.
             let along = lab.by_other_ca(&lab.ca_name(), Along::TheCa);
-            assert_eq!(lab.alert(&TLS13, &along).await, AlertDescription::DecryptError);
+            assert_eq!(common::alert(gateway.tls(), lab.client(&TLS13, &along)).await, AlertDescription::DecryptError);
             *expected.get_mut("wrong_signature").unwrap() += 1;
             assert_eq!(counted.by_label("callgate_certificates_refused_total"), expected);
             assert_eq!(counted.by_label("callgate_refusals_total")["CERTIFICATE_MISSING"], 2);
@@ -351,21 +354,6 @@ impl<'a> Lab<'a> {
         let shown = CertifiedKey::new(shown.chain.clone(), key);
         Arc::new(builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(shown))))
     }
-
-    /// What an app hears that shows this.
-    async fn alert(&self, version: &'static SupportedProtocolVersion, shown: &Shown) -> AlertDescription {
-        let tcp = TcpStream::connect(self.gateway.tls()).await.unwrap();
-        let name = ServerName::try_from("localhost").unwrap();
-        let error = match TlsConnector::from(self.client(version, shown)).connect(name, tcp).await {
-            // By TLS 1.3 the client is through before the gateway has seen its certificate.
-            Ok(mut stream) => stream.read(&mut [0; 64]).await.unwrap_err(),
-            Err(error) => error,
-        };
-        match error.get_ref().and_then(|error| error.downcast_ref()) {
-            Some(rustls::Error::AlertReceived(alert)) => *alert,
-            _ => panic!("no alert: {error}"),
-        }
-    }
 }
 
 /// What comes along with the certificate.
@@ -408,6 +396,7 @@ fn line(shown: &Shown, op: Operation) -> Record {
         not_after: "2126-01-01T00:00:00Z".into(),
         at: "2026-01-01T00:00:00Z".into(),
         reason: String::new(),
+        foreign: None,
     }
 }
 

@@ -290,6 +290,54 @@ fn r11_the_ca_s_list_of_revoked_certificates_is_made_and_others_can_check_it() {
 }
 
 #[test]
+fn r11_a_certificate_of_another_ca_is_added_listed_and_revoked() {
+    const ADD: &str = "cert add --user recorder --instance 7 app.pem";
+    let shell = Shell::set_up();
+    let now = OffsetDateTime::now_utc();
+    let validity = Validity::days(now, 30).unwrap();
+    let other = Ca::make("Other CA", validity).unwrap();
+    fs::write(shell.path("other.jsonl"), "").unwrap();
+    let (user, instance) = ("recorder".parse().unwrap(), "7".parse().unwrap());
+    let of_other = Ledger::open(shell.path("other.jsonl")).unwrap();
+    let issued = other.issue_app(&user, &instance, validity, now, &of_other).unwrap();
+    fs::write(shell.path("app.pem"), &issued.certificate_pem).unwrap();
+
+    let unknown = "app.pem: the certificate's issuer is none of the client CAs: add its CA to the file that `tls.client_ca` names";
+    assert_eq!(shell.fails(ADD), (2, unknown.into()));
+    let cas = fs::read_to_string(shell.path("callgate/ca.pem")).unwrap() + other.certificate_pem();
+    fs::write(shell.path("callgate/clients.pem"), cas).unwrap();
+    let config = shell.path("callgate/callgate.toml");
+    let text = fs::read_to_string(&config).unwrap().replace("client_ca = \"ca.pem\"", "client_ca = \"clients.pem\"");
+    fs::write(&config, &text).unwrap();
+    let missing = shell.fails(ADD);
+    assert!(missing.0 == 2 && missing.1.contains("there is no CRL of the certificate's CA here: "), "{missing:?}");
+    assert!(shell.fails("cert add --user nobody --instance 7 app.pem").1.contains("the config has no user"));
+    let named = shell.fails("cert add --no-crl --user recorder --instance 8 app.pem");
+    assert!(named.1.contains("names another user or instance"), "{named:?}");
+
+    assert!(shell.ok(&format!("{ADD} --no-crl")).starts_with("added for recorder/7 until "));
+    assert!(shell.ok("cert list").trim_end().ends_with("  imported, without CRL"));
+    assert_eq!(shell.fails(&format!("{ADD} --no-crl")), (1, "the ledger has it already".into()));
+    // Once there is a CRL, it can be asked for.
+    let crl = other.crl(&[], 1, now, now + Duration::days(1)).unwrap();
+    fs::write(shell.path("callgate/other.crl"), crl.to_pem()).unwrap();
+    fs::write(&config, text.replace("client_crl = []", "client_crl = [\"other.crl\"]")).unwrap();
+    shell.ok(ADD);
+    assert!(shell.ok(CHECK).starts_with("ok"));
+    let rows: serde_json::Value = serde_json::from_str(&shell.ok("cert list --json")).unwrap();
+    let row = &rows[0];
+    let expected = (&"imported".into(), &"required".into(), &"issued".into());
+    assert_eq!((&row["origin"], &row["crl"], &row["status"]), expected);
+    assert_eq!(rows.as_array().unwrap().len(), 1);
+
+    shell.ok("cert revoke --user recorder --instance 7 --reason lost");
+    let revoked = shell.fails(ADD);
+    assert!(revoked.0 == 1 && revoked.1.contains("(lost), and revoked is for good"), "{revoked:?}");
+    // It is on no list of ours.
+    assert!(shell.ok("cert crl").contains(" 0 revoked, "));
+}
+
+#[test]
 fn cert_issue_knows_its_users_and_overwrites_only_by_force() {
     let unset = Shell::new().fails(ISSUE);
     let expected =

@@ -144,7 +144,7 @@ impl Lab {
 fn side(folder: &std::path::Path, strength: Strength) -> TlsSide {
     let files = Config::load(folder.join("callgate.toml")).unwrap().tls;
     let ledger = Arc::new(Ledger::open(&files.ledger).unwrap());
-    let config = server_config(&files, Arc::clone(&ledger), TlsPolicy::http(strength)).unwrap();
+    let config = server_config(&files, Arc::clone(&ledger), TlsPolicy::http(strength)).unwrap().server;
     TlsSide { config, ledger }
 }
 

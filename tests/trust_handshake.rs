@@ -263,7 +263,7 @@ impl Lab {
         let ca = Ca::load(&folder.path().join("ca.pem"), &folder.path().join("ca.key")).unwrap();
         let ledger = Arc::new(Ledger::open(&files.ledger).unwrap());
         let clock = Arc::new(Clock(AtomicU64::new(UnixTime::now().as_secs())));
-        let server = server_config_at(&files, Arc::clone(&ledger), DOOR, Arc::clone(&clock) as _).unwrap();
+        let server = server_config_at(&files, Arc::clone(&ledger), DOOR, Arc::clone(&clock) as _).unwrap().server;
         Self { _folder: folder, files, ca, ledger, clock, server }
     }
 
@@ -302,7 +302,7 @@ impl Lab {
     }
 
     fn server_of(&self, policy: TlsPolicy) -> Arc<ServerConfig> {
-        server_config_at(&self.files, Arc::clone(&self.ledger), policy, Arc::clone(&self.clock) as _).unwrap()
+        server_config_at(&self.files, Arc::clone(&self.ledger), policy, Arc::clone(&self.clock) as _).unwrap().server
     }
 
     fn client(&self, version: &'static SupportedProtocolVersion, app: Option<&App>) -> Arc<ClientConfig> {
@@ -375,6 +375,7 @@ fn line(app: &App, op: Operation, instance: &str) -> Record {
         not_after: "2126-01-01T00:00:00Z".into(),
         at: "2026-01-01T00:00:00Z".into(),
         reason: "test".into(),
+        foreign: None,
     }
 }
 
@@ -465,7 +466,7 @@ fn the_gateway_s_files_are_checked_when_they_are_loaded() {
     let folder = lab.files.certificate.parent().unwrap();
     let load = |files: &TlsFiles, clock: u64| {
         let clock = Arc::new(Clock(AtomicU64::new(clock)));
-        server_config_at(files, Arc::clone(&lab.ledger), DOOR, clock).unwrap_err().to_string()
+        server_config_at(files, Arc::clone(&lab.ledger), DOOR, clock).err().unwrap().to_string()
     };
     let name = |path: &Path| path.display().to_string();
     let now = lab.clock.now();

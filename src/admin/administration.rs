@@ -281,6 +281,7 @@ impl Administration {
                 certificates: Certificates {
                     known: Arc::clone(&state.ledger),
                     ledger: rights.certificates.ledger.clone(),
+                    crls: Arc::clone(&rights.certificates.crls),
                 },
             })
             .await;

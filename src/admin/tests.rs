@@ -179,6 +179,7 @@ fn certificate(user: &str, instance: &str) -> CertificateRecord {
         not_before: "2020-01-01T00:00:00Z".into(),
         not_after: "2120-01-01T00:00:00Z".into(),
         origin: Origin::Issued,
+        foreign: None,
         added_at: "2020-01-01T00:00:00Z".into(),
         revoked: None,
     }

@@ -1,5 +1,6 @@
 //! `callgate cert`
 
+mod add;
 mod crl;
 mod gateway;
 mod list;
@@ -9,6 +10,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail};
 use callgate::{
     config::Config,
+    directory::User,
     model::{Group, InstanceId, UserName},
     trust::{
         CA_CERTIFICATE, CA_KEY, CONFIG, Ca, Existing, Ledger, Operation, Record, TrustError, Validity, identity_files,
@@ -40,6 +42,7 @@ open by it are closed when the gateway reads the ledger again: send it SIGHUP.";
 #[derive(clap::Subcommand)]
 pub(super) enum Cert {
     Issue(Issue),
+    Add(add::Add),
     Revoke(Revoke),
     List(list::List),
     Crl(crl::MakeCrl),
@@ -112,6 +115,7 @@ impl Cert {
     pub(super) fn run(self) -> Result<()> {
         match self {
             Self::Issue(command) => command.run(),
+            Self::Add(command) => command.run(),
             Self::Revoke(command) => command.run(),
             Self::List(command) => command.run(),
             Self::Crl(command) => command.run(),
@@ -124,14 +128,7 @@ impl Cert {
 impl Issue {
     fn run(self) -> Result<()> {
         let config = self.folder.config()?;
-        let Some(user) = config.directory.user(self.user.as_str()) else {
-            let known: Vec<&str> = config.directory.users().map(|user| user.name.as_str()).collect();
-            let known = if known.is_empty() { "none at all".into() } else { known.join(", ") };
-            bail!(
-                "the config has no user {:?}; it has {known}: name one of them, or add a [[user]] to it first",
-                self.user
-            );
-        };
+        let user = known_user(&config, &self.user)?;
         let out = self.out.as_ref().unwrap_or(&self.folder.folder);
         let (certificate, key) = identity_files(out, &self.user, &self.instance);
         let existing = if self.force { Existing::Replace } else { Existing::Keep };
@@ -162,13 +159,7 @@ impl Issue {
         if !ca_is_there {
             say!("wrote {} (the app checks the gateway by it)", ca_copy.display())?;
         }
-        let group = Group::SecureConnection;
-        if !config.lenient_doors && !user.groups.contains(group) {
-            let (user, group) = (&self.user, group.name());
-            remark!(
-                "warning: {user:?} is not in {group:?}, and can't use the certificate (R10): add the group to the user's `groups`"
-            );
-        }
+        warn_of_group(&config, user);
         Ok(())
     }
 }
@@ -185,8 +176,7 @@ impl Revoke {
         let is_revoked = |record: &&Record| {
             records.iter().any(|other| other.op == Operation::Revoked && other.sha256 == record.sha256)
         };
-        let meant: Vec<&Record> =
-            records.iter().filter(|record| record.op == Operation::Issued).filter(is_meant).collect();
+        let meant: Vec<&Record> = distinct(&records).filter(is_meant).collect();
         let live: Vec<&Record> = meant.iter().copied().filter(|record| !is_revoked(record)).collect();
         match (meant.is_empty(), live.is_empty()) {
             (true, _) => bail!("the ledger has no such certificate: see `callgate cert list`"),
@@ -220,6 +210,34 @@ impl Folder {
     fn join(&self, name: &str) -> PathBuf {
         self.folder.join(name)
     }
+}
+
+fn known_user<'a>(config: &'a Config, name: &UserName) -> Result<&'a User> {
+    if let Some(user) = config.directory.user(name.as_str()) {
+        return Ok(user);
+    }
+    let known: Vec<&str> = config.directory.users().map(|user| user.name.as_str()).collect();
+    let known = if known.is_empty() { "none at all".into() } else { known.join(", ") };
+    bail!("the config has no user {name:?}; it has {known}: name one of them, or add a [[user]] to it first")
+}
+
+fn warn_of_group(config: &Config, user: &User) {
+    let group = Group::SecureConnection;
+    if !config.lenient_doors && !user.groups.contains(group) {
+        let (user, group) = (&user.name, group.name());
+        remark!(
+            "warning: {user:?} is not in {group:?}, and can't use the certificate (R10): add the group to the user's `groups`"
+        );
+    }
+}
+
+/// The lines by which certificates came into the ledger: of each the last one, which says how it counts now.
+fn distinct(records: &[Record]) -> impl Iterator<Item = &Record> {
+    records.iter().enumerate().filter(|(_, record)| record.op != Operation::Revoked).filter_map(|(at, record)| {
+        let again =
+            records.iter().skip(at + 1).any(|other| other.op != Operation::Revoked && other.sha256 == record.sha256);
+        (!again).then_some(record)
+    })
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -61,6 +61,7 @@ impl Rig {
             certificate: file("gateway.pem"),
             key: file("gateway.key"),
             client_ca: file(CA_CERTIFICATE),
+            client_crl: Vec::new(),
             ledger: file("ledger.jsonl"),
         };
         let ca = Ca::load(&file(CA_CERTIFICATE), &file(CA_KEY))?;

@@ -35,6 +35,7 @@ pub(super) fn check(raw: &Raw, base_dir: &Path) -> Result<Config, Problem> {
             certificate: base_dir.join(&raw.tls.certificate.value),
             key: base_dir.join(&raw.tls.key.value),
             client_ca: base_dir.join(&raw.tls.client_ca.value),
+            client_crl: raw.tls.client_crl.value.iter().map(|path| base_dir.join(&path.value)).collect(),
             ledger: base_dir.join(&raw.tls.ledger.value),
         },
         store: StoreFile { file: base_dir.join(&raw.store.file.value) },

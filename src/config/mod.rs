@@ -146,6 +146,8 @@ pub struct TlsFiles {
     pub key: PathBuf,
     /// The CAs that apps' certificates come from (PEM).
     pub client_ca: PathBuf,
+    /// What those of them revoked that aren't the gateway's own (PEM or DER, R11).
+    pub client_crl: Vec<PathBuf>,
     /// Which certificates were issued and revoked (R3).
     pub ledger: PathBuf,
 }

@@ -57,6 +57,7 @@ section!(Tls {
     certificate: String = "gateway.pem",
     key: String = "gateway.key",
     client_ca: String = "ca.pem",
+    client_crl: List = [],
     ledger: String = "ledger.jsonl",
 });
 section!(Store { file: String = "callgate.redb" });

@@ -42,6 +42,7 @@ const HARMLESS_LISTS: &[&str] = &[
     "door_networks",
     "metrics.networks",
     "admin.networks",
+    "tls.client_crl",
     "switch.networks",
     "switch.pbx",
     "switch.suites",

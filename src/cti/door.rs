@@ -13,6 +13,7 @@ use std::{
 use arc_swap::ArcSwap;
 use callgate_wire::v1::ErrorCode;
 use metrics::counter;
+use time::OffsetDateTime;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{info, warn};
@@ -74,6 +75,14 @@ impl Door {
         self.listener.local_addr()
     }
 
+    /// What is due from time to time.
+    fn look_around(&self) {
+        self.summarise(Instant::now());
+        if let Some(side) = &self.tls {
+            side.load().crls.tell_ages(OffsetDateTime::now_utc());
+        }
+    }
+
     /// Accepts until `stop`, then waits for the connections that are being opened.
     pub async fn run(self, stop: CancellationToken) {
         let (mut back_off, mut warned, tasks) = (BACK_OFF.0, None, TaskTracker::new());
@@ -82,7 +91,7 @@ impl Door {
             let accepted = tokio::select! {
                 () = stop.cancelled() => break,
                 _ = summary.tick() => {
-                    self.summarise(Instant::now());
+                    self.look_around();
                     continue;
                 }
                 accepted = self.listener.accept() => accepted,

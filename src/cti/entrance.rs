@@ -17,7 +17,7 @@ use super::{
 use crate::{
     hub::{HubHandle, Rights},
     model::{self, Network},
-    trust::Ledger,
+    trust::{ClientCrls, Ledger},
 };
 
 /// What both doors share.
@@ -99,6 +99,8 @@ pub struct TlsSide {
     pub config: Arc<ServerConfig>,
     /// Whose certificate it is.
     pub ledger: Arc<Ledger>,
+    /// What other CAs have revoked.
+    pub crls: Arc<ClientCrls>,
 }
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

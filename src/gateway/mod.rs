@@ -435,15 +435,15 @@ impl Drop for Gateway {
 }
 
 fn rights(version: u64, config: &Config, side: Option<&TlsSide>) -> Rights {
-    let ledger = side.map(|side| Arc::clone(&side.ledger));
     Rights {
         version,
         mode: config.mode,
         lenient_doors: config.lenient_doors,
         directory: Arc::clone(&config.directory),
         certificates: Certificates {
-            known: ledger.as_ref().map(|ledger| ledger.last_read()).unwrap_or_default(),
-            ledger,
+            known: side.map(|side| side.ledger.last_read()).unwrap_or_default(),
+            ledger: side.map(|side| Arc::clone(&side.ledger)),
+            crls: side.map(|side| Arc::clone(&side.crls)).unwrap_or_default(),
         },
     }
 }

@@ -7,7 +7,7 @@ use crate::{
     config::{Config, TlsFiles},
     cti::TlsSide,
     model::Mode,
-    trust::{self, Ends, Ledger, LedgerError, TlsPolicy, TrustError},
+    trust::{self, Ends, Ledger, LedgerError, TlsPolicy, TlsSettings, TrustError},
 };
 
 /// Reads the files of the TLS door, if it is to be open.
@@ -31,9 +31,9 @@ pub(super) fn tls_side(config: &Config, kept: Option<&Arc<Ledger>>) -> Result<Op
         None => Arc::new(Ledger::open(&config.tls.ledger)?),
     };
     let policy = TlsPolicy::door(config.doors.strength);
-    let server =
+    let TlsSettings { server, crls } =
         trust::server_config(&config.tls, Arc::clone(&ledger), policy).map_err(|error| at_fault(&config.tls, error))?;
-    Ok(Some(TlsSide { config: server, ledger }))
+    Ok(Some(TlsSide { config: server, ledger, crls }))
 }
 
 /// When the certificates of the TLS door end; `None` if it is closed.
@@ -57,6 +57,10 @@ fn setting(files: &TlsFiles, error: &TrustError) -> &'static str {
     let path = match error {
         TrustError::Mismatch { .. } => return "`tls.certificate` and `tls.key`: ",
         TrustError::NoKey { .. } | TrustError::CertificateForKey { .. } => return "`tls.key`: ",
+        TrustError::NoCrl { .. } | TrustError::CrlNotFromCa { .. } => return "`tls.client_crl`: ",
+        TrustError::Unreadable { path, .. } | TrustError::Damaged { path, .. } if files.client_crl.contains(path) => {
+            return "`tls.client_crl`: ";
+        }
         TrustError::Unreadable { path, .. }
         | TrustError::Damaged { path, .. }
         | TrustError::NoCertificate { path }
@@ -81,9 +85,11 @@ fn mend(error: &TrustError) -> &'static str {
         TrustError::Unreadable { .. } => {
             ": mend the path, or what is there; `callgate init DIR` makes all files of a new gateway"
         }
-        TrustError::NoCertificate { .. } | TrustError::NoKey { .. } | TrustError::Damaged { .. } => {
-            ": name the right file, or put it there"
-        }
+        TrustError::CrlNotFromCa { .. } => ": name the CRL of a CA that is in `tls.client_ca`, or add the CA to it",
+        TrustError::NoCertificate { .. }
+        | TrustError::NoCrl { .. }
+        | TrustError::NoKey { .. }
+        | TrustError::Damaged { .. } => ": name the right file, or put it there",
         TrustError::Mismatch { .. } => ": name the key that this certificate was issued for",
         TrustError::Expired { .. } | TrustError::NotForServers { .. } => {
             ": `callgate cert csr` asks a CA for another one, and `callgate cert import` puts it there"

@@ -8,7 +8,7 @@ use std::{ops::AddAssign, sync::Arc};
 use crate::{
     directory::{Directory, User},
     model::{DeviceName, Group, LineNumber, Mode},
-    trust::{Ledger, LedgerSnapshot, Status},
+    trust::{ClientCrls, Ledger, LedgerSnapshot, Status},
 };
 
 /// One version of the rights. It never changes.
@@ -26,13 +26,15 @@ pub struct Rights {
     pub certificates: Certificates,
 }
 
-/// Which certificates count (R3).
+/// Which certificates count (R3, R11).
 #[derive(Debug, Default)]
 pub struct Certificates {
     /// The ledger, as it was when the rights were made.
     pub known: Arc<LedgerSnapshot>,
     /// The ledger itself, for certificates that were issued since; `None` where there is no TLS door.
     pub ledger: Option<Arc<Ledger>>,
+    /// What other CAs have revoked.
+    pub crls: Arc<ClientCrls>,
 }
 
 /// How a certificate stands.
@@ -40,7 +42,7 @@ pub struct Certificates {
 pub enum Standing {
     /// It counts.
     Issued,
-    /// It was revoked.
+    /// It was revoked, by the ledger or by the CRL of its CA.
     Revoked,
     /// The ledger doesn't know it.
     Unknown,
@@ -95,8 +97,8 @@ impl Certificates {
         let mut standing = Standing::Unknown;
         for entry in entries.into_iter().flatten() {
             match entry.status {
-                Status::Issued => standing = Standing::Issued,
-                Status::Revoked { .. } => return Standing::Revoked,
+                Status::Issued if !self.crls.revokes(entry) => standing = Standing::Issued,
+                Status::Issued | Status::Revoked { .. } => return Standing::Revoked,
             }
         }
         standing

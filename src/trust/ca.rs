@@ -191,6 +191,7 @@ impl Ca {
             not_after: rfc3339(validity.not_after),
             at: rfc3339(now),
             reason: String::new(),
+            foreign: None,
         })?;
         Ok(issued)
     }
@@ -243,8 +244,12 @@ pub fn same_certificate(one: &Path, other: &Path) -> Result<bool, TrustError> {
 }
 
 pub(super) fn sha256(der: &CertificateDer<'_>) -> [u8; 32] {
+    digest_sha256(der)
+}
+
+pub(super) fn digest_sha256(content: &[u8]) -> [u8; 32] {
     let mut bytes = [0; 32];
-    bytes.copy_from_slice(digest::digest(&digest::SHA256, der).as_ref());
+    bytes.copy_from_slice(digest::digest(&digest::SHA256, content).as_ref());
     bytes
 }
 

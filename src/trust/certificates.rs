@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use super::{
-    Entry, LedgerSnapshot, Operation, Record, Status,
+    Entry, Foreign, LedgerSnapshot, Operation, Record, Status,
     ledger::{rfc3339, sha256_from_hex, to_hex},
 };
 use crate::{
@@ -37,6 +37,9 @@ pub struct CertificateRecord {
     pub not_after: String,
     /// Where it came from.
     pub origin: Origin,
+    /// Of an imported one, what there is to know of its CA.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub foreign: Option<Foreign>,
     /// When the ledger got it, RFC 3339.
     pub added_at: String,
     /// Since when it doesn't count any more, if so.
@@ -122,6 +125,10 @@ impl LedgerSnapshot {
             serial: record.serial.clone(),
             // Read once already, when the record was.
             not_after: record.not_after().unwrap_or(i64::MIN),
+            foreign: match record.origin {
+                Origin::Issued => None,
+                Origin::Imported => Some(record.foreign.clone().unwrap_or_default()),
+            },
             status: match &record.revoked {
                 None => Status::Issued,
                 Some(Revocation { at, reason }) => Status::Revoked { at: at.clone(), reason: reason.clone() },
@@ -146,12 +153,17 @@ pub fn records_of_file(lines: &[Record]) -> Result<BTreeMap<Fingerprint, Certifi
             serial: record.serial.clone(),
             not_before: record.not_before.clone(),
             not_after: record.not_after.clone(),
-            origin: Origin::Issued,
+            origin: if record.op == Operation::Imported { Origin::Imported } else { Origin::Issued },
+            foreign: record.foreign.clone().filter(|_| record.op == Operation::Imported),
             added_at: record.at.clone(),
             revoked: None,
         };
         read.not_after().map_err(bad)?;
+        let again = read.foreign.clone();
         let record_of_it = known.or_insert(read);
+        if record_of_it.origin == Origin::Imported && record.op == Operation::Imported {
+            record_of_it.foreign = again;
+        }
         if record.op == Operation::Revoked && record_of_it.revoked.is_none() {
             record_of_it.revoked = Some(Revocation { at: record.at.clone(), reason: record.reason.clone() });
         }
@@ -162,6 +174,7 @@ pub fn records_of_file(lines: &[Record]) -> Result<BTreeMap<Fingerprint, Certifi
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::trust::{CrlCheck, Ledger};
 
     fn line(op: Operation, number: u8) -> Record {
         Record {
@@ -174,6 +187,38 @@ mod tests {
             not_after: "2027-01-01T00:00:00Z".into(),
             at: "2026-02-01T00:00:00Z".into(),
             reason: "lost".into(),
+            foreign: None,
+        }
+    }
+
+    #[test]
+    fn r11_imports_are_the_same_by_the_file_and_by_its_records_and_old_values_are_read() {
+        let foreign = |crl| Some(Foreign { issuer: "ab".into(), crl });
+        let imported = |number, crl| Record { foreign: foreign(crl), ..line(Operation::Imported, number) };
+        let lines = [
+            line(Operation::Issued, 1),
+            imported(1, CrlCheck::Required),
+            imported(2, CrlCheck::Required),
+            imported(2, CrlCheck::None),
+            imported(3, CrlCheck::Required),
+            Record { foreign: None, ..imported(4, CrlCheck::None) },
+            Record::revocation(&imported(3, CrlCheck::Required), OffsetDateTime::UNIX_EPOCH, "lost"),
+        ];
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let ledger = Ledger::open(file.path()).unwrap();
+        lines.iter().for_each(|line| ledger.append(line).unwrap());
+        let by_file = ledger.current();
+        let records = records_of_file(&ledger.records().unwrap()).unwrap();
+        let records = records.into_iter().map(|(key, record)| (key, (Version(1), Arc::new(record)))).collect();
+        let by_records = LedgerSnapshot::of_records(&records);
+        for number in 1..=4 {
+            assert_eq!(by_records.lookup(&[number; 32]), by_file.lookup(&[number; 32]), "{number}");
+        }
+        let needs = [1, 2, 3, 4].map(|number| by_file.lookup(&[number; 32]).unwrap().needs_crl());
+        assert_eq!(needs, [false, false, true, true]);
+        for (Fingerprint(key), (_, record)) in &records {
+            let value = String::from_utf8(record.to_value()).unwrap();
+            assert_eq!(value.contains("foreign"), [2, 3].contains(&key[0]), "{value}");
         }
     }
 

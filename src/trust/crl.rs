@@ -39,6 +39,7 @@ const REASONS: [(&str, RevocationReason); 6] = [
 pub struct Crl {
     der: CertificateRevocationListDer<'static>,
     number: Option<u64>,
+    this_update: OffsetDateTime,
     next_update: OffsetDateTime,
     revoked: usize,
 }
@@ -118,8 +119,9 @@ impl Crl {
             [number] => Some(number),
             _ => None,
         });
-        let (next_update, revoked) = (next_update.to_datetime(), parsed.iter_revoked_certificates().count());
-        Ok(Self { number, next_update, revoked, der })
+        let (this_update, next_update) = (parsed.last_update().to_datetime(), next_update.to_datetime());
+        let revoked = parsed.iter_revoked_certificates().count();
+        Ok(Self { number, this_update, next_update, revoked, der })
     }
 
     /// As others read it: PEM.
@@ -135,6 +137,11 @@ impl Crl {
     /// Its number; `None` if it has none, or one that no list of ours has.
     pub fn number(&self) -> Option<u64> {
         self.number
+    }
+
+    /// When it was made.
+    pub(super) fn this_update(&self) -> OffsetDateTime {
+        self.this_update
     }
 
     /// By when there must be another one.
@@ -202,6 +209,7 @@ mod tests {
             not_before: rfc3339(now() - Duration::days(1)),
             not_after: rfc3339(now() + Duration::days(days)),
             origin: Origin::Issued,
+            foreign: None,
             added_at: rfc3339(now()),
             revoked: revoked.map(|reason| Revocation { at: rfc3339(now()), reason: reason.into() }),
         }

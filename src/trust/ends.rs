@@ -60,6 +60,7 @@ mod tests {
             certificate: file("gateway.pem"),
             key: file("gateway.key"),
             client_ca: file("both.pem"),
+            client_crl: Vec::new(),
             ledger: file("ledger.jsonl"),
         };
         let ca = |folder: &tempfile::TempDir| fs::read_to_string(folder.path().join("ca.pem")).unwrap();

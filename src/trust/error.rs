@@ -2,6 +2,7 @@
 
 use std::{io, path::PathBuf};
 
+use super::NotAccepted;
 use crate::model::NameError;
 
 /// What is wrong with certificates and keys.
@@ -180,6 +181,14 @@ pub enum TrustError {
         /// Why.
         reason: String,
     },
+    /// An app's certificate would not open the TLS door.
+    #[error("{}: {why}{}", path.display(), mend(*why))]
+    NotAccepted {
+        /// The certificate's file.
+        path: PathBuf,
+        /// Why.
+        why: NotAccepted,
+    },
     /// A certificate would outlive its CA.
     #[error("the certificate would outlive the CA, which ends on {ca_not_after}: ask for fewer days, or make a new CA")]
     OutlivesCa {
@@ -253,6 +262,16 @@ pub enum LedgerError {
         /// Why.
         reason: String,
     },
+}
+
+fn mend(why: NotAccepted) -> &'static str {
+    match why {
+        NotAccepted::CrlExpired => ": get the present one from the CA",
+        NotAccepted::CrlMissing => ": name it in `tls.client_crl`, or say --no-crl if the CA has none",
+        NotAccepted::SelfSigned | NotAccepted::UnknownIssuer => ": add its CA to the file that `tls.client_ca` names",
+        NotAccepted::NoUsage | NotAccepted::NotForClients => ": ask its CA for one with clientAuth",
+        _ => "",
+    }
 }
 
 fn are_there(names: &[&str]) -> String {

@@ -46,8 +46,31 @@ pub struct Entry {
     pub serial: String,
     /// Its last moment, in seconds since 1970.
     pub not_after: i64,
+    /// What there is to know of its CA, if that isn't ours.
+    pub foreign: Option<Foreign>,
     /// Whether it still counts.
     pub status: Status,
+}
+
+/// What there is to know of the CA of an imported certificate (R11).
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Foreign {
+    /// SHA-256 of the issuer's name in its DER form, lower-case hex: with the serial number, what its CRL means.
+    pub issuer: String,
+    /// Whether there must be a CRL.
+    pub crl: CrlCheck,
+}
+
+/// Whether the CRL of its CA must be there for a certificate to count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CrlCheck {
+    /// The import says that there is none. If there is one, it counts all the same.
+    None,
+    /// There must be one, and it must be in date.
+    #[default]
+    Required,
 }
 
 /// Whether a certificate still counts.
@@ -88,12 +111,17 @@ pub struct Record {
     /// Why; empty for an issue.
     #[serde(default)]
     pub reason: String,
+    /// Of an imported certificate, what there is to know of its CA.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub foreign: Option<Foreign>,
 }
 
 /// What a line of the ledger says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Operation {
+    /// A certificate of another CA was imported. Another import of the same one only changes how its CRL counts.
+    Imported,
     /// The certificate was issued.
     Issued,
     /// It was revoked.
@@ -227,6 +255,13 @@ impl Default for LedgerSnapshot {
     }
 }
 
+impl Entry {
+    /// Whether the CRL of its CA must be there.
+    pub(super) fn needs_crl(&self) -> bool {
+        self.foreign.as_ref().is_some_and(|foreign| foreign.crl == CrlCheck::Required)
+    }
+}
+
 impl Record {
     /// The line that revokes a certificate.
     pub fn revocation(issued: &Self, at: OffsetDateTime, reason: &str) -> Self {
@@ -293,7 +328,9 @@ fn entries(path: &Path, records: &[Record]) -> Result<HashMap<[u8; 32], Entry>, 
                 }
                 // Revoked is for good, whatever a later line says.
                 if place.get().status == Status::Issued {
-                    place.insert(entry);
+                    // Where it came from doesn't change.
+                    let foreign = place.get().foreign.as_ref().map(|was| entry.foreign.as_ref().unwrap_or(was).clone());
+                    place.insert(Entry { foreign, ..entry });
                 }
             }
         }
@@ -310,8 +347,12 @@ fn entry(record: &Record) -> Result<Entry, String> {
         sha256: sha256_from_hex(&record.sha256).ok_or("sha256: 64 hex digits are needed")?,
         serial: record.serial.clone(),
         not_after: not_after.unix_timestamp(),
+        foreign: match record.op {
+            Operation::Imported => Some(record.foreign.clone().unwrap_or_default()),
+            Operation::Issued | Operation::Revoked => record.foreign.clone(),
+        },
         status: match record.op {
-            Operation::Issued => Status::Issued,
+            Operation::Imported | Operation::Issued => Status::Issued,
             Operation::Revoked => Status::Revoked { at: record.at.clone(), reason: record.reason.clone() },
         },
     })
@@ -376,6 +417,7 @@ mod tests {
             not_after: "2027-01-01T00:00:00Z".into(),
             at: "2026-01-01T00:00:00Z".into(),
             reason: String::new(),
+            foreign: None,
         }
     }
 
@@ -461,6 +503,29 @@ mod tests {
             }
         });
         assert_eq!(Ledger::open(&path).unwrap().current().entries().count(), 32);
+    }
+
+    #[test]
+    fn r11_an_import_says_whether_there_must_be_a_crl_and_makes_nothing_foreign_that_is_ours() {
+        let imported = |number, crl| Record {
+            foreign: Some(Foreign { issuer: "ab".into(), crl }),
+            ..record(Operation::Imported, number)
+        };
+        let (_folder, path) = ledger("");
+        let ledger = Ledger::open(&path).unwrap();
+        let needs_crl = |number| ledger.current().lookup(&[number; 32]).unwrap().needs_crl();
+        ledger.append(&imported(1, CrlCheck::Required)).unwrap();
+        assert!(needs_crl(1));
+        ledger.append(&imported(1, CrlCheck::None)).unwrap();
+        assert!(!needs_crl(1));
+        ledger.append(&record(Operation::Issued, 2)).unwrap();
+        ledger.append(&imported(2, CrlCheck::Required)).unwrap();
+        assert!(!needs_crl(2), "it is ours");
+        ledger.append(&Record { foreign: None, ..imported(3, CrlCheck::None) }).unwrap();
+        assert!(needs_crl(3), "what doesn't say otherwise");
+        ledger.append(&record(Operation::Revoked, 1)).unwrap();
+        ledger.append(&imported(1, CrlCheck::None)).unwrap();
+        assert!(matches!(ledger.current().lookup(&[1; 32]).unwrap().status, Status::Revoked { .. }), "for good");
     }
 
     #[test]

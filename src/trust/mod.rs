@@ -6,11 +6,13 @@
 
 mod ca;
 mod certificates;
+mod client_crls;
 mod crl;
 mod ends;
 mod error;
 mod files;
 mod gateway;
+mod import;
 mod ledger;
 mod name;
 mod pem;
@@ -24,19 +26,22 @@ mod verifier;
 
 pub use ca::{Ca, Issued, Validity, same_certificate};
 pub use certificates::{CertificateRecord, CertificateRecords, Fingerprint, Origin, Revocation, records_of_file};
+pub use client_crls::ClientCrls;
 pub use crl::Crl;
 pub use ends::Ends;
 pub use error::{LedgerError, TrustError};
 pub use files::{Existing, make_folder, own_folder, write_private, write_public};
 pub use gateway::{GatewayRequest, check_gateway, request_gateway};
-pub use ledger::{Entry, Ledger, LedgerSnapshot, Operation, Record, Status};
+pub use import::check_app;
+pub use ledger::{CrlCheck, Entry, Foreign, Ledger, LedgerSnapshot, Operation, Record, Status};
 pub use pem::{certificates, private_key};
 pub use private_files::{SharedFile, shared_files};
 pub use refused::{NotAccepted, Refused, Shown, shown, witnessed};
 pub use secret_file::secret;
 pub use setup::{CA_CERTIFICATE, CA_KEY, CONFIG, CRL, InitOptions, init};
 pub use tls::{
-    CertificateIdentity, Clients, TlsPolicy, peer_identity, refusal, refusal_io, server_config, server_config_at,
+    CertificateIdentity, Clients, TlsPolicy, TlsSettings, peer_identity, refusal, refusal_io, server_config,
+    server_config_at,
 };
 pub use try_out::{TRY_OUT_USERS, identity_files, try_out, write_identity};
 pub use verifier::LedgerVerifier;

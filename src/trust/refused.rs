@@ -33,6 +33,10 @@ tokio::task_local! {
 pub enum NotAccepted {
     /// It is a CA's.
     CaUsedAsLeaf,
+    /// The CRL of its CA is out of date.
+    CrlExpired,
+    /// There is no CRL of its CA, and the ledger doesn't say that there need be none (R11).
+    CrlMissing,
     /// It, or one between it and its CA, has expired.
     Expired,
     /// The ledger can't be read: nobody is let in.
@@ -53,6 +57,8 @@ pub enum NotAccepted {
     Other,
     /// The ledger says that it doesn't count any more.
     Revoked,
+    /// The CRL of its CA says that it doesn't count any more.
+    RevokedByCa,
     /// It has signed itself.
     SelfSigned,
     /// Its issuer is none of the client CAs.
@@ -92,6 +98,8 @@ impl NotAccepted {
     pub fn text(self) -> &'static str {
         match self {
             Self::CaUsedAsLeaf => "the certificate is a CA's, not an app's",
+            Self::CrlExpired => "the CRL of the certificate's CA is out of date",
+            Self::CrlMissing => "there is no CRL of the certificate's CA here",
             Self::Expired => "the certificate has expired, or one between it and its CA",
             Self::LedgerUnavailable => "the ledger can't be read",
             Self::NameDisagrees => "the certificate names another user or instance than the ledger",
@@ -102,6 +110,7 @@ impl NotAccepted {
             Self::NoUsage => "the certificate has no extended key usage, and needs clientAuth",
             Self::Other => "the certificate or its chain is not as it must be",
             Self::Revoked => "the ledger says that the certificate is revoked",
+            Self::RevokedByCa => "the CRL of the certificate's CA says that it is revoked",
             Self::SelfSigned => "the certificate is signed by itself",
             Self::UnknownIssuer => "the certificate's issuer is none of the client CAs",
             Self::Unreadable => "the certificate can't be read",
@@ -116,6 +125,8 @@ impl NotAccepted {
     pub fn name(self) -> &'static str {
         match self {
             Self::CaUsedAsLeaf => "ca_used_as_leaf",
+            Self::CrlExpired => "crl_expired",
+            Self::CrlMissing => "crl_missing",
             Self::Expired => "expired",
             Self::LedgerUnavailable => "ledger_unavailable",
             Self::NameDisagrees => "name_disagrees",
@@ -126,6 +137,7 @@ impl NotAccepted {
             Self::NoUsage => "no_usage",
             Self::Other => "other",
             Self::Revoked => "revoked",
+            Self::RevokedByCa => "revoked_by_ca",
             Self::SelfSigned => "self_signed",
             Self::UnknownIssuer => "unknown_issuer",
             Self::Unreadable => "unreadable",
@@ -137,12 +149,13 @@ impl NotAccepted {
     /// The stable code.
     pub fn code(self) -> ErrorCode {
         match self {
+            Self::CrlExpired | Self::CrlMissing => ErrorCode::CertificateStatusUnknown,
             Self::Expired => ErrorCode::CertificateExpired,
             // The app's certificate is not to blame, and the app learns no more of it than that.
             Self::LedgerUnavailable => ErrorCode::Internal,
             Self::NotInLedger => ErrorCode::CertificateNotInLedger,
             Self::NotYetValid => ErrorCode::CertificateNotYetValid,
-            Self::Revoked => ErrorCode::CertificateRevoked,
+            Self::Revoked | Self::RevokedByCa => ErrorCode::CertificateRevoked,
             Self::SelfSigned | Self::UnknownIssuer => ErrorCode::CertificateUnknownIssuer,
             Self::CaUsedAsLeaf | Self::NotForClients | Self::NoUsage => ErrorCode::CertificateWrongUsage,
             Self::NameDisagrees
@@ -164,6 +177,11 @@ impl NotAccepted {
             CertificateError::Expired | CertificateError::ExpiredContext { .. } => Self::Expired,
             CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => Self::NotForClients,
             CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => Self::NotYetValid,
+            CertificateError::ExpiredRevocationList | CertificateError::ExpiredRevocationListContext { .. } => {
+                Self::CrlExpired
+            }
+            CertificateError::Revoked => Self::RevokedByCa,
+            CertificateError::UnknownRevocationStatus => Self::CrlMissing,
             CertificateError::UnknownIssuer if parsed.as_ref().is_some_and(is_self_signed) => Self::SelfSigned,
             CertificateError::UnknownIssuer => Self::UnknownIssuer,
             CertificateError::Other(_) if parsed.is_some_and(|parsed| parsed.is_ca()) => Self::CaUsedAsLeaf,
@@ -177,6 +195,7 @@ impl From<NotAccepted> for CertificateError {
     fn from(reason: NotAccepted) -> Self {
         match reason {
             NotAccepted::NoUsage => Self::InvalidPurpose,
+            NotAccepted::CrlMissing => Self::UnknownRevocationStatus,
             NotAccepted::Revoked => Self::Revoked,
             NotAccepted::Unreadable => Self::BadEncoding,
             reason => Self::Other(OtherError(std::sync::Arc::new(reason))),
@@ -222,6 +241,11 @@ pub async fn witnessed<F: Future>(handshake: F) -> (F::Output, Option<Refused>) 
     REFUSED.scope(Cell::new(None), witnessed).await
 }
 
+/// The same for what doesn't wait.
+pub(super) fn witnessed_now<T>(check: impl FnOnce() -> T) -> (T, Option<Refused>) {
+    REFUSED.sync_scope(Cell::new(None), || (check(), REFUSED.with(Cell::take)))
+}
+
 /// Leaves word of a refused certificate to [`witnessed`]. Without it nobody wants to know.
 pub(super) fn leave_word(refused: impl FnOnce() -> Refused) {
     let _ = REFUSED.try_with(|word| word.set(Some(refused())));
@@ -242,7 +266,10 @@ pub(super) fn is_weak(certificate: &X509Certificate<'_>) -> bool {
 
 /// As the ledger writes it.
 pub(super) fn serial(certificate: &X509Certificate<'_>) -> String {
-    let bytes = certificate.raw_serial();
+    serial_hex(certificate.raw_serial())
+}
+
+pub(super) fn serial_hex(bytes: &[u8]) -> String {
     // A leading zero only says that the number is not negative.
     let bytes = bytes.strip_prefix(&[0]).filter(|rest| !rest.is_empty()).unwrap_or(bytes);
     to_hex(bytes.get(..SERIAL_MAX).unwrap_or(bytes))

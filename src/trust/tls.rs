@@ -6,15 +6,16 @@
 use std::{io, sync::Arc};
 
 use rustls::{
-    CertificateError, CipherSuite, Error, RootCertStore, ServerConfig, ServerConnection,
+    CertificateError, CipherSuite, Error, ServerConfig, ServerConnection,
     crypto::{CryptoProvider, aws_lc_rs},
-    server::{NoServerSessionStorage, ProducesTickets, WebPkiClientVerifier},
+    server::{NoServerSessionStorage, ProducesTickets},
     sign::SingleCertAndKey,
     time_provider::{DefaultTimeProvider, TimeProvider},
     version,
 };
+use time::OffsetDateTime;
 
-use super::{Ledger, LedgerVerifier, NotAccepted, Status, TrustError, ca::sha256, gateway, pem};
+use super::{ClientCrls, Ledger, LedgerVerifier, NotAccepted, Status, TrustError, ca::sha256, gateway};
 use crate::{
     config::TlsFiles,
     model::{InstanceId, Strength, UserName},
@@ -32,6 +33,14 @@ pub struct CertificateIdentity {
     pub sha256: [u8; 32],
     /// The certificate's last moment, in seconds since 1970.
     pub not_after_unix: i64,
+}
+
+/// What a service's TLS goes by.
+pub struct TlsSettings {
+    /// How it shakes hands.
+    pub server: Arc<ServerConfig>,
+    /// The CRLs of client CAs, which it looks certificates up in.
+    pub crls: Arc<ClientCrls>,
 }
 
 /// What a service's TLS is like (R4).
@@ -72,11 +81,7 @@ impl TlsPolicy {
 /// # Errors
 /// A file can't be read or isn't what it should be, certificate and key aren't a pair, or the gateway's certificate has
 /// expired, is not valid yet or not for servers.
-pub fn server_config(
-    files: &TlsFiles,
-    ledger: Arc<Ledger>,
-    policy: TlsPolicy,
-) -> Result<Arc<ServerConfig>, TrustError> {
+pub fn server_config(files: &TlsFiles, ledger: Arc<Ledger>, policy: TlsPolicy) -> Result<TlsSettings, TrustError> {
     server_config_at(files, ledger, policy, Arc::new(DefaultTimeProvider))
 }
 
@@ -89,25 +94,17 @@ pub fn server_config_at(
     ledger: Arc<Ledger>,
     policy: TlsPolicy,
     clock: Arc<dyn TimeProvider>,
-) -> Result<Arc<ServerConfig>, TrustError> {
+) -> Result<TlsSettings, TrustError> {
     let tls = |error: &dyn std::error::Error| TrustError::Tls(error.to_string());
     let now = clock.current_time().ok_or_else(|| TrustError::Tls("there is no clock".into()))?;
     let pair = gateway::load(&files.certificate, &files.key, now)?;
-    let mut roots = RootCertStore::empty();
-    for ca in pem::certificates(&files.client_ca)? {
-        roots
-            .add(ca)
-            .map_err(|error| TrustError::Damaged { path: files.client_ca.clone(), reason: error.to_string() })?;
-    }
     // The process's default provider is whatever somebody installed: ours is named.
     let provider = Arc::new(provider(policy.strength));
-    let chain_verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
-        .build()
-        .map_err(|error| tls(&error))?;
+    let (verifier, crls) = LedgerVerifier::of_files(files, ledger, policy.clients)?;
     let mut config = ServerConfig::builder_with_details(provider, clock)
         .with_protocol_versions(&[&version::TLS13, &version::TLS12])
         .map_err(|error| tls(&error))?
-        .with_client_cert_verifier(Arc::new(LedgerVerifier::new(chain_verifier, ledger, policy.clients)))
+        .with_client_cert_verifier(Arc::new(verifier))
         .with_cert_resolver(Arc::new(SingleCertAndKey::from(pair)));
     // Without it a TLS 1.2 session's keys aren't bound to its handshake (RFC 7627), and exporters aren't unique.
     config.require_ems = true;
@@ -116,7 +113,10 @@ pub fn server_config_at(
     config.send_tls13_tickets = 0;
     config.max_early_data_size = 0;
     config.alpn_protocols = policy.protocols.iter().map(|protocol| protocol.to_vec()).collect();
-    Ok(Arc::new(config))
+    // When they were read, and then from time to time.
+    let seconds = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
+    crls.tell_ages(OffsetDateTime::from_unix_timestamp(seconds).unwrap_or(OffsetDateTime::UNIX_EPOCH));
+    Ok(TlsSettings { server: Arc::new(config), crls })
 }
 
 /// Our provider with the suites of this strength. At `Low` and `Medium` these are all: each has AES-128-GCM or more.
@@ -177,6 +177,9 @@ fn certificate_refusal(error: &CertificateError) -> ErrorCode {
             ErrorCode::CertificateNotYetValid
         }
         CertificateError::Revoked => ErrorCode::CertificateRevoked,
+        CertificateError::ExpiredRevocationList
+        | CertificateError::ExpiredRevocationListContext { .. }
+        | CertificateError::UnknownRevocationStatus => ErrorCode::CertificateStatusUnknown,
         CertificateError::UnknownIssuer => ErrorCode::CertificateUnknownIssuer,
         CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
             ErrorCode::CertificateWrongUsage

@@ -40,11 +40,13 @@ use callgate::{
     trust::{Ca, Issued, Ledger, Validity, init},
 };
 use rustls::{
-    ClientConfig, RootCertStore,
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+    AlertDescription, ClientConfig, RootCertStore,
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
 };
 use tempfile::TempDir;
 use time::OffsetDateTime;
+use tokio::{io::AsyncReadExt, net::TcpStream};
+use tokio_rustls::TlsConnector;
 
 use scripted::Script;
 use tap::Tap;
@@ -187,6 +189,21 @@ pub fn tls_client(ca: &str, certificate: &str, key: &str) -> Arc<ClientConfig> {
         .with_client_auth_cert(chain, key)
         .unwrap();
     Arc::new(config)
+}
+
+/// What an app hears that is refused in the handshake.
+pub async fn alert(address: SocketAddr, config: Arc<ClientConfig>) -> AlertDescription {
+    let tcp = TcpStream::connect(address).await.unwrap();
+    let name = ServerName::try_from("localhost").unwrap();
+    let error = match TlsConnector::from(config).connect(name, tcp).await {
+        // By TLS 1.3 the client is through before the gateway has seen its certificate.
+        Ok(mut stream) => stream.read(&mut [0; 64]).await.unwrap_err(),
+        Err(error) => error,
+    };
+    match error.get_ref().and_then(|error| error.downcast_ref()) {
+        Some(rustls::Error::AlertReceived(alert)) => *alert,
+        _ => panic!("no alert: {error}"),
+    }
 }
 
 /// The config of a test gateway, on free ports of the loopback.

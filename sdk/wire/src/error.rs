@@ -309,6 +309,12 @@ pub static TABLE: &[ErrorInfo] = &[
         "Check that certificate and key belong together, that the file is whole, and that an RSA key has 2048 bits or more; the gateway's record names the cause.",
     ),
     entry(
+        ErrorCode::CertificateStatusUnknown,
+        "R11",
+        "The gateway can't tell whether the app's certificate was revoked: the CRL of its CA is missing or out of date.",
+        "Have the operator put the CA's present CRL where tls.client_crl names it, or add the certificate as one without a CRL.",
+    ),
+    entry(
         ErrorCode::GatewayStopping,
         "R42",
         "The gateway is stopping.",

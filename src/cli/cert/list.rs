@@ -1,11 +1,11 @@
 //! `callgate cert list`
 
 use anyhow::Result;
-use callgate::trust::{Ledger, Operation, Record};
+use callgate::trust::{CrlCheck, Ledger, Operation, Record};
 use serde::Serialize;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
-use super::Folder;
+use super::{Folder, distinct};
 use crate::cli::out::say;
 
 /// Every certificate of the ledger, oldest first
@@ -25,6 +25,9 @@ struct Row<'a> {
     user: &'a str,
     instance: &'a str,
     status: &'static str,
+    origin: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    crl: Option<CrlCheck>,
     not_before: &'a str,
     not_after: &'a str,
     serial: &'a str,
@@ -39,11 +42,7 @@ impl List {
     pub(super) fn run(self) -> Result<()> {
         let records = Ledger::open(self.folder.config()?.tls.ledger)?.records()?;
         let now = OffsetDateTime::now_utc();
-        let rows: Vec<Row<'_>> = records
-            .iter()
-            .filter(|record| record.op == Operation::Issued)
-            .map(|issued| row(issued, &records, now))
-            .collect();
+        let rows: Vec<Row<'_>> = distinct(&records).map(|issued| row(issued, &records, now)).collect();
         if self.json {
             say!("{}", serde_json::to_string_pretty(&rows)?)?;
             return Ok(());
@@ -53,7 +52,12 @@ impl List {
         }
         for row in rows {
             let name = format!("{}/{}", row.user, row.instance);
-            say!("{name:24} {:8} until {}  {}", row.status, row.not_after, row.sha256)?;
+            let note = match row.crl {
+                None => "",
+                Some(CrlCheck::None) => "  imported, without CRL",
+                Some(CrlCheck::Required) => "  imported",
+            };
+            say!("{name:24} {:8} until {}  {}{note}", row.status, row.not_after, row.sha256)?;
             if let (Some(at), Some(reason)) = (row.revoked_at, row.reason) {
                 say!("{:24} revoked at {at}: {reason}", "")?;
             }
@@ -73,6 +77,8 @@ fn row<'a>(issued: &'a Record, records: &'a [Record], now: OffsetDateTime) -> Ro
             (None, true) => "expired",
             (None, false) => "issued",
         },
+        origin: if issued.op == Operation::Imported { "imported" } else { "issued" },
+        crl: (issued.op == Operation::Imported).then(|| issued.foreign.clone().unwrap_or_default().crl),
         not_before: &issued.not_before,
         not_after: &issued.not_after,
         serial: &issued.serial,

@@ -29,6 +29,7 @@ async fn pair_by(version: &'static SupportedProtocolVersion) -> (Socket, tokio_r
         certificate: path("gateway.pem"),
         key: path("gateway.key"),
         client_ca: path("ca.pem"),
+        client_crl: Vec::new(),
         ledger: path("ledger.jsonl"),
     };
     let ledger = Arc::new(Ledger::open(&files.ledger).unwrap());
@@ -48,7 +49,7 @@ async fn pair_by(version: &'static SupportedProtocolVersion) -> (Socket, tokio_r
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let tcp = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let accepted = listener.accept().await.unwrap().0;
-    let acceptor = TlsAcceptor::from(server_config(&files, ledger, TlsPolicy::door(Strength::Low)).unwrap());
+    let acceptor = TlsAcceptor::from(server_config(&files, ledger, TlsPolicy::door(Strength::Low)).unwrap().server);
     let name = ServerName::try_from("localhost").unwrap();
     let (server, app) =
         tokio::join!(acceptor.accept(accepted), TlsConnector::from(Arc::new(client)).connect(name, tcp));

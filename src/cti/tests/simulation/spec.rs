@@ -158,6 +158,7 @@ impl Spec {
             sha256: sha256(number),
             serial: String::new(),
             not_after: 0,
+            foreign: None,
             status: match self.revoked.contains(&number) {
                 true => Status::Revoked { at: String::new(), reason: String::new() },
                 false => Status::Issued,
@@ -168,7 +169,7 @@ impl Spec {
             mode: if self.mixed { Mode::Mixed } else { Mode::NonSecure },
             lenient_doors: self.lenient,
             directory: Arc::new(Directory::new(users, devices).unwrap()),
-            certificates: Certificates { known: Arc::new(LedgerSnapshot::of(entries)), ledger: None },
+            certificates: Certificates { known: Arc::new(LedgerSnapshot::of(entries)), ..Certificates::default() },
         })
     }
 }

@@ -1,0 +1,161 @@
+//! What other CAs say that they revoked (R11): the lists that the config names, and when somebody is to be told that one
+//! of them is out of date.
+
+use std::{
+    collections::HashSet,
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicU8, Ordering},
+};
+
+use metrics::gauge;
+use rustls_pki_types::{CertificateDer, CertificateRevocationListDer};
+use time::OffsetDateTime;
+use tracing::{error, warn};
+use x509_parser::{prelude::FromDer, revocation_list::CertificateRevocationList, x509::X509Name};
+
+use super::{
+    Crl, Entry, Foreign, TrustError,
+    ca::digest_sha256,
+    ledger::{rfc3339, to_hex},
+    refused::serial_hex,
+};
+
+/// It is told when so much of a list's life is left: one part of so many.
+const LAST_PART: i32 = 4;
+
+/// The lists of the client CAs, as they were when they were read. Each is signed by one of these CAs.
+#[derive(Debug, Default)]
+pub struct ClientCrls {
+    /// The one that lasts longest first: of two of a CA it counts.
+    lists: Vec<List>,
+    /// Issuer, as the ledger names it, and serial number of what is revoked.
+    revoked: HashSet<(String, String)>,
+}
+
+#[derive(Debug)]
+struct List {
+    path: PathBuf,
+    crl: Crl,
+    /// How much was told of its age.
+    told: AtomicU8,
+}
+
+/// How old a list is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Age {
+    Fresh = 0,
+    LastPart = 1,
+    Expired = 2,
+}
+
+impl ClientCrls {
+    /// Reads these files. A list that is out of date is taken, too: it refuses every certificate that needs it.
+    ///
+    /// # Errors
+    /// A file can't be read, is damaged, has no list, or one that none of the CAs has signed.
+    pub(super) fn load(files: &[PathBuf], cas: &[CertificateDer<'_>], ca_file: &Path) -> Result<Self, TrustError> {
+        let (mut lists, mut revoked) = (Vec::new(), HashSet::new());
+        for path in files {
+            for crl in Crl::all(path)? {
+                if !cas.iter().any(|ca| crl.is_signed_by(ca)) {
+                    return Err(TrustError::CrlNotFromCa { path: path.clone(), ca: ca_file.into() });
+                }
+                if let Ok((_, parsed)) = CertificateRevocationList::from_der(crl.der()) {
+                    let issuer = issuer_id(parsed.issuer());
+                    let serials = parsed.iter_revoked_certificates().map(|revoked| serial_hex(revoked.raw_serial()));
+                    revoked.extend(serials.map(|serial| (issuer.clone(), serial)));
+                }
+                lists.push(List { path: path.clone(), crl, told: AtomicU8::new(0) });
+            }
+        }
+        lists.sort_by_key(|list| std::cmp::Reverse(list.crl.next_update()));
+        Ok(Self { lists, revoked })
+    }
+
+    /// For the verifier, in the order in which they count.
+    pub(super) fn ders(&self) -> impl Iterator<Item = CertificateRevocationListDer<'static>> + '_ {
+        self.lists.iter().map(|list| list.crl.der().clone())
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.lists.is_empty()
+    }
+
+    /// Whether one of them says that this certificate doesn't count any more. A list that is out of date still says so.
+    pub fn revokes(&self, entry: &Entry) -> bool {
+        let key = |foreign: &Foreign| (foreign.issuer.clone(), entry.serial.clone());
+        entry.foreign.as_ref().is_some_and(|foreign| self.revoked.contains(&key(foreign)))
+    }
+
+    /// Tells of each list once that its end is near, and once that it is past; and all along the metric when that is.
+    pub fn tell_ages(&self, now: OffsetDateTime) {
+        for List { path, crl, told } in &self.lists {
+            let file = path.display().to_string();
+            #[expect(clippy::cast_precision_loss, reason = "seconds of the next million years are exact")]
+            gauge!("callgate_client_crl_next_update_timestamp_seconds", "file" => file.clone())
+                .set(crl.next_update().unix_timestamp() as f64);
+            let age = age(crl, now);
+            if told.fetch_max(age as u8, Ordering::Relaxed) >= age as u8 {
+                continue;
+            }
+            let next_update = rfc3339(crl.next_update());
+            match age {
+                Age::Fresh => {}
+                Age::LastPart => {
+                    warn!(
+                        file,
+                        next_update, "a client CA's CRL is soon out of date: put the next one there, and send SIGHUP"
+                    );
+                }
+                Age::Expired => {
+                    error!(
+                        file,
+                        next_update,
+                        "a client CA's CRL is out of date: none of its certificates is accepted until the next one is there"
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// How the ledger names an issuer.
+pub(super) fn issuer_id(name: &X509Name<'_>) -> String {
+    to_hex(&digest_sha256(name.as_raw()))
+}
+
+fn age(crl: &Crl, now: OffsetDateTime) -> Age {
+    let left = crl.next_update() - now;
+    match () {
+        () if crl.has_expired(now) => Age::Expired,
+        () if left * LAST_PART <= crl.next_update() - crl.this_update() => Age::LastPart,
+        () => Age::Fresh,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use time::Duration;
+
+    use super::*;
+    use crate::trust::{Ca, Validity};
+
+    #[test]
+    fn r11_a_list_is_told_of_before_its_end_and_at_it() {
+        let now = OffsetDateTime::from_unix_timestamp(1_800_000_000).unwrap();
+        let ca = Ca::make("Other CA", Validity::days(now, 100).unwrap()).unwrap();
+        let crl = ca.crl(&[], 1, now, now + Duration::days(8)).unwrap();
+        for (days, expected) in
+            [(0, Age::Fresh), (5, Age::Fresh), (7, Age::LastPart), (8, Age::LastPart), (9, Age::Expired)]
+        {
+            assert_eq!(age(&crl, now + Duration::days(days)), expected, "{days}");
+        }
+        let lists = vec![List { path: "other.crl".into(), crl, told: AtomicU8::new(0) }];
+        let crls = ClientCrls { lists, revoked: HashSet::new() };
+        let told = || crls.lists[0].told.load(Ordering::Relaxed);
+        for (days, expected) in [(0, 0), (7, 1), (7, 1), (9, 2), (7, 2)] {
+            crls.tell_ages(now + Duration::days(days));
+            assert_eq!(told(), expected, "{days}");
+        }
+    }
+}
