@@ -181,6 +181,7 @@ impl Folder {
             .env("PATH", path)
             .env("CALLGATE_DOORS__CLEAR", "127.0.0.1:0")
             .env("CALLGATE_DOORS__TLS", "127.0.0.1:0")
+            .env("CALLGATE_METRICS__LISTEN", "127.0.0.1:0")
             .env_remove("CALLGATE_LOG")
             .stdin(Stdio::null());
         command

@@ -38,7 +38,11 @@ fn first_app_runs_at_once_against_a_gateway_that_serve_made() {
     let first_app = example("first_app");
     let folder = tempfile::tempdir().unwrap();
     let mut serve = callgate(folder.path(), &["serve"]);
-    serve.env("CALLGATE_DOORS__CLEAR", "127.0.0.1:0").env("CALLGATE_DOORS__TLS", "127.0.0.1:0").stdout(Stdio::null());
+    serve
+        .env("CALLGATE_DOORS__CLEAR", "127.0.0.1:0")
+        .env("CALLGATE_DOORS__TLS", "127.0.0.1:0")
+        .env("CALLGATE_METRICS__LISTEN", "127.0.0.1:0")
+        .stdout(Stdio::null());
     let mut served = Served::run(folder, serve);
     let address = served.log_line("door=\"tls\" address=");
     let mut app =

@@ -34,7 +34,11 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// `callgate serve`, on ports that are free.
 fn serve(folder: &Path) -> Command {
     let mut serve = callgate(folder, &["serve"]);
-    serve.env("CALLGATE_DOORS__CLEAR", "127.0.0.1:0").env("CALLGATE_DOORS__TLS", "127.0.0.1:0").stdout(Stdio::piped());
+    serve
+        .env("CALLGATE_DOORS__CLEAR", "127.0.0.1:0")
+        .env("CALLGATE_DOORS__TLS", "127.0.0.1:0")
+        .env("CALLGATE_METRICS__LISTEN", "127.0.0.1:0")
+        .stdout(Stdio::piped());
     serve
 }
 

@@ -230,6 +230,7 @@ fn it_says_why_the_gateway_went_and_comes_back_to_the_next_one() {
     let mut next = Command::new(env!("CARGO_BIN_EXE_callgate"))
         .current_dir(folder)
         .args(["serve", "--config", "next.toml"])
+        .env("CALLGATE_METRICS__LISTEN", "127.0.0.1:0")
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();

@@ -7,7 +7,7 @@ const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 /// What logs of ours are called by. Libraries have names of their own, which nobody knows all.
 const OURS: [&str; 2] = ["audit", "callgate"];
 /// The rooms of the house, and the binary's own.
-const ROOMS: [&str; 14] = [
+const ROOMS: [&str; 15] = [
     "admin",
     "audit",
     "cli",
@@ -16,6 +16,7 @@ const ROOMS: [&str; 14] = [
     "cti",
     "directory",
     "gateway",
+    "http",
     "hub",
     "model",
     "policy",

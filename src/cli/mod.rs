@@ -12,6 +12,7 @@ mod explain;
 mod init;
 mod log_filter;
 mod logs;
+mod notify;
 mod out;
 mod passwd;
 mod process;

@@ -7,6 +7,8 @@ use tracing::warn;
 
 /// Files, pipes and listeners that there are however many sessions there are.
 const OTHER_FILES: u64 = 64;
+/// Where requests over HTTP come in: the metrics page, the administration, and the administration's unix socket.
+const HTTP_LISTENERS: usize = 3;
 
 /// Keys are in no core dump (R20): the system writes none, and hands none to a program either.
 ///
@@ -32,15 +34,17 @@ pub(super) fn raise_open_files(limits: &Limits) {
             allowed,
             needed,
             "fewer files may be open than the limits of sessions need: raise the limit of open files (ulimit -n, \
-             LimitNOFILE), or lower limits.sessions and limits.opening_connections"
+             LimitNOFILE), or lower limits.sessions, limits.opening_connections and limits.http_connections"
         );
     }
 }
 
-/// One for each session, for each connection that isn't open yet on either door, and for each session that takes its leave.
+/// One for each session, for each connection that isn't open yet on either door, for each session that takes its leave, and
+/// for each connection over HTTP.
 fn needed_files(limits: &Limits) -> u64 {
     let connections = limits.sessions.saturating_add(limits.opening_connections.saturating_mul(2));
     let connections = connections.saturating_add(worker_count(limits.workers).saturating_mul(MOST_LEAVING));
+    let connections = connections.saturating_add(limits.http_connections.saturating_mul(HTTP_LISTENERS));
     u64::try_from(connections).unwrap_or(u64::MAX).saturating_add(OTHER_FILES)
 }
 
@@ -49,9 +53,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn r41a_each_session_each_opening_connection_of_both_doors_and_each_farewell_needs_a_file() {
+    fn r41a_each_session_each_connection_that_opens_each_farewell_and_each_over_http_needs_a_file() {
         let mut limits = Limits::default();
-        (limits.sessions, limits.opening_connections, limits.workers) = (1000, 10, 3);
-        assert_eq!(needed_files(&limits), 1000 + 2 * 10 + 3 * 256 + 64);
+        (limits.sessions, limits.opening_connections, limits.workers, limits.http_connections) = (1000, 10, 3, 20);
+        assert_eq!(needed_files(&limits), 1000 + 2 * 10 + 3 * 256 + 3 * 20 + 64);
     }
 }

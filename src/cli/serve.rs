@@ -5,14 +5,17 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, bail};
 use callgate::{
     config::Config,
-    gateway::{Acknowledgement, Gateway, Reloaded, connector},
+    gateway::{Acknowledgement, Gateway, Page, Reloaded, connector},
     trust::{SharedFile, shared_files},
 };
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    time::Interval,
+};
 use tracing::{error, info, warn};
 
-use super::{check, config_file, process, runtime};
+use super::{check, config_file, notify::Notifier, process, runtime};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -59,14 +62,20 @@ impl Serve {
 async fn serve(config: Config, path: &Path) -> Result<()> {
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let mut hangup = signal(SignalKind::hangup())?;
+    let notifier = Notifier::from_environment();
+    // Before anything counts.
+    let page = Page::install()?;
     let switches = config.switches.iter().map(|switch| connector(switch, &config)).collect::<Result<Vec<_>, _>>()?;
     let mut gateway = Gateway::start(config).await?;
+    gateway.serve_metrics(page).await?;
     for switch in switches {
         gateway.attach(switch);
     }
     let mut stopped = Box::pin(gateway.stopped());
     // New rights on their way; the next ones are read when these are in effect.
     let mut under_way = None;
+    let mut watchdog = notifier.watchdog.map(tokio::time::interval);
+    notifier.ready();
     loop {
         tokio::select! {
             _ = interrupt.recv() => break,
@@ -76,7 +85,17 @@ async fn serve(config: Config, path: &Path) -> Result<()> {
                 bail!("a part of the gateway has failed: its log says which");
             }
             _ = hangup.recv(), if under_way.is_none() => {
+                notifier.reloading();
                 under_way = reload(&mut gateway, path).await.map(|rights| Box::pin(rights.acknowledged()));
+                if under_way.is_none() {
+                    notifier.ready();
+                }
+            }
+            () = tick(watchdog.as_mut()) => {
+                // Whoever started it starts it again if a part of it is stuck.
+                if gateway.health().alive().is_well {
+                    notifier.alive();
+                }
             }
             Some(reloaded) = when(under_way.as_mut()) => {
                 under_way = None;
@@ -84,6 +103,7 @@ async fn serve(config: Config, path: &Path) -> Result<()> {
                     Ok(reloaded) => acknowledge(&reloaded),
                     Err(error) => error!(%error, "not acknowledged"),
                 }
+                notifier.ready();
             }
             // A switch that has come to its end leaves the others, and the sessions, as they are.
             Some((switch, ended)) = gateway.switch_ended() => match ended {
@@ -93,6 +113,7 @@ async fn serve(config: Config, path: &Path) -> Result<()> {
         }
     }
     info!("stopping");
+    notifier.stopping();
     gateway.stop().await;
     Ok(())
 }
@@ -133,6 +154,16 @@ fn acknowledge(Reloaded { version, effect, after_restart }: &Reloaded) {
     }
     let (sessions, changed, closed, withheld) = (effect.sessions, effect.changed, effect.closed, effect.withheld);
     info!(version, sessions, changed, closed, withheld, "rights in effect");
+}
+
+/// Waits for the next tick of a clock that may not be there.
+async fn tick(clock: Option<&mut Interval>) {
+    match clock {
+        Some(clock) => {
+            clock.tick().await;
+        }
+        None => std::future::pending().await,
+    }
 }
 
 /// Waits for what may not be there.

@@ -167,7 +167,7 @@ impl Backlog {
         }
     }
 
-    /// How much waits.
+    /// How many bytes wait.
     pub(super) fn bytes(&self) -> usize {
         self.bytes
     }

@@ -22,6 +22,7 @@ mod live;
 mod live_rights;
 mod log_fields;
 mod log_writer;
+mod meters;
 mod opening;
 mod orders;
 mod refusals;

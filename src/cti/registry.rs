@@ -18,6 +18,7 @@ use std::{
 
 use callgate_wire::v1::ErrorCode;
 use dashmap::{DashMap, Entry};
+use metrics::{Gauge, gauge};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
@@ -80,7 +81,11 @@ pub(super) struct Lease {
     place: Option<(Arc<Registry>, Instance)>,
     /// The session's name in logs and records.
     pub(super) session: Arc<str>,
+    _counted: Counted,
 }
+
+/// Counts a session for as long as it is open.
+struct Counted(Gauge);
 
 impl Registry {
     /// An empty registry. `first_session` is part of all session names, so that a restart doesn't repeat them.
@@ -120,7 +125,8 @@ impl Registry {
 
     fn lease(self: &Arc<Self>, instance: Instance) -> Lease {
         let session = format!("s{:013x}", self.next_session.fetch_add(1, Ordering::Relaxed)).into();
-        Lease { place: Some((Arc::clone(self), instance)), session }
+        let counted = Counted::at(instance.0);
+        Lease { place: Some((Arc::clone(self), instance)), session, _counted: counted }
     }
 
     /// A session gives its place up: to the first who waits, with its count, or for good.
@@ -226,6 +232,20 @@ impl Place {
 /// Returns how many were still there to hear it.
 fn refuse(waiting: impl Iterator<Item = oneshot::Sender<Outcome>>) -> usize {
     waiting.filter_map(|waiting| waiting.send(Err(ErrorCode::InstanceAlreadyOpen)).ok()).count()
+}
+
+impl Counted {
+    fn at(door: Door) -> Self {
+        let open = gauge!("callgate_sessions_open", "door" => door.name());
+        open.increment(1.0);
+        Self(open)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.decrement(1.0);
+    }
 }
 
 impl Drop for Lease {

@@ -24,6 +24,7 @@ use super::{
     expiries::Expiries,
     judging::{judge, judge_again},
     live::{Live, Outlook},
+    meters::Meters,
     orders::Order,
     renewal::Renewal,
     session::{Action, Classes},
@@ -59,6 +60,7 @@ pub(super) struct Sessions<C = Socket> {
     /// The way to itself, for who asks a session whether it is alive.
     orders: mpsc::UnboundedSender<Order>,
     expiries: Expiries,
+    meters: Meters,
 }
 
 /// Whether more is delivered in the same turn of the worker.
@@ -88,6 +90,7 @@ impl<C: Connection> Sessions<C> {
     pub(super) fn new(worker: WorkerSettings, load: Arc<AtomicUsize>, orders: mpsc::UnboundedSender<Order>) -> Self {
         Self {
             rights: Arc::clone(&worker.rights),
+            meters: Meters::new(worker.id),
             worker,
             places: Vec::new(),
             free: Vec::new(),
@@ -233,7 +236,7 @@ impl<C: Connection> Sessions<C> {
             }
         }
         self.judged = judged;
-        counter!("callgate_deliveries_total").increment(deliveries as u64);
+        self.meters.deliver(published.arrived, deliveries);
         for (key, code) in failed {
             self.close(key, code);
         }
@@ -249,6 +252,15 @@ impl<C: Connection> Sessions<C> {
                 self.close(key, code);
             }
         }
+        self.meters.leave();
+    }
+
+    /// Tells how much waits: for slow apps, and for this worker.
+    pub(super) fn measure(&mut self, mailbox: usize) {
+        let live = self.places.iter_mut().filter_map(|place| place.live.as_deref_mut());
+        let queued: usize = live.map(|live| live.socket.backlog().bytes()).sum();
+        self.meters.queued.set(queued as f64);
+        self.meters.mailbox.set(mailbox as f64);
     }
 
     /// Who gets the event, and in which form.

@@ -14,7 +14,7 @@ use callgate_wire::{
     FrameDecoder, FrameError, MAX_FRAME_BEFORE_OPEN,
     v1::{self, ErrorCode, OpenResult, open_result, to_app},
 };
-use metrics::counter;
+use metrics::{counter, histogram};
 use socket2::SockRef;
 use tokio::{
     net::TcpStream,
@@ -91,7 +91,12 @@ impl Visit {
         let mut socket = match self.in_time(self.shake_hands(tcp)).await {
             Ok(Ok(socket)) => socket,
             Ok(Err(tcp)) => return self.farewell(end_tcp(&tcp)).await,
-            Err(code) => return self.refused(code, HANDSHAKE, HANDSHAKE),
+            Err(code) => {
+                if self.tls.is_some() {
+                    counter!("callgate_handshakes_total", "result" => code.as_str_name()).increment(1);
+                }
+                return self.refused(code, HANDSHAKE, HANDSHAKE);
+            }
         };
         let mut decoder = FrameDecoder::new(MAX_FRAME_BEFORE_OPEN);
         match self.in_time(self.converse(&mut socket, &mut decoder)).await {
@@ -123,18 +128,24 @@ impl Visit {
     async fn shake_hands(&self, tcp: TcpStream) -> Result<Socket, TcpStream> {
         let max_backlog = self.entrance.settings.limits.queued_bytes_per_session;
         let Some(side) = &self.tls else { return Ok(Socket::new(tcp, None, max_backlog)) };
+        let begun = Instant::now();
         let handshake = TlsAcceptor::from(Arc::clone(&side.config)).accept(tcp).into_fallible();
         match trust::witnessed(handshake).await {
             (Ok(stream), _) => {
+                counter!("callgate_handshakes_total", "result" => "OK").increment(1);
+                histogram!("callgate_handshake_seconds").record(begun.elapsed().as_secs_f64());
                 let (tcp, tls) = stream.into_inner();
                 Ok(Socket::new(tcp, Some(tls), max_backlog))
             }
             (Err((_, tcp)), Some(refused)) => {
+                counter!("callgate_handshakes_total", "result" => refused.why.code().as_str_name()).increment(1);
                 self.refused_certificate(&refused);
                 Err(tcp)
             }
             (Err((error, tcp)), None) => {
-                self.refused(handshake_code(&error), HANDSHAKE, &error.to_string());
+                let code = handshake_code(&error);
+                counter!("callgate_handshakes_total", "result" => code.as_str_name()).increment(1);
+                self.refused(code, HANDSHAKE, &error.to_string());
                 Err(tcp)
             }
         }

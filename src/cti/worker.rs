@@ -33,7 +33,7 @@ use super::{
     orders::Order,
     sessions::{More, Sessions},
 };
-use crate::hub::{Barrier, SessionKey, ToWorker};
+use crate::hub::{BEAT, Barrier, Pulse, SessionKey, ToWorker};
 
 /// How many messages of the hub may wait for a worker, before it holds the hub back.
 const MAILBOX: usize = 1024;
@@ -52,9 +52,15 @@ pub struct WorkerHandle {
     orders: mpsc::UnboundedSender<Order>,
     load: Arc<AtomicUsize>,
     soonest_expiry: Arc<AtomicI64>,
+    pulse: Pulse,
 }
 
 impl WorkerHandle {
+    /// Beats for as long as the worker turns.
+    pub fn pulse(&self) -> &Pulse {
+        &self.pulse
+    }
+
     /// How many sessions live on the worker, or are on their way to it.
     pub(super) fn load(&self) -> usize {
         self.load.load(Ordering::Relaxed)
@@ -88,8 +94,13 @@ pub fn spawn_worker(settings: WorkerSettings) -> io::Result<Spawned> {
     let (mailbox, messages) = mpsc::channel(MAILBOX);
     let (adopt, adopted) = mpsc::unbounded_channel();
     let (orders, ordered) = mpsc::unbounded_channel();
-    let handle =
-        WorkerHandle { adopt, orders, load: Arc::default(), soonest_expiry: Arc::new(AtomicI64::new(NONE_EXPIRES)) };
+    let handle = WorkerHandle {
+        adopt,
+        orders,
+        load: Arc::default(),
+        soonest_expiry: Arc::new(AtomicI64::new(NONE_EXPIRES)),
+        pulse: Pulse::begin(),
+    };
     let own = handle.clone();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
     let thread = thread::Builder::new().name(format!("worker-{}", settings.id.0)).spawn(move || {
@@ -109,16 +120,23 @@ async fn run(
 ) {
     let stop = settings.stop.clone();
     let clock = Arc::clone(&settings.clock);
-    let WorkerHandle { orders, load, soonest_expiry, .. } = own;
+    let WorkerHandle { orders, load, soonest_expiry, pulse, .. } = own;
     let sessions = Rc::new(RefCell::new(Sessions::new(settings, load, orders)));
-    let mut second = interval(Duration::from_secs(1));
-    second.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut stopped = pin!(stop.cancelled());
     let mut taken = Vec::with_capacity(TURN);
     let mut waiting = VecDeque::with_capacity(TURN);
+    let mut beat = interval(BEAT);
+    beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             () = &mut stopped => break,
+            _ = beat.tick() => {
+                pulse.beat();
+                let mut sessions = sessions.borrow_mut();
+                sessions.measure(messages.len() + waiting.len());
+                sessions.on_wall_time(clock.unix_seconds());
+                soonest_expiry.store(sessions.soonest_expiry().unwrap_or(NONE_EXPIRES), Ordering::Relaxed);
+            }
             count = messages.recv_many(&mut taken, TURN), if waiting.is_empty() => {
                 if count == 0 {
                     break;
@@ -136,11 +154,6 @@ async fn run(
                     adopt(&sessions, live);
                 }
                 sessions.borrow_mut().on_order(order, Instant::now());
-            }
-            _ = second.tick() => {
-                let mut sessions = sessions.borrow_mut();
-                sessions.on_wall_time(clock.unix_seconds());
-                soonest_expiry.store(sessions.soonest_expiry().unwrap_or(NONE_EXPIRES), Ordering::Relaxed);
             }
         }
         if !waiting.is_empty() && take_turn(&sessions, &mut waiting) {

@@ -1,11 +1,13 @@
 //! Composition: builds every part from the settings, starts them in order, and stops them in the reverse order.
 
 mod expiry;
+mod metrics;
 mod reload;
 mod served;
 mod switches;
 mod tls_files;
 
+pub use metrics::{METRICS, Metric, MetricKind, MetricsError, Page};
 pub use reload::{Acknowledgement, Reloaded};
 pub use served::{Served, administration};
 pub use switches::{connector, feed_password};
@@ -35,6 +37,7 @@ use crate::{
         TlsSide, WorkerSettings, spawn_worker,
     },
     directory::{Device, Directory},
+    http::{Health, HttpError, HttpService, Need, Reporter},
     hub::{self, Certificates, Hub, HubHandle, Rights, WorkerId},
     model::{SwitchEvent, SwitchName},
     store::StoreError,
@@ -50,7 +53,6 @@ const MAX_DISCOVERED: usize = 65_536;
 const EVENT_QUEUE: usize = 1024;
 /// How long a stop waits for what is still being opened or closed.
 const STOP: Duration = Duration::from_secs(5);
-
 /// Why a gateway can't start.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -85,6 +87,9 @@ pub enum StartError {
         /// Why.
         error: TrustError,
     },
+    /// A service over HTTP can't listen.
+    #[error(transparent)]
+    Http(#[from] HttpError),
     /// The ledger can't be read.
     #[error("`tls.ledger`: {_0}{}", tls_files::mend_ledger(_0))]
     Ledger(#[from] LedgerError),
@@ -128,7 +133,12 @@ impl StartError {
             Self::FeedPassword { error, .. } | Self::Trust { error, .. } => error.is_input(),
             Self::Ledger(error) => !matches!(error, LedgerError::Unwritable { .. }),
             Self::Store(error) => !matches!(error, OpenError::Store(StoreError::Unavailable(_))),
-            Self::Door(_) | Self::Feed { .. } | Self::Import(_) | Self::Randomness | Self::Worker(_) => false,
+            Self::Door(_)
+            | Self::Feed { .. }
+            | Self::Http(_)
+            | Self::Import(_)
+            | Self::Randomness
+            | Self::Worker(_) => false,
         }
     }
 }
@@ -191,6 +201,9 @@ pub struct Gateway {
     switches: JoinSet<(SwitchName, Result<(), SwitchError>)>,
     doors: Vec<JoinHandle<()>>,
     workers: Vec<thread::JoinHandle<()>>,
+    health: Health,
+    door_health: Reporter,
+    metrics: Option<HttpService>,
     stop: CancellationToken,
     stop_workers: CancellationToken,
 }
@@ -284,12 +297,20 @@ impl Gateway {
                 *told = Arc::clone(&rights.directory);
             }
         };
+        let health = Health::default();
+        metrics::watch(&health, "hub", entrance.hub.pulse());
+        for (id, worker) in entrance.workers.iter().enumerate() {
+            metrics::watch(&health, &format!("worker {id}"), worker.pulse());
+        }
         let mut gateway = Self {
             live: LiveRights::new(Arc::clone(&entrance), tell_switches),
             devices,
             ledger,
             ends,
             entrance,
+            door_health: health.part("doors", Need::Ready),
+            health,
+            metrics: None,
             clear: None,
             tls: None,
             events,
@@ -319,6 +340,7 @@ impl Gateway {
         }
         let (entrance, stop) = (Arc::clone(&gateway.entrance), gateway.stop.clone());
         tokio::spawn(expiry::watch(entrance, clock, ends_known, stop));
+        gateway.tell_doors();
         stop_on_error.disarm();
         Ok(gateway)
     }
@@ -374,10 +396,17 @@ impl Gateway {
             devices: self.devices.clone(),
             stop: self.stop.clone(),
         };
+        let health = self.health.part(format!("switch {name}"), Need::None);
+        health.up("attached");
         let running = switch.run(io);
         self.switches.spawn(async move {
             let result = running.await;
             drop(commands);
+            match &result {
+                Ok(()) => health.up("it has nothing more to report"),
+                Err(error) => health.down(&error.to_string()),
+            }
+            health.rest();
             (name, result)
         });
     }
@@ -406,6 +435,8 @@ impl Gateway {
 
     /// Stops: no new connection, then every session is told and closed, then the rest.
     pub async fn stop(mut self) {
+        self.door_health.down("the gateway stops");
+        let metrics = self.metrics.take();
         self.stop.cancel();
         let mut doors = std::mem::take(&mut self.doors);
         doors.extend(self.tls.take().map(|door| door.runs));
@@ -423,6 +454,10 @@ impl Gateway {
         };
         if tokio::time::timeout(STOP, all).await.is_err() {
             error!("some parts did not stop in time");
+        }
+        // The last one to go: until now it says that the gateway isn't ready.
+        if let Some(metrics) = metrics {
+            metrics.stop().await;
         }
     }
 }

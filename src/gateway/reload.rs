@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use super::{
     Gateway, StartError, rights,
-    tls_files::{ends, tls_side},
+    tls_files::{ends, http_side, tls_side},
 };
 use crate::{
-    config::{Config, Doors},
+    config::{Config, Doors, HttpConfig},
     cti::{Effects, NotAcknowledged},
     hub::Effect,
     model::Mode,
@@ -67,10 +67,16 @@ impl Gateway {
             tls: config.tls,
             // What administrators change is theirs: the file has seeded it, and no more.
             directory: if self.is_administered() { Arc::clone(&current.rights.directory) } else { config.directory },
+            // Where it listens doesn't change, nor how; who may connect does.
+            metrics: HttpConfig { listen: self.config.metrics.listen, networks: config.metrics.networks },
             doors: Doors { clear, tls: tls.or(config.doors.tls), ..config.doors },
             ..self.config.clone()
         };
         let mut side = tls_side(&next, self.ledger.as_ref())?;
+        let metrics_side = match &self.metrics {
+            Some(metrics) if metrics.has_tls() => http_side(&next, &next.metrics, self.ledger.as_ref())?,
+            _ => None,
+        };
         let ends = ends(&next)?;
         let rights = Arc::new(rights(current.rights.version + 1, &next, side.as_ref()));
         let opened = match (next.doors.tls, &self.tls, side.take()) {
@@ -95,7 +101,11 @@ impl Gateway {
             self.run_tls(door, side);
         }
         self.ends.send_replace(ends);
+        if let Some(metrics) = &self.metrics {
+            metrics.change(next.metrics.networks.clone(), metrics_side);
+        }
         self.config = next;
+        self.tell_doors();
         let version = rights.version;
         let effects = turn.at_workers(rights);
         Ok(Acknowledgement { effects, reloaded: Reloaded { version, effect: Effect::default(), after_restart } })

@@ -1,20 +1,22 @@
-//! The files of the TLS door: what is wrong with one is told with the setting that names it, and with what to do.
+//! The files of TLS: what is wrong with one is told with the setting that names it, and with what to do.
 
 use std::sync::Arc;
 
 use super::StartError;
 use crate::{
-    config::{Config, TlsFiles},
+    config::{Config, HttpConfig, TlsFiles},
     cti::TlsSide,
+    http,
     model::Mode,
     trust::{self, Ends, Ledger, LedgerError, TlsPolicy, TlsSettings, TrustError},
 };
 
-/// Reads the files of the TLS door, if it is to be open.
+/// Reads the files of TLS, if anything is to be open for it.
 ///
 /// # Errors
 /// [`StartError::Ledger`] and [`StartError::Trust`]: one of them is not as it should be.
 pub fn check_tls_files(config: &Config) -> Result<(), StartError> {
+    http_side(config, &config.metrics, None)?;
     tls_side(config, None).map(drop)
 }
 
@@ -26,14 +28,24 @@ pub(super) fn tls_side(config: &Config, kept: Option<&Arc<Ledger>>) -> Result<Op
     if config.mode == Mode::NonSecure || config.doors.tls.is_none() {
         return Ok(None);
     }
-    let ledger = match kept {
-        Some(ledger) => Arc::clone(ledger),
-        None => Arc::new(Ledger::open(&config.tls.ledger)?),
-    };
-    let policy = TlsPolicy::door(config.doors.strength);
-    let TlsSettings { server, crls } =
-        trust::server_config(&config.tls, Arc::clone(&ledger), policy).map_err(|error| at_fault(&config.tls, error))?;
+    let ledger = ledger(config, kept)?;
+    let TlsSettings { server, crls } = server_config(&config.tls, &ledger, TlsPolicy::door(config.doors.strength))?;
     Ok(Some(TlsSide { config: server, ledger, crls }))
+}
+
+/// What a service over HTTP needs; `None` if it doesn't listen for TLS.
+///
+/// # Errors
+/// A file of `[tls]` is not as it should be.
+pub(super) fn http_side(
+    config: &Config,
+    service: &HttpConfig,
+    kept: Option<&Arc<Ledger>>,
+) -> Result<Option<http::TlsSide>, StartError> {
+    let Some((_, strength)) = service.listen.tls() else { return Ok(None) };
+    let ledger = ledger(config, kept)?;
+    let TlsSettings { server, .. } = server_config(&config.tls, &ledger, TlsPolicy::http(strength))?;
+    Ok(Some(http::TlsSide { config: server, ledger }))
 }
 
 /// When the certificates of the TLS door end; `None` if it is closed.
@@ -46,6 +58,18 @@ pub(super) fn ends(config: &Config) -> Result<Option<Ends>, StartError> {
     }
     let ends = Ends::read(&config.tls).map_err(|error| at_fault(&config.tls, error))?;
     Ok(Some(ends))
+}
+
+/// The one that is kept elsewhere, if there is such a one, and else the file's.
+fn ledger(config: &Config, kept: Option<&Arc<Ledger>>) -> Result<Arc<Ledger>, StartError> {
+    match kept {
+        Some(ledger) => Ok(Arc::clone(ledger)),
+        None => Ok(Arc::new(Ledger::open(&config.tls.ledger)?)),
+    }
+}
+
+fn server_config(files: &TlsFiles, ledger: &Arc<Ledger>, policy: TlsPolicy) -> Result<TlsSettings, StartError> {
+    trust::server_config(files, Arc::clone(ledger), policy).map_err(|error| at_fault(files, error))
 }
 
 fn at_fault(files: &TlsFiles, error: TrustError) -> StartError {

@@ -1,7 +1,7 @@
 //! How the parts of a gateway are, for who watches it: `/healthz` and `/readyz`.
 //!
-//! A part tells its state when it changes, by a [`Reporter`], or is asked for it, by a probe. *Alive* is a gateway all of
-//! whose probes of life answer; *ready* is one that is alive and all of whose parts are up.
+//! A part tells its state when it changes, by a [`Reporter`], or is asked for it, by a probe. Its [`Need`] says what the
+//! gateway isn't without it: *alive*, or *ready* for apps, or nothing less than before.
 
 use std::{
     collections::BTreeMap,
@@ -22,57 +22,68 @@ pub enum State {
     Up,
 }
 
+/// What the gateway needs a part for. A later one is needed for more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Need {
+    /// It goes on without it: that it is down is shown, and sends nobody away. A switch is such a part, since others may be
+    /// up, and apps know of it.
+    None,
+    /// To serve apps: while it is down they had better go elsewhere.
+    Ready,
+    /// To do anything: while it is down the process had better be started again.
+    Alive,
+}
+
 /// How a part is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Part {
     /// Whether it does what it is for.
     pub state: State,
     /// Why, or in which way; may be empty.
-    #[serde(skip_serializing_if = "String::is_empty")]
     pub detail: String,
 }
 
 /// The parts of a gateway, by their names. All clones are the same.
 #[derive(Clone, Default)]
 pub struct Health {
-    parts: Arc<Mutex<BTreeMap<String, Source>>>,
+    parts: Arc<Mutex<BTreeMap<String, (Need, Source)>>>,
 }
 
 enum Source {
     Told(Part),
-    /// Asked each time; whether without it the process isn't alive.
-    Asked(Arc<dyn Fn() -> Part + Send + Sync>, Vital),
+    /// Asked each time.
+    Asked(Arc<dyn Fn() -> Part + Send + Sync>),
 }
 
-/// Whether the process is alive without a part.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Vital {
-    No,
-    Yes,
+/// What parts add up to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// Whether all that are needed for it are up.
+    pub is_well: bool,
+    /// The parts, by their names, with what each is needed for.
+    pub parts: BTreeMap<String, (Need, Part)>,
 }
 
 /// Tells how a part is. When it is dropped the part is down.
 pub struct Reporter {
     health: Health,
     name: String,
+    need: Need,
+    is_done: bool,
 }
 
 impl Health {
     /// A part that tells how it is; until then it is starting. Another one of that name is replaced.
-    pub fn part(&self, name: impl Into<String>) -> Reporter {
-        let reporter = Reporter { health: self.clone(), name: name.into() };
+    pub fn part(&self, name: impl Into<String>, need: Need) -> Reporter {
+        let reporter = Reporter { health: self.clone(), name: name.into(), need, is_done: false };
         reporter.tell(State::Starting, "");
         reporter
     }
 
     /// A part that is asked how it is. The answer must come at once.
-    pub fn probe(&self, name: impl Into<String>, ask: impl Fn() -> Part + Send + Sync + 'static) {
-        self.lock().insert(name.into(), Source::Asked(Arc::new(ask), Vital::No));
-    }
-
-    /// The same for a part without which the process had better be started again.
-    pub fn probe_of_life(&self, name: impl Into<String>, ask: impl Fn() -> Part + Send + Sync + 'static) {
-        self.lock().insert(name.into(), Source::Asked(Arc::new(ask), Vital::Yes));
+    pub fn probe(&self, name: impl Into<String>, need: Need, ask: impl Fn() -> Part + Send + Sync + 'static) {
+        self.lock().insert(name.into(), (need, Source::Asked(Arc::new(ask))));
     }
 
     /// A part that is there no more, and missed by nobody.
@@ -80,31 +91,38 @@ impl Health {
         self.lock().remove(name);
     }
 
-    /// The parts without which the process isn't alive.
-    pub fn life(&self) -> BTreeMap<String, Part> {
-        self.of(|source| matches!(source, Source::Asked(_, Vital::Yes)))
+    /// Whether the process is alive, and the parts that it needs for that.
+    pub fn alive(&self) -> Report {
+        let parts = self.of(Need::Alive);
+        Report { is_well: Self::are_up(&parts, Need::Alive), parts }
     }
 
-    /// All parts.
-    pub fn all(&self) -> BTreeMap<String, Part> {
-        self.of(|_| true)
+    /// Whether the gateway is ready for apps, and all parts.
+    pub fn ready(&self) -> Report {
+        let parts = self.of(Need::None);
+        Report { is_well: Self::are_up(&parts, Need::Ready), parts }
     }
 
-    fn of(&self, is_meant: impl Fn(&Source) -> bool) -> BTreeMap<String, Part> {
+    fn are_up(parts: &BTreeMap<String, (Need, Part)>, at_least: Need) -> bool {
+        parts.values().all(|(need, part)| *need < at_least || part.state == State::Up)
+    }
+
+    /// Those that are needed for this at least.
+    fn of(&self, at_least: Need) -> BTreeMap<String, (Need, Part)> {
         let mut asked = Vec::new();
         let mut parts = BTreeMap::new();
-        for (name, source) in self.lock().iter().filter(|(_, source)| is_meant(source)) {
+        for (name, (need, source)) in self.lock().iter().filter(|(_, (need, _))| *need >= at_least) {
             match source {
-                Source::Told(part) => drop(parts.insert(name.clone(), part.clone())),
-                Source::Asked(ask, _) => asked.push((name.clone(), Arc::clone(ask))),
+                Source::Told(part) => drop(parts.insert(name.clone(), (*need, part.clone()))),
+                Source::Asked(ask) => asked.push((name.clone(), *need, Arc::clone(ask))),
             }
         }
         // Without the lock: what is asked may tell something itself.
-        parts.extend(asked.into_iter().map(|(name, ask)| (name, ask())));
+        parts.extend(asked.into_iter().map(|(name, need, ask)| (name, (need, ask()))));
         parts
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Source>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, (Need, Source)>> {
         self.parts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -120,14 +138,22 @@ impl Reporter {
         self.tell(State::Down, why);
     }
 
+    /// Its last word: the state stays as it is.
+    pub fn rest(mut self) {
+        self.is_done = true;
+    }
+
     fn tell(&self, state: State, detail: &str) {
-        self.health.lock().insert(self.name.clone(), Source::Told(Part { state, detail: detail.into() }));
+        let part = Part { state, detail: detail.into() };
+        self.health.lock().insert(self.name.clone(), (self.need, Source::Told(part)));
     }
 }
 
 impl Drop for Reporter {
     fn drop(&mut self) {
-        self.down("it has ended");
+        if !self.is_done {
+            self.down("it has ended");
+        }
     }
 }
 
@@ -147,33 +173,46 @@ impl Part {
 mod tests {
     use super::*;
 
-    fn shown(parts: &BTreeMap<String, Part>) -> String {
-        serde_json::to_string(parts).unwrap()
+    fn shown(report: &Report) -> String {
+        let part = |(name, (_, part)): (&String, &(Need, Part))| format!("{name}: {:?} {}", part.state, part.detail);
+        let parts: Vec<String> = report.parts.iter().map(part).collect();
+        format!("{}, {}", report.is_well, parts.join(", ").replace(" ,", ",").trim_end())
     }
 
     #[test]
     fn parts_tell_how_they_are_or_are_asked() {
         let health = Health::default();
-        let store = health.part("store");
-        health.probe("doors", Part::up);
+        let store = health.part("store", Need::Ready);
+        health.probe("doors", Need::Ready, Part::up);
         let answers = Arc::new(Mutex::new(Part::up()));
-        health.probe_of_life("workers", {
+        health.probe("workers", Need::Alive, {
             let answers = Arc::clone(&answers);
             move || answers.lock().unwrap().clone()
         });
-        assert_eq!(
-            shown(&health.all()),
-            r#"{"doors":{"state":"up"},"store":{"state":"starting"},"workers":{"state":"up"}}"#
-        );
-        assert_eq!(shown(&health.life()), r#"{"workers":{"state":"up"}}"#);
+        assert_eq!(shown(&health.ready()), "false, doors: Up, store: Starting, workers: Up");
+        assert_eq!(shown(&health.alive()), "true, workers: Up");
 
         store.up("12 users");
-        *answers.lock().unwrap() = Part::down("worker 1 doesn't answer");
-        assert_eq!(health.all()["store"], Part { state: State::Up, detail: "12 users".into() });
-        assert_eq!(shown(&health.life()), r#"{"workers":{"state":"down","detail":"worker 1 doesn't answer"}}"#);
+        assert_eq!(shown(&health.ready()), "true, doors: Up, store: Up 12 users, workers: Up");
+        *answers.lock().unwrap() = Part::down("silent");
+        assert_eq!(shown(&health.ready()), "false, doors: Up, store: Up 12 users, workers: Down silent");
+        assert_eq!(shown(&health.alive()), "false, workers: Down silent");
+        *answers.lock().unwrap() = Part::up();
         drop(store);
-        assert_eq!(health.all()["store"], Part::down("it has ended"));
+        assert_eq!(shown(&health.ready()), "false, doors: Up, store: Down it has ended, workers: Up");
         health.forget("store");
-        assert!(!health.all().contains_key("store"));
+        assert_eq!(shown(&health.ready()), "true, doors: Up, workers: Up");
+    }
+
+    #[test]
+    fn a_switch_that_is_down_is_shown_and_sends_nobody_away() {
+        let health = Health::default();
+        let (live, replay) = (health.part("live", Need::None), health.part("replay", Need::None));
+        replay.up("played");
+        replay.rest();
+        live.down("port 9060 is taken");
+        live.rest();
+        assert_eq!(shown(&health.ready()), "true, live: Down port 9060 is taken, replay: Up played");
+        assert!(health.alive().parts.is_empty());
     }
 }

@@ -19,7 +19,7 @@ mod watch;
 
 pub use body::RequestBody;
 pub use connection::{Answer, Inside};
-pub use health::{Health, Part, Reporter, State};
+pub use health::{Health, Need, Part, Report, Reporter, State};
 pub use limits::HttpLimits;
 pub use peer::Peer;
 pub use problem::problem;

@@ -8,11 +8,13 @@
 //! [`Hub`] is pure; [`run`] is its shell.
 
 mod published;
+mod pulse;
 mod rights;
 mod run;
 mod topic;
 
 pub use published::{Moment, Published};
+pub use pulse::{BEAT, Pulse};
 pub use rights::{Certificates, Effect, Rights, Standing};
 pub use run::{Barrier, HubHandle, HubInput, run};
 pub use topic::{CallPicture, CallSecurity, Snapshot};
@@ -21,6 +23,7 @@ use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     ops::Bound,
     sync::Arc,
+    time::Instant,
 };
 
 use crate::model::{DeviceName, SwitchEvent};
@@ -162,13 +165,20 @@ pub struct Hub {
     idle: VecDeque<DeviceName>,
     /// An event was refused.
     has_refused: bool,
+    /// When what is published next has arrived, if anybody measures that.
+    arrived: Option<Instant>,
 }
 
 impl Hub {
     /// A hub with a topic for each configured device and room for `max_discovered` others.
     pub fn new(configured: impl IntoIterator<Item = DeviceName>, max_discovered: usize) -> Self {
         let topics = configured.into_iter().map(|device| (device.clone(), Topic::new(device, true, false))).collect();
-        Self { topics, discovered: 0, max_discovered, idle: VecDeque::new(), has_refused: false }
+        Self { topics, discovered: 0, max_discovered, idle: VecDeque::new(), has_refused: false, arrived: None }
+    }
+
+    /// What is published from now on has arrived at `now`.
+    pub fn arrive(&mut self, now: Instant) {
+        self.arrived = Some(now);
     }
 
     /// How many devices there are.
@@ -216,7 +226,7 @@ impl Hub {
                 self.topics.entry(device.clone()).or_insert_with(|| Topic::new(device, false, self.has_refused))
             }
         };
-        let (event, workers) = (topic.publish(event), topic.workers());
+        let (event, workers) = (topic.publish(event, self.arrived), topic.workers());
         note_idle(&mut self.idle, topic);
         Ok(event.filter(|_| workers != 0).map(|event| Delivery { event, workers }))
     }

@@ -1,6 +1,6 @@
 //! An event on its way to the sessions.
 
-use std::sync::OnceLock;
+use std::{sync::OnceLock, time::Instant};
 
 use bytes::Bytes;
 
@@ -31,6 +31,8 @@ pub struct Published {
     pub class_number: u64,
     /// For an opened stream: when its generation was first seen (R16).
     pub first_seen: Moment,
+    /// When the hub took it, for measuring only.
+    pub arrived: Option<Instant>,
     frames: [OnceLock<Bytes>; Indication::COUNT],
 }
 
@@ -41,8 +43,9 @@ impl Published {
         number: u64,
         class_number: u64,
         first_seen: Moment,
+        arrived: Option<Instant>,
     ) -> Self {
-        Self { event, class, number, class_number, first_seen, frames: Default::default() }
+        Self { event, class, number, class_number, first_seen, arrived, frames: Default::default() }
     }
 
     /// The frame for `indication`, made by `encode` if nobody needed it before. The bytes are shared, never copied.

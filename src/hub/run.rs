@@ -1,15 +1,21 @@
 //! The hub's shell: one task that owns the topics.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Instant,
 };
 
-use metrics::counter;
-use tokio::sync::mpsc;
+use metrics::{Counter, Gauge, counter, gauge};
+use tokio::{
+    sync::mpsc,
+    time::{MissedTickBehavior, interval},
+};
 
-use super::{Effect, Hub, NoRoom, Published, Request, Rights, ToWorker, WorkerId};
-use crate::model::SwitchEvent;
+use super::{BEAT, Effect, Hub, NoRoom, Published, Pulse, Request, Rights, ToWorker, WorkerId};
+use crate::model::{EventClass, SwitchEvent};
 
 /// What reaches the hub besides events.
 #[derive(Debug)]
@@ -38,13 +44,14 @@ pub struct Barrier {
 pub struct HubHandle {
     requests: mpsc::UnboundedSender<HubInput>,
     devices: Arc<AtomicUsize>,
+    pulse: Pulse,
 }
 
 impl HubHandle {
     /// A handle, and the end of it that [`run`] needs.
     pub fn new(configured_devices: usize) -> (Self, mpsc::UnboundedReceiver<HubInput>) {
         let (requests, receiver) = mpsc::unbounded_channel();
-        (Self { requests, devices: Arc::new(AtomicUsize::new(configured_devices)) }, receiver)
+        (Self { requests, devices: Arc::new(AtomicUsize::new(configured_devices)), pulse: Pulse::begin() }, receiver)
     }
 
     /// Asks the hub. A hub that has stopped doesn't answer: sessions are being closed then.
@@ -57,6 +64,11 @@ impl HubHandle {
         let (done, effects) = mpsc::unbounded_channel();
         let _ = self.requests.send(HubInput::Barrier(Barrier { rights, done }));
         effects
+    }
+
+    /// Beats for as long as the hub turns.
+    pub fn pulse(&self) -> &Pulse {
+        &self.pulse
     }
 
     /// How many devices there are now.
@@ -75,16 +87,26 @@ pub async fn run(
     mut events: mpsc::Receiver<Vec<SwitchEvent>>,
     workers: Vec<mpsc::Sender<ToWorker>>,
 ) {
-    let devices = Arc::clone(&handle.devices);
+    let (devices, pulse) = (Arc::clone(&handle.devices), handle.pulse.clone());
     drop(handle);
+    let meters = Meters::new();
+    let mut beat = interval(BEAT);
+    beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut switches_live = true;
     let mut parcels = vec![Vec::new(); workers.len()];
     loop {
         // Fair between both: neither a flood of events nor one of requests starves the other.
         tokio::select! {
+            _ = beat.tick() => {
+                pulse.beat();
+                meters.waiting.set(events.len() as f64);
+                meters.devices.set(hub.device_count() as f64);
+            }
             batch = events.recv(), if switches_live => match batch {
                 Some(batch) => {
-                    publish(&mut hub, batch, &workers, &mut parcels).await;
+                    // One look at the clock for all of a batch.
+                    hub.arrive(Instant::now());
+                    publish(&mut hub, batch, &workers, &mut parcels, &meters).await;
                     devices.store(hub.device_count(), Ordering::Relaxed);
                 }
                 None => switches_live = false,
@@ -117,10 +139,16 @@ async fn publish(
     batch: Vec<SwitchEvent>,
     workers: &[mpsc::Sender<ToWorker>],
     parcels: &mut [Vec<Arc<Published>>],
+    meters: &Meters,
 ) {
-    counter!("callgate_switch_events_total").increment(batch.len() as u64);
-    let mut left = batch.len();
+    meters.events.increment(batch.len() as u64);
+    let (mut left, mut calls, mut media) = (batch.len(), 0, 0);
     for event in batch {
+        match event.body.class() {
+            Some(EventClass::Call) => calls += 1,
+            Some(EventClass::Media) => media += 1,
+            None => {}
+        }
         match hub.publish(event) {
             Ok(None) => {}
             Ok(Some(delivery)) => {
@@ -135,14 +163,39 @@ async fn publish(
                     }
                 }
             }
-            Err(NoRoom) => counter!("callgate_switch_events_refused_total").increment(1),
+            Err(NoRoom) => meters.refused.increment(1),
         }
         left -= 1;
     }
+    meters.calls.increment(calls);
+    meters.media.increment(media);
     for (mailbox, parcel) in workers.iter().zip(parcels) {
         if !parcel.is_empty() {
             // A worker that is gone has no sessions left.
             let _ = mailbox.send(ToWorker::Events(std::mem::take(parcel))).await;
+        }
+    }
+}
+
+/// What the hub counts, looked up once.
+struct Meters {
+    events: Counter,
+    refused: Counter,
+    calls: Counter,
+    media: Counter,
+    waiting: Gauge,
+    devices: Gauge,
+}
+
+impl Meters {
+    fn new() -> Self {
+        Self {
+            events: counter!("callgate_switch_events_total"),
+            refused: counter!("callgate_switch_events_refused_total"),
+            calls: counter!("callgate_events_total", "class" => "call"),
+            media: counter!("callgate_events_total", "class" => "media"),
+            waiting: gauge!("callgate_event_queue_batches"),
+            devices: gauge!("callgate_devices"),
         }
     }
 }

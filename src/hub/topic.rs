@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, HashSet},
     sync::{Arc, Weak},
+    time::Instant,
 };
 
 use super::{Moment, Published, SessionKey, WorkerId};
@@ -105,7 +106,7 @@ impl Topic {
     }
 
     /// Numbers the event and keeps the picture of the device. `None` for what is no event for apps.
-    pub(super) fn publish(&mut self, event: SwitchEvent) -> Option<Arc<Published>> {
+    pub(super) fn publish(&mut self, event: SwitchEvent, arrived: Option<Instant>) -> Option<Arc<Published>> {
         let moment = self.pass();
         let first_seen = self.note(&event, moment);
         let class = event.body.class()?;
@@ -113,7 +114,7 @@ impl Topic {
         self.number += 1;
         let class_number = self.class_numbers.entry((event.line, class)).or_default();
         *class_number += 1;
-        Some(Arc::new(Published::new(event, class, self.number, *class_number, first_seen)))
+        Some(Arc::new(Published::new(event, class, self.number, *class_number, first_seen, arrived)))
     }
 
     /// Takes the event into the picture. Returns when the generation that it names was first seen.

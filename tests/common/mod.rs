@@ -62,6 +62,7 @@ pub const CLEAR: &[Group] = &[Group::CtiEnabled];
 pub const PASSWORD: &str = "correct horse battery staple";
 
 /// A user of the test gateway.
+#[derive(Clone)]
 pub struct TestUser {
     pub name: &'static str,
     pub groups: &'static [Group],

@@ -1,6 +1,7 @@
 //! The binary, and what it serves, in a process of its own.
 
 use std::{
+    ffi::OsStr,
     fs,
     io::{BufRead, BufReader, Read},
     path::{Path, PathBuf},
@@ -17,6 +18,8 @@ use super::leaks;
 pub fn callgate(folder: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_callgate"));
     command.current_dir(folder).args(["--log-level", "trace"]).args(arguments).stdin(Stdio::null());
+    // Several are served at once.
+    command.env("CALLGATE_METRICS__LISTEN", "127.0.0.1:0");
     command
 }
 
@@ -132,10 +135,21 @@ impl Drop for Served {
     }
 }
 
+/// It logs what it does, and not each step: for tests that don't read the log as it comes, so that it
+/// doesn't wait for them.
+pub fn quiet(serve: &Command) -> Command {
+    let mut quiet = Command::new(serve.get_program());
+    quiet.args(serve.get_args().map(|argument| if argument == "trace" { OsStr::new("info") } else { argument }));
+    quiet.envs(serve.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    quiet.current_dir(serve.get_current_dir().unwrap()).stdin(Stdio::null());
+    quiet
+}
+
 /// The same command under other limits.
 pub fn under(limits: &str, command: &Command) -> Command {
     let mut shell = Command::new("sh");
     shell.args(["-c", &format!("{limits}; exec \"$@\""), "sh"]).arg(command.get_program()).args(command.get_args());
+    shell.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
     shell.current_dir(command.get_current_dir().unwrap()).stdin(Stdio::null());
     shell
 }

@@ -146,6 +146,11 @@ impl Queue {
         oldest.datagrams.first().map(|(_, arrival)| arrival.now)
     }
 
+    /// How many bytes wait.
+    pub(super) fn bytes(&self) -> usize {
+        self.waiting.iter().chain(&self.open).map(|batch| batch.used).sum()
+    }
+
     /// Whether there is nothing to take.
     pub(super) fn is_empty(&self) -> bool {
         self.waiting.is_empty() && self.open.as_ref().is_none_or(Batch::is_empty)
@@ -189,6 +194,7 @@ mod tests {
             assert!(put(&mut queue, datagram));
         }
         let oldest = queue.oldest();
+        assert_eq!(queue.bytes(), "onethree".len());
         let mut batch = queue.next().unwrap();
         assert_eq!(batch.datagrams().next().map(|(_, arrival)| arrival.now), oldest);
         assert_eq!(take(&mut batch), [&b"one"[..], b"", b"three"]);

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use metrics::{Counter, counter};
+use metrics::{Counter, Gauge, counter, gauge};
 use tokio::{
     net::UdpSocket,
     sync::{mpsc, watch},
@@ -70,6 +70,7 @@ struct Meters {
     dropped: Counter,
     dropped_by_kernel: Counter,
     errors: Counter,
+    queued: Gauge,
 }
 
 /// Whether anything came yet.
@@ -113,6 +114,7 @@ impl Reader {
             dropped: dropped("queue"),
             dropped_by_kernel: dropped("kernel"),
             errors: counter!("callgate_feed_receive_errors_total", "switch" => switch.to_string()),
+            queued: gauge!("callgate_feed_queue_bytes", "switch" => switch.to_string()),
         };
         Self {
             switch: switch.clone(),
@@ -159,6 +161,7 @@ impl Reader {
                 }
                 Next::Look => {
                     self.ask_kernel();
+                    self.meters.queued.set(self.queue.bytes() as f64);
                     Ok(())
                 }
                 Next::Read(ready) => ready.and_then(|()| self.read()),
