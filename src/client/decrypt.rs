@@ -97,5 +97,6 @@ fn user(devices: &[DeviceName]) -> Result<User, ClientError> {
         groups: [Group::CtiEnabled, Group::SecureConnection, Group::SrtpKeyMaterial].into_iter().collect(),
         devices: Arc::new(devices.iter().cloned().collect()),
         password: None,
+        incarnation: 0,
     })
 }

@@ -221,7 +221,7 @@ fn users() -> Result<Vec<User>, ClientError> {
             };
             let groups = groups.iter().copied().collect();
             let devices = Arc::new(devices);
-            Ok(User { name: name.parse()?, kind: UserKind::Application, groups, devices, password })
+            Ok(User { name: name.parse()?, kind: UserKind::Application, groups, devices, password, incarnation: 0 })
         })
         .collect()
 }

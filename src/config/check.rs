@@ -147,6 +147,7 @@ fn user(raw: &raw::User) -> Result<User, Problem> {
         groups: raw.groups.iter().map(group).collect::<Result<_, _>>()?,
         devices: Arc::new(raw.devices.iter().map(parsed).collect::<Result<_, _>>()?),
         password,
+        incarnation: 0,
     })
 }
 

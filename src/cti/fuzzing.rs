@@ -237,6 +237,7 @@ fn world() -> &'static World {
             groups: groups.iter().copied().collect(),
             devices: Arc::new(devices.iter().map(|device| device.parse().unwrap()).collect()),
             password: password.map(|password| Arc::new(ScramVerifier::generate(password, 4096).unwrap())),
+            incarnation: 0,
         };
         let device = |name: &str| Device::named(name.parse().unwrap());
         let directory = Directory::new(

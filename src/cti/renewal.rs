@@ -66,9 +66,9 @@ impl Renewal {
             (_, Standing::Revoked, _) => Err(ErrorCode::CertificateRevoked),
             (_, Standing::Unknown, _) => Err(ErrorCode::CertificateNotInLedger),
             (Verdict::Refuse(code, _), ..) => Err(code),
-            (Verdict::Admit(_), _, Some(user)) => Ok(Arc::clone(user)),
-            // Without a group nobody is admitted.
-            (Verdict::Admit(_), _, None) => Err(ErrorCode::CtiNotEnabled),
+            (Verdict::Admit(_), _, Some(user)) if user.incarnation == identity.user.incarnation => Ok(Arc::clone(user)),
+            // Somebody else has its name by now. Without a group nobody is admitted.
+            (Verdict::Admit(_), ..) => Err(ErrorCode::CtiNotEnabled),
         }
     }
 

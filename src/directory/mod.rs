@@ -54,6 +54,9 @@ pub struct User {
     pub devices: Arc<BTreeSet<DeviceName>>,
     /// What proves its password on the clear door (R14). Without it no password is right.
     pub password: Option<Arc<ScramVerifier>>,
+    /// Tells it from one of the same name that was removed before it was made: sessions of that one aren't its sessions
+    /// (R15). It counts while the gateway runs, and is 0 where nobody is made or removed.
+    pub incarnation: u64,
 }
 
 /// An app is assigned to one of the two kinds (R6).
@@ -301,6 +304,7 @@ mod tests {
             groups: groups.iter().copied().collect(),
             devices: Arc::new(devices.iter().map(|device| device.parse().unwrap()).collect()),
             password: None,
+            incarnation: 0,
         }
     }
 

@@ -22,6 +22,8 @@ pub struct Resolver {
     names: BTreeSet<DeviceName>,
     associations: HashMap<Associations, Arc<BTreeSet<DeviceName>>>,
     users: HashMap<UserName, Arc<User>>,
+    /// How many users were made.
+    incarnations: u64,
 }
 
 /// What a user's devices are named by, its groups' included.
@@ -158,8 +160,10 @@ impl Resolver {
                 return Arc::clone(known);
             }
         }
-        let user = User { name: name.clone(), kind: *kind, groups, devices, password: password.clone() };
-        let user = Arc::new(user);
+        let incarnation = self.users.get(name).map_or(self.incarnations + 1, |known| known.incarnation);
+        self.incarnations = self.incarnations.max(incarnation);
+        let password = password.clone();
+        let user = Arc::new(User { name: name.clone(), kind: *kind, groups, devices, password, incarnation });
         self.users.insert(name.clone(), Arc::clone(&user));
         user
     }
@@ -285,6 +289,25 @@ mod tests {
         assert!(directory.device("a").unwrap().addresses.is_empty());
         assert_eq!(directory.device("b").unwrap().addresses, [address]);
         assert_eq!(disagreements.len(), 1);
+    }
+
+    #[test]
+    fn r15_who_is_made_anew_under_a_name_is_somebody_else() {
+        let mut records = Records::default();
+        let mut resolver = Resolver::default();
+        let mut incarnation = |there: bool, groups: &[Group]| {
+            records.users.insert("other".parse().unwrap(), stored(1, user(&[], &[], &[], &[])));
+            match there {
+                true => drop(records.users.insert("u".parse().unwrap(), stored(2, user(groups, &[], &[], &[])))),
+                false => drop(records.users.remove("u")),
+            }
+            let (directory, _) = resolver.directory(&records);
+            directory.user("u").map(|user| user.incarnation)
+        };
+        let first = incarnation(true, &[]).unwrap();
+        assert_eq!(incarnation(true, &[Group::CtiEnabled]), Some(first), "another group is no other user");
+        assert_eq!(incarnation(false, &[]), None);
+        assert!(incarnation(true, &[Group::CtiEnabled]).unwrap() > first);
     }
 
     #[test]

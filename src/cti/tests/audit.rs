@@ -43,6 +43,7 @@ fn identity(user: &str, instance: &str, door: Door) -> Identity {
         groups: Groups::default(),
         devices: Arc::default(),
         password: None,
+        incarnation: 0,
     };
     Identity { user: Arc::new(user), instance: instance.parse().unwrap(), door, certificate: None }
 }

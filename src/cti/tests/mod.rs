@@ -26,6 +26,7 @@ fn user(name: &str, groups: &[Group], devices: &[&str], password: Option<&str>) 
         groups: groups.iter().copied().collect(),
         devices: Arc::new(devices.iter().map(|device| device.parse().unwrap()).collect()),
         password: password.map(|password| Arc::new(ScramVerifier::generate(password, ITERATIONS).unwrap())),
+        incarnation: 0,
     }
 }
 

@@ -1,5 +1,8 @@
-//! The world that a schedule runs in: hub, mailboxes, workers, apps and an operator, each going on when it is drawn.
+//! The world that a schedule runs in: hub, mailboxes, workers, apps, administrators and their disk, each going on when it is
+//! drawn.
 
+mod administration;
+mod apps;
 mod takeover;
 
 use std::{
@@ -9,32 +12,29 @@ use std::{
     sync::{Arc, atomic::AtomicUsize},
 };
 
-use callgate_wire::{
-    FrameDecoder, MAX_FRAME_BEFORE_OPEN, encode_frame,
-    v1::{self, ErrorCode, ToGateway, to_gateway::Message},
-};
+use callgate_wire::v1::to_app;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::super::settings;
 use super::{
     Counts, Fault, Random,
-    app::{App, Asked, FakeSocket, State, Told},
-    spec::{DEVICES, Spec, Who},
+    app::{App, State, Told},
+    operator::Operator,
+    socket::FakeSocket,
+    wishes::{DEVICES, Stream, Wishes},
 };
 use crate::{
     cti::{
         Clock, WorkerSettings,
         live::Live,
-        opening::Admitted,
         orders::Order,
-        registry::{Entered, Lease, Registry},
+        registry::Registry,
         sessions::{More, Sessions},
-        socket::Connection as _,
     },
-    hub::{Ask, Barrier, Effect, Hub, HubHandle, HubInput, Request, Rights, ToWorker, WorkerId},
+    hub::{Answer, Ask, Barrier, Effect, Hub, HubHandle, HubInput, Request, Rights, ToWorker, WorkerId},
     model::{
-        CallDirection, CallId, CallRef, CallState, Door, EventBody, Generation, KeyMaterial, LineNumber, MasterKey,
+        CallDirection, CallId, CallRef, CallState, EventBody, Generation, KeyMaterial, LineNumber, MasterKey,
         MediaOpened, Party, Protection, Secret, SessionParameters, StreamDirection, StreamId, Suite, SwitchEvent,
         Timestamp,
     },
@@ -44,7 +44,7 @@ use takeover::Second;
 
 const WORKERS: usize = 2;
 const SESSIONS: usize = 6;
-const STEPS: usize = 600;
+const STEPS: usize = 700;
 
 struct Worker {
     sessions: Sessions<FakeSocket>,
@@ -56,11 +56,6 @@ struct Worker {
     version: u64,
 }
 
-struct Change {
-    version: u64,
-    effects: mpsc::UnboundedReceiver<Effect>,
-}
-
 struct Simulation {
     random: Random,
     /// One in so many times that an app could read, it does.
@@ -68,16 +63,17 @@ struct Simulation {
     fault: Fault,
     step: Rc<Cell<u64>>,
     hub: Hub,
-    handle: HubHandle,
     requests: mpsc::UnboundedReceiver<HubInput>,
     workers: Vec<Worker>,
     registry: Arc<Registry>,
-    /// All versions, the first one at 0.
-    specs: Vec<Spec>,
+    operator: Operator,
+    /// All versions of what administrators want, the first one at 0.
+    wishes: Vec<Wishes>,
     /// The steps that they were made at.
     made: Vec<u64>,
     rights: Vec<Arc<Rights>>,
-    changes: Vec<Change>,
+    /// What the workers must have done by each version.
+    effects: HashMap<u64, Effect>,
     /// Version and step of each acknowledgement.
     acknowledged: Vec<(u64, u64)>,
     apps: Vec<App>,
@@ -89,9 +85,9 @@ struct Simulation {
     /// When a generation of a stream was first told.
     first_seen: HashMap<(usize, u64, u32), u64>,
     told: HashMap<(usize, u64), Told>,
-    numbers: [u64; 3],
-    /// Keys that the model says were taken out of what waited, and that the workers reported.
-    withheld: [usize; 2],
+    numbers: [u64; 4],
+    /// The devices that the hub has heard of.
+    known: [bool; 4],
     counts: Counts,
     /// What the keys of a generation are: of others they are others.
     keys: HashMap<(usize, u64, u32), Arc<KeyMaterial>>,
@@ -113,10 +109,12 @@ pub(super) fn simulate(seed: u64, fault: Fault) -> Result<Counts, String> {
 
 impl Simulation {
     fn new(seed: u64, fault: Fault) -> Self {
-        let spec = Spec::first();
-        let rights = spec.rights(SESSIONS);
-        let hub = Hub::new(rights.devices(), 8);
+        let wishes = Wishes::first();
         let (handle, requests) = HubHandle::new(3);
+        let registry = Arc::new(Registry::new(settings().limits, 0));
+        let operator = Operator::new(&wishes, handle.clone(), Arc::clone(&registry), settings());
+        let rights = operator.rights();
+        let hub = Hub::new(rights.devices(), 8);
         let workers = (0..WORKERS).map(|id| {
             let settings = WorkerSettings {
                 id: WorkerId(u8::try_from(id).unwrap()),
@@ -143,13 +141,14 @@ impl Simulation {
             step: Rc::default(),
             hub,
             workers: workers.collect(),
-            handle,
             requests,
-            registry: Arc::new(Registry::new(settings().limits, 0)),
-            specs: vec![spec],
+            registry,
+            operator,
+            known: wishes.devices.map(|phone| phone.is_some()),
+            wishes: vec![wishes],
             made: vec![0],
             rights: vec![rights],
-            changes: Vec::new(),
+            effects: HashMap::new(),
             acknowledged: Vec::new(),
             apps: Vec::new(),
             instances: 0,
@@ -157,8 +156,7 @@ impl Simulation {
             moments: 0,
             first_seen: HashMap::new(),
             told: HashMap::new(),
-            numbers: [0; 3],
-            withheld: [0; 2],
+            numbers: [0; 4],
             counts: Counts::default(),
             keys: HashMap::new(),
         }
@@ -167,11 +165,11 @@ impl Simulation {
     /// One thing happens somewhere.
     fn step(&mut self) -> Result<(), String> {
         self.step.set(self.step.get() + 1);
-        match self.random.below(22) {
+        match self.random.below(27) {
             // In some schedules all read, in others nobody does for long.
             15..=17 if self.random.below(self.laziness) > 0 => {}
             0..=5 => self.publish()?,
-            6 | 7 => self.hub_answers(),
+            6 | 7 => self.hub_answers()?,
             8..=11 => {
                 let worker = self.random.below(WORKERS);
                 self.worker_takes_a_message(worker)?;
@@ -182,41 +180,50 @@ impl Simulation {
             }
             13 | 14 => self.app_asks(),
             15..=17 => self.app_reads(),
-            18 if self.random.below(6) == 0 => self.operator_changes(),
+            18 if self.random.below(6) == 0 => self.somebody_administers()?,
             18 => {}
-            19 => self.app_opens(),
-            20 => self.second_opens()?,
-            _ => self.probe_goes_on(),
+            19 => self.app_opens()?,
+            20 if self.random.below(3) == 0 => self.second_opens()?,
+            20 => {}
+            21 => self.probe_goes_on(),
+            22..=24 => self.administration_goes_on()?,
+            _ => self.operator.disk_goes_on(),
         }
-        self.note_closed();
-        self.note_acknowledged();
+        self.note_closed()?;
+        self.note_acknowledged()?;
         self.take_outcomes()
     }
 
     /// The switch tells something.
     fn publish(&mut self) -> Result<(), String> {
-        let (device, stream) = (self.random.below(3), self.random.below(2) as u64);
+        let (device, stream) = (self.random.below(DEVICES.len()), self.random.below(2) as u64);
         let line = 1 + u32::try_from(self.random.below(2)).unwrap();
-        let kind = self.random.below(4);
+        let kind = self.random.below(8);
         let generation = 1 + u32::try_from(self.random.below(6) + self.step.get() as usize / 40).unwrap();
         // A stream is one of a call, and the line stands for the call here.
         let named = (device, stream * 2 + u64::from(line), generation);
-        let body = match kind {
-            0 => EventBody::Call(CallState::Connected),
-            kind => EventBody::MediaOpened(MediaOpened {
+        let stands = match kind {
+            0 | 1 => None,
+            2 => Some(Stream::Clear),
+            3 => Some(Stream::Unknown),
+            _ => Some(Stream::Keyed),
+        };
+        let body = match stands {
+            None => EventBody::Call(CallState::Connected),
+            Some(stands) => EventBody::MediaOpened(MediaOpened {
                 stream: StreamId(stream),
                 direction: StreamDirection::Sent,
                 destination: "127.0.0.1:4000".parse().unwrap(),
                 likely_source: None,
                 media: "audio".into(),
                 codecs: Arc::new([]),
-                protection: match kind {
-                    1 => Protection::Clear,
-                    _ => Protection::Keyed {
-                        generation: Generation(generation),
-                        since: Timestamp(0),
-                        keys: Arc::clone(self.keys.entry(named).or_insert_with(key_material)),
-                    },
+                protection: match (stands, Generation(generation), Timestamp(0)) {
+                    (Stream::Clear, ..) => Protection::Clear,
+                    (Stream::Unknown, generation, since) => Protection::Unknown { generation, since },
+                    (Stream::Keyed, generation, since) => {
+                        let keys = Arc::clone(self.keys.entry(named).or_insert_with(key_material));
+                        Protection::Keyed { generation, since, keys }
+                    }
                 },
             }),
         };
@@ -239,8 +246,12 @@ impl Simulation {
         self.moments += 1;
         self.numbers[device] += 1;
         let number = self.numbers[device];
-        let keyed = (kind > 1).then(|| *self.first_seen.entry(named).or_insert(self.moments));
-        self.told.insert((device, number), Told { device, line, is_media: kind > 0, keyed, number });
+        let stream = stands.map(|stands| match stands {
+            Stream::Clear => (stands, 0),
+            Stream::Keyed | Stream::Unknown => (stands, *self.first_seen.entry(named).or_insert(self.moments)),
+        });
+        self.told.insert((device, number), Told { device, line, stream, number });
+        self.known[device] = true;
 
         let delivery = self.hub.publish(event).unwrap();
         let mut workers = Vec::new();
@@ -267,7 +278,7 @@ impl Simulation {
     }
 
     /// The hub takes a request or a barrier.
-    fn hub_answers(&mut self) {
+    fn hub_answers(&mut self) -> Result<(), String> {
         match self.requests.try_recv() {
             Ok(HubInput::Request(Request { worker, session, request_id, ask })) => {
                 let place = usize::from(worker.0);
@@ -277,36 +288,48 @@ impl Simulation {
                     if let Some(app) = self.apps.iter_mut().find(|app| app.is_at(place, session))
                         && let Some(asked) = app.asked.get_mut(&request_id)
                     {
-                        asked.at = at;
+                        asked.at = self.known[asked.device].then_some(at);
                     }
                 }
+                let asked = format!("{ask:?}");
                 if let Some(answer) = self.hub.answer(worker, session, ask) {
+                    if let Answer::UnknownDevice(name) = &answer
+                        && DEVICES.iter().zip(self.known).any(|(known, is)| is && *known == name.as_str())
+                    {
+                        return Err(format!("the hub has forgotten a device: {asked}"));
+                    }
                     self.workers[place].mailbox.push_back(ToWorker::Answer { session, request_id, answer });
                 }
             }
             Ok(HubInput::Barrier(barrier)) => {
                 self.hub.configure(barrier.rights.devices());
+                for (known, name) in self.known.iter_mut().zip(DEVICES) {
+                    *known |= barrier.rights.directory.device(name).is_some();
+                }
                 if self.fault == Fault::AcknowledgedEarly {
                     self.acknowledged.push((barrier.rights.version, self.step.get()));
                 }
+                let rights = self.faulty(&barrier.rights);
                 for worker in &mut self.workers {
-                    worker.mailbox.push_back(ToWorker::Barrier(barrier.clone()));
+                    let barrier = Barrier { rights: Arc::clone(&rights), done: barrier.done.clone() };
+                    worker.mailbox.push_back(ToWorker::Barrier(barrier));
                 }
             }
             Err(_) => {}
         }
+        Ok(())
     }
 
     fn worker_takes_a_message(&mut self, place: usize) -> Result<(), String> {
         let Some(message) = self.workers[place].mailbox.pop_front() else { return Ok(()) };
-        let spec = self.specs[usize::try_from(self.workers[place].version).unwrap() - 1].clone();
+        let wishes = self.wishes_of(self.workers[place].version).clone();
         match message {
             ToWorker::Events(events) => {
                 let more = if self.step.get().is_multiple_of(2) { More::Follows } else { More::Nothing };
                 for published in events {
                     let device = DEVICES.iter().position(|name| *name == published.event.device.as_str()).unwrap();
                     let told = self.told[&(device, published.number)];
-                    self.at(place).for_each(|app| app.on_event(told, &spec));
+                    self.at(place).for_each(|app| app.on_event(told, &wishes));
                     self.workers[place].sessions.deliver(&published, more);
                 }
                 if self.step.get().is_multiple_of(3) {
@@ -315,226 +338,88 @@ impl Simulation {
             }
             ToWorker::Answer { session, request_id, answer } => {
                 if let Some(app) = self.apps.iter_mut().find(|app| app.is_at(place, session)) {
-                    app.on_answer(request_id, &spec);
+                    app.on_answer(request_id, &wishes);
                 }
                 self.workers[place].sessions.on_answer(session, request_id, answer);
             }
             ToWorker::Barrier(Barrier { rights, done }) => {
-                let (version, next) =
-                    (rights.version, self.specs[usize::try_from(rights.version).unwrap() - 1].clone());
-                self.note_closed();
-                let withheld: usize = self.at(place).map(|app| app.on_rights(&spec, &next)).sum();
-                let (effect, keys) = self.workers[place].sessions.on_barrier(rights);
-                let crowded_out: usize = self.at(place).map(|app| app.crowded_out()).sum();
-                self.workers[place].version = version;
-                self.withheld[0] += withheld + crowded_out;
-                self.withheld[1] += effect.withheld;
-                let _ = done.send(effect);
-                let early = self.apps.iter_mut().filter(|app| app.worker == place);
-                let mut early = early.filter(|app| matches!(app.state, State::Early(at) if at <= version));
-                for key in keys {
-                    let app = early.next().ok_or("a session came from nowhere")?;
-                    app.state = if next.admits(app.who) { State::Open(key) } else { State::Closed };
-                }
-                if early.next().is_some() {
-                    return Err("a session was lost on its way".into());
-                }
-                self.counts.barriers += 1;
+                let _ = done.send(self.worker_takes_a_barrier(place, rights, &wishes)?);
             }
         }
         Ok(())
     }
 
+    /// Returns what it says that it did, which is what it must have done.
+    fn worker_takes_a_barrier(&mut self, place: usize, rights: Arc<Rights>, old: &Wishes) -> Result<Effect, String> {
+        let version = rights.version;
+        let (new, now) = (self.wishes_of(version).clone(), self.wishes.last().unwrap().clone());
+        self.note_closed()?;
+        let were: Vec<usize> = (0..self.apps.len()).filter(|number| self.apps[*number].is_open_at(place)).collect();
+        let mut must = Effect::default();
+        for number in &were {
+            let (withheld, is_told) = self.apps[*number].on_rights(old, &new, &now);
+            must.withheld += withheld;
+            must.changed += usize::from(is_told);
+        }
+        let (effect, keys) = self.workers[place].sessions.on_barrier(rights);
+        for number in &were {
+            let app = &self.apps[*number];
+            must.withheld += app.crowded_out();
+            if app.left.borrow().closed.is_some() {
+                must.closed += 1;
+                must.changed -= usize::from(app.closes.is_none());
+            }
+        }
+        self.workers[place].version = version;
+        let early = self.apps.iter_mut().filter(|app| app.worker == place);
+        let mut early = early.filter(|app| matches!(app.state, State::Early(at) if at <= version));
+        let mut adopted = 0;
+        for key in keys {
+            let app = early.next().ok_or("a session came from nowhere")?;
+            app.state = State::Open(key);
+            app.closes = new.verdict(app.who, &now).err();
+            adopted += usize::from(app.closes.is_none());
+        }
+        if early.next().is_some() {
+            return Err("a session was lost on its way".into());
+        }
+        must.sessions = were.len() - must.closed + adopted;
+        self.note_closed()?;
+        if effect != must {
+            return Err(format!("version {version} did {effect:?} at a worker, not {must:?}"));
+        }
+        *self.effects.entry(version).or_default() += effect;
+        self.counts.barriers += 1;
+        self.counts.withheld += effect.withheld;
+        Ok(effect)
+    }
+
     fn worker_adopts(&mut self, place: usize) {
         let worker = &mut self.workers[place];
         let Some((number, live)) = worker.adopted.pop_front() else { return };
-        let spec = &self.specs[usize::try_from(worker.version).unwrap() - 1];
+        let (version, now) = (worker.version, self.wishes.last().unwrap());
         let app = &mut self.apps[number];
-        let State::Queued(version) = app.state else { panic!() };
-        self.counts.late += usize::from(version < worker.version);
+        let State::Queued(opened_by) = app.state else { panic!() };
+        self.counts.late += usize::from(opened_by < version);
         app.state = match worker.sessions.adopt(live) {
             None => {
                 self.counts.early += 1;
-                State::Early(version)
+                State::Early(opened_by)
             }
-            Some(key) if spec.admits(app.who) => {
-                app.note_groups(&self.specs[usize::try_from(version).unwrap() - 1], spec);
+            Some(key) => {
+                let wishes = |version: u64| &self.wishes[usize::try_from(version).unwrap() - 1];
+                app.on_rights(wishes(opened_by), wishes(version), now);
+                self.counts.anew += usize::from(wishes(version).person(app.who).is_none());
                 State::Open(key)
             }
-            Some(_) => State::Closed,
         };
-    }
-
-    /// An app asks to monitor a device, or to end it.
-    fn app_asks(&mut self) {
-        if self.apps.is_empty() {
-            return;
-        }
-        let number = self.random.below(self.apps.len());
-        let (device, monitor) = (self.random.below(3), self.random.below(4) > 0);
-        let (calls, media) = [(true, true), (true, false), (false, true)][self.random.below(3)];
-        let app = &mut self.apps[number];
-        let State::Open(key) = app.state else { return };
-        let worker = &mut self.workers[app.worker];
-        // No request is taken while something waits for room. Then it would be judged by the rights of a time that the
-        // simulation doesn't foresee.
-        if worker.sessions.live(key).is_none_or(|live| live.socket.is_waiting()) {
-            return;
-        }
-        let spec = &self.specs[usize::try_from(worker.version).unwrap() - 1];
-        let classes = [(calls, v1::EventClass::Call), (media, v1::EventClass::Media)];
-        let classes = classes.into_iter().filter_map(|(is, class)| is.then_some(class.into())).collect();
-        let (known, name) = (spec.shows(app.who, device), DEVICES[device].to_owned());
-        let message = match monitor {
-            true => Message::Monitor(v1::MonitorDevice { device: name, classes }),
-            false => Message::Unmonitor(v1::UnmonitorDevice { device: name, classes }),
-        };
-        // As many as may wait, with one more that is taken when the first of them is answered, are more than is simulated.
-        if app.asked.len() >= settings().limits.requests_in_flight {
-            return;
-        }
-        let others = app.asked.values().filter(|asked| asked.monitor).map(|asked| asked.device);
-        // One that is monitored and asked for again counts twice.
-        let devices: Vec<_> = app.monitors.keys().copied().chain(others).collect();
-        let is_full = !devices.contains(&device) && devices.len() >= settings().limits.monitors_per_session;
-        if !monitor || known && !is_full {
-            app.asked.insert(app.next_token, Asked { device, monitor, calls, media, at: 0 });
-            app.next_token += 1;
-        }
-        let mut frame = Vec::new();
-        encode_frame(&ToGateway { request_id: 1, message: Some(message) }, &mut frame);
-        worker.sessions.live(key).unwrap().decoder.extend(&frame);
-        worker.sessions.on_buffered(key);
-    }
-
-    fn app_reads(&mut self) {
-        if self.apps.is_empty() {
-            return;
-        }
-        let (number, frames) = (self.random.below(self.apps.len()), 1 + self.random.below(12));
-        self.drain(number, frames);
-    }
-
-    fn drain(&mut self, number: usize, frames: usize) {
-        let app = &self.apps[number];
-        if let State::Open(key) = app.state
-            && let Some(live) = self.workers[app.worker].sessions.live(key)
-        {
-            live.socket.drain(frames);
-        }
-    }
-
-    /// A change, which the operator sometimes takes back at once.
-    fn operator_changes(&mut self) {
-        let before = self.specs.last().unwrap().clone();
-        let spec = before.changed(&mut self.random, self.instances);
-        let back = before.again(&spec);
-        self.change(spec);
-        if self.random.below(3) == 0 {
-            self.change(back);
-        }
-    }
-
-    fn change(&mut self, spec: Spec) {
-        let rights = spec.rights(SESSIONS);
-        let effects = self.handle.change_rights(Arc::clone(&rights));
-        self.changes.push(Change { version: spec.version, effects });
-        self.specs.push(spec);
-        self.made.push(self.step.get());
-        self.rights.push(rights);
-    }
-
-    /// A door opens a session by the newest rights.
-    fn app_opens(&mut self) {
-        let number = self.instances;
-        let user = self.random.below(3);
-        let door = if user < 2 && self.random.below(8) > 0 { Door::Tls } else { Door::Clear };
-        let (who, spec) = (Who { number, user, door }, self.specs.last().unwrap());
-        if number >= SESSIONS || !spec.admits(who) {
-            return;
-        }
-        self.instances += 1;
-        let identity = who.identity(self.rights.last().unwrap());
-        let entered = self.registry.enter(door, &identity.user.name, &identity.instance);
-        let Ok(Entered::In(lease)) = entered else { panic!("{who:?} has a session already") };
-        self.open(who, lease);
-    }
-
-    /// A session is open, and on its way to a worker.
-    fn open(&mut self, who: Who, lease: Lease) {
-        let version = self.specs.last().unwrap().version;
-        let mut rights = Arc::clone(self.rights.last().unwrap());
-        let place = self.random.below(WORKERS);
-        let identity = who.identity(&rights);
-        if self.fault == Fault::AdoptionUnjudged {
-            rights = Arc::clone(&self.rights[usize::try_from(self.workers[place].version).unwrap() - 1]);
-        }
-        let hides_backlog = self.fault == Fault::BacklogUnjudged;
-        let bytes = [400, 2000, 100_000][self.random.below(3)];
-        let socket = FakeSocket::new(bytes, self.random.below(4), Rc::clone(&self.step), hides_backlog);
-        let left = Rc::clone(&socket.left);
-        let admitted = Admitted {
-            identity,
-            rights,
-            heartbeat_seconds: 30,
-            certificate_expires: None,
-            scram_server_final: Vec::new(),
-            software: String::new(),
-        };
-        let peer = [127, 0, 0, 1].into();
-        let live = Live::new(admitted, settings(), socket, FrameDecoder::new(MAX_FRAME_BEFORE_OPEN), lease, peer);
-        self.workers[place].adopted.push_back((self.apps.len(), live));
-        self.apps.push(App {
-            who,
-            worker: place,
-            state: State::Queued(version),
-            left,
-            monitors: HashMap::new(),
-            asked: HashMap::new(),
-            next_token: 0,
-            expected: Vec::new(),
-            changes: Vec::new(),
-        });
-    }
-
-    /// Takes sessions out that were closed.
-    fn note_closed(&mut self) {
-        for app in &mut self.apps {
-            let left = app.left.borrow();
-            if let Some(code) = left.closed
-                && !(app.state == State::Closed && app.monitors.is_empty())
-            {
-                self.counts.closed += 1;
-                self.counts.slow += usize::from(code == ErrorCode::SlowConsumer);
-                app.state = State::Closed;
-                app.monitors.clear();
-                app.expected.truncate(left.events);
-            }
-        }
-    }
-
-    fn note_acknowledged(&mut self) {
-        let step = self.step.get();
-        let acknowledged = &mut self.acknowledged;
-        self.changes.retain_mut(|change| {
-            loop {
-                match change.effects.try_recv() {
-                    Ok(_) => {}
-                    Err(mpsc::error::TryRecvError::Empty) => return true,
-                    Err(mpsc::error::TryRecvError::Disconnected) => {
-                        acknowledged.push((change.version, step));
-                        return false;
-                    }
-                }
-            }
-        });
     }
 
     /// Lets all come to rest, and checks it.
     fn finish(mut self) -> Result<Counts, String> {
         for _ in 0..2000 {
             self.step.set(self.step.get() + 1);
-            self.hub_answers();
+            self.hub_answers()?;
             for place in 0..WORKERS {
                 self.worker_adopts(place);
                 self.worker_takes_a_message(place)?;
@@ -543,19 +428,19 @@ impl Simulation {
                 self.drain(number, 50);
             }
             self.all_stay_silent();
-            self.note_closed();
-            self.note_acknowledged();
+            self.note_closed()?;
+            self.operator.disk_goes_on();
+            self.administration_goes_on()?;
+            self.note_acknowledged()?;
             self.take_outcomes()?;
         }
         if !self.seconds.is_empty() {
             return Err("somebody waits for a place for ever".into());
         }
-        if !self.changes.is_empty() {
-            return Err("a change was never acknowledged".into());
+        if self.operator.under_way() > 0 {
+            return Err("a deed was never acknowledged".into());
         }
-        if self.withheld[0] != self.withheld[1] {
-            return Err(format!("{} keys were withheld, and {} reported", self.withheld[0], self.withheld[1]));
-        }
+        self.operator.check_records()?;
         for app in &self.apps {
             app.check()?;
             self.check_keys(app)?;
@@ -563,30 +448,34 @@ impl Simulation {
             self.counts.events += left.events;
             self.counts.keys += left.keys.len();
         }
-        self.counts.withheld = self.withheld[0];
         Ok(self.counts)
     }
 
     /// Each key left by rights that were there and not out of effect yet.
     fn check_keys(&self, app: &App) -> Result<(), String> {
-        for (_, step) in &app.left.borrow().keys {
+        let left = app.left.borrow();
+        for (place, step) in &left.keys {
             let acknowledged = self.acknowledged.iter().filter(|(_, at)| at < step).map(|(version, _)| *version);
             let oldest = usize::try_from(acknowledged.max().unwrap_or(1)).unwrap();
             let newest = self.made.iter().filter(|at| *at <= step).count();
-            if !self.specs[oldest - 1..newest].iter().any(|spec| spec.gives_keys(app.who)) {
+            let to_app::Message::Event(event) = &left.messages[*place] else { panic!() };
+            let device = DEVICES.iter().position(|name| *name == event.device).unwrap();
+            let allows = |wishes: &Wishes| {
+                let is_open = wishes.verdict(app.who, wishes).is_ok();
+                is_open && wishes.gives_keys(app.who) && wishes.shows_line(app.who, device, event.line)
+            };
+            if !self.wishes[oldest - 1..newest].iter().any(allows) {
                 return Err(format!("{:?} got a key at step {step}, after version {oldest} was acknowledged", app.who));
             }
         }
         Ok(())
     }
 
-    fn at(&mut self, place: usize) -> impl Iterator<Item = &mut App> {
-        self.apps.iter_mut().filter(move |app| app.worker == place && matches!(app.state, State::Open(_)))
+    fn wishes_of(&self, version: u64) -> &Wishes {
+        &self.wishes[usize::try_from(version).unwrap() - 1]
     }
-}
 
-impl App {
-    fn is_at(&self, worker: usize, session: crate::hub::SessionKey) -> bool {
-        self.worker == worker && self.state == State::Open(session)
+    fn at(&mut self, place: usize) -> impl Iterator<Item = &mut App> {
+        self.apps.iter_mut().filter(move |app| app.is_open_at(place))
     }
 }

@@ -6,11 +6,14 @@ use callgate_wire::v1::ErrorCode;
 use tokio::sync::oneshot::{self, error::TryRecvError};
 
 use super::{
-    super::{Fault, app::State, spec::Who},
+    super::{Fault, app::State, wishes::Who},
     Simulation, WORKERS,
 };
 use crate::{
-    cti::registry::{Entered, Lease, Outcome},
+    cti::{
+        identity::Identity,
+        registry::{Entered, Lease, Outcome},
+    },
     model::Door,
 };
 
@@ -20,6 +23,8 @@ const SILENCE: Duration = Duration::from_secs(5);
 /// A connection that waits for its instance's place.
 pub(super) struct Second {
     who: Who,
+    /// As it was proven at the door.
+    identity: Identity,
     outcome: oneshot::Receiver<Outcome>,
 }
 
@@ -33,20 +38,21 @@ impl Simulation {
             return Ok(());
         }
         let who = firsts[self.random.below(firsts.len())];
-        if !self.specs.last().unwrap().admits(who) {
-            return Ok(());
-        }
-        match self.enter(who) {
+        let Some(person) = &self.wishes.last().unwrap().users[who.user] else { return Ok(()) };
+        let who = Who { born: person.born, ..who };
+        let identity = self.identity(who);
+        let Some(identity) = self.door_judges(who, &identity)? else { return Ok(()) };
+        match self.enter(&identity) {
             Entered::Waits(outcome) if self.fault == Fault::PlaceGivenTwice => {
                 drop(outcome);
-                let other = Who { number: who.number + 100, ..who };
-                match self.enter(other) {
-                    Entered::In(lease) => self.second_is_in(who, lease),
+                let instance = format!("{}", who.number + 100).parse().unwrap();
+                match self.enter(&Identity { instance, ..identity.clone() }) {
+                    Entered::In(lease) => self.second_is_in(who, &identity, lease),
                     Entered::Waits(_) => Ok(()),
                 }
             }
             Entered::Waits(outcome) => {
-                self.seconds.push(Second { who, outcome });
+                self.seconds.push(Second { who, identity, outcome });
                 Ok(())
             }
             Entered::In(_) => Err(format!("the place of {who:?} is free, and its session lives")),
@@ -87,11 +93,11 @@ impl Simulation {
                 Ok(Err(code)) => return Err(format!("{:?} was refused with {code:?}", second.who)),
                 Ok(Ok(lease)) => {
                     self.counts.takeovers += 1;
-                    self.second_is_in(second.who, lease)?;
+                    self.second_is_in(second.who, &second.identity, lease)?;
                 }
                 // It became free: the door asks again.
-                Err(TryRecvError::Closed) => match self.enter(second.who) {
-                    Entered::In(lease) => self.second_is_in(second.who, lease)?,
+                Err(TryRecvError::Closed) => match self.enter(&second.identity) {
+                    Entered::In(lease) => self.second_is_in(second.who, &second.identity, lease)?,
                     Entered::Waits(outcome) => self.seconds.push(Second { outcome, ..second }),
                 },
             }
@@ -100,20 +106,19 @@ impl Simulation {
     }
 
     /// The place is its own: nobody else may have it.
-    fn second_is_in(&mut self, who: Who, lease: Lease) -> Result<(), String> {
+    fn second_is_in(&mut self, who: Who, identity: &Identity, lease: Lease) -> Result<(), String> {
         if let Some(app) = self.apps.iter().find(|app| app.who.number == who.number && app.state != State::Closed) {
             return Err(format!("{who:?} has two sessions, one of them {:?}", app.state));
         }
         // The door judges anew.
-        if self.specs.last().unwrap().admits(who) {
-            self.open(who, lease);
+        if let Some(identity) = self.door_judges(who, identity)? {
+            self.open(who, identity, lease);
         }
         Ok(())
     }
 
-    fn enter(&mut self, who: Who) -> Entered {
-        let identity = who.identity(self.rights.last().unwrap());
-        self.registry.enter(who.door, &identity.user.name, &identity.instance).ok().unwrap()
+    fn enter(&self, identity: &Identity) -> Entered {
+        self.registry.enter(identity.door, &identity.user.name, &identity.instance).ok().unwrap()
     }
 
     fn take_orders(&mut self) {
