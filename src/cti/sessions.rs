@@ -364,9 +364,12 @@ impl<C: Connection> Sessions<C> {
         if let Some(expiry) = live.session.expiry() {
             self.expiries.remove(key, &expiry);
         }
-        for device in live.session.monitored() {
-            self.subscribers.keep(device, key, Classes::default());
-            self.ask(key, 0, Ask::Forget(device.clone()));
+        let mut monitored: Vec<_> = live.session.monitored().cloned().collect();
+        // In their order, so that what happens is the same each time.
+        monitored.sort_unstable();
+        for device in monitored {
+            self.subscribers.keep(&device, key, Classes::default());
+            self.ask(key, 0, Ask::Forget(device));
         }
         // What waits would only delay the news, and who loses its rights must not have it (R15).
         let mut withheld = 0;

@@ -31,13 +31,24 @@ pub(super) enum Deed {
 }
 
 impl Deed {
+    /// All that makes these users, groups and devices.
+    pub(super) fn from_nothing(wishes: &Wishes) -> Vec<Self> {
+        let devices = wishes.devices.iter().enumerate();
+        let devices = devices.filter_map(|(device, phone)| Some(Self::PutDevice(device, (*phone)?)));
+        let groups = wishes.groups.iter().enumerate();
+        let groups = groups.filter_map(|(group, named)| Some(Self::PutGroup(group, (*named)?)));
+        let users = wishes.users.iter().enumerate();
+        let users = users.filter_map(|(user, person)| Some(Self::PutUser(user, (*person)?, Cascade::Nothing)));
+        devices.chain(groups).chain(users).collect()
+    }
+
     /// A little different from what is.
     pub(super) fn draw(random: &mut Random, now: &Wishes) -> Self {
         let (user, device, group) = (random.below(3), random.below(4), random.below(2));
         let cascade = if random.below(2) == 0 { Cascade::All } else { Cascade::Nothing };
         match random.below(24) {
-            0..=11 => Self::draw_user(random, now, user, cascade),
-            12..=14 => {
+            0..=10 => Self::draw_user(random, now, user, cascade),
+            11..=13 => {
                 let mut phone = now.devices[device].unwrap_or_default();
                 match random.below(3) {
                     0 => phone.restricted = !phone.restricted,
@@ -45,7 +56,7 @@ impl Deed {
                 }
                 Self::PutDevice(device, phone)
             }
-            15 => Self::RemoveDevice(device, cascade),
+            14 | 15 => Self::RemoveDevice(device, cascade),
             16 | 17 => {
                 let mut named = now.groups[group].unwrap_or_default();
                 toggle(random, &mut named);
@@ -214,7 +225,7 @@ fn names_known_devices(now: &Wishes, named: &Named, was: &Named) -> Result<(), E
 }
 
 /// A user as the gateway has it.
-pub(super) fn settings(person: &Person) -> UserSettings {
+fn settings(person: &Person) -> UserSettings {
     let groups = [
         (person.enabled, Group::CtiEnabled),
         (person.secure, Group::SecureConnection),

@@ -58,6 +58,14 @@ fn r8_r12_r13_r15_r16_r17_each_session_gets_exactly_what_the_rules_say() {
 }
 
 #[test]
+fn a_seed_says_all() {
+    for seed in 0..20 {
+        let counts = [simulate(seed, Fault::None), simulate(seed, Fault::None)];
+        assert_eq!(counts[0], counts[1], "seed {seed}");
+    }
+}
+
+#[test]
 fn r15_the_simulation_finds_what_is_broken_on_purpose() {
     let faults = [
         Fault::AcknowledgedEarly,
@@ -73,7 +81,7 @@ fn r15_the_simulation_finds_what_is_broken_on_purpose() {
 }
 
 /// What happened in schedules.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 struct Counts {
     events: usize,
     keys: usize,

@@ -15,15 +15,15 @@ use arc_swap::ArcSwap;
 use callgate_wire::v1::ErrorCode;
 
 use super::{
-    deeds::{Deed, settings},
-    wishes::{DEVICES, USERS, Wishes},
+    deeds::Deed,
+    wishes::{USERS, Wishes},
 };
 use crate::{
     admin::{Actor, AdminRecord, Administration, Journal, JournalClosed, Outcome, Seed},
     cti::{Crowds, Current, Decoy, Entrance, LiveRights, Settings, registry::Registry},
-    directory::{Device, Directory, Line, User},
+    directory::Of,
     hub::{Certificates, Effect, HubHandle, Rights},
-    model::{LineNumber, Mode},
+    model::Mode,
     store::{Answer, Bucket, Entry, Epoch, Expect, Memory, Store, StoreError, Urgency, Version, Watch},
     trust::{CertificateRecord, Fingerprint, Origin},
 };
@@ -63,19 +63,23 @@ pub(super) struct Progress {
 }
 
 impl Operator {
-    /// A gateway's administration, seeded with these wishes.
+    /// A gateway's administration, in which these wishes are made true first.
     pub(super) fn new(wishes: &Wishes, hub: HubHandle, registry: Arc<Registry>, settings: Arc<Settings>) -> Self {
         let (disk, log) = (Disk::new(), Arc::new(Log::default()));
         let (store, journal): (Arc<dyn Store>, Arc<dyn Journal>) = (Arc::new(disk.clone()), Arc::<Log>::clone(&log));
-        let seed = Seed { directory: Arc::new(directory(wishes)), made_up: Arc::default() };
-        let Poll::Ready(opened) = poll(Box::pin(Administration::open(store, journal, seed)).as_mut()) else {
+        let Poll::Ready(opened) = poll(Box::pin(Administration::open(store, journal, Seed::default())).as_mut()) else {
             panic!("the disk is idle")
         };
         let administration = Arc::new(opened.unwrap().0);
+        for deed in Deed::from_nothing(wishes) {
+            let (change, cascade) = deed.change().unwrap();
+            let made = poll(Box::pin(administration.change(&ACTOR, &change, Of::New, cascade)).as_mut());
+            assert!(matches!(made, Poll::Ready(Ok(_))), "{deed:?}: {made:?}");
+        }
         for (number, certificate) in wishes.certificates.iter().enumerate() {
             let (fingerprint, record) = (fingerprint(number), certificate_of(certificate.user, number));
-            let mut added = Box::pin(administration.add_certificate(&ACTOR, fingerprint, &record));
-            assert!(poll(added.as_mut()).is_ready());
+            let added = poll(Box::pin(administration.add_certificate(&ACTOR, fingerprint, &record)).as_mut());
+            assert!(matches!(added, Poll::Ready(Ok(_))), "{added:?}");
         }
         let ledger = administration.ledger();
         let rights = Arc::new(Rights {
@@ -138,7 +142,7 @@ impl Operator {
             }),
             other => Box::pin(async move {
                 let (change, cascade) = other.change().unwrap();
-                let done = administration.change(&ACTOR, &change, crate::directory::Of::Latest, cascade).await;
+                let done = administration.change(&ACTOR, &change, Of::Latest, cascade).await;
                 done.map(|done| (done.rights, done.effect)).map_err(|refused| refused.code())
             }),
         };
@@ -247,23 +251,6 @@ fn certificate_of(user: usize, number: usize) -> CertificateRecord {
         added_at: "2020-01-01T00:00:00Z".into(),
         revoked: None,
     }
-}
-
-/// Users and devices as a config has them.
-fn directory(wishes: &Wishes) -> Directory {
-    let devices = DEVICES.iter().zip(wishes.devices).filter_map(|(name, phone)| phone.map(|_| name));
-    let line = |number| Line { number: LineNumber(number), label: String::new(), restricted: false };
-    let devices = devices.map(|name| Device { lines: vec![line(1), line(2)], ..Device::named(name.parse().unwrap()) });
-    let users = USERS.iter().zip(wishes.users).filter_map(|(name, person)| Some((name, settings(&person?))));
-    let users = users.map(|(name, settings)| User {
-        name: name.parse().unwrap(),
-        kind: settings.kind,
-        groups: settings.groups,
-        devices: Arc::new(settings.devices),
-        password: None,
-        incarnation: 0,
-    });
-    Directory::new(users, devices).unwrap()
 }
 
 /// Goes on with a future as far as it can. Nobody wakes it: who draws what happens next does.

@@ -94,12 +94,17 @@ pub(super) enum Indicator {
 }
 
 impl Wishes {
-    /// How it begins: the first two users get keys, and one device isn't there yet.
+    /// How it begins: the first two users get keys, and one device isn't there yet. All see the same devices: the first user
+    /// by their names, the others by one name, and by name and pattern of a group.
     pub(super) fn first() -> Self {
+        let named = |devices, patterns| Named { devices, patterns };
         let person = |born, secure| {
-            let named = Named { devices: [true, true, true, false], patterns: [false; 4] };
+            let (named, groups) = match born {
+                1 => (named([true, true, true, false], [false; 4]), [false; 2]),
+                _ => (named([false, true, false, false], [false; 4]), [true, false]),
+            };
             let (enabled, srtp) = (true, secure);
-            Some(Person { born, enabled, secure, srtp, all_devices: false, named, groups: [false; 2] })
+            Some(Person { born, enabled, secure, srtp, all_devices: false, named, groups })
         };
         let phone = Some(Phone::default());
         let certificate = |user| Certificate { user, revoked: false };
@@ -108,7 +113,7 @@ impl Wishes {
             mixed: true,
             lenient: false,
             users: [person(1, true), person(2, true), person(3, false)],
-            groups: [None; 2],
+            groups: [Some(named([true, false, false, false], [false, false, true, false])), None],
             devices: [phone, phone, phone, None],
             certificates: [0, 0, 0, 1, 1].map(certificate).into(),
             births: 3,
