@@ -154,8 +154,8 @@ fn who_started_it_is_told_that_it_is_ready_reads_its_config_is_alive_and_stops()
     assert!(news().starts_with("STOPPING=1\n"));
 }
 
-#[test]
-fn r41a_without_files_the_page_is_not_there_and_comes_back() {
+#[tokio::test]
+async fn r41a_without_files_the_page_is_not_there_and_comes_back() {
     let mut served = Served::start_by(DOORS, |serve| under("ulimit -n 48", &quiet(&serve)));
     let tls = served.log_line("door=\"tls\" address=");
     let metrics = served.log_line("listening for HTTP service=\"metrics\" address=");
@@ -172,6 +172,14 @@ fn r41a_without_files_the_page_is_not_there_and_comes_back() {
         tcp.read_to_string(&mut answer).unwrap();
         assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
     }
+    // Each is counted under its own name, and the door is open again, too.
+    let (_, page) = get(&metrics, "/metrics");
+    for counted in
+        ["callgate_accept_errors_total{door=\"tls\"}", "callgate_http_accept_errors_total{service=\"metrics\"}"]
+    {
+        assert!(value(&page, counted).is_some_and(|count| count >= 1.0), "{counted}:\n{page}");
+    }
+    drop(served.recorder(tls).await);
     let (code, log) = served.stop();
     assert_eq!(code, Some(0), "{log}");
 }

@@ -31,6 +31,7 @@ use serde::de::DeserializeOwned;
 fn the_page_and_its_plots_are_made_from_the_results() {
     let results = Results {
         fanout: read("fanout"),
+        metrics: read("metrics"),
         handshake: read("handshake"),
         memory: read("memory"),
         steps: read("steps"),

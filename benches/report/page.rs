@@ -12,6 +12,8 @@ use super::{
 /// All that was measured.
 pub struct Results {
     pub fanout: FanoutResults,
+    /// With and without metrics.
+    pub metrics: FanoutResults,
     pub handshake: HandshakeResults,
     pub memory: MemoryResults,
     pub steps: StepsResults,
@@ -32,6 +34,8 @@ made of the results in `docs/performance/` by `benches/report/`; a test checks t
 cargo bench -p callgate --bench pipeline
 cargo bench -p callgate --bench paired -- steps --out docs/performance/steps.json
 cargo bench -p callgate --bench paired -- fanout --out docs/performance/fanout.json
+cargo bench -p callgate --bench paired -- fanout --rounds 9 --seconds 0.5 \
+  --peers callgate,callgate-measured,callgate-keys,callgate-keys-measured --out docs/performance/metrics.json
 cargo bench -p callgate --bench paired -- handshake --out docs/performance/handshake.json
 cargo bench -p callgate --bench paired -- memory --out docs/performance/memory.json
 UPDATE=1 cargo test -p callgate --test performance_docs
@@ -56,6 +60,7 @@ UPDATE=1 cargo test -p callgate --test performance_docs
 | `callgate` | the gateway, one worker; events of call states |
 | `callgate-keys` | the same; media events with SRTP keys, and the record of each disclosure written to a file before the key leaves |
 | `callgate-keys-unrecorded` | the same without a log: what the records cost is the difference |
+| `callgate-measured`, `callgate-keys-measured` | those without this word, and metrics are recorded, as `callgate serve` does: what they cost is the difference |
 
 ";
 
@@ -65,6 +70,7 @@ pub fn page(results: &Results) -> String {
     machine(&mut out, &results.fanout.machine);
     goals(&mut out, results);
     deliveries(&mut out, &results.fanout);
+    metrics(&mut out, &results.metrics);
     handshakes(&mut out, &results.handshake);
     memory(&mut out, &results.memory);
     steps(&mut out, &results.steps);
@@ -200,6 +206,43 @@ fn table(out: &mut String, results: &FanoutResults, shape: Shape, cell: impl Fn(
         let cells =
             PEERS.map(|peer| of(results, peer, shape).find(|row| row.sessions == count).map_or("-".into(), &cell));
         let _ = writeln!(out, "| {count} | {} |", cells.join(" | "));
+    }
+    out.push('\n');
+}
+
+/// What it costs to measure, in a run of its own.
+fn metrics(out: &mut String, results: &FanoutResults) {
+    let rounds = results.rows.first().map_or(0, |row| row.cpu_micros.len());
+    let _ = writeln!(
+        out,
+        "## Metrics\n\nWhat the metrics cost that `callgate serve` records: counters, and the histogram of the time from the hub to the\n\
+         sockets, for which a clock is read twice for each batch. CPU time of the server per delivery, microseconds, without and\n\
+         with them, in a run of its own; {rounds} rounds of {} s each, on {} cores of {}, virtual, {}.\n\n\
+         | load | sessions | call states | measured | ratio | keys | measured | ratio |\n|{}",
+        results.seconds,
+        results.machine.cores,
+        results.machine.processor,
+        results.machine.system,
+        " --- |".repeat(8),
+    );
+    for (shape, name) in [(Shape::OneInFlight, "one in flight"), (Shape::FlatOut, "flat out")] {
+        for row in of(results, Peer::Callgate, shape) {
+            let cpu = |peer| {
+                let same = of(results, peer, shape).find(|other| other.sessions == row.sessions);
+                same.map_or((f64::NAN, f64::NAN), |row| (median(&row.cpu_micros), least(&row.cpu_micros)))
+            };
+            let _ = write!(out, "| {name} | {} |", row.sessions);
+            for (without, with) in
+                [(Peer::Callgate, Peer::CallgateMeasured), (Peer::CallgateKeys, Peer::CallgateKeysMeasured)]
+            {
+                let (without, with) = (cpu(without), cpu(with));
+                for (median, least) in [without, with] {
+                    let _ = write!(out, " {} ({}) |", digits(median), digits(least));
+                }
+                let _ = write!(out, " {:.2} |", with.0 / without.0);
+            }
+            out.push('\n');
+        }
     }
     out.push('\n');
 }

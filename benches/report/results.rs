@@ -17,6 +17,10 @@ pub enum Peer {
     CallgateKeys,
     /// Media events with keys, and nothing is logged.
     CallgateKeysUnrecorded,
+    /// As `CallgateKeys`, and metrics are recorded.
+    CallgateKeysMeasured,
+    /// As `Callgate`, and metrics are recorded.
+    CallgateMeasured,
 }
 
 impl Peer {
@@ -28,6 +32,8 @@ impl Peer {
             Self::Callgate => "callgate",
             Self::CallgateKeys => "callgate-keys",
             Self::CallgateKeysUnrecorded => "callgate-keys-unrecorded",
+            Self::CallgateKeysMeasured => "callgate-keys-measured",
+            Self::CallgateMeasured => "callgate-measured",
         }
     }
 

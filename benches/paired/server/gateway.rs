@@ -4,7 +4,7 @@ use std::path::Path;
 
 use callgate::{
     cti::{LogFields, LogWriter},
-    gateway::Gateway,
+    gateway::{Gateway, Page},
     model::SwitchName,
     switch::{Running, Switch, SwitchIo},
 };
@@ -29,7 +29,11 @@ pub fn run(peer: Peer, folder: &Path) {
             .with_ansi(false)
             .init();
     }
-    let subject = if peer == Peer::Callgate { Subject::Call } else { Subject::Keys };
+    if matches!(peer, Peer::CallgateMeasured | Peer::CallgateKeysMeasured) {
+        // As `callgate serve` records them; nobody asks for the page.
+        Page::install().unwrap();
+    }
+    let subject = if matches!(peer, Peer::Callgate | Peer::CallgateMeasured) { Subject::Call } else { Subject::Keys };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let mut gateway = Gateway::start(lab::gateway_config(folder)).await.unwrap();

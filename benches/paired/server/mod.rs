@@ -66,7 +66,7 @@ pub fn run(peer: Peer, folder: &Path) {
     match peer {
         Peer::BareBatch => batch::run(folder),
         Peer::BareShard => shard::run(folder),
-        Peer::Callgate | Peer::CallgateKeys | Peer::CallgateKeysUnrecorded => gateway::run(peer, folder),
+        _ => gateway::run(peer, folder),
     }
 }
 
