@@ -1,6 +1,11 @@
 //! Where records go.
 
-use std::{fmt, slice, sync::Arc};
+use std::{
+    fmt, slice,
+    sync::{Arc, LazyLock},
+};
+
+use aws_lc_rs::{hmac, rand};
 
 use super::Record;
 
@@ -31,8 +36,16 @@ pub trait Trail: Send + Sync + fmt::Debug {
     /// [`Closed`]: it is not on record, and must be tried again.
     fn write_once(&self, mark: &str, record: &Record<'_>) -> Result<(), Closed>;
 
-    /// Whether records can be written, as far as is known.
+    /// Whether records can be written, as far as is known. It is asked for every event of a stream.
     fn is_open(&self) -> bool;
+
+    /// What names keys in records: an HMAC by this key, so that the same one is known again, and none is told. One that is
+    /// kept names them alike for good, this one as long as the process lives. `None`: the system has no randomness.
+    fn fingerprint_key(&self) -> Option<&hmac::Key> {
+        static KEY: LazyLock<Option<hmac::Key>> =
+            LazyLock::new(|| hmac::Key::generate(hmac::HMAC_SHA256, &rand::SystemRandom::new()).ok());
+        KEY.as_ref()
+    }
 }
 
 impl<T: Trail + ?Sized> Trail for Arc<T> {
@@ -50,6 +63,10 @@ impl<T: Trail + ?Sized> Trail for Arc<T> {
 
     fn is_open(&self) -> bool {
         (**self).is_open()
+    }
+
+    fn fingerprint_key(&self) -> Option<&hmac::Key> {
+        (**self).fingerprint_key()
     }
 }
 

@@ -1,43 +1,46 @@
-//! The records of R21, on the `tracing` target `audit` until the audit log exists.
+//! What doors and sessions put on record (R21).
 //!
-//! A record names the key by a keyed fingerprint, never the key. It is written before the key leaves: the worker calls
-//! this before it hands the frame to the TLS seal.
+//! A record names the key by a keyed fingerprint, never the key. That of a disclosure is written before the key leaves, and
+//! if it can't be written the key doesn't leave; all others are of what is so already, and may wait for the trail.
 
 use std::{
     fmt,
     net::IpAddr,
-    sync::LazyLock,
     time::{Duration, Instant},
 };
 
 use aws_lc_rs::hmac;
 use callgate_wire::v1::ErrorCode;
 use metrics::counter;
-use tracing::{info, warn};
+use tracing::warn;
 
 use super::{
     identity::Identity,
-    refusals::{Kind, Repeated},
+    refusals::{Kind as Repeats, Repeated},
 };
 use crate::{
+    audit::{Closed, Kind, Receiver, Receivers, Record, Trail, Value},
     hub::Published,
     model::{Door, EventBody, Generation, KeyMaterial, MediaOpened, Protection},
     policy::{Disclosure, Indication, Rule},
     trust::{self, Shown},
 };
 
+type Field<'a> = (&'static str, Value<'a>);
+
 /// A session was opened.
-pub(super) fn opened(session: &str, identity: &Identity, software: &str, peer: IpAddr) {
+pub(super) fn opened(trail: &dyn Trail, session: &str, identity: &Identity, software: &str, peer: IpAddr) {
     counter!("callgate_sessions_opened_total", "door" => identity.door.name()).increment(1);
-    info!(target: "audit", record = "opened", session, user = identity.user.name.as_str(), instance = %identity.instance,
-        door = identity.door.name(), software, %peer);
+    let [session, user, instance, door] = whose(session, identity);
+    let fields = [session, user, instance, door, ("software", software.into()), ("peer", Value::shown(&peer))];
+    trail.write_soon(&Record::new(Kind::Opened, &fields));
 }
 
 /// A session ended.
-pub(super) fn closed(session: &str, identity: &Identity, code: ErrorCode) {
+pub(super) fn closed(trail: &dyn Trail, session: &str, identity: &Identity, code: ErrorCode) {
     counter!("callgate_sessions_closed_total", "code" => code.as_str_name()).increment(1);
-    info!(target: "audit", record = "closed", session, user = identity.user.name.as_str(), instance = %identity.instance,
-        door = identity.door.name(), code = code.as_str_name(), number = code as i32);
+    let ([session, user, instance, door], [code, number]) = (whose(session, identity), why(code));
+    trail.write_soon(&Record::new(Kind::Closed, &[session, user, instance, door, code, number]));
 }
 
 /// Counts a refusal that is not told alone.
@@ -46,29 +49,58 @@ pub(super) fn count_refusal(code: ErrorCode) {
 }
 
 /// The same refusal, so many times more within a minute. They are counted already.
-pub(super) fn refused_again(door: Door, Repeated { kind: Kind { source, user, code, cause }, count }: &Repeated) {
-    info!(target: "audit", record = "refused again", door = door.name(), %source, user = user.as_deref().map(shortened),
-        count, code = code.as_str_name(), number = *code as i32, cause);
+pub(super) fn refused_again(trail: &dyn Trail, door: Door, Repeated { kind, count }: &Repeated) {
+    let Repeats { source, user, code, cause } = kind;
+    let [code, number] = why(*code);
+    let (source, user) = (("source", Value::shown(source)), ("user", user.as_deref().map(shortened).into()));
+    let fields = [
+        ("door", door.name().into()),
+        source,
+        user,
+        ("count", (*count).into()),
+        code,
+        number,
+        ("cause", (*cause).into()),
+    ];
+    trail.write_soon(&Record::new(Kind::ConnectionRefusedAgain, &fields));
 }
 
-/// A connection was refused before it was a session. `cause` is the true reason where the answer hides it (R14). `shown` is
-/// the certificate, if there was one: its serial number and subject are what it says of itself, its owner is the ledger's.
-pub(super) fn refused(
-    door: Door,
-    peer: IpAddr,
-    user: Option<&str>,
-    code: ErrorCode,
-    Rule(rule): Rule,
-    cause: &str,
-    shown: Option<&Shown>,
-) {
-    count_refusal(code);
-    let user = user.map(shortened);
+/// A connection that was refused before it was a session.
+pub(super) struct Refusal<'a> {
+    pub(super) door: Door,
+    pub(super) peer: IpAddr,
+    /// The user that it named.
+    pub(super) user: Option<&'a str>,
+    pub(super) code: ErrorCode,
+    pub(super) rule: Rule,
+    /// The true reason, where the answer hides it (R14).
+    pub(super) cause: &'a str,
+    /// The certificate, if there was one: its serial number and subject are what it says of itself, its owner is the
+    /// ledger's.
+    pub(super) shown: Option<&'a Shown>,
+}
+
+/// A connection was refused.
+pub(super) fn refused(trail: &dyn Trail, refusal: &Refusal<'_>) {
+    let Refusal { door, peer, user, code, rule: Rule(rule), cause, shown } = refusal;
+    count_refusal(*code);
+    let [code, number] = why(*code);
     let sha256 = shown.map(|shown| trust::Fingerprint(shown.sha256).to_hex());
-    let (serial, subject_name) = (shown.map(|shown| &*shown.serial), shown.map(|shown| shortened(&shown.subject)));
     let owner = shown.and_then(|shown| shown.owner.as_ref()).map(|(user, instance)| format!("{user}/{instance}"));
-    info!(target: "audit", record = "refused", door = door.name(), %peer, user, code = code.as_str_name(),
-        number = code as i32, rule, cause, sha256, serial, subject_name, owner);
+    let fields = [
+        ("door", door.name().into()),
+        ("peer", Value::shown(peer)),
+        ("user", user.map(shortened).into()),
+        code,
+        number,
+        ("rule", (*rule).into()),
+        ("cause", (*cause).into()),
+        ("sha256", sha256.as_deref().into()),
+        ("serial", shown.map(|shown| &*shown.serial).into()),
+        ("subject_name", shown.map(|shown| shortened(&shown.subject)).into()),
+        ("owner", owner.as_deref().into()),
+    ];
+    trail.write_soon(&Record::new(Kind::ConnectionRefused, &fields));
 }
 
 /// Second connections of an instance were refused, since its session is alive (R12): two apps use one certificate, or a
@@ -84,14 +116,21 @@ pub(super) fn conflict(session: &str, identity: &Identity, refused: usize, is_to
 
 /// A request of an open session was refused. It is always counted, and recorded unless the session had its `share` of
 /// records for this minute: an app must not fill the log.
-pub(super) fn request_refused(session: &str, identity: &Identity, code: ErrorCode, subject: &str, share: &mut Share) {
-    counter!("callgate_refusals_total", "code" => code.as_str_name()).increment(1);
+pub(super) fn request_refused(
+    trail: &dyn Trail,
+    session: &str,
+    identity: &Identity,
+    code: ErrorCode,
+    subject: &str,
+    share: &mut Share,
+) {
+    count_refusal(code);
     if !share.take(Instant::now()) {
         return;
     }
-    let subject = shortened(subject);
-    info!(target: "audit", record = "refused", session, user = identity.user.name.as_str(), instance = %identity.instance,
-        code = code.as_str_name(), number = code as i32, subject);
+    let ([session, user, instance, _], [code, number]) = (whose(session, identity), why(code));
+    let fields = [session, user, instance, code, number, ("subject", shortened(subject).into())];
+    trail.write_soon(&Record::new(Kind::RequestRefused, &fields));
 }
 
 /// Whether disclosures of this event are recorded. Streams that aren't encrypted have no key, so nothing is.
@@ -100,83 +139,52 @@ pub(super) fn is_recorded(published: &Published) -> bool {
     !matches!(protection, Protection::Clear)
 }
 
-/// The key of a media event leaves to these sessions, or is refused to them: one record, whatever their number, but for
-/// the bound on a record's length.
-pub(super) fn disclosure<'a>(
-    mut receivers: impl Iterator<Item = (&'a str, &'a Identity)>,
+/// Who gets an event in the same form.
+pub(super) struct Form<R> {
+    pub(super) indication: Indication,
+    pub(super) rule: Rule,
+    pub(super) receivers: R,
+}
+
+/// Records who gets the event of an encrypted stream, and in which forms: one record for each, and all in one write.
+///
+/// # Errors
+/// [`Closed`]: nothing is recorded, and no form that has the key may leave. Without such a form there is no error: then
+/// the records may wait.
+pub(super) fn disclosure<R: Receivers>(
+    trail: &dyn Trail,
     published: &Published,
     fingerprint: &Fingerprint,
-    indication: Indication,
-    Rule(rule): Rule,
-) {
-    let EventBody::MediaOpened(MediaOpened { stream, protection, .. }) = &published.event.body else { return };
-    let (generation, suite) = match protection {
-        Protection::Clear => return,
-        Protection::Keyed { generation, keys, .. } => (*generation, keys.suite().name()),
-        Protection::Unknown { generation, .. } => (*generation, "unknown"),
-    };
-    let (indicator, reason) = indication.names();
-    let reason = reason.unwrap_or_default();
-    let code = indication.refusal();
-    let record = if code.is_none() { "disclosed" } else { "refused" };
-    let (mut count, mut named) = (0, Receivers::default());
-    loop {
-        let receiver = receivers.next();
-        count += u64::from(receiver.is_some());
-        let is_last = receiver.is_none();
-        if let Some((session, identity)) = receiver {
-            named.add(session, identity);
-        }
-        if named.is_full() || is_last && !named.is_empty() {
-            info!(target: "audit", record, receivers = named.text, device = published.event.device.as_str(),
-                call = %published.event.call.id, stream = %stream, generation = number(generation), suite, indicator,
-                reason, code = code.map(|code| code.as_str_name()), number = code.map(|code| code as i32), rule,
-                fingerprint = %fingerprint);
-            named = Receivers::default();
-        }
-        if is_last {
-            break;
+    forms: &[Form<R>],
+) -> Result<(), Closed> {
+    let Some(stream) = Stream::of(published, fingerprint) else { return Ok(()) };
+    let fields: Vec<_> = forms.iter().map(|Form { indication, rule, .. }| stream.told(*indication, *rule)).collect();
+    let records = forms.iter().zip(&fields).map(|(form, fields)| {
+        let kind = if form.indication.refusal().is_none() { Kind::Disclosed } else { Kind::KeyRefused };
+        Record::new(kind, fields).to(&form.receivers)
+    });
+    if forms.iter().any(|form| form.indication == Indication::KeysAvailable) {
+        trail.write_all(&records.collect::<Vec<_>>())?;
+    } else {
+        records.for_each(|record| trail.write_soon(&record));
+    }
+    for Form { indication, receivers, .. } in forms {
+        let mut count = 0;
+        receivers.each(&mut |_| count += 1);
+        let (indicator, reason) = indication.names();
+        let reason = reason.unwrap_or_default();
+        counter!("callgate_disclosures_total", "indicator" => indicator, "reason" => reason).increment(count);
+        if let Some(code) = indication.refusal() {
+            counter!("callgate_refusals_total", "code" => code.as_str_name()).increment(count);
         }
     }
-    counter!("callgate_disclosures_total", "indicator" => indicator, "reason" => reason).increment(count);
-    if let Some(code) = code {
-        counter!("callgate_refusals_total", "code" => code.as_str_name()).increment(count);
-    }
+    Ok(())
 }
 
-/// The sessions of a record, as `SESSION:USER:INSTANCE:DOOR`, with a `/` between two of them. No name of these can hold a
-/// `:` or a `/` (R6, R28), but a user's name may have blanks and an `@` in it.
-#[derive(Default)]
-struct Receivers {
-    text: String,
-    count: usize,
-}
-
-impl Receivers {
-    /// The most sessions of one record.
-    const MOST: usize = 64;
-    /// Room for so many with names of the usual length; bytes.
-    const USUAL: usize = 48 * Self::MOST;
-
-    fn add(&mut self, session: &str, identity: &Identity) {
-        if self.text.is_empty() {
-            // One allocation for the record, whatever the number of sessions.
-            self.text.reserve(Self::USUAL);
-        }
-        let separator = if self.count == 0 { "" } else { "/" };
-        let (user, instance) = (identity.user.name.as_str(), identity.instance.as_str());
-        let parts = [separator, session, ":", user, ":", instance, ":", identity.door.name()];
-        parts.into_iter().for_each(|part| self.text.push_str(part));
-        self.count += 1;
-    }
-
-    fn is_full(&self) -> bool {
-        self.count >= Self::MOST
-    }
-
-    fn is_empty(&self) -> bool {
-        self.count == 0
-    }
+/// A session among those that a record is about.
+pub(super) fn receiver<'a>(session: &'a str, identity: &'a Identity) -> Receiver<'a> {
+    let (user, instance) = (identity.user.name.as_str(), identity.instance.as_str());
+    Receiver { session, user, instance, door: identity.door.name() }
 }
 
 /// Why a disclosure that was recorded came to nothing.
@@ -189,29 +197,27 @@ pub(super) enum Withheld {
 }
 
 /// A key that was recorded as disclosed did not leave after all (R21).
-pub(super) fn withheld(session: &str, identity: &Identity, published: &Published, why: Withheld) {
-    let EventBody::MediaOpened(MediaOpened { stream, protection, .. }) = &published.event.body else { return };
-    let Protection::Keyed { generation, keys, .. } = protection else { return };
+pub(super) fn withheld(trail: &dyn Trail, session: &str, identity: &Identity, published: &Published, why: Withheld) {
+    let fingerprint = Fingerprint::of(trail, published);
+    let Some(stream) = Stream::of(published, &fingerprint) else { return };
     let (indicator, reason, rule, code) = match why {
-        Withheld::Closed(code) => ("", "", callgate_wire::lookup(code).rule, Some(code)),
-        Withheld::Judged(Disclosure::Event(indication, Rule(rule))) => {
+        Withheld::Closed(code) => ("", "", Rule(callgate_wire::lookup(code).rule), Some(code)),
+        Withheld::Judged(Disclosure::Event(indication, rule)) => {
             let (indicator, reason) = indication.names();
             (indicator, reason.unwrap_or_default(), rule, indication.refusal())
         }
-        Withheld::Judged(Disclosure::Nothing(Rule(rule))) => ("", "", rule, Some(ErrorCode::DeviceOutOfService)),
+        Withheld::Judged(Disclosure::Nothing(rule)) => ("", "", rule, Some(ErrorCode::DeviceOutOfService)),
     };
     counter!("callgate_keys_withheld_total", "code" => code.map_or("", |code| code.as_str_name())).increment(1);
-    info!(target: "audit", record = "withheld", session, user = identity.user.name.as_str(), instance = %identity.instance,
-        door = identity.door.name(), device = published.event.device.as_str(), call = %published.event.call.id,
-        stream = %stream, generation = number(*generation), suite = keys.suite().name(), indicator, reason,
-        code = code.map(|code| code.as_str_name()), number = code.map(|code| code as i32), rule,
-        fingerprint = %Fingerprint::of(published));
+    let fields: Vec<_> =
+        whose(session, identity).into_iter().chain(stream.fields(indicator, reason, code, rule)).collect();
+    trail.write_soon(&Record::new(Kind::Withheld, &fields));
 }
 
 /// A session goes on with other rights (R15).
-pub(super) fn rights_changed(session: &str, identity: &Identity, version: u64) {
-    info!(target: "audit", record = "rights_changed", session, user = identity.user.name.as_str(),
-        instance = %identity.instance, door = identity.door.name(), version);
+pub(super) fn rights_changed(trail: &dyn Trail, session: &str, identity: &Identity, version: u64) {
+    let [session, user, instance, door] = whose(session, identity);
+    trail.write_soon(&Record::new(Kind::RightsChanged, &[session, user, instance, door, ("version", version.into())]));
 }
 
 /// How many refused requests of a session are recorded: so many in a minute.
@@ -240,15 +246,15 @@ pub(super) fn shortened(text: &str) -> &str {
     text.get(..end.unwrap_or_default()).unwrap_or_default()
 }
 
-/// What names a key in records: the beginning of an HMAC under a key that lives as long as the process, in hex.
+/// What names a key in records: the beginning of an HMAC under a key that is the trail's own, in hex.
 pub(super) struct Fingerprint(Option<[u8; 16]>);
 
 impl Fingerprint {
     /// The fingerprint of the key that an event carries, if it carries one.
-    pub(super) fn of(published: &Published) -> Self {
+    pub(super) fn of(trail: &dyn Trail, published: &Published) -> Self {
         match &published.event.body {
             EventBody::MediaOpened(MediaOpened { protection: Protection::Keyed { keys, .. }, .. }) => {
-                Self(fingerprint(keys).map(hex))
+                Self(trail.fingerprint_key().and_then(|secret| fingerprint(secret, keys)).map(hex))
             }
             _ => Self(None),
         }
@@ -271,10 +277,8 @@ fn hex(bytes: [u8; 8]) -> [u8; 16] {
     hex
 }
 
-fn fingerprint(keys: &KeyMaterial) -> Option<[u8; 8]> {
-    static SECRET: LazyLock<Option<hmac::Key>> =
-        LazyLock::new(|| hmac::Key::generate(hmac::HMAC_SHA256, &aws_lc_rs::rand::SystemRandom::new()).ok());
-    let mut context = hmac::Context::with_key(SECRET.as_ref()?);
+fn fingerprint(secret: &hmac::Key, keys: &KeyMaterial) -> Option<[u8; 8]> {
+    let mut context = hmac::Context::with_key(secret);
     context.update(keys.suite().name().as_bytes());
     for master in keys.keys() {
         context.update(master.key.expose());
@@ -283,6 +287,67 @@ fn fingerprint(keys: &KeyMaterial) -> Option<[u8; 8]> {
     context.sign().as_ref().first_chunk().copied()
 }
 
-fn number(Generation(generation): Generation) -> u32 {
-    generation
+/// An encrypted stream in a record.
+struct Stream<'a> {
+    published: &'a Published,
+    media: &'a MediaOpened,
+    generation: Generation,
+    suite: &'static str,
+    fingerprint: &'a Fingerprint,
+}
+
+impl<'a> Stream<'a> {
+    fn of(published: &'a Published, fingerprint: &'a Fingerprint) -> Option<Self> {
+        let EventBody::MediaOpened(media) = &published.event.body else { return None };
+        let (generation, suite) = match &media.protection {
+            Protection::Clear => return None,
+            Protection::Keyed { generation, keys, .. } => (*generation, keys.suite().name()),
+            Protection::Unknown { generation, .. } => (*generation, "unknown"),
+        };
+        Some(Self { published, media, generation, suite, fingerprint })
+    }
+
+    fn told(&self, indication: Indication, rule: Rule) -> [Field<'a>; 11] {
+        let (indicator, reason) = indication.names();
+        self.fields(indicator, reason.unwrap_or_default(), indication.refusal(), rule)
+    }
+
+    fn fields(
+        &self,
+        indicator: &'static str,
+        reason: &'static str,
+        code: Option<ErrorCode>,
+        Rule(rule): Rule,
+    ) -> [Field<'a>; 11] {
+        let (event, Generation(generation)) = (&self.published.event, self.generation);
+        let [code, number] = code.map_or([("code", Value::Absent), ("number", Value::Absent)], why);
+        [
+            ("device", event.device.as_str().into()),
+            ("call", Value::shown(&event.call.id)),
+            ("stream", Value::shown(&self.media.stream)),
+            ("generation", generation.into()),
+            ("suite", self.suite.into()),
+            ("indicator", indicator.into()),
+            ("reason", reason.into()),
+            code,
+            number,
+            ("rule", rule.into()),
+            ("fingerprint", Value::shown(self.fingerprint)),
+        ]
+    }
+}
+
+fn whose<'a>(session: &'a str, identity: &'a Identity) -> [Field<'a>; 4] {
+    let Identity { user, instance, door, .. } = identity;
+    [
+        ("session", session.into()),
+        ("user", user.name.as_str().into()),
+        ("instance", Value::shown(instance)),
+        ("door", door.name().into()),
+    ]
+}
+
+/// The code of a refusal or an end, and its number.
+fn why(code: ErrorCode) -> [Field<'static>; 2] {
+    [("code", code.as_str_name().into()), ("number", (code as i32).unsigned_abs().into())]
 }

@@ -141,8 +141,9 @@ impl Door {
         if let Some(code) = self.turns_away(peer) {
             let kind = Kind { source: network(peer), user: None, code, cause: "turned away" };
             let noted = lock(&self.refusals).note(kind, Instant::now());
-            let rule = Rule(callgate_wire::lookup(code).rule);
-            tell(noted, self.kind(), code, || audit::refused(self.kind(), peer, None, code, rule, "turned away", None));
+            let (rule, cause) = (Rule(callgate_wire::lookup(code).rule), "turned away");
+            let refusal = audit::Refusal { door: self.kind(), peer, user: None, code, rule, cause, shown: None };
+            tell(&*self.entrance.trail, noted, &refusal);
             if self.tls.is_none() {
                 // It is told, but no time is spent on it.
                 let _ = tcp.try_write(&encode::close(code));
@@ -181,7 +182,7 @@ impl Door {
         // The lock is not held while they are written.
         let due = lock(&self.refusals).due(now);
         for repeated in due {
-            audit::refused_again(self.kind(), &repeated);
+            audit::refused_again(&*self.entrance.trail, self.kind(), &repeated);
         }
     }
 }

@@ -6,7 +6,6 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use callgate_wire::v1::ErrorCode;
 use rustls::ServerConfig;
 use tokio_util::sync::CancellationToken;
 
@@ -15,8 +14,9 @@ use super::{
     worker::WorkerHandle,
 };
 use crate::{
+    audit::Trail,
     hub::{HubHandle, Rights},
-    model::{self, Network},
+    model::Network,
     trust::{ClientCrls, Ledger},
 };
 
@@ -36,6 +36,8 @@ pub struct Entrance {
     pub epoch: u64,
     /// Who is on the way in.
     pub crowds: Crowds,
+    /// Where it goes on record who came in, and who didn't.
+    pub trail: Arc<dyn Trail>,
 }
 
 impl Entrance {
@@ -107,16 +109,16 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Has a refusal before a session is open told by `record`, or only counted.
-pub(super) fn tell(noted: Noted, door: model::Door, code: ErrorCode, record: impl FnOnce()) {
+/// Puts a refusal before a session is open on record, or only counts it.
+pub(super) fn tell(trail: &dyn Trail, noted: Noted, refusal: &audit::Refusal<'_>) {
     match noted {
         Noted::First(makes_room) => {
             if let Some(repeated) = makes_room {
-                audit::refused_again(door, &repeated);
+                audit::refused_again(trail, refusal.door, &repeated);
             }
-            record();
+            audit::refused(trail, refusal);
         }
-        Noted::Counted => audit::count_refusal(code),
+        Noted::Counted => audit::count_refusal(refusal.code),
     }
 }
 

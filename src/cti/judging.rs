@@ -14,13 +14,15 @@ use crate::{
     policy::{Disclosure, Indication, MediaAccess, Rule, StreamProtection, disclose},
 };
 
-/// What the session may see of the event. `hidden`: its device or line is none that the session sees (R13).
+/// What the session may see of the event. `hidden`: its device or line is none that the session sees (R13). `recordable`:
+/// a key that leaves by it can go on record (R21), or is on record already.
 pub(super) fn judge(
     rights: &Rights,
     identity: &Identity,
     published: &Published,
     hidden: bool,
     monitored_before: bool,
+    recordable: bool,
 ) -> Disclosure {
     let EventBody::MediaOpened(media) = &published.event.body else {
         // Only media events have something to hide from one who may see the device (R13).
@@ -42,8 +44,7 @@ pub(super) fn judge(
         mode: rights.mode,
         door: identity.door,
         monitored_before,
-        // The record goes to the log's target, which can't refuse it.
-        recordable: true,
+        recordable,
         // The hub knows no stream that was keyed before it started.
         seen_since_start: true,
     })
@@ -58,7 +59,8 @@ pub(super) fn judge_again(rights: &Rights, identity: &Identity, about: &About) -
         About::Other { .. } => return (Fate::Keep, None),
     };
     let hidden = rights.hides(&identity.user, &published.event.device, published.event.line);
-    let disclosure = judge(rights, identity, published, hidden, monitored_before);
+    // Only what is on record waits with its key.
+    let disclosure = judge(rights, identity, published, hidden, monitored_before, true);
     match disclosure {
         Disclosure::Event(Indication::KeysAvailable, _) => (Fate::Keep, None),
         Disclosure::Event(indication, rule) => {

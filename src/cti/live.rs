@@ -28,7 +28,7 @@ use super::{
     session::{Action, Session},
     socket::{Connection, Received, SendError, Socket},
 };
-use crate::hub::SessionKey;
+use crate::{audit::Trail, hub::SessionKey};
 
 /// How often it is told that others want a session's place, at most.
 const ALARM: Duration = Duration::from_secs(60);
@@ -151,8 +151,9 @@ impl<C: Connection> Live<C> {
     }
 
     /// Records that a request was refused.
-    pub(super) fn refused(&mut self, code: ErrorCode, subject: &str) {
-        audit::request_refused(&self.lease.session, self.session.identity(), code, subject, &mut self.refusals);
+    pub(super) fn refused(&mut self, trail: &dyn Trail, code: ErrorCode, subject: &str) {
+        let (name, identity) = (&self.lease.session, self.session.identity());
+        audit::request_refused(trail, name, identity, code, subject, &mut self.refusals);
     }
 
     /// An event was handed to it.

@@ -62,6 +62,7 @@ use std::{sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    audit::Trail,
     config::{Heartbeat, Limits},
     hub::{HubHandle, Rights, WorkerId},
 };
@@ -86,6 +87,8 @@ pub struct WorkerSettings {
     pub hub: HubHandle,
     /// What time it is for certificates.
     pub clock: Arc<Clock>,
+    /// Where its sessions go on record.
+    pub trail: Arc<dyn Trail>,
     /// Ends the worker and its sessions.
     pub stop: CancellationToken,
     /// Stops the gateway: the worker's end does.

@@ -1,5 +1,6 @@
 //! The sessions of a worker, and the delivery of events to them.
 
+mod delivery;
 mod orders;
 
 use std::{
@@ -16,13 +17,17 @@ use callgate_wire::v1::{self, ErrorCode, to_app};
 use metrics::counter;
 use tokio::{io::Ready, sync::mpsc};
 
+pub(super) use delivery::More;
+
+use delivery::Judged;
+
 use super::{
     FAREWELL, MOST_LEAVING, SLOW_FAREWELL, WorkerSettings,
-    audit::{self, Fingerprint, Withheld},
-    backlog::{About, AboutRef},
-    encode, event_frame,
+    audit::{self, Withheld},
+    backlog::About,
+    encode,
     expiries::Expiries,
-    judging::{judge, judge_again},
+    judging::judge_again,
     live::{Live, Outlook},
     meters::Meters,
     orders::Order,
@@ -32,8 +37,8 @@ use super::{
     subscribers::Subscribers,
 };
 use crate::{
-    hub::{Answer, Ask, Effect, Published, Request, Rights, SessionKey},
-    policy::{Disclosure, Indication, Rule},
+    audit::Trail,
+    hub::{Answer, Ask, Effect, Request, Rights, SessionKey},
 };
 
 /// How many requests of one session are taken before others have their turn.
@@ -61,24 +66,6 @@ pub(super) struct Sessions<C = Socket> {
     orders: mpsc::UnboundedSender<Order>,
     expiries: Expiries,
     meters: Meters,
-}
-
-/// Whether more is delivered in the same turn of the worker.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum More {
-    /// Frames are held, so that they leave together.
-    Follows,
-    /// Frames leave at once.
-    Nothing,
-}
-
-/// A session that gets an event, and the form that it gets.
-#[derive(Debug, Clone, Copy)]
-struct Judged {
-    key: SessionKey,
-    indication: Indication,
-    rule: Rule,
-    monitored_before: bool,
 }
 
 struct Place<C> {
@@ -149,12 +136,12 @@ impl<C: Connection> Sessions<C> {
             return;
         }
         if was != self.rights.version {
-            effect.withheld += judge_waiting(&self.rights, live);
+            effect.withheld += judge_waiting(&*self.worker.trail, &self.rights, live);
         }
         if actions.is_empty() {
             return;
         }
-        audit::rights_changed(live.name(), live.session.identity(), self.rights.version);
+        audit::rights_changed(&*self.worker.trail, live.name(), live.session.identity(), self.rights.version);
         effect.changed += 1;
         for action in actions {
             if let Some(withheld) = self.perform(key, action) {
@@ -200,106 +187,12 @@ impl<C: Connection> Sessions<C> {
         self.leaving.get()
     }
 
-    /// Delivers an event to all who monitor its device. Returns how many those are.
-    ///
-    /// Whether a key leaves is decided here, and recorded for all, directly before the frames go to the TLS seal (R16, R21):
-    /// at once, or with [`flush_held`](Self::flush_held) at the end of the worker's turn if more is delivered in it.
-    pub(super) fn deliver(&mut self, published: &Arc<Published>, more: More) -> usize {
-        let mut judged = std::mem::take(&mut self.judged);
-        self.judge_all(published, &mut judged);
-        let fingerprint = Fingerprint::of(published);
-        self.record(published, &fingerprint, &judged);
-
-        let (mut deliveries, mut failed) = (0, Vec::new());
-        for Judged { key, indication, rule, monitored_before } in judged.drain(..) {
-            let Some(live) = live_at(&mut self.places, key) else { continue };
-            let frame = published.frame(indication, || event_frame::event(published, indication, rule));
-            let about = Some(AboutRef { published, indication, monitored_before });
-            let sent = match more {
-                More::Nothing => live.send(frame, about).map(|()| false),
-                More::Follows => live.hold(frame, about),
-            };
-            match sent {
-                Ok(is_first_held) => {
-                    deliveries += 1;
-                    live.note_delivery(indication.refusal().is_some());
-                    if is_first_held {
-                        self.holding.push(key);
-                    }
-                }
-                Err(code) => {
-                    if indication == Indication::KeysAvailable {
-                        audit::withheld(live.name(), live.session.identity(), published, Withheld::Closed(code));
-                    }
-                    failed.push((key, code));
-                }
-            }
-        }
-        self.judged = judged;
-        self.meters.deliver(published.arrived, deliveries);
-        for (key, code) in failed {
-            self.close(key, code);
-        }
-        deliveries
-    }
-
-    /// Sends what was held: the worker's turn ends.
-    pub(super) fn flush_held(&mut self) {
-        while let Some(key) = self.holding.pop() {
-            if let Some(live) = self.live(key)
-                && let Err(code) = live.flush_held()
-            {
-                self.close(key, code);
-            }
-        }
-        self.meters.leave();
-    }
-
     /// Tells how much waits: for slow apps, and for this worker.
     pub(super) fn measure(&mut self, mailbox: usize) {
         let live = self.places.iter_mut().filter_map(|place| place.live.as_deref_mut());
         let queued: usize = live.map(|live| live.socket.backlog().bytes()).sum();
         self.meters.queued.set(queued as f64);
         self.meters.mailbox.set(mailbox as f64);
-    }
-
-    /// Who gets the event, and in which form.
-    fn judge_all(&mut self, published: &Published, judged: &mut Vec<Judged>) {
-        let rights = &self.rights;
-        // Who may not see the device doesn't subscribe to it, and what a barrier takes away is not subscribed to behind it.
-        let hidden = rights.restricts(&published.event.device, published.event.line);
-        for subscriber in self.subscribers.of(&published.event.device) {
-            let key = subscriber.session;
-            if !subscriber.wants(published.class) {
-                continue;
-            }
-            let Some(live) = live_at(&mut self.places, key) else { continue };
-            let monitored_before = subscriber.media_since < published.first_seen;
-            let disclosure = judge(rights, live.session.identity(), published, hidden, monitored_before);
-            if let Disclosure::Event(indication, rule) = disclosure {
-                judged.push(Judged { key, indication, rule, monitored_before });
-            }
-        }
-    }
-
-    /// Writes the records of an event: one for all sessions that get the same form.
-    fn record(&mut self, published: &Published, fingerprint: &Fingerprint, judged: &[Judged]) {
-        if !audit::is_recorded(published) {
-            return;
-        }
-        let mut next = judged.first();
-        let mut done = 0u16;
-        while let Some(Judged { indication, rule, .. }) = next {
-            done |= 1 << indication.index();
-            let same = judged.iter().filter(|judged| judged.indication == *indication);
-            let places = &self.places;
-            let receivers = same.filter_map(|judged| {
-                let live = places.get(judged.key.place as usize)?.live.as_deref()?;
-                Some((&**live.name(), live.session.identity()))
-            });
-            audit::disclosure(receivers, published, fingerprint, *indication, *rule);
-            next = judged.iter().find(|judged| done >> judged.indication.index() & 1 == 0);
-        }
     }
 
     /// Takes an answer of the hub.
@@ -376,10 +269,11 @@ impl<C: Connection> Sessions<C> {
         for about in live.socket.backlog().forget() {
             if let About::Key { published, .. } = about {
                 withheld += 1;
-                audit::withheld(live.name(), live.session.identity(), &published, Withheld::Closed(code));
+                let identity = live.session.identity();
+                audit::withheld(&*self.worker.trail, live.name(), identity, &published, Withheld::Closed(code));
             }
         }
-        audit::closed(live.name(), live.session.identity(), code);
+        audit::closed(&*self.worker.trail, live.name(), live.session.identity(), code);
         if code != ErrorCode::ConnectionLost {
             let patience = patience(code, self.leaving.get());
             if patience.is_zero() {
@@ -409,8 +303,8 @@ impl<C: Connection> Sessions<C> {
         match action {
             Action::Send(reply_to, message) => return self.send(key, reply_to, message),
             Action::Refuse(reply_to, code, subject) => {
-                if let Some(live) = self.live(key) {
-                    live.refused(code, &subject);
+                if let Some(live) = live_at(&mut self.places, key) {
+                    live.refused(&*self.worker.trail, code, &subject);
                 }
                 let error = v1::Error { detail: audit::shortened(&subject).into(), ..code.into() };
                 return self.send(key, reply_to, to_app::Message::Refusal(v1::Refusal { error: Some(error) }));
@@ -498,14 +392,14 @@ fn live_at<C>(places: &mut [Place<C>], key: SessionKey) -> Option<&mut Live<C>> 
 
 /// Judges what waits for a session again, by new rights, and records what doesn't leave after all (R15, R21). Returns how
 /// many frames with a key that was.
-fn judge_waiting<C: Connection>(rights: &Rights, live: &mut Live<C>) -> usize {
+fn judge_waiting<C: Connection>(trail: &dyn Trail, rights: &Rights, live: &mut Live<C>) -> usize {
     let mut withheld = 0;
     let (name, identity) = (Arc::clone(live.name()), live.session.identity());
     live.socket.backlog().judge(|about| {
         let (fate, decision) = judge_again(rights, identity, about);
         if let (About::Key { published, .. }, Some(decision)) = (about, decision) {
             withheld += 1;
-            audit::withheld(&name, identity, published, Withheld::Judged(decision));
+            audit::withheld(trail, &name, identity, published, Withheld::Judged(decision));
         }
         fate
     });

@@ -192,7 +192,8 @@ impl Visit {
                             entered.map_err(|refused| refused.map(|refused| Refused { reply_to, ..refused }))?;
                         let opened = self.opened(&admitted, &lease);
                         socket.send_all(encode::frame(reply_to, opened)).await.map_err(|_| None)?;
-                        audit::opened(&lease.session, &admitted.identity, &admitted.software, self.peer);
+                        let Admitted { identity, software, .. } = &admitted;
+                        audit::opened(&*self.entrance.trail, &lease.session, identity, software, self.peer);
                         return Ok((admitted, lease));
                     }
                 }
@@ -371,7 +372,8 @@ impl Visit {
         let known = user.or(owner).and_then(|name| rights.directory.user(name)).map(|user| user.name.as_str().into());
         let kind = Kind { source: network(self.peer), user: known, code, cause: about };
         let noted = lock(&self.refusals).note(kind, Instant::now());
-        tell(noted, self.door, code, || audit::refused(self.door, self.peer, user, code, rule, cause, shown));
+        let refusal = audit::Refusal { door: self.door, peer: self.peer, user, code, rule, cause, shown };
+        tell(&*self.entrance.trail, noted, &refusal);
     }
 
     fn refused(&self, code: ErrorCode, about: &'static str, cause: &str) {

@@ -31,6 +31,7 @@ use tracing::{error, info};
 
 use crate::{
     admin::{OpenError, Refused},
+    audit::{LogTarget, Trail},
     config::Config,
     cti::{
         self, Clock, Crowds, Current, Decoy, Door, DoorError, Entrance, LiveRights, OpenSessions, Registry, Settings,
@@ -183,6 +184,25 @@ fn mend_listen(ListenError { address, error }: &ListenError) -> String {
     }
 }
 
+/// What a gateway has that isn't in its config.
+#[derive(Debug)]
+pub struct Options {
+    /// Where certificates are kept, if they are administered. Then users and devices are, too: all of them change by
+    /// [`Gateway::live_rights`], and a [`Gateway::reload`] leaves them as they are.
+    pub ledger: Option<Arc<Ledger>>,
+    /// What time it is for certificates.
+    pub clock: Clock,
+    /// Where everything goes on record (R21).
+    pub trail: Arc<dyn Trail>,
+}
+
+impl Default for Options {
+    /// Nothing is administered, the clock is the system's, and records go to the log.
+    fn default() -> Self {
+        Self { ledger: None, clock: Clock::system(), trail: Arc::new(LogTarget) }
+    }
+}
+
 /// A running gateway.
 pub struct Gateway {
     /// The settings in force: those that can't change while it runs are those of the start.
@@ -222,28 +242,15 @@ impl Gateway {
     /// # Errors
     /// [`StartError`].
     pub async fn start(config: Config) -> Result<Self, StartError> {
-        Self::start_with(config, None, Clock::system()).await
+        Self::start_with(config, Options::default()).await
     }
 
-    /// The same by another wall clock, for tests.
+    /// The same with parts that are somebody else's.
     ///
     /// # Errors
     /// [`StartError`].
-    #[doc(hidden)]
-    pub async fn start_by(config: Config, clock: Clock) -> Result<Self, StartError> {
-        Self::start_with(config, None, clock).await
-    }
-
-    /// The same with a ledger that is kept elsewhere. Then users, devices and certificates are administered: they change
-    /// by [`live_rights`](Self::live_rights), and a [`reload`](Self::reload) leaves them as they are.
-    ///
-    /// # Errors
-    /// [`StartError`].
-    pub async fn start_administered(config: Config, ledger: Arc<Ledger>) -> Result<Self, StartError> {
-        Self::start_with(config, Some(ledger), Clock::system()).await
-    }
-
-    async fn start_with(config: Config, ledger: Option<Arc<Ledger>>, clock: Clock) -> Result<Self, StartError> {
+    pub async fn start_with(config: Config, options: Options) -> Result<Self, StartError> {
+        let Options { ledger, clock, trail } = options;
         // What can be wrong with files is found before a port is taken.
         let side = tls_files::tls_side(&config, ledger.as_ref())?;
         let (ends, ends_known) = watch::channel(tls_files::ends(&config)?);
@@ -259,10 +266,16 @@ impl Gateway {
         let stop_on_error = stop_workers.clone().drop_guard();
         let (mut workers, mut mailboxes, mut threads) = (Vec::new(), Vec::new(), Vec::new());
         for id in (0..).take(worker_count(config.limits.workers)).map(WorkerId) {
-            let (rights, hub, clock) = (Arc::clone(&rights), hub_handle.clone(), Arc::clone(&clock));
-            let (gateway, stop) = (stop.clone(), stop_workers.clone());
-            let (worker, mailbox, thread) =
-                spawn_worker(WorkerSettings { id, rights, hub, clock, stop, gateway }).map_err(StartError::Worker)?;
+            let settings = WorkerSettings {
+                id,
+                rights: Arc::clone(&rights),
+                hub: hub_handle.clone(),
+                clock: Arc::clone(&clock),
+                trail: Arc::clone(&trail),
+                stop: stop_workers.clone(),
+                gateway: stop.clone(),
+            };
+            let (worker, mailbox, thread) = spawn_worker(settings).map_err(StartError::Worker)?;
             workers.push(worker);
             mailboxes.push(mailbox);
             threads.push(thread);
@@ -286,6 +299,7 @@ impl Gateway {
             crowds: Crowds::new(settings.limits.opening_connections),
             settings,
             epoch,
+            trail,
         });
         let started_with = Arc::clone(&config.directory);
         let (known, devices) = watch::channel(Arc::new(known_devices(&started_with)));

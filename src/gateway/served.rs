@@ -9,12 +9,13 @@ use std::{
 
 use tracing::{error, info};
 
-use super::{Acknowledgement, Gateway, StartError, connector};
+use super::{Acknowledgement, Gateway, Options, StartError, connector};
 use crate::{
     admin::{Actor, Administration, Journal, Seed, Seeded},
+    audit::Trail,
     config::{Config, SwitchConfig},
     model::SwitchName,
-    store::{Embedded, Options, Store},
+    store::{self, Embedded, Store},
     switch::SwitchError,
     trust::{CertificateRecord, Fingerprint, Ledger, LedgerError, records_of_file},
 };
@@ -33,7 +34,7 @@ pub struct Served {
 /// # Errors
 /// [`StartError::Store`] and [`StartError::Ledger`].
 pub async fn administration(config: &Config, journal: Arc<dyn Journal>) -> Result<Administration, StartError> {
-    let store: Arc<dyn Store> = Arc::new(Embedded::open(&config.store.file, Options::default())?);
+    let store: Arc<dyn Store> = Arc::new(Embedded::open(&config.store.file, store::Options::default())?);
     let seed = Seed {
         directory: Arc::clone(&config.directory),
         made_up: Arc::new(config.switches.iter().flat_map(SwitchConfig::simulated_devices).collect()),
@@ -52,17 +53,23 @@ pub async fn administration(config: &Config, journal: Arc<dyn Journal>) -> Resul
 }
 
 impl Served {
-    /// Starts the gateway and its switches by the administration's users, devices and certificates.
+    /// Starts the gateway and its switches by the administration's users, devices and certificates. What its sessions do and
+    /// get goes on record in `trail`.
     ///
     /// # Errors
     /// [`StartError`].
-    pub async fn start(config: Config, administration: Administration) -> Result<Self, StartError> {
+    pub async fn start(
+        config: Config,
+        administration: Administration,
+        trail: Arc<dyn Trail>,
+    ) -> Result<Self, StartError> {
         let administration = Arc::new(administration);
         let directory = Arc::clone(&administration.state().directory);
         let config = Config { directory, ..config };
         let switches =
             config.switches.iter().map(|switch| connector(switch, &config)).collect::<Result<Vec<_>, _>>()?;
-        let mut gateway = Gateway::start_administered(config, administration.ledger()).await?;
+        let options = Options { ledger: Some(administration.ledger()), trail, ..Options::default() };
+        let mut gateway = Gateway::start_with(config, options).await?;
         administration.go_live(gateway.live_rights());
         for switch in switches {
             gateway.attach(switch);

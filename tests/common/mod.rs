@@ -31,10 +31,11 @@ use std::{
 };
 
 use callgate::{
+    audit::Trail,
     config::Config,
     cti::Clock,
     directory::ScramVerifier,
-    gateway::{Gateway, Reloaded},
+    gateway::{Gateway, Options, Reloaded},
     model::Group,
     switch::Switch,
     trust::{Ca, Issued, Ledger, Validity, init},
@@ -101,21 +102,27 @@ impl TestGateway {
     /// The same for a test that makes more of logs than can be kept: they aren't searched, so it ends without
     /// [`finish`](Self::finish).
     pub async fn start_unwatched(users: &[TestUser], head: &str) -> Self {
-        Self::started(users, head, Clock::system()).await
+        Self::started(users, head, Options::default()).await
     }
 
     /// The same as [`start_with`](Self::start_with), by another wall clock.
     pub async fn start_by(users: &[TestUser], head: &str, clock: Clock) -> Self {
         leaks::watch_logs();
-        Self::started(users, head, clock).await
+        Self::started(users, head, Options { clock, ..Options::default() }).await
     }
 
-    async fn started(users: &[TestUser], head: &str, clock: Clock) -> Self {
+    /// The same, with records that go to a trail of the test.
+    pub async fn start_recorded(users: &[TestUser], head: &str, trail: Arc<dyn Trail>) -> Self {
+        leaks::watch_logs();
+        Self::started(users, head, Options { trail, ..Options::default() }).await
+    }
+
+    async fn started(users: &[TestUser], head: &str, options: Options) -> Self {
         let folder = tempfile::tempdir().unwrap();
         init(folder.path(), &Default::default(), OffsetDateTime::now_utc()).unwrap();
         let config = config_text(users, head);
         let config = Config::parse(&config, "test.toml", folder.path(), std::iter::empty()).unwrap();
-        let mut gateway = Gateway::start_by(config, clock).await.unwrap();
+        let mut gateway = Gateway::start_with(config, options).await.unwrap();
         let (switch, script) = scripted::switch();
         gateway.attach(switch);
         let clear = Tap::before(gateway.clear_address().unwrap()).await;

@@ -6,12 +6,13 @@ use callgate_wire::v1::ErrorCode;
 
 use super::super::{
     LogFields,
-    audit::{self, Fingerprint, Share, Withheld},
+    audit::{self, Fingerprint, Form, Refusal, Share, Withheld},
     identity::Identity,
     log_fields::tests::Kept,
     refusals::{Kind, Repeated},
 };
 use crate::{
+    audit::{LogTarget, Receiver},
     directory::{User, UserKind},
     hub::{Ask, Hub, Published, SessionKey, WorkerId},
     model::{
@@ -78,6 +79,20 @@ fn published(device: &str) -> Arc<Published> {
     hub.publish(event).unwrap().unwrap().event
 }
 
+/// Logs that these sessions get the event in this form.
+fn disclose(event: &Published, indication: Indication, sessions: &[(&str, &Identity)]) {
+    let receivers = |tell: &mut dyn FnMut(Receiver<'_>)| {
+        sessions.iter().for_each(|(session, identity)| tell(audit::receiver(session, identity)));
+    };
+    let form = Form { indication, rule: Rule("R16"), receivers };
+    audit::disclosure(&LogTarget, event, &Fingerprint::of(&LogTarget, event), &[form]).unwrap();
+}
+
+fn refusal(peer: IpAddr, why: NotAccepted, shown: &Shown) -> Refusal<'_> {
+    let (code, rule, cause, shown) = (why.code(), Rule("R3"), why.text(), Some(shown));
+    Refusal { door: Door::Tls, peer, user: None, code, rule, cause, shown }
+}
+
 /// The value of a field, whose name stands once in the line.
 fn field<'a>(line: &'a str, name: &str) -> &'a str {
     line.split_once(&format!(" {name}=\"")).unwrap().1.split('"').next().unwrap()
@@ -88,28 +103,28 @@ fn r21_the_page_shows_every_kind_of_record() {
     let (session, other) = ("s0660ea429d7e0", "s0660ea429d7e1");
     let (recorder, dashboard) = (identity("recorder", "1", Door::Tls), identity("dashboard", "2", Door::Clear));
     let event = published("1001");
-    let fingerprint = Fingerprint::of(&event);
+    let fingerprint = Fingerprint::of(&LogTarget, &event);
     let peer: IpAddr = "192.0.2.7".parse().unwrap();
     let mut share = Share::default();
     let lines = logged(|| {
-        audit::opened(session, &recorder, "recorder 2.1", peer);
-        let both = [(session, &recorder), (other, &recorder)];
-        audit::disclosure(both.into_iter(), &event, &fingerprint, Indication::KeysAvailable, Rule("R16"));
-        let without = [(other, &dashboard)];
-        audit::disclosure(without.into_iter(), &event, &fingerprint, Indication::UserNotAuthorized, Rule("R16"));
+        let log = &LogTarget;
+        audit::opened(log, session, &recorder, "recorder 2.1", peer);
+        disclose(&event, Indication::KeysAvailable, &[(session, &recorder), (other, &recorder)]);
+        disclose(&event, Indication::UserNotAuthorized, &[(other, &dashboard)]);
         let why = Withheld::Judged(Disclosure::Event(Indication::UserNotAuthorized, Rule("R16")));
-        audit::withheld(session, &recorder, &event, why);
-        audit::withheld(session, &recorder, &event, Withheld::Closed(ErrorCode::SlowConsumer));
-        audit::rights_changed(session, &recorder, 2);
-        audit::request_refused(session, &recorder, ErrorCode::DeviceUnknown, "1009", &mut share);
-        audit::closed(session, &recorder, ErrorCode::HeartbeatTimeout);
-        let code = ErrorCode::AuthenticationFailed;
-        audit::refused(Door::Clear, peer, Some("dashboard"), code, Rule("R14"), "wrong password", None);
-        let kind = Kind { source: peer, user: Some("dashboard".into()), code, cause: "wrong password" };
-        audit::refused_again(Door::Clear, &Repeated { kind, count: 29 });
-        let (why, owner) = (NotAccepted::Revoked, Some((recorder.user.name.clone(), recorder.instance.clone())));
+        audit::withheld(log, session, &recorder, &event, why);
+        audit::withheld(log, session, &recorder, &event, Withheld::Closed(ErrorCode::SlowConsumer));
+        audit::rights_changed(log, session, &recorder, 2);
+        audit::request_refused(log, session, &recorder, ErrorCode::DeviceUnknown, "1009", &mut share);
+        audit::closed(log, session, &recorder, ErrorCode::HeartbeatTimeout);
+        let (code, cause) = (ErrorCode::AuthenticationFailed, "wrong password");
+        let (door, user) = (Door::Clear, Some("dashboard"));
+        audit::refused(log, &Refusal { door, peer, user, code, rule: Rule("R14"), cause, shown: None });
+        let kind = Kind { source: peer, user: Some("dashboard".into()), code, cause };
+        audit::refused_again(log, Door::Clear, &Repeated { kind, count: 29 });
+        let owner = Some((recorder.user.name.clone(), recorder.instance.clone()));
         let shown = Shown { sha256: [0x5f; 32], serial: "4c01a7".into(), subject: "CN=recorder/1".into(), owner };
-        audit::refused(Door::Tls, peer, None, why.code(), Rule("R3"), why.text(), Some(&shown));
+        audit::refused(log, &refusal(peer, NotAccepted::Revoked, &shown));
     });
     let hex = fingerprint.to_string();
     assert!(hex.len() == 16 && hex.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')), "{hex}");
@@ -126,10 +141,8 @@ fn r21_receivers_are_told_apart_whatever_their_names_are() {
     let quoted = identity("d\" user=\"e", "1", Door::Tls);
     let event = published("front desk 1");
     let lines = logged(|| {
-        let receivers = [("s1", &odd), ("s2", &quoted), ("s3", &odd)];
-        let fingerprint = Fingerprint::of(&event);
-        audit::disclosure(receivers.into_iter(), &event, &fingerprint, Indication::KeysAvailable, Rule("R16"));
-        audit::opened("s1", &odd, "", [127, 0, 0, 1].into());
+        disclose(&event, Indication::KeysAvailable, &[("s1", &odd), ("s2", &quoted), ("s3", &odd)]);
+        audit::opened(&LogTarget, "s1", &odd, "", [127, 0, 0, 1].into());
     });
     let expected =
         r#" receivers="s1:a b@c:x9:clear/s2:d\" user=\"e:1:tls/s3:a b@c:x9:clear" device="front desk 1" call="#;
@@ -145,9 +158,8 @@ fn r21_a_certificate_s_own_words_break_no_record() {
         subject: format!("CN=a\"\naudit: record=\"opened\"{}", "x".repeat(5_000)),
         owner: None,
     };
-    let peer = [192, 0, 2, 7].into();
-    let why = NotAccepted::UnknownIssuer;
-    let lines = logged(|| audit::refused(Door::Tls, peer, None, why.code(), Rule("R3"), why.text(), Some(&shown)));
+    let refusal = refusal([192, 0, 2, 7].into(), NotAccepted::UnknownIssuer, &shown);
+    let lines = logged(|| audit::refused(&LogTarget, &refusal));
     let [line] = &lines[..] else { panic!("{lines:?}") };
     assert!(line.contains(r#" subject_name="CN=a\"\naudit: record=\"opened\"xxx"#), "{line}");
     assert!(line.len() < 600 && !line.contains("owner"), "{line}");
@@ -157,11 +169,8 @@ fn r21_a_certificate_s_own_words_break_no_record() {
 fn r21_a_record_has_a_bound_and_the_next_one_has_the_rest() {
     let (recorder, event) = (identity("recorder", "1", Door::Tls), published("1001"));
     let sessions: Vec<_> = (0..150).map(|number| format!("s{number:013x}")).collect();
-    let lines = logged(|| {
-        let receivers = sessions.iter().map(|session| (session.as_str(), &recorder));
-        let fingerprint = Fingerprint::of(&event);
-        audit::disclosure(receivers, &event, &fingerprint, Indication::KeysAvailable, Rule("R16"));
-    });
+    let receivers: Vec<_> = sessions.iter().map(|session| (session.as_str(), &recorder)).collect();
+    let lines = logged(|| disclose(&event, Indication::KeysAvailable, &receivers));
     let named: Vec<Vec<&str>> = lines
         .iter()
         .map(|line| field(line, "receivers").split('/').map(|one| one.split(':').next().unwrap()).collect())

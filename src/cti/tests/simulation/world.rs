@@ -25,6 +25,7 @@ use super::{
     wishes::{DEVICES, Stream, Wishes},
 };
 use crate::{
+    audit::LogTarget,
     cti::{
         Clock, WorkerSettings,
         live::Live,
@@ -121,6 +122,7 @@ impl Simulation {
                 rights: Arc::clone(&rights),
                 hub: handle.clone(),
                 clock: Arc::new(Clock::system()),
+                trail: Arc::new(LogTarget),
                 stop: CancellationToken::new(),
                 gateway: CancellationToken::new(),
             };
