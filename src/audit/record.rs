@@ -102,6 +102,21 @@ impl<'a> Record<'a> {
         Self { receivers: Some(receivers), ..self }
     }
 
+    /// What it is about.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// Its fields.
+    pub fn fields(&self) -> &'a [(&'static str, Value<'a>)] {
+        self.fields
+    }
+
+    /// The sessions that it is about, if it is one of several.
+    pub fn receivers(&self) -> Option<&'a dyn Receivers> {
+        self.receivers
+    }
+
     /// The value of a field, for the log.
     fn logged(&self, name: &str) -> Option<&dyn tracing::Value> {
         let (_, value) = self.fields.iter().find(|(known, _)| *known == name)?;

@@ -1,11 +1,12 @@
 //! A simulated app: the model of what it must get, found out without the gateway's code.
 
-use std::{cell::RefCell, collections::HashMap, rc::Rc};
+use std::{cell::RefCell, collections::HashMap, rc::Rc, sync::Arc};
 
 use callgate_wire::v1::{self, CapabilityChange, ErrorCode, event, to_app};
 
 use super::{
     socket::{Left, has_key, is_foreseen},
+    trail::FlakyTrail,
     wishes::{DEVICES, Indicator, Stream, Who, Wishes},
 };
 use crate::hub::SessionKey;
@@ -13,6 +14,7 @@ use crate::hub::SessionKey;
 /// What the app must get.
 pub(super) struct App {
     pub(super) who: Who,
+    pub(super) session: Arc<str>,
     pub(super) worker: usize,
     pub(super) state: State,
     pub(super) left: Rc<RefCell<Left>>,
@@ -89,8 +91,8 @@ pub(super) struct Changed {
 }
 
 impl App {
-    /// An event is delivered.
-    pub(super) fn on_event(&mut self, told: Told, wishes: &Wishes) {
+    /// An event is delivered. `recordable`: its disclosure can go on record (R21).
+    pub(super) fn on_event(&mut self, told: Told, wishes: &Wishes, recordable: bool) {
         let Some(monitored) = self.monitors.get(&told.device) else { return };
         let wanted = if told.stream.is_some() { monitored.media.is_some() } else { monitored.calls };
         if !wanted || !wishes.shows_line(self.who, told.device, told.line) {
@@ -98,7 +100,10 @@ impl App {
         }
         let since = monitored.media.unwrap_or(u64::MAX);
         let in_time = told.stream.is_some_and(|(_, first_seen)| since < first_seen);
-        let indicator = told.stream.map(|(stream, _)| wishes.indicator(self.who, stream, in_time));
+        let indicator = told.stream.map(|(stream, _)| match wishes.indicator(self.who, stream, in_time) {
+            Indicator::Key if !recordable => Indicator::NotRecordable,
+            indicator => indicator,
+        });
         self.expected.push(Expected::Event { told, indicator, in_time });
     }
 
@@ -221,6 +226,19 @@ impl App {
                 }
                 _ => {}
             }
+        }
+        Ok(())
+    }
+
+    /// No key left without its record, and each that was recorded left or is on record as withheld (R21).
+    pub(super) fn check_records(&self, trail: &FlakyTrail) -> Result<(), String> {
+        let (left, recorded) = (self.left.borrow(), trail.of_session(&self.session));
+        if let Some(generation) = &left.unrecorded {
+            return Err(format!("{:?}: a key of {generation} left and is not on record", self.who));
+        }
+        let (keys, unrecordable) = (left.keys.len(), left.unrecordable);
+        if keys + recorded.withheld != recorded.disclosed || unrecordable > recorded.refused {
+            return Err(format!("{:?}: {keys} keys and {unrecordable} without, but {recorded:?}", self.who));
         }
         Ok(())
     }

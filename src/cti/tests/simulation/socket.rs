@@ -2,7 +2,9 @@
 
 use std::{
     cell::{Cell, RefCell},
+    collections::HashMap,
     rc::Rc,
+    sync::Arc,
     time::Duration,
 };
 
@@ -12,6 +14,7 @@ use callgate_wire::{
     v1::{self, ErrorCode, ToApp, event, to_app},
 };
 
+use super::trail::{self, FlakyTrail};
 use crate::cti::{
     backlog::{AboutRef, Backlog, Full},
     socket::{Connection, SendError},
@@ -31,6 +34,12 @@ pub(super) struct Left {
     pub(super) foreseen: usize,
     /// Events with keys, by their places, each with the step at which it left.
     pub(super) keys: Vec<(usize, u64)>,
+    /// How many of them left of each generation.
+    of_generation: HashMap<String, usize>,
+    /// The first generation of which more left than is on record.
+    pub(super) unrecorded: Option<String>,
+    /// How many events said that the disclosure can't be recorded.
+    pub(super) unrecordable: usize,
     pub(super) closed: Option<ErrorCode>,
 }
 
@@ -44,13 +53,25 @@ pub(super) struct FakeSocket {
     is_full: bool,
     /// What a barrier gets to see instead of the backlog, when the simulation is to fail.
     hidden: Option<Backlog>,
+    trail: Arc<FlakyTrail>,
+    session: Arc<str>,
 }
 
 impl FakeSocket {
-    pub(super) fn new(max_backlog: usize, room: usize, step: Rc<Cell<u64>>, hides_backlog: bool) -> Self {
-        let hidden = hides_backlog.then(|| Backlog::new(max_backlog));
-        let left = Rc::default();
-        Self { left, step, backlog: Backlog::new(max_backlog), sealed: 0, room, is_full: false, hidden }
+    /// The socket of a session, whose keys are on record in `trail`.
+    pub(super) fn new(
+        max_backlog: usize,
+        room: usize,
+        step: Rc<Cell<u64>>,
+        (trail, session): (Arc<FlakyTrail>, Arc<str>),
+    ) -> Self {
+        let (left, backlog) = (Rc::default(), Backlog::new(max_backlog));
+        Self { left, step, backlog, sealed: 0, room, is_full: false, hidden: None, trail, session }
+    }
+
+    /// The same, with a backlog that no barrier sees.
+    pub(super) fn hiding(self, max_backlog: usize) -> Self {
+        Self { hidden: Some(Backlog::new(max_backlog)), ..self }
     }
 
     /// The app reads so many frames.
@@ -79,7 +100,15 @@ impl FakeSocket {
             if has_key(event) {
                 let place = left.messages.len();
                 left.keys.push((place, self.step.get()));
+                let generation = generation(event);
+                let count = left.of_generation.entry(generation.clone()).or_default();
+                *count += 1;
+                let recorded = self.trail.of(&self.session, &generation);
+                if *count + recorded.withheld > recorded.disclosed {
+                    left.unrecorded.get_or_insert(generation);
+                }
             }
+            left.unrecordable += usize::from(is_unrecordable(event));
         }
         left.foreseen += usize::from(is_foreseen(&message));
         left.messages.push(message);
@@ -136,6 +165,17 @@ impl Connection for FakeSocket {
 
 pub(super) fn has_key(event: &v1::Event) -> bool {
     matches!(&event.body, Some(event::Body::MediaOpened(opened)) if opened.keys.is_some())
+}
+
+fn is_unrecordable(event: &v1::Event) -> bool {
+    let reason = v1::UnavailableReason::AuditUnavailable;
+    matches!(&event.body, Some(event::Body::MediaOpened(opened)) if opened.reason() == reason)
+}
+
+fn generation(event: &v1::Event) -> String {
+    let Some(event::Body::MediaOpened(opened)) = &event.body else { panic!("{event:?}") };
+    let call = event.call.as_ref().unwrap();
+    trail::name(&event.device, &call.id, &opened.stream, &opened.generation.to_string())
 }
 
 /// Whether it is one of those that nobody asked for, which the model foresees.

@@ -90,6 +90,7 @@ pub(super) enum Indicator {
     NoKeyByDoor,
     TooLate,
     NotKnown,
+    NotRecordable,
     Key,
 }
 
@@ -232,6 +233,7 @@ impl Indicator {
             Self::NoKeyByDoor => (v1::Indicator::KeysUnavailable, Reason::Door),
             Self::TooLate => (v1::Indicator::KeysUnavailable, Reason::MonitoredLate),
             Self::NotKnown => (v1::Indicator::KeysUnavailable, Reason::Switch),
+            Self::NotRecordable => (v1::Indicator::KeysUnavailable, Reason::AuditUnavailable),
             Self::Key => (v1::Indicator::KeysAvailable, Reason::Unspecified),
         }
     }

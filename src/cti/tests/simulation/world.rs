@@ -22,10 +22,11 @@ use super::{
     app::{App, State, Told},
     operator::Operator,
     socket::FakeSocket,
+    trail::{FlakyTrail, Mode},
     wishes::{DEVICES, Stream, Wishes},
 };
 use crate::{
-    audit::LogTarget,
+    audit::Trail,
     cti::{
         Clock, WorkerSettings,
         live::Live,
@@ -66,6 +67,7 @@ struct Simulation {
     hub: Hub,
     requests: mpsc::UnboundedReceiver<HubInput>,
     workers: Vec<Worker>,
+    trail: Arc<FlakyTrail>,
     registry: Arc<Registry>,
     operator: Operator,
     /// All versions of what administrators want, the first one at 0.
@@ -116,13 +118,14 @@ impl Simulation {
         let operator = Operator::new(&wishes, handle.clone(), Arc::clone(&registry), settings());
         let rights = operator.rights();
         let hub = Hub::new(rights.devices(), 8);
+        let trail = Arc::new(FlakyTrail::new(if fault == Fault::RecordLost { Mode::Lying } else { Mode::Open }));
         let workers = (0..WORKERS).map(|id| {
             let settings = WorkerSettings {
                 id: WorkerId(u8::try_from(id).unwrap()),
                 rights: Arc::clone(&rights),
                 hub: handle.clone(),
                 clock: Arc::new(Clock::system()),
-                trail: Arc::new(LogTarget),
+                trail: Arc::clone(&trail) as Arc<dyn Trail>,
                 stop: CancellationToken::new(),
                 gateway: CancellationToken::new(),
             };
@@ -143,6 +146,7 @@ impl Simulation {
             step: Rc::default(),
             hub,
             workers: workers.collect(),
+            trail,
             requests,
             registry,
             operator,
@@ -167,7 +171,7 @@ impl Simulation {
     /// One thing happens somewhere.
     fn step(&mut self) -> Result<(), String> {
         self.step.set(self.step.get() + 1);
-        match self.random.below(27) {
+        match self.random.below(28) {
             // In some schedules all read, in others nobody does for long.
             15..=17 if self.random.below(self.laziness) > 0 => {}
             0..=5 => self.publish()?,
@@ -188,12 +192,20 @@ impl Simulation {
             20 if self.random.below(3) == 0 => self.second_opens()?,
             20 => {}
             21 => self.probe_goes_on(),
+            27 => self.trail_changes(),
             22..=24 => self.administration_goes_on()?,
             _ => self.operator.disk_goes_on(),
         }
         self.note_closed()?;
         self.note_acknowledged()?;
         self.take_outcomes()
+    }
+
+    /// The audit log can't be written, or can again.
+    fn trail_changes(&mut self) {
+        if self.fault != Fault::RecordLost {
+            self.trail.set([Mode::Open, Mode::Open, Mode::Failing, Mode::Closed][self.random.below(4)]);
+        }
     }
 
     /// The switch tells something.
@@ -331,7 +343,8 @@ impl Simulation {
                 for published in events {
                     let device = DEVICES.iter().position(|name| *name == published.event.device.as_str()).unwrap();
                     let told = self.told[&(device, published.number)];
-                    self.at(place).for_each(|app| app.on_event(told, &wishes));
+                    let recordable = matches!(self.trail.mode(), Mode::Open | Mode::Lying);
+                    self.at(place).for_each(|app| app.on_event(told, &wishes, recordable));
                     self.workers[place].sessions.deliver(&published, more);
                 }
                 if self.step.get().is_multiple_of(3) {
@@ -445,8 +458,10 @@ impl Simulation {
         self.operator.check_records()?;
         for app in &self.apps {
             app.check()?;
+            app.check_records(&self.trail)?;
             self.check_keys(app)?;
             let left = app.left.borrow();
+            self.counts.unrecordable += left.unrecordable;
             self.counts.events += left.events;
             self.counts.keys += left.keys.len();
         }

@@ -144,9 +144,13 @@ impl Simulation {
             _ => self.rights.last().unwrap(),
         };
         let rights = Arc::clone(rights);
-        let hides_backlog = self.fault == Fault::BacklogUnjudged;
         let bytes = [400, 2000, 100_000][self.random.below(3)];
-        let socket = FakeSocket::new(bytes, self.random.below(4), Rc::clone(&self.step), hides_backlog);
+        let session = Arc::clone(&lease.session);
+        let records = (Arc::clone(&self.trail), Arc::clone(&session));
+        let mut socket = FakeSocket::new(bytes, self.random.below(4), Rc::clone(&self.step), records);
+        if self.fault == Fault::BacklogUnjudged {
+            socket = socket.hiding(bytes);
+        }
         let left = Rc::clone(&socket.left);
         let admitted = Admitted {
             identity,
@@ -161,6 +165,7 @@ impl Simulation {
         self.workers[place].adopted.push_back((self.apps.len(), live));
         self.apps.push(App {
             who,
+            session,
             worker: place,
             state: State::Queued(version),
             left,
