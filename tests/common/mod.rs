@@ -22,6 +22,7 @@ pub mod recorded;
 pub mod scripted;
 pub mod served;
 pub mod tap;
+pub mod trail;
 
 use std::{
     fmt::Write as _,
