@@ -16,7 +16,7 @@ use callgate::{
     audit::LogTarget,
     config::Config,
     directory::{Cascade, Change, DeviceRecord, Of},
-    gateway::Gateway,
+    gateway::{Gateway, Options},
     hub::Standing,
     model::{InstanceId, UserName},
     store::Memory,
@@ -161,7 +161,8 @@ async fn r11_r15_what_a_crl_revokes_stays_so_through_every_change_by_administrat
     let imported = records_of_file(&[other.checked(&config(), &app, "1", CrlCheck::Required)]).unwrap();
     let seed = Seed { directory: Arc::clone(&config().directory), ..Seed::default() };
     let (administration, _) = Administration::open(Arc::new(Memory::new()), Arc::new(LogTarget), seed).await.unwrap();
-    let mut gateway = Gateway::start_administered(config(), administration.ledger()).await.unwrap();
+    let options = Options { ledger: Some(administration.ledger()), ..Options::default() };
+    let mut gateway = Gateway::start_with(config(), options).await.unwrap();
     let live = gateway.live_rights();
     administration.go_live(live.clone());
     let standing = || live.current().rights.certificates.standing(&app.sha256);
