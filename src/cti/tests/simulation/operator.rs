@@ -20,6 +20,7 @@ use super::{
 };
 use crate::{
     admin::{Actor, AdminRecord, Administration, Journal, JournalClosed, Outcome, Seed},
+    audit::LogTarget,
     cti::{Crowds, Current, Decoy, Entrance, LiveRights, Settings, registry::Registry},
     directory::Of,
     hub::{Certificates, Effect, HubHandle, Rights},
@@ -98,6 +99,7 @@ impl Operator {
             hub,
             epoch: 0,
             crowds: Crowds::new(1),
+            trail: Arc::new(LogTarget),
         };
         let live = LiveRights::new(Arc::new(entrance), |_| ());
         administration.go_live(live.clone());
