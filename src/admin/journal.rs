@@ -50,6 +50,9 @@ pub enum Outcome {
     Done,
     /// It could not be made, or not wholly: the next record of what it is about says how that stands.
     Failed,
+    /// It is in effect, and not stored yet: a record that it is done follows when it is. Without that one the gateway ended
+    /// first, and the change with it.
+    InEffect,
     /// Found after a crash, and in effect.
     Recovered,
 }
@@ -61,6 +64,7 @@ impl Outcome {
             Self::Begun => "begun",
             Self::Done => "done",
             Self::Failed => "failed",
+            Self::InEffect => "in_effect",
             Self::Recovered => "recovered",
         }
     }

@@ -4,10 +4,15 @@
 //! effect at the doors and behind them (R15, R21). Everything that administers goes through it, on the machine itself or
 //! from afar. It knows nothing of HTTP.
 
+pub mod accounts;
 mod actor;
 mod administration;
+mod carrier;
+mod gate;
 mod journal;
 mod outbox;
+mod owed;
+mod peer;
 mod refused;
 mod restore;
 mod seed;
@@ -15,9 +20,12 @@ mod state;
 #[cfg(test)]
 mod tests;
 
-pub use actor::Actor;
-pub use administration::{Administration, Done};
+pub use actor::{Actor, Standing};
+pub use administration::Administration;
+pub use carrier::Done;
+pub use gate::{By, Caller, Denied, Gate, LoggedIn};
 pub use journal::{AdminRecord, Journal, JournalClosed, Outcome};
+pub use peer::Peer;
 pub use refused::Refused;
 pub use restore::Restoration;
 pub use seed::{Seed, Seeded};

@@ -4,11 +4,11 @@
 use serde::{Deserialize, Serialize};
 use tracing::{error, info};
 
-use super::{
-    journal::{AdminRecord, Journal, Outcome},
-    refused::Refused,
+use super::journal::{AdminRecord, Journal, Outcome};
+use crate::{
+    directory::{Step, Write},
+    store::{BUCKETS, Bucket, Expect, Holdings, Store, StoreError, Urgency, Values, Version},
 };
-use crate::store::{BUCKETS, Bucket, Expect, Holdings, Store, StoreError, Urgency, Values, Version};
 
 /// A record that waits, and how to find out after a crash whether its change was made.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -34,19 +34,15 @@ pub(super) struct LastStep<'a> {
     pub(super) before: Option<Version>,
 }
 
-/// Keeps the record of a change that is about to be made.
-///
-/// # Errors
-/// The store doesn't take it.
-pub(super) async fn keep(store: &dyn Store, record: &AdminRecord, last: &LastStep<'_>) -> Result<(), Refused> {
+/// The step that keeps the record of a change, before the change itself is made.
+pub(super) fn keep(record: &AdminRecord, last: &LastStep<'_>) -> Step {
     let before = last.before.map(|Version(version)| version);
     let waiting = Waiting {
         record: AdminRecord { outcome: Outcome::Done, ..record.clone() },
         last: Some(LastKey { bucket: last.bucket.0.into(), key: last.key.into(), before }),
     };
-    let value = waiting.to_value();
-    store.put(Bucket::OUTBOX, &record.change, &value, Expect::Absent, Urgency::TakesAway).await?;
-    Ok(())
+    let write = Write::Put(zeroize::Zeroizing::new(waiting.to_value()), Expect::Absent);
+    Step { bucket: Bucket::OUTBOX, key: record.change.clone(), write }
 }
 
 /// The records that wait in what is about to be replaced, and this one of its replacement. What came of their changes is

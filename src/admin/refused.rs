@@ -2,13 +2,19 @@
 
 use callgate_wire::v1::ErrorCode;
 
-use super::journal::JournalClosed;
+use super::{accounts::AccountRefusal, journal::JournalClosed};
 use crate::{cti::NotAcknowledged, directory::Refusal, store::StoreError};
 
 /// Why a change isn't acknowledged. Each has its stable code (R43).
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum Refused {
+    /// The rules of accounts stand against it.
+    #[error(transparent)]
+    Account(#[from] AccountRefusal),
+    /// Who asked for it was changed or removed, or its token ended.
+    #[error("who asks for it doesn't stand any more")]
+    ActorGone,
     /// The directory's rules stand against it.
     #[error(transparent)]
     Directory(#[from] Refusal),
@@ -34,6 +40,13 @@ pub enum Refused {
     /// It can't be recorded, and would give something to somebody (R21).
     #[error("the change can't be recorded: {0}")]
     Journal(#[from] JournalClosed),
+    /// It takes rights away and is in effect, but the store doesn't take it. It is tried again until it does; nothing of it
+    /// is left if the gateway ends first.
+    #[error(
+        "it is in effect, and not stored yet: the store is tried again every second, and if the gateway ends before it \
+         takes it, the change has to be made again"
+    )]
+    NotStored(#[source] StoreError),
     /// The store didn't take it. What it did take is in effect.
     #[error(transparent)]
     Store(StoreError),
@@ -49,6 +62,8 @@ impl Refused {
     /// The stable code.
     pub fn code(&self) -> ErrorCode {
         match self {
+            Self::Account(refusal) => refusal.code(),
+            Self::ActorGone => ErrorCode::AdminNotAuthenticated,
             Self::Directory(refusal) => refusal.code(),
             Self::NoCertificate(_) => ErrorCode::NotFound,
             Self::CertificateTaken { .. } => ErrorCode::AlreadyExists,
@@ -56,7 +71,7 @@ impl Refused {
             Self::Journal(_) => ErrorCode::AuditUnavailable,
             // Somebody else wrote between our reading and our writing.
             Self::Store(StoreError::Conflict { .. }) => ErrorCode::VersionConflict,
-            Self::Store(_) => ErrorCode::StoreUnavailable,
+            Self::NotStored(_) | Self::Store(_) => ErrorCode::StoreUnavailable,
             Self::NotAcknowledged(_) => ErrorCode::RightsNotAcknowledged,
             Self::Randomness => ErrorCode::Internal,
         }

@@ -36,7 +36,7 @@ impl Restoration {
     /// [`Refused::Randomness`].
     pub fn new(actor: &Actor, now: OffsetDateTime) -> Result<Self, Refused> {
         let record = AdminRecord {
-            change: super::administration::change_id()?,
+            change: super::carrier::change_id()?,
             actor: actor.to_string(),
             verb: "restore".into(),
             kind: "store".into(),

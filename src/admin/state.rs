@@ -1,9 +1,10 @@
-//! What the store says of users, groups, devices and certificates, as one snapshot.
+//! What the store says of users, groups, devices, certificates and accounts, as one snapshot.
 
 use std::{collections::BTreeSet, sync::Arc};
 
 use tracing::{error, warn};
 
+use super::{accounts::Accounts, owed::Owed};
 use crate::{
     directory::{Directory, Records, Resolver, Unreadable},
     model::DeviceName,
@@ -22,6 +23,8 @@ pub struct State {
     pub directory: Arc<Directory>,
     /// Which certificates count.
     pub ledger: Arc<LedgerSnapshot>,
+    /// Who may administer.
+    pub accounts: Arc<Accounts>,
 }
 
 /// Why the store's state can't be used.
@@ -46,8 +49,13 @@ pub(super) struct Working {
     resolver: Resolver,
     directory: Arc<Directory>,
     ledger: Arc<LedgerSnapshot>,
+    accounts: Arc<Accounts>,
     /// What is not in the directory yet.
     stale: Stale,
+    /// What is different from the store.
+    pub(super) owed: Owed,
+    /// Whether this is all that the store has, but for what it is owed.
+    pub(super) is_certain: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -59,8 +67,10 @@ struct Stale {
 impl Working {
     /// Reads all of it.
     pub(super) async fn read(store: &dyn Store, made_up: Arc<BTreeSet<DeviceName>>) -> Result<Self, OpenError> {
-        let mut working = Self { records: Records { made_up, ..Records::default() }, ..Self::default() };
-        for bucket in Records::BUCKETS.into_iter().chain([Bucket::CERTIFICATES]) {
+        let accounts = Arc::new(Accounts::at(store.epoch().await?));
+        let records = Records { made_up, ..Records::default() };
+        let mut working = Self { records, accounts, is_certain: true, ..Self::default() };
+        for bucket in Records::BUCKETS.into_iter().chain([Bucket::CERTIFICATES, Bucket::ACCOUNTS, Bucket::META]) {
             for entry in store.list(bucket).await? {
                 working.take(bucket, &entry.key, Some(&entry))?;
             }
@@ -74,6 +84,12 @@ impl Working {
     /// # Errors
     /// It can't be read.
     pub(super) fn take(&mut self, bucket: Bucket, key: &str, entry: Option<&Entry>) -> Result<(), Unreadable> {
+        if bucket == Bucket::OUTBOX {
+            return Ok(());
+        }
+        if bucket == Bucket::ACCOUNTS || bucket == Bucket::META {
+            return Arc::make_mut(&mut self.accounts).take(bucket, key, entry);
+        }
         if bucket != Bucket::CERTIFICATES {
             self.stale.directory = true;
             return self.records.take(bucket, key, entry);
@@ -91,6 +107,13 @@ impl Working {
             }
         }
         Ok(())
+    }
+
+    /// The same for what was just written.
+    pub(super) fn take_or_tell(&mut self, bucket: Bucket, key: &str, entry: Option<&Entry>) {
+        if let Err(error) = self.take(bucket, key, entry) {
+            error!(%error, "what was just written can't be read");
+        }
     }
 
     /// The snapshot of what was taken. Where records disagree, that is logged.
@@ -111,26 +134,45 @@ impl Working {
             certificates: self.certificates.clone(),
             directory: Arc::clone(&self.directory),
             ledger: Arc::clone(&self.ledger),
+            accounts: Arc::clone(&self.accounts),
         }
+    }
+
+    /// Whether what was taken is anything that sessions of apps are judged by.
+    pub(super) fn changes_rights(&self) -> bool {
+        self.stale != Stale::default()
     }
 
     pub(super) fn records(&self) -> &Records {
         &self.records
     }
 
+    pub(super) fn accounts(&self) -> &Accounts {
+        &self.accounts
+    }
+
     pub(super) fn certificates(&self) -> &CertificateRecords {
         &self.certificates
     }
 
-    /// After a write of which nobody knows what came: what the store has counts.
-    pub(super) async fn read_again(&mut self, store: &dyn Store) {
-        match Self::read(store, Arc::clone(&self.records.made_up)).await {
-            Ok(fresh) => {
-                self.records = fresh.records;
-                self.certificates = fresh.certificates;
-                self.stale = Stale { directory: true, ledger: true };
+    /// After a write of which nobody knows what came: what the store has counts, and what it is owed. Whether it could be
+    /// read; if not, what was known counts on.
+    pub(super) async fn read_again(&mut self, store: &dyn Store) -> bool {
+        let mut fresh = match Self::read(store, Arc::clone(&self.records.made_up)).await {
+            Ok(fresh) => fresh,
+            Err(error) => {
+                error!(%error, "the store can't be read again: what was known counts on");
+                return false;
             }
-            Err(error) => error!(%error, "the store can't be read again: what was known counts on"),
+        };
+        for (bucket, key, entry) in self.owed.entries() {
+            fresh.take_or_tell(bucket, key, entry.as_ref());
         }
+        Arc::make_mut(&mut fresh.accounts).continue_after(&self.accounts);
+        self.records = fresh.records;
+        self.certificates = fresh.certificates;
+        self.accounts = fresh.accounts;
+        self.stale = Stale { directory: true, ledger: true };
+        true
     }
 }

@@ -105,6 +105,17 @@ pub enum Direction {
     Takes,
 }
 
+impl Direction {
+    /// Of a change that adds something, or takes something away.
+    pub fn of(adds: bool, takes: bool) -> Self {
+        match (adds, takes) {
+            (true, _) => Self::Grants,
+            (false, true) => Self::Takes,
+            (false, false) => Self::Neutral,
+        }
+    }
+}
+
 /// Why a change isn't made.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -174,6 +185,34 @@ impl Refusal {
             Self::StandardGroup(_) => ErrorCode::StandardGroup,
             Self::StillReferenced { .. } => ErrorCode::StillReferenced,
             Self::VersionConflict { .. } => ErrorCode::VersionConflict,
+        }
+    }
+}
+
+impl Of {
+    /// What a put expects, if it may be made at all of what has this version, if it is there.
+    ///
+    /// # Errors
+    /// [`Refusal`]: it is there and shouldn't be, isn't there and should be, or was changed meanwhile.
+    pub fn expect(self, found: Option<Version>, what: impl Fn() -> String) -> Result<Expect, Refusal> {
+        match (self, found) {
+            (Self::New | Self::Latest, None) => Ok(Expect::Absent),
+            _ => self.version(found, what).map(Expect::Version),
+        }
+    }
+
+    /// The version of what is there and is meant.
+    ///
+    /// # Errors
+    /// As [`expect`](Self::expect), and if it isn't there.
+    pub fn version(self, found: Option<Version>, what: impl Fn() -> String) -> Result<Version, Refusal> {
+        let found = found.ok_or_else(|| Refusal::NotFound(what()))?;
+        match self {
+            Self::New => Err(Refusal::AlreadyExists(what())),
+            Self::Version(expected) if found != expected => {
+                Err(Refusal::VersionConflict { what: what(), found, expected })
+            }
+            Self::Latest | Self::Version(_) => Ok(found),
         }
     }
 }
@@ -277,7 +316,7 @@ fn put_user(
     let password = before.and_then(|stored| stored.record.password.clone());
     let record = UserRecord { settings, password };
     let steps = vec![user_step(name, &record, expect)];
-    Ok(Plan { steps, direction: direction(adds, takes), detail: difference.told() })
+    Ok(Plan { steps, direction: Direction::of(adds, takes), detail: difference.told() })
 }
 
 fn put_group(name: &GroupName, record: &GroupRecord, of: Of, records: &Records) -> Result<Plan, Refusal> {
@@ -300,7 +339,7 @@ fn put_group(name: &GroupName, record: &GroupRecord, of: Of, records: &Records) 
     difference.names("pattern", &was.patterns, &record.patterns);
     difference.value("description", &was.description, &record.description);
     let steps = vec![group_step(name, record, expect)];
-    Ok(Plan { steps, direction: direction(adds, takes), detail: difference.told() })
+    Ok(Plan { steps, direction: Direction::of(adds, takes), detail: difference.told() })
 }
 
 fn put_device(name: &DeviceName, record: &DeviceRecord, of: Of, records: &Records) -> Result<Plan, Refusal> {
@@ -332,7 +371,7 @@ fn put_device(name: &DeviceName, record: &DeviceRecord, of: Of, records: &Record
     difference.value("description", &was.description, &record.description);
     let write = Write::Put(Zeroizing::new(record.to_value()), expect);
     let steps = vec![Step { bucket: Bucket::DEVICES, key: name.to_string(), write }];
-    Ok(Plan { steps, direction: direction(adds, takes), detail: difference.told() })
+    Ok(Plan { steps, direction: Direction::of(adds, takes), detail: difference.told() })
 }
 
 fn remove_device(name: &DeviceName, of: Of, cascade: Cascade, records: &Records) -> Result<Plan, Refusal> {
@@ -396,30 +435,12 @@ fn group_step(name: &GroupName, record: &GroupRecord, expect: Expect) -> Step {
     Step { bucket: Bucket::GROUPS, key: name.to_string(), write }
 }
 
-/// What a put expects, if it may be made at all.
 fn expect<T>(of: Of, stored: Option<&Stored<T>>, what: impl Fn() -> String) -> Result<Expect, Refusal> {
-    match (of, stored) {
-        (Of::New | Of::Latest, None) => Ok(Expect::Absent),
-        _ => version(of, stored, what).map(Expect::Version),
-    }
+    of.expect(stored.map(|stored| stored.version), what)
 }
 
-/// The version of what is there and is meant.
 fn version<T>(of: Of, stored: Option<&Stored<T>>, what: impl Fn() -> String) -> Result<Version, Refusal> {
-    let found = stored.ok_or_else(|| Refusal::NotFound(what()))?.version;
-    match of {
-        Of::New => Err(Refusal::AlreadyExists(what())),
-        Of::Version(expected) if found != expected => Err(Refusal::VersionConflict { what: what(), found, expected }),
-        Of::Latest | Of::Version(_) => Ok(found),
-    }
-}
-
-fn direction(adds: bool, takes: bool) -> Direction {
-    match (adds, takes) {
-        (true, _) => Direction::Grants,
-        (false, true) => Direction::Takes,
-        (false, false) => Direction::Neutral,
-    }
+    of.version(stored.map(|stored| stored.version), what)
 }
 
 fn listed(groups: &Groups) -> String {

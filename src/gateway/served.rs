@@ -20,8 +20,8 @@ use crate::{
     trust::{CertificateRecord, Fingerprint, Ledger, LedgerError, records_of_file},
 };
 
-/// How often records that wait for the log are tried again.
-const OUTBOX: Duration = Duration::from_secs(1);
+/// How often what waits for the store or the log is tried again.
+const HEALING: Duration = Duration::from_secs(1);
 
 /// A gateway as `callgate serve` runs it.
 pub struct Served {
@@ -74,7 +74,7 @@ impl Served {
         for switch in switches {
             gateway.attach(switch);
         }
-        tokio::spawn(deliver(Arc::downgrade(&administration)));
+        tokio::spawn(heal(Arc::downgrade(&administration)));
         Ok(Self { gateway, administration })
     }
 
@@ -109,13 +109,13 @@ impl Served {
     }
 }
 
-/// Brings the records that wait in the store to the log, for as long as there is an administration.
-async fn deliver(administration: Weak<Administration>) {
+/// Brings to the store and to the log what waits for them, for as long as there is an administration.
+async fn heal(administration: Weak<Administration>) {
     loop {
-        tokio::time::sleep(OUTBOX).await;
+        tokio::time::sleep(HEALING).await;
         let Some(administration) = administration.upgrade() else { return };
-        if let Err(error) = administration.deliver_outbox().await {
-            error!(%error, "records wait in the store");
+        if let Err(error) = administration.heal().await {
+            error!(%error, "what waits for the store or the log waits on");
         }
     }
 }

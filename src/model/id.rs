@@ -121,9 +121,21 @@ name!(
     GroupName, "a group name", max 128, "printable characters other than / and :", |c| !c.is_control() && c != '/' && c != ':'
 );
 name!(
+    /// An account of the administration; it is no user, and shares nothing with one (R38).
+    AccountName, "an account name", max 64, "a-z, A-Z, 0-9, ., -, _ and @", is_of_account
+);
+name!(
+    /// What an account calls one of its tokens.
+    TokenName, "a token name", max 64, "a-z, A-Z, 0-9, ., -, _ and @", is_of_account
+);
+name!(
     /// The configured name of a switch connector.
     SwitchName, "a switch name", max 64, "a-z, A-Z, 0-9, - and _", |c| c.is_ascii_alphanumeric() || c == '-' || c == '_'
 );
+
+fn is_of_account(c: char) -> bool {
+    c.is_ascii_alphanumeric() || ".-_@".contains(c)
+}
 
 macro_rules! number {
     ($(#[$doc:meta])* $name:ident, $format:literal) => {

@@ -18,8 +18,8 @@ pub use event::{
     Protection, StopCause, StreamDirection, SwitchEvent,
 };
 pub use id::{
-    CallId, DeviceName, Generation, GroupName, InstanceId, LineNumber, NameError, StreamId, SwitchName, Timestamp,
-    UserName,
+    AccountName, CallId, DeviceName, Generation, GroupName, InstanceId, LineNumber, NameError, StreamId, SwitchName,
+    Timestamp, TokenName, UserName,
 };
 pub use key::{KeyError, KeyMaterial, MasterKey, Mki, SessionParameters};
 pub use network::{Network, NetworkError};

@@ -82,6 +82,12 @@ pub static METRICS: &[Metric] = &[
         "Connections to a door that could not be accepted, for want of files above all.",
     )
     .starting_with(&[&["clear"], &["tls"]]),
+    counter(
+        "callgate_admin_logins_total",
+        &["result"],
+        "Logins to the administration: `ok`, or why not: `account_locked`, `changed` (in that moment), `disabled`, `no_password`, `setup_token`, `source_locked`, `unknown_account`, `wrong_password`.",
+    ),
+    gauge("callgate_admin_sessions", &[], "Logins to the administration that last."),
     gauge("callgate_build_info", &["version"], "Always 1; the version is in its label."),
     gauge(
         "callgate_certificate_expiry_timestamp_seconds",

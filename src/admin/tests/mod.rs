@@ -1,5 +1,8 @@
 //! Changes through a store that can fail, and a log that can be closed.
 
+mod gate;
+mod owed;
+
 use std::{
     collections::BTreeSet,
     sync::{
@@ -11,7 +14,10 @@ use std::{
 use callgate_wire::v1::ErrorCode;
 use time::OffsetDateTime;
 
-use super::*;
+use super::{
+    accounts::{AccountChange, Password, Passwords},
+    *,
+};
 use crate::{
     directory::{Cascade, Change, Device, DeviceRecord, Directory, Of, User, UserKind, UserSettings},
     model::{DeviceName, Group, Groups},
@@ -67,16 +73,18 @@ impl Journal for Log {
     }
 }
 
-/// A store whose n-th write from now on, and all behind it, fail.
+/// A store whose n-th write from now on, and all behind it, fail; and whose writes can be made to wait.
 #[derive(Debug, Clone)]
 struct Failing {
     store: Memory,
     writes_left: Arc<AtomicU64>,
+    /// Held by who wants writes to wait.
+    flow: Arc<tokio::sync::RwLock<()>>,
 }
 
 impl Failing {
     fn new() -> Self {
-        Self { store: Memory::new(), writes_left: Arc::new(AtomicU64::new(u64::MAX)) }
+        Self { store: Memory::new(), writes_left: Arc::new(AtomicU64::new(u64::MAX)), flow: Arc::default() }
     }
 
     fn fail_after(&self, writes: u64) {
@@ -106,6 +114,7 @@ impl Store for Failing {
         urgency: Urgency,
     ) -> Answer<'a, Version> {
         Box::pin(async move {
+            let _flow = self.flow.read().await;
             self.take()?;
             self.store.put(bucket, key, value, expect, urgency).await
         })
@@ -271,11 +280,11 @@ async fn r21_while_the_log_is_closed_nothing_is_granted_and_all_is_taken_at_once
     rig.change(&user("u", &[Group::CtiEnabled], &[])).await.unwrap();
     assert_eq!(rig.groups("u"), [Group::CtiEnabled].into_iter().collect());
     assert_eq!(rig.log.told(), []);
-    assert!(rig.administration.deliver_outbox().await.unwrap(), "it waits");
+    assert!(rig.administration.heal().await.unwrap(), "it waits");
     rig.log.close(false);
-    assert!(!rig.administration.deliver_outbox().await.unwrap());
+    assert!(!rig.administration.heal().await.unwrap());
     assert_eq!(rig.log.told(), [("put".into(), "u".into(), Outcome::Done)]);
-    assert!(!rig.administration.deliver_outbox().await.unwrap());
+    assert!(!rig.administration.heal().await.unwrap());
     assert_eq!(rig.log.told(), [], "once");
 }
 
@@ -307,20 +316,74 @@ async fn r21_what_was_taken_while_the_log_was_closed_is_recorded_after_a_crash()
 #[tokio::test]
 async fn what_the_store_does_not_take_is_failed_on_record_and_what_it_has_counts() {
     let rig = Rig::new().await;
-    rig.change(&device("1001")).await.unwrap();
-    rig.change(&user("u", &[], &["1001"])).await.unwrap();
+    let (setup, _) = rig.administration.new_setup_token(&ACTOR).await.unwrap();
     rig.log.told();
-    // The device goes from its user, and then the disk fails.
+    // The setup token is used, and then the disk fails.
     rig.store.fail_after(1);
-    let remove = Change::RemoveDevice("1001".parse().unwrap());
-    let cut = rig.administration.change(&ACTOR, &remove, Of::Latest, Cascade::All).await.unwrap_err();
+    let change = AccountChange::Setup {
+        token: setup.hash(),
+        account: "root".parse().unwrap(),
+        password: Passwords::new().unwrap().hash(Password::typed("a".repeat(12))).await.unwrap(),
+    };
+    let cut = rig.administration.change_account(&ACTOR, &change, Of::New).await.unwrap_err();
     assert_eq!(cut.code(), ErrorCode::StoreUnavailable);
     assert_eq!(rig.log.told().last().unwrap().2, Outcome::Failed);
     let state = rig.administration.state();
-    assert!(state.directory.user("u").unwrap().devices.is_empty() && state.directory.device("1001").is_some());
+    assert!(state.accounts.setup_token().is_none() && !state.accounts.have_administrator(), "what it has counts");
     rig.store.fail_after(u64::MAX);
-    rig.administration.change(&ACTOR, &remove, Of::Latest, Cascade::Nothing).await.unwrap();
-    assert!(rig.administration.state().directory.device("1001").is_none());
+    let again = rig.administration.first_setup_token().await.unwrap().unwrap();
+    let AccountChange::Setup { account, password, .. } = change else { unreachable!() };
+    let change = AccountChange::Setup { token: again.hash(), account, password };
+    rig.administration.change_account(&ACTOR, &change, Of::New).await.unwrap();
+    assert!(rig.administration.first_setup_token().await.unwrap().is_none(), "there is an administrator");
+}
+
+#[tokio::test]
+async fn r15_a_change_that_nobody_waits_for_any_more_is_made_to_its_end() {
+    let rig = Arc::new(Rig::new().await);
+    rig.change(&user("u", &[Group::CtiEnabled], &[])).await.unwrap();
+    let waits = rig.store.flow.write().await;
+    let asked = tokio::spawn({
+        let rig = Arc::clone(&rig);
+        async move { rig.change(&user("u", &[], &[])).await }
+    });
+    while rig.log.records.lock().unwrap().len() < 3 {
+        tokio::task::yield_now().await;
+    }
+    asked.abort();
+    assert!(asked.await.unwrap_err().is_cancelled(), "between its record and its store");
+    drop(waits);
+    rig.administration.heal().await.unwrap();
+    assert!(rig.groups("u").is_empty());
+    assert_eq!(rig.log.told().last().unwrap(), &("put".into(), "u".into(), Outcome::Done));
+}
+
+#[tokio::test]
+async fn what_is_done_without_a_change_is_on_record_and_done_to_its_end() {
+    let rig = Rig::new().await;
+    rig.log.close(true);
+    let (begin, begun) = tokio::sync::oneshot::channel::<()>();
+    let (end, ended) = tokio::sync::oneshot::channel::<()>();
+    let mut act = Box::pin(rig.administration.act(&ACTOR, ("close", "session", "u/1"), "", async {
+        let _ = begun.await;
+        let _ = end.send(());
+        Ok::<_, ()>(())
+    }));
+    tokio::select! {
+        biased;
+        _ = &mut act => panic!("nothing has ended it"),
+        () = tokio::task::yield_now() => {}
+    }
+    drop(act);
+    begin.send(()).unwrap();
+    ended.await.unwrap();
+    rig.log.close(false);
+    let close = |outcome| ("close".to_string(), "u/1".to_string(), outcome);
+    assert_eq!(rig.log.told(), [close(Outcome::Begun), close(Outcome::Done)]);
+    let failed = async { Err::<(), _>("gone") };
+    let (_, acted) = rig.administration.act(&ACTOR, ("close", "session", "u/1"), "", failed).await.unwrap();
+    assert_eq!(acted, Err("gone"));
+    assert_eq!(rig.log.told(), [close(Outcome::Begun), close(Outcome::Failed)]);
 }
 
 #[tokio::test]
@@ -328,8 +391,10 @@ async fn r11_a_user_goes_only_without_certificates_that_count() {
     let rig = Rig::new().await;
     rig.change(&user("u", &[], &[])).await.unwrap();
     rig.administration.add_certificate(&ACTOR, Fingerprint([1; 32]), &certificate("u", "1")).await.unwrap();
-    let taken = rig.administration.add_certificate(&ACTOR, Fingerprint([1; 32]), &certificate("v", "1")).await;
+    let taken = rig.administration.add_certificate(&ACTOR, Fingerprint([1; 32]), &certificate("u", "2")).await;
     assert_eq!(taken.unwrap_err().code(), ErrorCode::AlreadyExists);
+    let nobody = rig.administration.add_certificate(&ACTOR, Fingerprint([2; 32]), &certificate("v", "1")).await;
+    assert_eq!(nobody.unwrap_err().code(), ErrorCode::FieldInvalid, "who gets that name later would own it");
     let remove = Change::RemoveUser("u".parse().unwrap());
     assert_eq!(rig.change(&remove).await.unwrap_err().code(), ErrorCode::StillCertified);
     rig.administration.change(&ACTOR, &remove, Of::Latest, Cascade::All).await.unwrap();
@@ -345,6 +410,7 @@ async fn r3_revoked_is_at_the_handshake_at_once_and_for_good() {
     let fingerprint = Fingerprint([1; 32]);
     let unknown = rig.administration.revoke(&ACTOR, fingerprint, "lost").await.unwrap_err();
     assert_eq!(unknown.code(), ErrorCode::NotFound);
+    rig.change(&user("u", &[], &[])).await.unwrap();
     rig.administration.add_certificate(&ACTOR, fingerprint, &certificate("u", "1")).await.unwrap();
     assert_eq!(ledger.current().lookup(&[1; 32]).unwrap().status, crate::trust::Status::Issued);
     rig.administration.revoke(&ACTOR, fingerprint, "lost").await.unwrap();

@@ -1,0 +1,308 @@
+//! A change from its plan to its acknowledgement.
+//!
+//! Begun on record, durable in the store, in effect at the doors and behind them, done on record, answered: in this order,
+//! and in a task of its own, so that nobody's going away leaves it half way. What only takes rights away waits for nothing:
+//! without a log its record waits in the store, and without a store it is in effect all the same, and written later (R21).
+
+use std::{
+    fmt::Write as _,
+    sync::{Arc, OnceLock},
+};
+
+use arc_swap::ArcSwap;
+use aws_lc_rs::rand;
+use time::OffsetDateTime;
+use tokio::sync::{Mutex, OwnedMutexGuard};
+use tracing::{error, warn};
+
+use super::{
+    Actor, Refused, State,
+    accounts::Accounts,
+    journal::{AdminRecord, Journal, Outcome},
+    outbox::{self, LastStep},
+    owed::Paid,
+    state::Working,
+};
+use crate::{
+    cti::{LiveRights, NotAcknowledged},
+    directory::{Direction, Plan, Step, Write},
+    hub::{Certificates, Effect, Rights},
+    store::{Entry, Expect, Store, StoreError, Urgency, Version},
+    trust::Ledger,
+};
+
+/// Carries changes, one at a time.
+#[derive(Debug)]
+pub(super) struct Carrier {
+    pub(super) store: Arc<dyn Store>,
+    pub(super) journal: Arc<dyn Journal>,
+    /// What handshakes ask.
+    pub(super) ledger: Arc<Ledger>,
+    pub(super) state: ArcSwap<State>,
+    /// Taken for as long as a change takes.
+    working: Arc<Mutex<Working>>,
+    pub(super) live: OnceLock<LiveRights>,
+}
+
+/// Nobody else changes anything while it lives.
+pub(super) type Turn = OwnedMutexGuard<Working>;
+
+/// A change that is acknowledged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Done {
+    /// Names the change in the records.
+    pub change: String,
+    /// The version that what was changed has now; `None` if it is gone.
+    pub version: Option<Version>,
+    /// The number of the rights that are in effect; 0 while no gateway runs.
+    pub rights: u64,
+    /// What the change did to sessions.
+    pub effect: Effect,
+}
+
+/// What the store did with the steps of a change.
+enum Written {
+    /// All are durable. The last has this version; `None`: it is gone.
+    Stored(Option<Version>),
+    /// Some aren't, and are in effect all the same.
+    Owed(StoreError),
+}
+
+impl Carrier {
+    pub(super) fn new(store: Arc<dyn Store>, journal: Arc<dyn Journal>, mut working: Working) -> Self {
+        let state = working.state();
+        Self {
+            store,
+            journal,
+            ledger: Arc::new(Ledger::kept(&state.ledger)),
+            state: ArcSwap::from_pointee(state),
+            working: Arc::new(Mutex::new(working)),
+            live: OnceLock::new(),
+        }
+    }
+
+    /// Waits until it is this actor's turn to change something.
+    ///
+    /// # Errors
+    /// [`Refused::ActorGone`]: it waited for the change that took its own rights away.
+    pub(super) async fn turn(&self, actor: &Actor) -> Result<Turn, Refused> {
+        let turn = self.any_turn().await;
+        stands(turn.accounts(), actor)?;
+        Ok(turn)
+    }
+
+    /// Brings to the store and to the log what waits for them. Whether anything waits still.
+    ///
+    /// # Errors
+    /// The store can't be used.
+    pub(super) async fn heal(&self) -> Result<bool, StoreError> {
+        // No change is between its outbox and its effect then.
+        let turn = self.any_turn().await;
+        let waits = outbox::deliver(&*self.store, &*self.journal, false).await?;
+        Ok(waits || turn.owed.why().is_some())
+    }
+
+    /// Makes the change that was planned in this turn.
+    ///
+    /// # Errors
+    /// [`Refused`].
+    pub(super) async fn carry(
+        self: &Arc<Self>,
+        mut turn: Turn,
+        actor: &Actor,
+        plan: Plan,
+        (verb, kind, name): (&str, &str, &str),
+    ) -> Result<Done, Refused> {
+        let begun = AdminRecord {
+            change: change_id()?,
+            actor: actor.to_string(),
+            verb: verb.into(),
+            kind: kind.into(),
+            name: name.into(),
+            detail: plan.detail,
+            outcome: Outcome::Begun,
+        };
+        let carrier = Arc::clone(self);
+        let carried = tokio::spawn(async move { carrier.make(&mut turn, begun, plan.steps, plan.direction).await });
+        // Nobody cuts it off; only a fault or the end of the process ends it early.
+        carried.await.unwrap_or(Err(Refused::NotAcknowledged(NotAcknowledged)))
+    }
+
+    async fn any_turn(&self) -> Turn {
+        let mut working = Arc::clone(&self.working).lock_owned().await;
+        if !working.is_certain {
+            working.is_certain = working.read_again(&*self.store).await;
+            if let Err(error) = self.make_live(&mut working).await {
+                error!(%error, "what the store has is not in effect everywhere");
+            }
+        }
+        self.pay(&mut working).await;
+        working
+    }
+
+    async fn make(
+        &self,
+        working: &mut Working,
+        begun: AdminRecord,
+        mut steps: Vec<Step>,
+        direction: Direction,
+    ) -> Result<Done, Refused> {
+        let takes = direction == Direction::Takes;
+        if let (Some(why), false) = (working.owed.why(), takes) {
+            // The store doesn't take what came before, so it won't take this.
+            return Err(why.clone().into());
+        }
+        let is_recorded = match (self.journal.write(&begun), steps.last()) {
+            (Ok(()), _) => true,
+            (Err(_), Some(last)) if takes => {
+                steps.insert(0, outbox::keep(&begun, &last_step(working, last)));
+                false
+            }
+            (Err(closed), _) => return Err(closed.into()),
+        };
+        working.is_certain = false;
+        let written = self.write(working, steps, takes).await;
+        // After an error nobody knows what of it is there.
+        let is_known = written.is_ok() || working.read_again(&*self.store).await;
+        let effect = self.make_live(working).await;
+        working.is_certain = is_known;
+        let outcome = match (&written, &effect) {
+            (Ok(Written::Stored(_)), Ok(_)) => Outcome::Done,
+            (Ok(Written::Owed(_)), Ok(_)) => Outcome::InEffect,
+            _ => Outcome::Failed,
+        };
+        let change = begun.change.clone();
+        if is_recorded {
+            if outcome == Outcome::InEffect {
+                working.owed.then_record(AdminRecord { outcome: Outcome::Done, ..begun.clone() });
+            }
+            self.journal.write_soon(&AdminRecord { outcome, ..begun });
+        } else if let Err(error) = outbox::deliver(&*self.store, &*self.journal, false).await {
+            // The log may have healed since; if not, it waits.
+            error!(%error, "a record waits in the store");
+        }
+        let written = written?;
+        let (rights, effect) = effect?;
+        match written {
+            Written::Stored(version) => Ok(Done { change, version, rights, effect }),
+            Written::Owed(error) => Err(Refused::NotStored(error)),
+        }
+    }
+
+    /// Writes the steps. Those of a change that only takes are made in memory when the store doesn't take them.
+    async fn write(&self, working: &mut Working, steps: Vec<Step>, takes: bool) -> Result<Written, StoreError> {
+        let urgency = if takes { Urgency::TakesAway } else { Urgency::Ordinary };
+        let mut last = None;
+        let mut why = working.owed.why().cloned();
+        for step in steps {
+            // Behind what is owed, so that the order stays.
+            let written = match &why {
+                Some(why) => Err(why.clone()),
+                None => self.write_one(&step, urgency).await,
+            };
+            let (bucket, key) = (step.bucket, step.key.clone());
+            let entry = match written {
+                Ok(entry) => entry,
+                Err(error @ StoreError::Unavailable(_)) if takes => {
+                    warn!(%error, bucket = bucket.0, "the store doesn't take what takes rights away: it is in effect, and is tried again");
+                    why = Some(error.clone());
+                    working.owed.owe(step, error)
+                }
+                Err(error) => return Err(error),
+            };
+            last = entry.as_ref().map(|entry| entry.version);
+            working.take_or_tell(bucket, &key, entry.as_ref());
+        }
+        Ok(why.map_or(Written::Stored(last), Written::Owed))
+    }
+
+    async fn write_one(&self, step: &Step, urgency: Urgency) -> Result<Option<Entry>, StoreError> {
+        match &step.write {
+            Write::Delete(version) => {
+                self.store.delete(step.bucket, &step.key, *version, urgency).await?;
+                Ok(None)
+            }
+            Write::Put(value, expect) => {
+                let version = self.store.put(step.bucket, &step.key, value, *expect, urgency).await?;
+                Ok(Some(Entry { key: step.key.clone(), value: value.as_slice().into(), version }))
+            }
+        }
+    }
+
+    /// Writes what is owed, as far as the store takes it. Given up at any moment, it can go on later.
+    async fn pay(&self, working: &mut Working) {
+        let mut is_anything_paid = false;
+        while let Paid::Taken(bucket, key, entry) = working.owed.pay_one(&*self.store).await {
+            // It is in effect already, and has its version now.
+            working.take_or_tell(bucket, &key, entry.as_ref());
+            is_anything_paid = true;
+        }
+        while let Some(record) = working.owed.next_record() {
+            self.journal.write_soon(&record);
+        }
+        if is_anything_paid && let Err(error) = self.make_live(working).await {
+            error!(%error, "what the store has is not in effect everywhere");
+        }
+    }
+
+    /// What was taken counts from here on: for readers, at the doors, and when this returns, behind them.
+    async fn make_live(&self, working: &mut Working) -> Result<(u64, Effect), NotAcknowledged> {
+        let changes_rights = working.changes_rights();
+        let state = Arc::new(working.state());
+        self.state.store(Arc::clone(&state));
+        // Handshakes first: what is revoked gets no further, and what is added is known to the rights below.
+        self.ledger.replace(Arc::clone(&state.ledger));
+        let Some(live) = self.live.get() else { return Ok((0, Effect::default())) };
+        if !changes_rights {
+            return Ok((live.current().rights.version, Effect::default()));
+        }
+        let (version, effects) = live
+            .change(|rights| Rights {
+                version: rights.version,
+                mode: rights.mode,
+                lenient_doors: rights.lenient_doors,
+                directory: Arc::clone(&state.directory),
+                certificates: Certificates {
+                    known: Arc::clone(&state.ledger),
+                    ledger: rights.certificates.ledger.clone(),
+                    crls: Arc::clone(&rights.certificates.crls),
+                },
+            })
+            .await;
+        Ok((version, effects.all().await?))
+    }
+}
+
+/// Whether the actor may still act.
+///
+/// # Errors
+/// [`Refused::ActorGone`].
+pub(super) fn stands(accounts: &Accounts, actor: &Actor) -> Result<(), Refused> {
+    let Actor::Account(standing) = actor else { return Ok(()) };
+    match accounts.stands(standing, OffsetDateTime::now_utc()) {
+        Some(_) => Ok(()),
+        None => Err(Refused::ActorGone),
+    }
+}
+
+/// 16 hex digits that nothing else has.
+///
+/// # Errors
+/// [`Refused::Randomness`].
+pub(super) fn change_id() -> Result<String, Refused> {
+    let mut bytes = [0; 8];
+    rand::fill(&mut bytes).map_err(|_| Refused::Randomness)?;
+    Ok(bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    }))
+}
+
+fn last_step<'a>(working: &Working, step: &'a Step) -> LastStep<'a> {
+    let expected = match &step.write {
+        Write::Delete(version) | Write::Put(_, Expect::Version(version)) => Some(*version),
+        Write::Put(_, Expect::Absent) => None,
+    };
+    let before = working.owed.found(step.bucket, &step.key).unwrap_or(expected);
+    LastStep { bucket: step.bucket, key: &step.key, before }
+}

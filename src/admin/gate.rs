@@ -1,0 +1,367 @@
+//! Who is let in to the administration, and as whom (R38).
+//!
+//! On the machine itself root and the gateway's own user are administrators; everybody else shows a token, or a client
+//! certificate that an account lists. Unknown, locked, disabled and wrong are answered alike and in the same time; what it
+//! was is on record and counted.
+
+use std::{
+    collections::HashMap,
+    net::IpAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use metrics::{counter, gauge};
+use time::OffsetDateTime;
+
+use super::{
+    Actor, Administration, Done, Outcome, Peer, Refused, Standing,
+    accounts::{
+        AccountChange, AccountRefusal, Busy, Lockout, LockoutRules, Password, PasswordError, Passwords, Role,
+        SessionRules, Sessions, Standstill, Token, TokenHash, TokenKind, Try,
+    },
+};
+use crate::{directory::Of, model::AccountName, trust::Fingerprint};
+
+/// How often the same failure of the same source is put on record.
+const TOLD: Duration = Duration::from_secs(60);
+/// How many failures are remembered for that.
+const MOST_TOLD: usize = 1_024;
+
+/// Lets people and programs in.
+#[derive(Debug)]
+pub struct Gate {
+    administration: Arc<Administration>,
+    passwords: Passwords,
+    sessions: Mutex<Sessions>,
+    lockout: Mutex<Lockout>,
+    told: Mutex<HashMap<(Failure, Option<IpAddr>), Told>>,
+    /// The gateway's own user.
+    own_uid: u32,
+}
+
+/// When a failure of a source was put on record, and how many there were since.
+#[derive(Debug)]
+struct Told {
+    at: Instant,
+    untold: u64,
+}
+
+/// Somebody who was let in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Caller {
+    /// Who it is, for records.
+    pub actor: Actor,
+    /// What it may do.
+    pub role: Role,
+    /// By what.
+    pub by: By,
+}
+
+/// What somebody was let in by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum By {
+    /// A client certificate.
+    Certificate,
+    /// A login.
+    Session(TokenHash),
+    /// Its user on this machine.
+    Socket,
+    /// A token for programs.
+    Token,
+}
+
+/// Somebody who has logged in.
+#[derive(Debug)]
+pub struct LoggedIn {
+    /// The token of the session: told once.
+    pub token: Token,
+    /// What it may do.
+    pub role: Role,
+    /// How long it lasts.
+    pub rules: SessionRules,
+}
+
+/// Why somebody isn't let in.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Denied {
+    /// Too many passwords wait to be checked.
+    #[error(transparent)]
+    Busy(#[from] Busy),
+    /// Too many tries from this address failed.
+    #[error("too many tries from this address failed")]
+    LockedOut(Duration),
+    /// On this machine only root and the gateway's own user administer.
+    #[error("the user {0} of this machine may not administer the gateway: root and the gateway's own user may")]
+    NotLocalAdministrator(u32),
+    /// Whatever was shown isn't good, and it isn't said why.
+    #[error("not let in")]
+    NotAuthenticated,
+    /// The password can't be an account's.
+    #[error("password: {0}")]
+    Password(PasswordError),
+    /// What it was let in for wasn't done.
+    #[error(transparent)]
+    Refused(#[from] Refused),
+}
+
+/// What was wrong. It is told to nobody but the record and the metric.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Failure {
+    AccountLocked,
+    Changed,
+    Disabled,
+    NoPassword,
+    SetupToken,
+    SourceLocked,
+    UnknownAccount,
+    WrongPassword,
+}
+
+impl Gate {
+    /// A gate to this administration. `None`: the system has no randomness.
+    pub fn new(
+        administration: Arc<Administration>,
+        own_uid: u32,
+        sessions: SessionRules,
+        lockout: LockoutRules,
+    ) -> Option<Self> {
+        Some(Self {
+            administration,
+            passwords: Passwords::new()?,
+            sessions: Mutex::new(Sessions::new(sessions)),
+            lockout: Mutex::new(Lockout::new(lockout)),
+            told: Mutex::default(),
+            own_uid,
+        })
+    }
+
+    /// What passwords are made and checked with.
+    pub fn passwords(&self) -> &Passwords {
+        &self.passwords
+    }
+
+    /// Who this is.
+    ///
+    /// # Errors
+    /// [`Denied`]: nobody who is let in.
+    pub fn admit(&self, peer: &Peer, token: Option<&Token>, now: Instant) -> Result<Caller, Denied> {
+        let certificate = match peer {
+            Peer::Local { uid } if *uid == 0 || *uid == self.own_uid => {
+                return Ok(Caller { actor: Actor::Local(*uid), role: Role::Administrator, by: By::Socket });
+            }
+            Peer::Local { uid } => return Err(Denied::NotLocalAdministrator(*uid)),
+            Peer::Remote { certificate, .. } => certificate.as_ref(),
+        };
+        let state = self.administration.state();
+        let accounts = &state.accounts;
+        let wall = OffsetDateTime::now_utc();
+        // A token that was shown must be good: who shows one doesn't mean to come by its certificate.
+        let Some(token) = token else {
+            // It was good in the handshake, which may be long ago.
+            let counts = |certificate: &&Fingerprint| {
+                state.certificates.get(certificate).is_some_and(|(_, record)| record.counts_at(wall))
+            };
+            let found = certificate.filter(counts).and_then(|certificate| accounts.by_certificate(certificate));
+            let (account, record) = found.ok_or(Denied::NotAuthenticated)?;
+            let standing = Standing { account: account.clone(), generation: record.generation, token: None };
+            return Ok(Caller { actor: Actor::Account(standing), role: record.role, by: By::Certificate });
+        };
+        let hash = token.hash();
+        if token.is(TokenKind::Session) {
+            let session = self.with_sessions(|sessions| sessions.use_one(&hash, accounts.epoch(), now));
+            let session = session.ok_or(Denied::NotAuthenticated)?;
+            let Some(record) = accounts.stands(&session.standing, wall) else {
+                self.end(&hash);
+                return Err(Denied::NotAuthenticated);
+            };
+            return Ok(Caller { actor: Actor::Account(session.standing), role: record.role, by: By::Session(hash) });
+        }
+        let (standing, role) = accounts.by_token(&hash, wall).ok_or(Denied::NotAuthenticated)?;
+        Ok(Caller { actor: Actor::Account(standing), role, by: By::Token })
+    }
+
+    /// Somebody logs in by a password.
+    ///
+    /// # Errors
+    /// [`Denied`]: alike for an account that is unknown, locked or disabled, and for a wrong password.
+    pub async fn log_in(
+        &self,
+        peer: &Peer,
+        account: &str,
+        password: Password,
+        now: Instant,
+    ) -> Result<LoggedIn, Denied> {
+        let (standing, role) = self.prove(peer, account, password, now).await?;
+        let token = Token::draw(TokenKind::Session).ok_or(Refused::Randomness)?;
+        let rules = self.with_sessions(|sessions| {
+            let accounts = &self.administration.state().accounts;
+            let wall = OffsetDateTime::now_utc();
+            sessions.keep(|standing| accounts.stands(standing, wall).is_some());
+            sessions.begin(token.hash(), standing.clone(), accounts.epoch(), now);
+            sessions.rules()
+        });
+        let actor = Actor::Account(standing);
+        self.administration.note(
+            &actor.to_string(),
+            ("log in", "account", account),
+            format!("from {peer}"),
+            Outcome::Done,
+        );
+        Ok(LoggedIn { token, role, rules })
+    }
+
+    /// Whether this is the account's password, and in which state of the account it is.
+    ///
+    /// # Errors
+    /// As [`log_in`](Self::log_in).
+    pub async fn prove(
+        &self,
+        peer: &Peer,
+        account: &str,
+        password: Password,
+        now: Instant,
+    ) -> Result<(Standing, Role), Denied> {
+        let name = account.parse::<AccountName>().ok();
+        let state = self.administration.state();
+        let known = name.as_ref().and_then(|name| state.accounts.account(name));
+        let tried = self.begin(known.and(name.as_ref()), peer, now)?;
+        let (hash, failure) = match known.map(|stored| &*stored.record) {
+            None => (None, Some(Failure::UnknownAccount)),
+            Some(_) if tried.is_account_locked => (None, Some(Failure::AccountLocked)),
+            Some(record) if record.disabled => (None, Some(Failure::Disabled)),
+            Some(record) if record.password.is_none() => (None, Some(Failure::NoPassword)),
+            Some(record) => (record.password.clone(), None),
+        };
+        let is_right = match self.passwords.check(password, hash).await {
+            Ok(is_right) => is_right,
+            Err(busy) => {
+                // Nothing was looked at.
+                self.lockout().withdraw(&tried);
+                return Err(busy.into());
+            }
+        };
+        let (Some(name), Some(stored), None, true) = (name, known, failure, is_right) else {
+            let named = if known.is_some() { account } else { "" };
+            self.fail(failure.unwrap_or(Failure::WrongPassword), named, peer, now);
+            return Err(Denied::NotAuthenticated);
+        };
+        self.lockout().succeeded(&tried);
+        let standing = Standing { account: name, generation: stored.record.generation, token: None };
+        if self.administration.state().accounts.stands(&standing, OffsetDateTime::now_utc()).is_none() {
+            self.fail(Failure::Changed, account, peer, now);
+            return Err(Denied::NotAuthenticated);
+        }
+        counter!("callgate_admin_logins_total", "result" => "ok").increment(1);
+        Ok((standing, stored.record.role))
+    }
+
+    /// The first administrator is made, by the setup token.
+    ///
+    /// # Errors
+    /// [`Denied`].
+    pub async fn set_up(
+        &self,
+        peer: &Peer,
+        token: &Token,
+        account: AccountName,
+        password: Password,
+        now: Instant,
+    ) -> Result<Done, Denied> {
+        let tried = self.begin(None, peer, now)?;
+        // What can't succeed costs no hash.
+        let hash = token.hash();
+        if self.administration.state().accounts.setup_token() != Some(hash) {
+            self.fail(Failure::SetupToken, "", peer, now);
+            let refusal = AccountRefusal::SetupToken("it is not the one that was printed last, or it was used");
+            return Err(Refused::from(refusal).into());
+        }
+        // Whatever comes now, who has the token is nobody who guesses.
+        self.lockout().succeeded(&tried);
+        let password = self.passwords.hash(password).await.map_err(Denied::Password)?;
+        let change = AccountChange::Setup { token: hash, account, password };
+        Ok(self.administration.change_account(&Actor::Setup, &change, Of::New).await?)
+    }
+
+    /// A session is over. Whether there was one.
+    pub fn end(&self, hash: &TokenHash) -> bool {
+        self.with_sessions(|sessions| sessions.end(hash))
+    }
+
+    /// The account may try to log in again at once.
+    pub fn unlock(&self, account: &AccountName) {
+        self.lockout().unlock(account);
+    }
+
+    /// Whether the account failed to log in too often, and waits.
+    pub fn is_locked(&self, account: &AccountName, now: Instant) -> bool {
+        self.lockout().is_locked(account, now)
+    }
+
+    fn begin(&self, account: Option<&AccountName>, peer: &Peer, now: Instant) -> Result<Try, Denied> {
+        let begun = self.lockout().begin(account, peer.source(), now);
+        begun.map_err(|Standstill(wait)| {
+            self.fail(Failure::SourceLocked, "", peer, now);
+            Denied::LockedOut(wait)
+        })
+    }
+
+    /// Counts a failure, and puts it on record: the same of one source once a minute, with how many there were.
+    fn fail(&self, failure: Failure, account: &str, peer: &Peer, now: Instant) {
+        counter!("callgate_admin_logins_total", "result" => failure.name()).increment(1);
+        let times = {
+            let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+            let key = (failure, peer.source());
+            if told.len() >= MOST_TOLD && !told.contains_key(&key) {
+                told.retain(|_, told| now.saturating_duration_since(told.at) < TOLD);
+                if told.len() >= MOST_TOLD {
+                    // It is counted; the log has room for others.
+                    return;
+                }
+            }
+            match told.get_mut(&key) {
+                None => {
+                    told.insert(key, Told { at: now, untold: 0 });
+                    1
+                }
+                Some(Told { at, untold }) => {
+                    *untold = untold.saturating_add(1);
+                    if now.saturating_duration_since(*at) < TOLD {
+                        return;
+                    }
+                    *at = now;
+                    std::mem::take(untold)
+                }
+            }
+        };
+        let detail = format!("{} from {peer}, {times} times", failure.name());
+        self.administration.note("nobody", ("log in", "account", account), detail, Outcome::Failed);
+    }
+
+    fn with_sessions<T>(&self, use_them: impl FnOnce(&mut Sessions) -> T) -> T {
+        let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        let used = use_them(&mut sessions);
+        #[expect(clippy::cast_precision_loss, reason = "at most a few thousand")]
+        gauge!("callgate_admin_sessions").set(sessions.len() as f64);
+        used
+    }
+
+    fn lockout(&self) -> MutexGuard<'_, Lockout> {
+        self.lockout.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Failure {
+    fn name(self) -> &'static str {
+        match self {
+            Self::AccountLocked => "account_locked",
+            Self::Changed => "changed",
+            Self::Disabled => "disabled",
+            Self::NoPassword => "no_password",
+            Self::SetupToken => "setup_token",
+            Self::SourceLocked => "source_locked",
+            Self::UnknownAccount => "unknown_account",
+            Self::WrongPassword => "wrong_password",
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! What takes rights away while the store can't be written: in effect at once, stored when it can be (R21).
+
+use super::*;
+
+/// Nothing is written from now on.
+fn break_store(rig: &Rig) {
+    rig.store.fail_after(0);
+}
+
+fn mend_store(rig: &Rig) {
+    rig.store.fail_after(u64::MAX);
+}
+
+async fn taken(rig: &Rig, change: &Change) {
+    let error = rig.administration.change(&ACTOR, change, Of::Latest, Cascade::All).await.unwrap_err();
+    assert_eq!(error.code(), ErrorCode::StoreUnavailable);
+    assert!(matches!(error, Refused::NotStored(_)), "{error:?}");
+}
+
+async fn stored_groups(rig: &Rig) -> Groups {
+    Rig::over(rig.store.clone(), Seed::default()).await.groups("u")
+}
+
+#[tokio::test]
+async fn r21_without_a_store_what_is_taken_is_gone_at_once_and_stored_later() {
+    let rig = Rig::new().await;
+    rig.change(&device("1001")).await.unwrap();
+    rig.change(&user("u", &[Group::CtiEnabled], &["1001"])).await.unwrap();
+    rig.administration.add_certificate(&ACTOR, Fingerprint([1; 32]), &certificate("u", "1")).await.unwrap();
+    rig.log.told();
+    break_store(&rig);
+    taken(&rig, &user("u", &[], &["1001"])).await;
+    let revoked = rig.administration.revoke(&ACTOR, Fingerprint([1; 32]), "lost").await.unwrap_err();
+    assert!(matches!(revoked, Refused::NotStored(_)));
+    taken(&rig, &Change::RemoveDevice("1001".parse().unwrap())).await;
+    let state = rig.administration.state();
+    assert!(rig.groups("u").is_empty() && state.directory.device("1001").is_none());
+    assert!(state.directory.user("u").unwrap().devices.is_empty());
+    assert!(!state.certificates[&Fingerprint([1; 32])].1.counts_at(OffsetDateTime::now_utc()));
+    assert!(rig.administration.heal().await.unwrap(), "it waits");
+    let refused = rig.change(&user("v", &[], &[])).await.unwrap_err();
+    assert_eq!(refused.code(), ErrorCode::StoreUnavailable, "nothing else is changed meanwhile");
+    assert!(rig.administration.state().directory.user("v").is_none());
+
+    let outcomes = |rig: &Rig| rig.log.told().into_iter().map(|(.., outcome)| outcome).collect::<Vec<_>>();
+    assert_eq!(outcomes(&rig), [Outcome::Begun, Outcome::InEffect].repeat(3));
+    mend_store(&rig);
+    assert!(!rig.administration.heal().await.unwrap());
+    assert_eq!(outcomes(&rig), [Outcome::Done; 3]);
+    let again = Rig::over(rig.store.clone(), Seed::default()).await.administration.state();
+    assert!(again.directory.device("1001").is_none() && again.directory.user("u").unwrap().groups.is_empty());
+    assert!(!again.certificates[&Fingerprint([1; 32])].1.counts_at(OffsetDateTime::now_utc()));
+    assert_eq!(again.records.users["u"].version, rig.administration.state().records.users["u"].version);
+}
+
+#[tokio::test]
+async fn r21_what_waits_has_a_version_of_its_own_and_goes_before_any_other_change() {
+    let rig = Rig::new().await;
+    rig.change(&user("u", &[Group::CtiEnabled, Group::CallMonitoring], &[])).await.unwrap();
+    let version = |rig: &Rig| rig.administration.state().records.users["u"].version;
+    let first = version(&rig);
+    break_store(&rig);
+    taken(&rig, &user("u", &[Group::CtiEnabled], &[])).await;
+    let second = version(&rig);
+    let late = rig.administration.change(&ACTOR, &user("u", &[], &[]), Of::Version(first), Cascade::Nothing).await;
+    assert_eq!(late.unwrap_err().code(), ErrorCode::VersionConflict, "it was changed since");
+    let next = rig.administration.change(&ACTOR, &user("u", &[], &[]), Of::Version(second), Cascade::Nothing).await;
+    assert!(matches!(next.unwrap_err(), Refused::NotStored(_)));
+    assert!(stored_groups(&rig).await.contains(Group::CallMonitoring), "nothing of it is stored");
+    mend_store(&rig);
+    rig.change(&user("v", &[], &[])).await.unwrap();
+    assert!(stored_groups(&rig).await.is_empty());
+    assert!(version(&rig) != first && version(&rig) != second);
+
+    // What was made while it waited, and went again.
+    break_store(&rig);
+    taken(&rig, &Change::RemoveUser("u".parse().unwrap())).await;
+    taken(&rig, &Change::RemoveUser("v".parse().unwrap())).await;
+    let gone = rig.change(&Change::RemoveUser("u".parse().unwrap())).await.unwrap_err();
+    assert_eq!(gone.code(), ErrorCode::NotFound);
+    mend_store(&rig);
+    assert!(!rig.administration.heal().await.unwrap());
+    assert!(Rig::over(rig.store.clone(), Seed::default()).await.administration.state().records.users.is_empty());
+}
+
+#[tokio::test]
+async fn r21_without_a_store_and_a_log_it_is_recorded_when_both_are_back() {
+    for store_first in [true, false] {
+        let rig = Rig::new().await;
+        rig.change(&user("u", &[Group::CtiEnabled], &[])).await.unwrap();
+        rig.log.told();
+        break_store(&rig);
+        rig.log.close(true);
+        taken(&rig, &user("u", &[], &[])).await;
+        assert!(rig.groups("u").is_empty());
+        let (mend, open): (&dyn Fn(), &dyn Fn()) = (&|| mend_store(&rig), &|| rig.log.close(false));
+        let (first, second) = if store_first { (mend, open) } else { (open, mend) };
+        first();
+        assert!(rig.administration.heal().await.unwrap(), "the other one is missing");
+        assert_eq!(rig.log.told(), []);
+        second();
+        assert!(!rig.administration.heal().await.unwrap());
+        assert_eq!(rig.log.told(), [("put".into(), "u".into(), Outcome::Done)]);
+        assert!(stored_groups(&rig).await.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn r21_at_every_write_that_fails_what_is_taken_is_in_effect_and_stored_in_the_end() {
+    for writes in 0..8 {
+        let rig = Rig::new().await;
+        rig.change(&device("1001")).await.unwrap();
+        rig.change(&user("u", &[Group::CtiEnabled], &["1001"])).await.unwrap();
+        for n in 1..3 {
+            let record = certificate("u", &n.to_string());
+            rig.administration.add_certificate(&ACTOR, Fingerprint([n; 32]), &record).await.unwrap();
+        }
+        rig.log.close(writes % 2 == 0);
+        rig.store.fail_after(writes);
+        let remove = |name: &str| Change::RemoveUser(name.parse().unwrap());
+        let _ = rig.administration.change(&ACTOR, &remove("u"), Of::Latest, Cascade::All).await;
+        let remove = Change::RemoveDevice("1001".parse().unwrap());
+        let _ = rig.administration.change(&ACTOR, &remove, Of::Latest, Cascade::All).await;
+        let is_gone = |state: &State| {
+            state.directory.user("u").is_none()
+                && state.directory.device("1001").is_none()
+                && state.certificates.values().all(|(_, record)| record.revoked.is_some())
+        };
+        assert!(is_gone(&rig.administration.state()), "{writes}");
+        rig.log.close(false);
+        mend_store(&rig);
+        assert!(!rig.administration.heal().await.unwrap(), "{writes}");
+        let done =
+            rig.log.told().iter().filter(|(verb, _, outcome)| verb == "remove" && *outcome == Outcome::Done).count();
+        assert_eq!(done, 2, "{writes}");
+        let again = Rig::over(rig.store.clone(), Seed::default()).await;
+        assert!(is_gone(&again.administration.state()), "{writes}");
+    }
+}
+
+#[tokio::test]
+async fn what_another_has_changed_meanwhile_is_taken_away_too() {
+    let rig = Rig::new().await;
+    rig.change(&user("u", &[Group::CtiEnabled, Group::CallMonitoring], &[])).await.unwrap();
+    rig.change(&user("v", &[Group::CtiEnabled], &[])).await.unwrap();
+    break_store(&rig);
+    taken(&rig, &user("u", &[], &[])).await;
+    taken(&rig, &user("v", &[], &[])).await;
+    // Another node of a cluster, with the same store.
+    let other = Rig::over(Failing { store: rig.store.store.clone(), ..Failing::new() }, Seed::default()).await;
+    other.change(&user("u", &[Group::CtiEnabled, Group::CallRecording], &[])).await.unwrap();
+    other.change(&Change::RemoveUser("v".parse().unwrap())).await.unwrap();
+    mend_store(&rig);
+    assert!(!rig.administration.heal().await.unwrap());
+    let again = Rig::over(rig.store.clone(), Seed::default()).await;
+    assert!(again.groups("u").is_empty());
+    assert!(again.administration.state().directory.user("v").is_none(), "and comes not back");
+}
