@@ -7,7 +7,7 @@ use time::OffsetDateTime;
 use super::{
     Actor, Done, OpenError, Refused, Seed, Seeded, State,
     accounts::{AccountChange, Token, TokenKind},
-    carrier::{Carrier, change_id, stands},
+    carrier::{Carrier, change_id, in_a_task, stands},
     journal::{AdminRecord, Journal, Outcome},
     outbox,
     seed::seed,
@@ -16,6 +16,7 @@ use super::{
 use crate::{
     cti::LiveRights,
     directory::{Cascade, Change, Direction, Of, Plan, Refusal, Step, Write},
+    hub::Standing,
     model::UserName,
     store::{Bucket, Expect, Store, StoreError, Version},
     trust::{CertificateRecord, Fingerprint, Ledger},
@@ -58,6 +59,13 @@ impl Administration {
     /// The ledger that handshakes ask.
     pub fn ledger(&self) -> Arc<Ledger> {
         Arc::clone(&self.carrier.ledger)
+    }
+
+    /// Whether a certificate counts at this moment: by the ledger, by its dates, and by the CRL of its CA.
+    pub fn certificate_counts(&self, certificate: &Fingerprint, now: OffsetDateTime) -> bool {
+        let is_known = self.state().certificates.get(certificate).is_some_and(|(_, record)| record.counts_at(now));
+        let by_ca = self.carrier.live.get().map(|live| live.current().rights.certificates.standing(&certificate.0));
+        is_known && by_ca.is_none_or(|standing| standing == Standing::Issued)
     }
 
     /// Changes users, groups or devices. A user goes only when none of its certificates count; with [`Cascade::All`] they
@@ -203,14 +211,14 @@ impl Administration {
         };
         let change = begun.change.clone();
         let journal = Arc::clone(&self.carrier.journal);
-        let acted = tokio::spawn(async move {
+        let acted = in_a_task(async move {
             journal.write_soon(&begun);
             let acted = act.await;
             let outcome = if acted.is_ok() { Outcome::Done } else { Outcome::Failed };
             journal.write_soon(&AdminRecord { outcome, ..begun });
             acted
         });
-        Ok((change, acted.await.map_err(|_| Refused::NotAcknowledged(crate::cti::NotAcknowledged))?))
+        Ok((change, acted.await?))
     }
 
     /// Puts on record what was no change, such as a login.

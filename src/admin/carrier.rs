@@ -12,7 +12,10 @@ use std::{
 use arc_swap::ArcSwap;
 use aws_lc_rs::rand;
 use time::OffsetDateTime;
-use tokio::sync::{Mutex, OwnedMutexGuard};
+use tokio::{
+    runtime::Handle,
+    sync::{Mutex, OwnedMutexGuard},
+};
 use tracing::{error, warn};
 
 use super::{
@@ -123,9 +126,7 @@ impl Carrier {
             outcome: Outcome::Begun,
         };
         let carrier = Arc::clone(self);
-        let carried = tokio::spawn(async move { carrier.make(&mut turn, begun, plan.steps, plan.direction).await });
-        // Nobody cuts it off; only a fault or the end of the process ends it early.
-        carried.await.unwrap_or(Err(Refused::NotAcknowledged(NotAcknowledged)))
+        in_a_task(async move { carrier.make(&mut turn, begun, plan.steps, plan.direction).await }).await?
     }
 
     async fn any_turn(&self) -> Turn {
@@ -270,6 +271,19 @@ impl Carrier {
             })
             .await;
         Ok((version, effects.all().await?))
+    }
+}
+
+/// Does work to its end, even if whoever waits for it goes away. Where no runtime is, as in a simulation, who waits does it.
+///
+/// # Errors
+/// [`NotAcknowledged`]: a fault, or the end of the process, has ended it early.
+pub(super) async fn in_a_task<T: Send + 'static>(
+    work: impl Future<Output = T> + Send + 'static,
+) -> Result<T, NotAcknowledged> {
+    match Handle::try_current() {
+        Ok(runtime) => runtime.spawn(work).await.map_err(|_| NotAcknowledged),
+        Err(_) => Ok(work.await),
     }
 }
 

@@ -15,13 +15,13 @@ use metrics::{counter, gauge};
 use time::OffsetDateTime;
 
 use super::{
-    Actor, Administration, Done, Outcome, Peer, Refused, Standing,
+    Actor, Administration, Done, Outcome, Refused, Standing,
     accounts::{
         AccountChange, AccountRefusal, Busy, Lockout, LockoutRules, Password, PasswordError, Passwords, Role,
         SessionRules, Sessions, Standstill, Token, TokenHash, TokenKind, Try,
     },
 };
-use crate::{directory::Of, model::AccountName, trust::Fingerprint};
+use crate::{directory::Of, http::Peer, model::AccountName, trust::Fingerprint};
 
 /// How often the same failure of the same source is put on record.
 const TOLD: Duration = Duration::from_secs(60);
@@ -147,11 +147,12 @@ impl Gate {
     /// [`Denied`]: nobody who is let in.
     pub fn admit(&self, peer: &Peer, token: Option<&Token>, now: Instant) -> Result<Caller, Denied> {
         let certificate = match peer {
-            Peer::Local { uid } if *uid == 0 || *uid == self.own_uid => {
+            Peer::Unix { uid, .. } if *uid == 0 || *uid == self.own_uid => {
                 return Ok(Caller { actor: Actor::Local(*uid), role: Role::Administrator, by: By::Socket });
             }
-            Peer::Local { uid } => return Err(Denied::NotLocalAdministrator(*uid)),
-            Peer::Remote { certificate, .. } => certificate.as_ref(),
+            Peer::Unix { uid, .. } => return Err(Denied::NotLocalAdministrator(*uid)),
+            Peer::Tls { certificate, .. } => certificate.as_ref().map(|certificate| Fingerprint(certificate.sha256)),
+            Peer::Clear(_) => None,
         };
         let state = self.administration.state();
         let accounts = &state.accounts;
@@ -159,10 +160,8 @@ impl Gate {
         // A token that was shown must be good: who shows one doesn't mean to come by its certificate.
         let Some(token) = token else {
             // It was good in the handshake, which may be long ago.
-            let counts = |certificate: &&Fingerprint| {
-                state.certificates.get(certificate).is_some_and(|(_, record)| record.counts_at(wall))
-            };
-            let found = certificate.filter(counts).and_then(|certificate| accounts.by_certificate(certificate));
+            let counts = |certificate: &Fingerprint| self.administration.certificate_counts(certificate, wall);
+            let found = certificate.filter(counts).and_then(|certificate| accounts.by_certificate(&certificate));
             let (account, record) = found.ok_or(Denied::NotAuthenticated)?;
             let standing = Standing { account: account.clone(), generation: record.generation, token: None };
             return Ok(Caller { actor: Actor::Account(standing), role: record.role, by: By::Certificate });
@@ -289,8 +288,10 @@ impl Gate {
     }
 
     /// The account may try to log in again at once.
-    pub fn unlock(&self, account: &AccountName) {
+    pub fn unlock(&self, actor: &Actor, account: &AccountName) {
         self.lockout().unlock(account);
+        let subject = ("unlock", "account", account.as_str());
+        self.administration.note(&actor.to_string(), subject, String::new(), Outcome::Done);
     }
 
     /// Whether the account failed to log in too often, and waits.

@@ -2,17 +2,17 @@
 //!
 //! An [`Administration`] carries one change at a time from the wish to its acknowledgement: judged, on record, durable, in
 //! effect at the doors and behind them (R15, R21). Everything that administers goes through it, on the machine itself or
-//! from afar. It knows nothing of HTTP.
+//! from afar. Of HTTP only [`api`] knows.
 
 pub mod accounts;
 mod actor;
 mod administration;
+pub mod api;
 mod carrier;
 mod gate;
 mod journal;
 mod outbox;
 mod owed;
-mod peer;
 mod refused;
 mod restore;
 mod seed;
@@ -25,7 +25,6 @@ pub use administration::Administration;
 pub use carrier::Done;
 pub use gate::{By, Caller, Denied, Gate, LoggedIn};
 pub use journal::{AdminRecord, Journal, JournalClosed, Outcome};
-pub use peer::Peer;
 pub use refused::Refused;
 pub use restore::Restoration;
 pub use seed::{Seed, Seeded};

@@ -245,6 +245,7 @@ mod tests {
         let (shelf, other) = (Shelf::new(), Shelf::new());
         for (shelf, user) in [(&shelf, "ann"), (&other, "bob")] {
             let administration = shelf.open().await;
+            put_user(&administration, user).await;
             add(&administration, 1, user).await;
         }
         other.back_up();

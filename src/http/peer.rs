@@ -1,6 +1,9 @@
 //! Who asks.
 
-use std::{fmt, net::SocketAddr};
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+};
 
 use crate::trust::CertificateIdentity;
 
@@ -23,6 +26,16 @@ pub enum Peer {
         /// Itself, if the system says so.
         pid: Option<i32>,
     },
+}
+
+impl Peer {
+    /// The address that it comes from; `None` on the machine itself.
+    pub fn source(&self) -> Option<IpAddr> {
+        match self {
+            Self::Clear(address) | Self::Tls { address, .. } => Some(address.ip().to_canonical()),
+            Self::Unix { .. } => None,
+        }
+    }
 }
 
 impl fmt::Display for Peer {

@@ -9,7 +9,7 @@ use super::{PasswordHash, TokenHash};
 use crate::{directory::Stored, model::AccountName, store::Epoch, trust::Fingerprint};
 
 /// What an account may do, from the least to the most.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
     /// Reads what is shown, and changes nothing.

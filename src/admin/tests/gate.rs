@@ -7,7 +7,9 @@ use crate::{
     admin::accounts::{
         AccountSettings, LockoutRules, NewAccount, NewToken, PasswordError, Role, SessionRules, Token, TokenKind,
     },
+    http::Peer,
     model::AccountName,
+    trust::CertificateIdentity,
 };
 
 const PASSWORD: &str = "correct horse battery";
@@ -29,7 +31,7 @@ fn typed(password: &str) -> Password {
 }
 
 fn remote() -> Peer {
-    Peer::Remote { address: "192.0.2.1:40000".parse().unwrap(), certificate: None }
+    Peer::Tls { address: "192.0.2.1:40000".parse().unwrap(), certificate: None }
 }
 
 fn settings(role: Role) -> AccountSettings {
@@ -74,14 +76,14 @@ impl Gated {
 #[tokio::test]
 async fn r38_on_the_machine_itself_root_and_the_gateway_s_own_user_are_administrators() {
     let gated = Gated::new().await;
-    let admit = |uid| gated.gate.admit(&Peer::Local { uid }, None, gated.now);
+    let admit = |uid| gated.gate.admit(&Peer::Unix { uid, pid: None }, None, gated.now);
     for uid in [0, OWN_UID] {
         let caller = admit(uid).unwrap();
         assert_eq!((caller.role, caller.actor), (Role::Administrator, Actor::Local(uid)));
     }
     assert!(matches!(admit(1000), Err(Denied::NotLocalAdministrator(1000))));
     let token = gated.log_in("root", PASSWORD).await.unwrap();
-    let with_token = gated.gate.admit(&Peer::Local { uid: 1000 }, Some(&token), gated.now);
+    let with_token = gated.gate.admit(&Peer::Unix { uid: 1000, pid: None }, Some(&token), gated.now);
     assert!(with_token.is_err(), "the socket is for the machine's administrators");
 }
 
@@ -133,7 +135,13 @@ async fn r38_a_client_certificate_lets_in_while_ledger_and_account_have_it() {
     let certificates = [fingerprint].into();
     let listed = AccountSettings { certificates, ..settings(Role::Operator) };
     gated.administration.change(&ACTOR, &user("u", &[], &[]), Of::New, Cascade::Nothing).await.unwrap();
-    let shown = Peer::Remote { address: "192.0.2.1:1".parse().unwrap(), certificate: Some(fingerprint) };
+    let identity = CertificateIdentity {
+        user: "u".parse().unwrap(),
+        instance: "1".parse().unwrap(),
+        sha256: fingerprint.0,
+        not_after_unix: i64::MAX,
+    };
+    let shown = Peer::Tls { address: "192.0.2.1:1".parse().unwrap(), certificate: Some(identity) };
     let admit = || gated.gate.admit(&shown, None, gated.now).map(|caller| caller.role).ok();
     assert_eq!(admit(), None);
     gated.change(&AccountChange::Set(name("eva"), listed)).await.unwrap();
@@ -159,12 +167,12 @@ async fn r38_who_fails_too_often_waits_and_nobody_learns_what_was_wrong() {
     assert!(gated.gate.is_locked(&name("eva"), gated.now));
     let right = gated.log_in("eva", PASSWORD).await.unwrap_err();
     assert!(matches!(right, Denied::NotAuthenticated), "locked, and told like the others");
-    gated.gate.unlock(&name("eva"));
+    gated.gate.unlock(&ACTOR, &name("eva"));
     gated.log_in("eva", PASSWORD).await.unwrap();
     gated.log_in("root", "wrong").await.unwrap_err();
     let source = gated.log_in("root", PASSWORD).await.unwrap_err();
     assert!(matches!(source, Denied::LockedOut(wait) if wait <= Duration::from_secs(60)), "{source:?}");
-    gated.gate.prove(&Peer::Local { uid: 0 }, "root", typed(PASSWORD), gated.now).await.unwrap();
+    gated.gate.prove(&Peer::Unix { uid: 0, pid: None }, "root", typed(PASSWORD), gated.now).await.unwrap();
 
     let failed: Vec<_> =
         gated.rig.log.records.lock().unwrap().drain(..).filter(|record| record.verb == "log in").collect();

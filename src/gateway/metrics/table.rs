@@ -87,6 +87,11 @@ pub static METRICS: &[Metric] = &[
         &["result"],
         "Logins to the administration: `ok`, or why not: `account_locked`, `changed` (in that moment), `disabled`, `no_password`, `setup_token`, `source_locked`, `unknown_account`, `wrong_password`.",
     ),
+    counter(
+        "callgate_admin_refusals_total",
+        &["code"],
+        "Requests to the administration that were refused.",
+    ),
     gauge("callgate_admin_sessions", &[], "Logins to the administration that last."),
     gauge("callgate_build_info", &["version"], "Always 1; the version is in its label."),
     gauge(

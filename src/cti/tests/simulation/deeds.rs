@@ -120,6 +120,7 @@ impl Deed {
     pub(super) fn make(&self, now: &Wishes) -> Result<Wishes, ErrorCode> {
         let mut next = Wishes { version: now.version + 1, ..now.clone() };
         match *self {
+            Self::Issue(user) if now.users[user].is_none() => return Err(ErrorCode::FieldInvalid),
             Self::Issue(user) => next.certificates.push(Certificate { user, revoked: false }),
             Self::Mode { mixed, lenient } => (next.mixed, next.lenient) = (mixed, lenient),
             Self::PutDevice(device, phone) => next.devices[device] = Some(phone),

@@ -1,0 +1,195 @@
+//! A creation that is sent again is done once: its first answer is told again (R41a: bounded, and for a day).
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use aws_lc_rs::{hmac, rand};
+use axum::{
+    body::{Body, Bytes},
+    http::{HeaderMap, StatusCode},
+    response::Response,
+};
+use callgate_wire::v1::ErrorCode;
+use tokio::sync::OwnedMutexGuard;
+use zeroize::Zeroizing;
+
+use super::problem::Problem;
+
+/// How long an answer is kept.
+const KEPT: Duration = Duration::from_secs(24 * 60 * 60);
+/// How many are kept of one actor, and in all. The oldest make room.
+const PER_ACTOR: usize = 1_000;
+const IN_ALL: usize = 10_000;
+/// The longest key, and the longest answer that is kept; that of a creation is much shorter.
+pub(super) const MAX_KEY: usize = 128;
+const MAX_ANSWER: usize = 64 * 1024;
+
+/// The creations of a day.
+pub(super) struct Creations {
+    /// Fingerprints of requests are keyed, since requests may hold passwords.
+    key: hmac::Key,
+    slots: Mutex<HashMap<(String, String), Slot>>,
+}
+
+#[derive(Clone)]
+struct Slot {
+    request: [u8; 32],
+    at: Instant,
+    answer: Arc<tokio::sync::Mutex<Option<Answer>>>,
+}
+
+/// An answer that can be told again. It may hold a token that was told once, so it is wiped.
+#[derive(Clone)]
+struct Answer {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Zeroizing<Vec<u8>>,
+}
+
+/// What becomes of a creation.
+pub(super) enum Turn {
+    /// It is to be done, and its answer kept.
+    First(Keep),
+    /// It was done: this is what was answered.
+    Again(Response),
+}
+
+/// Keeps the answer. Dropped without one, the next with this key is the first.
+pub(super) struct Keep(OwnedMutexGuard<Option<Answer>>);
+
+impl Creations {
+    /// `None`: the system has no randomness.
+    pub(super) fn new() -> Option<Self> {
+        let mut key = Zeroizing::new([0; 32]);
+        rand::fill(&mut *key).ok()?;
+        Some(Self { key: hmac::Key::new(hmac::HMAC_SHA256, &*key), slots: Mutex::default() })
+    }
+
+    /// Whose turn it is. One that is sent while the first is still being done waits for it.
+    ///
+    /// # Errors
+    /// The key was sent with another request.
+    pub(super) async fn turn(&self, actor: &str, key: &str, request: &[&[u8]], now: Instant) -> Result<Turn, Problem> {
+        let request = self.fingerprint(request);
+        let slot = self.slot(actor, key, request, now);
+        if slot.request != request {
+            return Err(Problem::of(ErrorCode::IdempotencyKeyReused, format!("Idempotency-Key: {key:?}")));
+        }
+        let answer = slot.answer.lock_owned().await;
+        Ok(match &*answer {
+            None => Turn::First(Keep(answer)),
+            Some(Answer { status, headers, body }) => {
+                let mut response = Response::new(Body::from(body.to_vec()));
+                *response.status_mut() = *status;
+                *response.headers_mut() = headers.clone();
+                Turn::Again(response)
+            }
+        })
+    }
+
+    fn slot(&self, actor: &str, key: &str, request: [u8; 32], now: Instant) -> Slot {
+        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = (actor.to_owned(), key.to_owned());
+        if let Some(slot) = slots.get(&place)
+            && now.saturating_duration_since(slot.at) < KEPT
+        {
+            return slot.clone();
+        }
+        let of_actor = slots.keys().filter(|(other, _)| other == actor).count();
+        if of_actor >= PER_ACTOR {
+            make_room(&mut slots, Some(actor), now);
+        }
+        if slots.len() >= IN_ALL {
+            make_room(&mut slots, None, now);
+        }
+        let slot = Slot { request, at: now, answer: Arc::default() };
+        slots.insert(place, slot.clone());
+        slot
+    }
+
+    fn fingerprint(&self, parts: &[&[u8]]) -> [u8; 32] {
+        let mut context = hmac::Context::with_key(&self.key);
+        for part in parts {
+            context.update(&(part.len() as u64).to_be_bytes());
+            context.update(part);
+        }
+        let mut fingerprint = [0; 32];
+        fingerprint.copy_from_slice(context.sign().as_ref());
+        fingerprint
+    }
+}
+
+impl Keep {
+    /// Keeps an answer of success. What was refused has changed nothing, and may be tried again.
+    pub(super) fn keep(mut self, status: StatusCode, headers: &HeaderMap, body: &Bytes) {
+        if status.is_success() && body.len() <= MAX_ANSWER {
+            *self.0 = Some(Answer { status, headers: headers.clone(), body: Zeroizing::new(body.to_vec()) });
+        }
+    }
+}
+
+fn make_room(slots: &mut HashMap<(String, String), Slot>, actor: Option<&str>, now: Instant) {
+    slots.retain(|_, slot| now.saturating_duration_since(slot.at) < KEPT);
+    let is_meant = |of: &str| actor.is_none_or(|actor| of == actor);
+    let oldest = slots.iter().filter(|((of, _), _)| is_meant(of)).min_by_key(|(_, slot)| slot.at);
+    if let Some(place) = oldest.map(|(place, _)| place.clone()) {
+        slots.remove(&place);
+    }
+}
+
+impl fmt::Debug for Creations {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Creations(..)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn turn(creations: &Creations, actor: &str, body: &str, now: Instant) -> Result<Turn, Problem> {
+        creations.turn(actor, "key", &[b"/v1/users", body.as_bytes()], now).await
+    }
+
+    #[tokio::test]
+    async fn a_creation_that_is_sent_again_is_answered_as_the_first() {
+        let creations = Creations::new().unwrap();
+        let now = Instant::now();
+        let Ok(Turn::First(keep)) = turn(&creations, "a", "{}", now).await else { panic!("the first") };
+        keep.keep(StatusCode::CREATED, &HeaderMap::new(), &Bytes::from_static(b"made"));
+        assert!(matches!(turn(&creations, "a", "{}", now).await, Ok(Turn::Again(answer)) if answer.status() == 201));
+        assert!(turn(&creations, "a", "{\"other\":1}", now).await.is_err());
+        assert!(
+            matches!(turn(&creations, "b", "{\"other\":1}", now).await, Ok(Turn::First(_))),
+            "keys are an actor's own"
+        );
+        assert!(matches!(turn(&creations, "a", "{}", now + KEPT).await, Ok(Turn::First(_))), "a day is over");
+    }
+
+    #[tokio::test]
+    async fn a_creation_that_was_refused_or_given_up_is_tried_again() {
+        let creations = Creations::new().unwrap();
+        let now = Instant::now();
+        let Ok(Turn::First(keep)) = turn(&creations, "a", "{}", now).await else { panic!("the first") };
+        keep.keep(StatusCode::CONFLICT, &HeaderMap::new(), &Bytes::new());
+        let Ok(Turn::First(keep)) = turn(&creations, "a", "{}", now).await else { panic!("again the first") };
+        drop(keep);
+        assert!(matches!(turn(&creations, "a", "{}", now).await, Ok(Turn::First(_))));
+    }
+
+    #[tokio::test]
+    async fn r41a_the_oldest_of_an_actor_make_room() {
+        let creations = Creations::new().unwrap();
+        let now = Instant::now();
+        for n in 0..PER_ACTOR + 5 {
+            let at = now + Duration::from_millis(n as u64);
+            assert!(creations.turn("a", &n.to_string(), &[], at).await.is_ok());
+        }
+        assert_eq!(creations.slots.lock().unwrap().len(), PER_ACTOR);
+        assert!(!creations.slots.lock().unwrap().contains_key(&("a".into(), "0".into())));
+    }
+}

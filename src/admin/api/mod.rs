@@ -1,0 +1,92 @@
+//! The API of the administration: HTTP and JSON over an [`Administration`].
+//!
+//! [`routes()`] is the one list of what can be asked for, and by whom; what `docs/openapi.json` says is made from the same.
+//! A handler takes what it needs by the extractors of `extract`, asks the administration, and answers with a value or
+//! a [`Problem`](problem::Problem). Who is let in, bounds, idempotency and the headers of every answer are the frame's.
+
+mod access;
+mod accounts;
+mod answer;
+mod document;
+mod extract;
+mod frame;
+mod idempotency;
+mod page;
+mod problem;
+mod routes;
+mod secret_text;
+#[cfg(test)]
+mod tests;
+mod tokens;
+
+pub use access::{LetInBy, LoggedIn, NewSetupToken, Who};
+pub use accounts::Account;
+pub use answer::{Acknowledged, Changed, Effects, Gone, Told};
+pub use page::Page;
+pub use problem::ProblemBody;
+pub use tokens::{AccountToken, MadeToken};
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    extract::DefaultBodyLimit,
+    middleware::{from_fn, from_fn_with_state},
+};
+
+use super::{Administration, Gate};
+use idempotency::Creations;
+use routes::{Routes, Table};
+
+/// The largest body of a request, in bytes (R41a).
+pub const MAX_BODY: usize = 1024 * 1024;
+
+/// What the API is made of.
+#[derive(Debug, Clone)]
+pub struct Parts {
+    /// What is administered.
+    pub administration: Arc<Administration>,
+    /// Who is let in to it.
+    pub gate: Arc<Gate>,
+}
+
+/// What handlers share.
+struct Api {
+    administration: Arc<Administration>,
+    gate: Arc<Gate>,
+    creations: Creations,
+    table: Table,
+    /// The API's description, as it is sent.
+    document: axum::body::Bytes,
+}
+
+/// The API as a service. Each request needs a [`Peer`](crate::http::Peer) among its extensions. `None`: the system has no
+/// randomness.
+pub fn router(parts: Parts) -> Option<Router> {
+    let (router, openapi, table) = routes().split();
+    let api = Arc::new(Api {
+        administration: parts.administration,
+        gate: parts.gate,
+        creations: Creations::new()?,
+        table,
+        document: document::text(&openapi).into(),
+    });
+    let router = router
+        .method_not_allowed_fallback(frame::unknown_method)
+        .route_layer(from_fn_with_state(Arc::clone(&api), frame::authorise))
+        .fallback(frame::unknown_path)
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(from_fn(frame::around))
+        .with_state(api);
+    Some(router)
+}
+
+/// The API's description, OpenAPI 3.1, as `docs/openapi.json` has it.
+pub fn openapi() -> String {
+    document::text(&routes().split().1)
+}
+
+/// Everything that can be asked for.
+fn routes() -> Routes {
+    tokens::routes(accounts::routes(access::routes(Routes::new())))
+}
