@@ -28,6 +28,7 @@ use std::{
 
 use bytes::Bytes;
 use callgate::{
+    audit::{AuditLog, Kind, Options, Receiver, Record, Trail, Value},
     gateway::Gateway,
     hub::{Ask, Hub, SessionKey, WorkerId},
     model::{SwitchEvent, SwitchName},
@@ -95,6 +96,34 @@ fn a_burst_allocates_for_each_session_and_not_for_each_frame() {
         println!("{subject:?}: {BURST} deliveries to a session: {one:.3} allocations");
         assert!(one < seal.allocations + 2.1, "{subject:?}: {BURST} deliveries to a session: {one} allocations");
     }
+}
+
+/// As often as a disclosure is recorded, whoever gets the key.
+#[test]
+fn r21_a_record_allocates_nothing() {
+    const SESSIONS: [&str; 10] = ["s0660ea429d7e0"; 10];
+    let _alone = ALONE.lock();
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str| folder.path().join(name);
+    let log = AuditLog::open(Options::new(file("log"), file("key"), file("checkpoints"))).unwrap();
+    let receivers = |tell: &mut dyn FnMut(Receiver<'_>)| {
+        for session in SESSIONS {
+            tell(Receiver { session, user: "recorder", instance: "1", door: "tls" });
+        }
+    };
+    let (device, peer) = ("1001", SocketAddr::from(([192, 0, 2, 1], 4000)));
+    let round = || {
+        let region = Region::new(ALLOCATIONS);
+        for generation in 0..50_u32 {
+            let fields = [("device", device.into()), ("call", Value::shown(&peer)), ("generation", generation.into())];
+            log.write(&Record::new(Kind::Disclosed, &fields).to(&receivers)).unwrap();
+        }
+        let stats = region.change();
+        stats.allocations + stats.reallocations
+    };
+    // Buffers reach their size, and the keeper is at something else now and then.
+    round();
+    assert!((0..20).any(|_| round() == 0));
 }
 
 #[test]

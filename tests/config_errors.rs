@@ -7,9 +7,13 @@
     reason = "a test that can't go on has failed"
 )]
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use callgate::{
+    audit::{Flush, Options},
     config::{Config, ConfigError, HttpListen, Limits, SwitchKind},
     directory::{ScramVerifier, UserKind},
     model::{Group, Mode, Strength, Suite},
@@ -871,4 +875,51 @@ fn the_administration_s_socket_lies_beside_the_config_and_has_a_path_that_the_sy
         "2:10: `admin.socket` is {long}, and the path of a unix socket has up to 103 bytes: name a shorter one"
     );
     assert_eq!(error(&format!("[admin]\nsocket = \"{long}\"")), expected);
+}
+
+#[test]
+fn r21_the_audit_log_is_kept_as_the_config_says() {
+    let audit = |text: &str| parse(&format!("[audit]\n{text}"), &[]).unwrap().audit;
+    let usual = audit("");
+    assert_eq!(
+        usual,
+        Options::new(
+            "/etc/callgate/audit".into(),
+            "/etc/callgate/audit.key".into(),
+            "/etc/callgate/audit-checkpoints.jsonl".into()
+        )
+    );
+    let other = audit(
+        "folder = \"/var/log/callgate\"\nflush_milliseconds = 0\nsegment_bytes = 1048576\nsegment_hours = 1\n\
+         reserve_bytes = 0\nkeep_segments = 2\nkeep_days = 30\nlog = true",
+    );
+    let expected = Options {
+        folder: "/var/log/callgate".into(),
+        flush: Flush::Always,
+        segment_bytes: 1 << 20,
+        segment_age: Duration::from_secs(3600),
+        reserve_bytes: 0,
+        keep_segments: Some(2),
+        keep_age: Some(Duration::from_secs(30 * 24 * 3600)),
+        log: true,
+        ..usual
+    };
+    assert_eq!(other, expected);
+    for (text, expected) in [
+        (
+            "[audit]\nkeep_segments = 1",
+            "2:17: audit.keep_segments is 1: write 0 to keep all, or at least 2, since one is written to",
+        ),
+        ("[audit]\nflush_milliseconds = -1", "2:22: audit.flush_milliseconds is -1: from 0 to 10000 are allowed"),
+        (
+            "[audit]\nkey = \"audit/key\"",
+            "2:7: audit.key is in audit.folder: who can change the log's files should not have it, too, so keep it elsewhere",
+        ),
+        (
+            "[audit]\nfolder = \"/etc\"",
+            "2:10: audit.key is in audit.folder: who can change the log's files should not have it, too, so keep it elsewhere",
+        ),
+    ] {
+        assert_eq!(error(text), expected);
+    }
 }

@@ -3,10 +3,33 @@
 //! A [`Record`] goes to a [`Trail`]. What gives something away (a key, a certificate, a right) is written first, and is
 //! given only if that succeeded; what takes something away is done at once, and written now or when the trail heals.
 
+mod chain;
+mod checkpoint;
+mod disk;
+mod entry;
+mod find;
+mod finding;
+mod folder;
+mod line;
+mod log;
 mod log_target;
+mod reading;
 mod record;
+mod segment;
 mod trail;
+mod verify;
 
+pub use chain::{AuditKey, KeyError, Mac};
+pub use checkpoint::{Checkpoint, NoCheckpoint, Says};
+pub use disk::{Fault, Touch};
+pub use entry::Entry;
+pub use find::{Came, Finder, Found, Query};
+pub use finding::{Finding, Place};
+pub use folder::{Folder, Limit, Line, Lines, Segment};
+pub use log::{AuditLog, Flush, OpenError, Options};
 pub use log_target::LogTarget;
+pub use reading::{Records, Signed, checkpoints, verify};
 pub use record::{Class, Kind, Receiver, Receivers, Record, Value};
+pub use segment::{Head, Header, Why, file_name, number_of};
 pub use trail::{Closed, Trail};
+pub use verify::{Report, Verifier};

@@ -67,6 +67,8 @@ kinds! {
     /// A key doesn't leave.
     KeyRefused, "refused", Privileged:
         device call stream generation suite indicator reason code number rule fingerprint;
+    /// What happened to the audit log itself.
+    Log, "log", Privileged: event first last ordinary privileged torn unreadable;
     /// A session was opened.
     Opened, "opened", Privileged: session user instance door software peer;
     /// A request of an open session was refused.

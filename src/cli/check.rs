@@ -4,6 +4,7 @@ use std::{collections::HashSet, net::SocketAddr, path::Path};
 
 use anyhow::{Context, Result};
 use callgate::{
+    audit::AuditLog,
     config::{Config, HepConfig, SwitchConfig, SwitchKind},
     directory::{Device, User},
     gateway::{check_tls_files, feed_password},
@@ -22,6 +23,7 @@ use super::{
 pub(super) fn check(config: &Config, path: &Path) -> Result<()> {
     // Not looked at where the TLS door is closed: it is meant to be opened some day, but may have no files yet.
     check_tls_files(config)?;
+    AuditLog::check(&config.audit).context("[audit]")?;
     for switch in &config.switches {
         match &switch.kind {
             SwitchKind::Hep(hep) => drop(feed_password(switch, hep)?),

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use callgate::{
+    audit::{KeyError, OpenError},
     client::ClientError,
     config::ConfigError,
     gateway::StartError,
@@ -41,6 +42,8 @@ pub(super) fn code(outcome: anyhow::Result<()>) -> ExitCode {
 fn is_input(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {
         cause.is::<ConfigError>()
+            || cause.is::<KeyError>()
+            || cause.downcast_ref::<OpenError>().is_some_and(OpenError::is_input)
             || cause.is::<Unusable>()
             || cause.is::<CaptureError>()
             || cause.downcast_ref::<Failed>().is_some_and(Failed::is_input)

@@ -1,5 +1,6 @@
 //! Commands: each reads its arguments, calls the library, and says in plain words what it did.
 
+mod audit;
 mod backup;
 mod cert;
 mod check;
@@ -75,6 +76,8 @@ enum Command {
     Backup(backup::Backup),
     Restore(restore::Restore),
     Serve(serve::Serve),
+    #[command(subcommand)]
+    Audit(audit::Audit),
     Watch(watch::Watch),
     Explain(explain::Explain),
     Completions(completions::Completions),
@@ -95,6 +98,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Decrypt(command) => command.run(),
         Command::Init(command) => command.run(),
         Command::Serve(command) => command.run(),
+        Command::Audit(command) => command.run(),
         Command::Passwd(command) => command.run(),
         Command::Backup(command) => command.run(),
         Command::Restore(command) => command.run(),

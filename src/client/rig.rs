@@ -13,6 +13,7 @@ use time::OffsetDateTime;
 
 use super::ClientError;
 use crate::{
+    audit,
     config::{AdminConfig, Config, Doors, Heartbeat, HttpConfig, Limits, StoreFile, TlsFiles},
     directory::{Device, Directory, User},
     gateway::{Gateway, StartError},
@@ -73,6 +74,7 @@ impl Rig {
             doors: ports.doors(),
             tls,
             store: StoreFile { file: file("callgate.redb") },
+            audit: audit::Options::new(file("audit"), file("audit.key"), file("audit-checkpoints.jsonl")),
             heartbeat: Heartbeat::default(),
             metrics: HttpConfig::closed(),
             admin: AdminConfig { https: HttpConfig::closed(), socket: file("callgate.sock") },

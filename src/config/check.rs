@@ -4,7 +4,7 @@ mod addresses;
 mod services;
 mod switches;
 
-use std::{collections::HashSet, path::Path, str::FromStr, sync::Arc};
+use std::{collections::HashSet, path::Path, str::FromStr, sync::Arc, time::Duration};
 
 use super::{
     Config, Heartbeat, Limits, StoreFile, SwitchConfig, SwitchKind, TlsFiles,
@@ -12,6 +12,7 @@ use super::{
     raw::{self, Raw, Setting},
 };
 use crate::{
+    audit,
     directory::{
         Device, Directory, DirectoryError, Line, MAX_DESCRIPTION, MAX_LABEL, MAX_LINES, ScramVerifier, User, UserKind,
     },
@@ -39,6 +40,7 @@ pub(super) fn check(raw: &Raw, base_dir: &Path) -> Result<Config, Problem> {
             ledger: base_dir.join(&raw.tls.ledger.value),
         },
         store: StoreFile { file: base_dir.join(&raw.store.file.value) },
+        audit: audit(&raw.audit, base_dir)?,
         heartbeat: heartbeat(&raw.heartbeat)?,
         limits: limits(&raw.limits)?,
         metrics,
@@ -46,6 +48,41 @@ pub(super) fn check(raw: &Raw, base_dir: &Path) -> Result<Config, Problem> {
         overruled,
         directory: Arc::new(directory),
         switches,
+    })
+}
+
+fn audit(raw: &raw::Audit, base_dir: &Path) -> Result<audit::Options, Problem> {
+    const GIB: i64 = 1 << 30;
+    let path = |path: &Setting<String>| base_dir.join(&path.value);
+    let (folder, key, checkpoints) = (path(&raw.folder), path(&raw.key), path(&raw.checkpoints));
+    for (file, setting, name) in [(&key, &raw.key, "key"), (&checkpoints, &raw.checkpoints, "checkpoints")] {
+        if file.starts_with(&folder) {
+            let message = format!(
+                "audit.{name} is in audit.folder: who can change the log's files should not have it, too, so keep it elsewhere"
+            );
+            return Err(Problem::new(written(&[&setting.origin, &raw.folder.origin]), message));
+        }
+    }
+    let milliseconds = number(&raw.flush_milliseconds, "audit.flush_milliseconds", 0, 10_000)?;
+    let hours: u64 = number(&raw.segment_hours, "audit.segment_hours", 1, 8760)?;
+    let keep_segments = number(&raw.keep_segments, "audit.keep_segments", 0, 1_000_000)?;
+    if keep_segments == 1 {
+        let message = "audit.keep_segments is 1: write 0 to keep all, or at least 2, since one is written to";
+        return Err(Problem::new(&raw.keep_segments.origin, message));
+    }
+    let keep_days: u64 = number(&raw.keep_days, "audit.keep_days", 0, 36_500)?;
+    Ok(audit::Options {
+        flush: match milliseconds {
+            0 => audit::Flush::Always,
+            milliseconds => audit::Flush::Every(Duration::from_millis(milliseconds)),
+        },
+        segment_bytes: number(&raw.segment_bytes, "audit.segment_bytes", 1 << 20, GIB)?,
+        segment_age: Duration::from_secs(hours * 60 * 60),
+        reserve_bytes: number(&raw.reserve_bytes, "audit.reserve_bytes", 0, 16 * GIB)?,
+        keep_segments: Some(keep_segments).filter(|keep| *keep > 0),
+        keep_age: Some(Duration::from_secs(keep_days * 24 * 60 * 60)).filter(|keep| !keep.is_zero()),
+        log: raw.log.value,
+        ..audit::Options::new(folder, key, checkpoints)
     })
 }
 

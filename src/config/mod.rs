@@ -22,6 +22,7 @@ use std::{
 use zeroize::Zeroizing;
 
 use crate::{
+    audit,
     directory::Directory,
     model::{Address, DeviceName, Mode, Network, Strength, SwitchName},
     switch::sim::SimSettings,
@@ -47,6 +48,8 @@ pub struct Config {
     pub tls: TlsFiles,
     /// Where users, devices and certificates are kept.
     pub store: StoreFile,
+    /// The audit log (R21).
+    pub audit: audit::Options,
     /// What heartbeat intervals are agreed to (R39).
     pub heartbeat: Heartbeat,
     /// The bounds of everything (R41a).

@@ -61,6 +61,18 @@ section!(Tls {
     ledger: String = "ledger.jsonl",
 });
 section!(Store { file: String = "callgate.redb" });
+section!(Audit {
+    folder: String = "audit",
+    key: String = "audit.key",
+    checkpoints: String = "audit-checkpoints.jsonl",
+    flush_milliseconds: i64 = 100,
+    segment_bytes: i64 = 67_108_864,
+    segment_hours: i64 = 24,
+    reserve_bytes: i64 = 67_108_864,
+    keep_segments: i64 = 0,
+    keep_days: i64 = 0,
+    log: bool = false,
+});
 section!(Heartbeat { default_seconds: i64 = 30, min_seconds: i64 = 5, max_seconds: i64 = 300 });
 section!(Limits {
     open_seconds: i64 = 10,
@@ -100,6 +112,7 @@ pub(super) struct Raw {
     pub(super) doors: Doors,
     pub(super) tls: Tls,
     pub(super) store: Store,
+    pub(super) audit: Audit,
     pub(super) heartbeat: Heartbeat,
     pub(super) limits: Limits,
     pub(super) metrics: Metrics,
@@ -193,6 +206,7 @@ impl Raw {
         self.doors.each("doors.", visit);
         self.tls.each("tls.", visit);
         self.store.each("store.", visit);
+        self.audit.each("audit.", visit);
         self.heartbeat.each("heartbeat.", visit);
         self.limits.each("limits.", visit);
         self.metrics.each("metrics.", visit);

@@ -31,12 +31,12 @@ impl fmt::Display for SharedFile {
 }
 
 /// Of all files of a gateway that only their owner should read and write, those that others can: the config itself, the
-/// password files of feeds, the CA's key if it is kept here, and while the TLS door is open its key and the ledger.
+/// password files of feeds, the CA's key if it is kept here, the audit log's key, and while the TLS door is open its key and the ledger.
 ///
 /// A file that isn't there, or can't be looked at, is none of them: whoever reads it says so.
 pub fn shared_files(config: &Config, path: &Path) -> Vec<SharedFile> {
     let ca_key = config.tls.client_ca.with_file_name(CA_KEY);
-    let mut files = vec![(path, "config"), (&ca_key, "CA's private key")];
+    let mut files = vec![(path, "config"), (&ca_key, "CA's private key"), (&config.audit.key, "audit log's key")];
     if config.doors.tls.is_some() {
         files.extend([(config.tls.key.as_path(), "private key"), (&config.tls.ledger, "ledger")]);
     }
@@ -60,7 +60,7 @@ mod tests {
     /// What is found if all files have this mode.
     fn found(mode: u32, settings: &str) -> Vec<&'static str> {
         let folder = tempfile::tempdir().unwrap();
-        for name in ["callgate.toml", "ca.key", "gateway.key", "ledger.jsonl", "hep.password", "ca.pem"] {
+        for name in ["callgate.toml", "audit.key", "ca.key", "gateway.key", "ledger.jsonl", "hep.password", "ca.pem"] {
             fs::write(folder.path().join(name), "").unwrap();
             fs::set_permissions(folder.path().join(name), fs::Permissions::from_mode(mode)).unwrap();
         }
@@ -74,14 +74,14 @@ mod tests {
         for mode in [0o640, 0o604, 0o620] {
             assert_eq!(
                 found(mode, feed),
-                ["config", "CA's private key", "private key", "ledger", "password"],
+                ["config", "CA's private key", "audit log's key", "private key", "ledger", "password"],
                 "{mode:o}"
             );
         }
         assert_eq!(found(0o600, feed), [""; 0]);
         assert_eq!(
             found(0o644, "mode = \"non-secure\""),
-            ["config", "CA's private key"],
+            ["config", "CA's private key", "audit log's key"],
             "the TLS door has no files yet"
         );
     }

@@ -83,6 +83,7 @@ pub static METRICS: &[Metric] = &[
     )
     .starting_with(&[&["clear"], &["tls"]]),
     counter(
+<<<<<<< HEAD
         "callgate_admin_logins_total",
         &["result"],
         "Logins to the administration: `ok`, or why not: `account_locked`, `changed` (in that moment), `disabled`, `no_password`, `setup_token`, `source_locked`, `unknown_account`, `wrong_password`.",
@@ -93,6 +94,37 @@ pub static METRICS: &[Metric] = &[
         "Requests to the administration that were refused.",
     ),
     gauge("callgate_admin_sessions", &[], "Logins to the administration that last."),
+=======
+        "callgate_audit_failures_total",
+        &["operation"],
+        "What went wrong with the audit log: a segment could not be made (`create`), written or flushed (`write`, `flush`), each of which closes the log, or a `checkpoint` could not be written.",
+    )
+    .starting_with(&[&["checkpoint"], &["create"], &["flush"], &["write"]]),
+    histogram("callgate_audit_flush_seconds", LATENCY, &[], "Time that a flush of the audit log took."),
+    gauge(
+        "callgate_audit_open",
+        &[],
+        "Whether the audit log can be written: 1, or 0 while no key leaves and no right is granted.",
+    ),
+    counter(
+        "callgate_audit_records_lost_total",
+        &["class"],
+        "Records that the audit log had no room for, on a disk that is nearly full or while it was closed: `ordinary` ones of strangers and of refused requests, or `privileged` ones.",
+    )
+    .starting_with(&[&["ordinary"], &["privileged"]]),
+    counter("callgate_audit_records_total", &["record"], "Records of the audit log, by their names."),
+    gauge(
+        "callgate_audit_reserve_bytes",
+        &[],
+        "Bytes that the disk holds back for the audit log's records of disclosures, sessions and administration; less than usual says that some of them were needed.",
+    ),
+    histogram(
+        "callgate_audit_write_seconds",
+        LATENCY,
+        &[],
+        "Time to put on record what is about to be given, until that is written; with flush_milliseconds = 0, until it is flushed.",
+    ),
+>>>>>>> 10dc68f (The audit log: numbered, chained records that are on the disk before a key leaves, and callgate audit to read them)
     gauge("callgate_build_info", &["version"], "Always 1; the version is in its label."),
     gauge(
         "callgate_certificate_expiry_timestamp_seconds",

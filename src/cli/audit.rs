@@ -1,0 +1,82 @@
+//! `callgate audit`: reads the audit log's files, whether a gateway is writing them or not.
+
+mod checkpoint;
+mod find;
+mod tail;
+mod verify;
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+use anyhow::Result;
+use callgate::{
+    audit::{AuditKey, Checkpoint, Signed, checkpoints},
+    config::Config,
+};
+
+use super::{exit::Unusable, out::remark};
+
+/// Verify, follow and search the audit log
+#[derive(clap::Subcommand)]
+pub(super) enum Audit {
+    Verify(verify::Verify),
+    Tail(tail::Tail),
+    Find(find::Find),
+    Checkpoint(checkpoint::Export),
+}
+
+impl Audit {
+    pub(super) fn run(self) -> Result<()> {
+        match self {
+            Self::Verify(command) => command.run(),
+            Self::Tail(command) => command.run(),
+            Self::Find(command) => command.run(),
+            Self::Checkpoint(command) => command.run(),
+        }
+    }
+}
+
+/// Which log it is.
+#[derive(clap::Args)]
+struct Log {
+    /// The gateway's config, which names the log's files
+    #[arg(long, value_name = "FILE", default_value = "callgate/callgate.toml")]
+    config: PathBuf,
+
+    /// The folder of the log, such as that of a copy [default: the config's]
+    #[arg(long, value_name = "DIR")]
+    folder: Option<PathBuf>,
+}
+
+impl Log {
+    fn folder(&self) -> Result<PathBuf> {
+        match &self.folder {
+            Some(folder) => Ok(folder.clone()),
+            None => Ok(Config::load(&self.config)?.audit.folder),
+        }
+    }
+}
+
+/// The key of the log.
+fn key(told: Option<PathBuf>, log: &Log) -> Result<AuditKey> {
+    let path = match told {
+        Some(path) => path,
+        None => Config::load(&log.config)?.audit.key,
+    };
+    Ok(AuditKey::read(&path)?)
+}
+
+/// The checkpoints of a file. Lines that don't count are remarked.
+fn signed(path: &Path, key: &AuditKey) -> Result<Vec<Checkpoint>> {
+    let Signed { checkpoints, others } = checkpoints(path, key).map_err(|error| unreadable(path, &error))?;
+    for (line, why) in others {
+        remark!("warning: {}:{line}: {why}", path.display());
+    }
+    Ok(checkpoints)
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> Unusable {
+    Unusable(format!("{}: {error}", path.display()))
+}
