@@ -83,7 +83,6 @@ pub static METRICS: &[Metric] = &[
     )
     .starting_with(&[&["clear"], &["tls"]]),
     counter(
-<<<<<<< HEAD
         "callgate_admin_logins_total",
         &["result"],
         "Logins to the administration: `ok`, or why not: `account_locked`, `changed` (in that moment), `disabled`, `no_password`, `setup_token`, `source_locked`, `unknown_account`, `wrong_password`.",
@@ -94,7 +93,7 @@ pub static METRICS: &[Metric] = &[
         "Requests to the administration that were refused.",
     ),
     gauge("callgate_admin_sessions", &[], "Logins to the administration that last."),
-=======
+    counter(
         "callgate_audit_failures_total",
         &["operation"],
         "What went wrong with the audit log: a segment could not be made (`create`), written or flushed (`write`, `flush`), each of which closes the log, or a `checkpoint` could not be written.",
@@ -124,7 +123,6 @@ pub static METRICS: &[Metric] = &[
         &[],
         "Time to put on record what is about to be given, until that is written; with flush_milliseconds = 0, until it is flushed.",
     ),
->>>>>>> 10dc68f (The audit log: numbered, chained records that are on the disk before a key leaves, and callgate audit to read them)
     gauge("callgate_build_info", &["version"], "Always 1; the version is in its label."),
     gauge(
         "callgate_certificate_expiry_timestamp_seconds",
