@@ -3,9 +3,11 @@
 use std::{
     ffi::OsStr,
     fs,
-    io::{BufRead, BufReader, Read},
+    io::{BufRead, BufReader},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::mpsc,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -36,7 +38,8 @@ pub fn capture(call: &str) -> String {
 pub struct Served {
     pub child: Child,
     pub folder: TempDir,
-    log: BufReader<Box<dyn Read + Send>>,
+    /// The lines of its log, as they come: a gateway that nobody reads would wait for its reader.
+    log: mpsc::Receiver<String>,
     seen: String,
 }
 
@@ -79,15 +82,23 @@ impl Served {
     /// Runs what serves in the folder.
     pub fn run(folder: TempDir, mut serve: Command) -> Self {
         let mut child = serve.stderr(Stdio::piped()).spawn().unwrap();
-        let log: Box<dyn Read + Send> = Box::new(child.stderr.take().unwrap());
-        Self { child, folder, log: BufReader::new(log), seen: String::new() }
+        let mut stderr = BufReader::new(child.stderr.take().unwrap());
+        let (lines, log) = mpsc::channel();
+        thread::spawn(move || {
+            let mut line = Vec::new();
+            while stderr.read_until(b'\n', &mut line).is_ok_and(|read| read > 0) {
+                if lines.send(String::from_utf8(std::mem::take(&mut line)).unwrap()).is_err() {
+                    return;
+                }
+            }
+        });
+        Self { child, folder, log, seen: String::new() }
     }
 
     /// The rest of the first log line with `text`, behind it.
     pub fn log_line(&mut self, text: &str) -> String {
         loop {
-            let mut line = String::new();
-            assert_ne!(self.log.read_line(&mut line).unwrap(), 0, "no {text:?} in {}", self.seen);
+            let line = self.log.recv().unwrap_or_else(|_| panic!("no {text:?} in {}", self.seen));
             self.seen.push_str(&line);
             if let Some((_, rest)) = line.split_once(text) {
                 return rest.trim().into();
@@ -119,7 +130,7 @@ impl Served {
 
     /// Waits for the end; what it logged holds no key.
     pub fn finish(mut self) -> (Option<i32>, String) {
-        self.log.read_to_string(&mut self.seen).unwrap();
+        self.seen.extend(self.log.iter());
         let status = self.child.wait().unwrap();
         leaks::assert_no_key("the log of serve", self.seen.as_bytes());
         assert!(!self.seen.contains("response=\""));
