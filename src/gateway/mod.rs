@@ -1,5 +1,6 @@
 //! Composition: builds every part from the settings, starts them in order, and stops them in the reverse order.
 
+mod api;
 mod expiry;
 mod metrics;
 mod reload;
@@ -7,6 +8,7 @@ mod served;
 mod switches;
 mod tls_files;
 
+pub use api::api;
 pub use metrics::{METRICS, Metric, MetricKind, MetricsError, Page};
 pub use reload::{Acknowledgement, Reloaded};
 pub use served::{Served, administration};
@@ -224,6 +226,7 @@ pub struct Gateway {
     health: Health,
     door_health: Reporter,
     metrics: Option<HttpService>,
+    administration: Option<HttpService>,
     stop: CancellationToken,
     stop_workers: CancellationToken,
 }
@@ -325,6 +328,7 @@ impl Gateway {
             door_health: health.part("doors", Need::Ready),
             health,
             metrics: None,
+            administration: None,
             clear: None,
             tls: None,
             events,
@@ -450,6 +454,10 @@ impl Gateway {
     /// Stops: no new connection, then every session is told and closed, then the rest.
     pub async fn stop(mut self) {
         self.door_health.down("the gateway stops");
+        // Changes that run are acknowledged by workers that are there.
+        if let Some(administration) = self.administration.take() {
+            administration.stop().await;
+        }
         let metrics = self.metrics.take();
         self.stop.cancel();
         let mut doors = std::mem::take(&mut self.doors);

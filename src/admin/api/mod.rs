@@ -1,8 +1,8 @@
 //! The API of the administration: HTTP and JSON over an [`Administration`].
 //!
-//! [`routes()`] is the one list of what can be asked for, and by whom; what `docs/openapi.json` says is made from the same.
+//! `routes` is the one list of what can be asked for, and by whom; what `docs/openapi.json` says is made from the same.
 //! A handler takes what it needs by the extractors of `extract`, asks the administration, and answers with a value or
-//! a [`Problem`](problem::Problem). Who is let in, bounds, idempotency and the headers of every answer are the frame's.
+//! a `Problem`. Who is let in, bounds, idempotency and the headers of every answer are the frame's.
 
 mod access;
 mod accounts;

@@ -1,0 +1,55 @@
+//! The administration's API as a service: over HTTPS for people and programs elsewhere, and at a unix socket for commands on
+//! this machine.
+
+use std::sync::Arc;
+
+use axum::Router;
+
+use super::{Gateway, StartError, tls_files};
+use crate::{
+    admin::{
+        Administration, Gate,
+        accounts::{LockoutRules, SessionRules},
+        api::{self, MAX_BODY, Parts},
+    },
+    http::{HttpLimits, HttpService, HttpSettings, UnixPlace},
+    model::Service,
+};
+
+/// Who may connect to the socket: the gateway's own user, and root.
+const SOCKET_MODE: u32 = 0o600;
+
+/// The API of an administration. Requests need an [`http::Peer`](crate::http::Peer) among their extensions.
+///
+/// # Errors
+/// [`StartError::Randomness`].
+pub fn api(administration: &Arc<Administration>) -> Result<Router, StartError> {
+    let own_uid = rustix::process::geteuid().as_raw();
+    let gate = Gate::new(Arc::clone(administration), own_uid, SessionRules::default(), LockoutRules::default());
+    let gate = Arc::new(gate.ok_or(StartError::Randomness)?);
+    api::router(Parts { administration: Arc::clone(administration), gate }).ok_or(StartError::Randomness)
+}
+
+impl Gateway {
+    /// Serves the API of its administration as the settings say.
+    ///
+    /// # Errors
+    /// [`StartError::Http`]; [`StartError::Trust`] if it is to be served by TLS.
+    pub(super) async fn serve_administration(&mut self, api: Router) -> Result<(), StartError> {
+        let admin = &self.config.admin;
+        let settings = HttpSettings {
+            service: Service::Admin,
+            config: admin.https.clone(),
+            unix: Some(UnixPlace { path: admin.socket.clone(), mode: SOCKET_MODE }),
+            limits: HttpLimits::of(&self.config.limits, MAX_BODY),
+            tls: tls_files::http_side(&self.config, &admin.https, self.ledger.as_ref())?,
+        };
+        self.administration = Some(HttpService::start(settings, api).await?);
+        Ok(())
+    }
+
+    /// The service of its administration, if it is administered.
+    pub fn administration(&self) -> Option<&HttpService> {
+        self.administration.as_ref()
+    }
+}
