@@ -36,6 +36,8 @@ async fn r41a_more_connections_than_files_don_t_end_it_and_an_app_opens_when_the
     served.log_line("fewer files may be open than the limits of sessions need");
     let clear = served.log_line("door=\"clear\" address=");
     let tls = served.log_line("door=\"tls\" address=");
+    // Its last port: one that can't be had ends the start.
+    served.log_line("listening for HTTP");
     let strangers: Vec<_> = (0..60).map(|_| TcpStream::connect(&clear).unwrap()).collect();
     served.log_line("a connection could not be accepted");
     drop(strangers);

@@ -115,7 +115,13 @@ impl Served {
         loop {
             match app.open("recorder", "1").await {
                 Ok(opened) => return opened,
-                Err(error) if began.elapsed() > Duration::from_secs(20) => panic!("{error}"),
+                Err(error) if began.elapsed() > Duration::from_secs(20) => {
+                    let log: String = self.log.try_iter().collect();
+                    panic!(
+                        "{error}; what it logged since: {}",
+                        log.get(log.len().saturating_sub(4_000)..).unwrap_or(&log)
+                    );
+                }
                 Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
             }
         }
