@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     fs,
+    net::SocketAddr,
     sync::{Arc, Weak},
     time::Duration,
 };
@@ -83,6 +84,11 @@ impl Served {
     /// The administration of what it serves by.
     pub fn administration(&self) -> &Arc<Administration> {
         &self.administration
+    }
+
+    /// As [`Gateway::tls_address`].
+    pub fn tls_address(&self) -> Option<SocketAddr> {
+        self.gateway.tls_address()
     }
 
     /// As [`Gateway::reload`]: users and devices stay as they are. What the ledger's file has of certificates that the store
