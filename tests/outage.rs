@@ -243,7 +243,7 @@ impl World {
         }
         self.disk.set(Health::Until(touch, at));
         // Once it has failed, and once while it is about to.
-        let waits = at % 2 == 0;
+        let waits = at.is_multiple_of(2);
         while waits && !self.disk.is_broken() {
             sleep(Duration::from_millis(1)).await;
         }
