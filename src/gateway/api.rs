@@ -12,22 +12,23 @@ use crate::{
         accounts::{LockoutRules, SessionRules},
         api::{self, MAX_BODY, Parts},
     },
-    http::{HttpLimits, HttpService, HttpSettings, UnixPlace},
+    http::{Health, HttpLimits, HttpService, HttpSettings, UnixPlace},
     model::Service,
 };
 
 /// Who may connect to the socket: the gateway's own user, and root.
 const SOCKET_MODE: u32 = 0o600;
 
-/// The API of an administration. Requests need an [`http::Peer`](crate::http::Peer) among their extensions.
+/// The API of an administration, and of the gateway that is in this health. Requests need an [`http::Peer`](crate::http::Peer) among their extensions.
 ///
 /// # Errors
 /// [`StartError::Randomness`].
-pub fn api(administration: &Arc<Administration>) -> Result<Router, StartError> {
+pub fn api(administration: &Arc<Administration>, health: Health) -> Result<Router, StartError> {
     let own_uid = rustix::process::geteuid().as_raw();
     let gate = Gate::new(Arc::clone(administration), own_uid, SessionRules::default(), LockoutRules::default());
     let gate = Arc::new(gate.ok_or(StartError::Randomness)?);
-    api::router(Parts { administration: Arc::clone(administration), gate }).ok_or(StartError::Randomness)
+    let parts = Parts { administration: Arc::clone(administration), gate, health };
+    api::router(parts).ok_or(StartError::Randomness)
 }
 
 impl Gateway {

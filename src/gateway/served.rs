@@ -77,7 +77,7 @@ impl Served {
         }
         tokio::spawn(heal(Arc::downgrade(&administration)));
         // When it can be asked, all of it is there.
-        gateway.serve_administration(api(&administration)?).await?;
+        gateway.serve_administration(api(&administration, gateway.health().clone())?).await?;
         Ok(Self { gateway, administration })
     }
 

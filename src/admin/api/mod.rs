@@ -10,6 +10,7 @@ mod answer;
 mod document;
 mod extract;
 mod frame;
+mod health;
 mod idempotency;
 mod page;
 mod problem;
@@ -22,6 +23,7 @@ mod tokens;
 pub use access::{LetInBy, LoggedIn, NewSetupToken, Who};
 pub use accounts::Account;
 pub use answer::{Acknowledged, Changed, Effects, Gone, Told};
+pub use health::{Health, PartHealth, PartNeed, PartState};
 pub use page::Page;
 pub use problem::ProblemBody;
 pub use tokens::{AccountToken, MadeToken};
@@ -35,6 +37,7 @@ use axum::{
 };
 
 use super::{Administration, Gate};
+use crate::http;
 use idempotency::Creations;
 use routes::{Routes, Table};
 
@@ -42,18 +45,21 @@ use routes::{Routes, Table};
 pub const MAX_BODY: usize = 1024 * 1024;
 
 /// What the API is made of.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Parts {
     /// What is administered.
     pub administration: Arc<Administration>,
     /// Who is let in to it.
     pub gate: Arc<Gate>,
+    /// How the gateway is that is administered.
+    pub health: http::Health,
 }
 
 /// What handlers share.
 struct Api {
     administration: Arc<Administration>,
     gate: Arc<Gate>,
+    health: http::Health,
     creations: Creations,
     table: Table,
     /// The API's description, as it is sent.
@@ -67,6 +73,7 @@ pub fn router(parts: Parts) -> Option<Router> {
     let api = Arc::new(Api {
         administration: parts.administration,
         gate: parts.gate,
+        health: parts.health,
         creations: Creations::new()?,
         table,
         document: document::text(&openapi).into(),
@@ -88,5 +95,5 @@ pub fn openapi() -> String {
 
 /// Everything that can be asked for.
 fn routes() -> Routes {
-    tokens::routes(accounts::routes(access::routes(Routes::new())))
+    health::routes(tokens::routes(accounts::routes(access::routes(Routes::new()))))
 }

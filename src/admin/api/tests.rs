@@ -61,7 +61,11 @@ impl Rig {
         let administration = Arc::new(administration);
         let rules = (SessionRules::default(), LockoutRules::default());
         let gate = Gate::new(Arc::clone(&administration), OWN_UID, rules.0, rules.1).unwrap();
-        let parts = Parts { administration: Arc::clone(&administration), gate: Arc::new(gate) };
+        let parts = Parts {
+            administration: Arc::clone(&administration),
+            gate: Arc::new(gate),
+            health: http::Health::default(),
+        };
         Self { router: router(parts).unwrap(), administration }
     }
 
@@ -342,6 +346,25 @@ async fn r43_what_is_no_request_of_the_api_is_told_by_its_name() {
     let long = rig.post("/v1/login", json!({ "account": "a", "password": 4711 })).await;
     assert_eq!(long.code(), (422, "FIELD_INVALID"));
     assert!(!long.body.to_string().contains("4711"), "{}", long.body);
+}
+
+#[tokio::test]
+async fn how_the_gateway_is_is_told_to_readers() {
+    let (rig, health) = (Rig::new().await, http::Health::default());
+    let empty = rig.get("/v1/health").await.body;
+    assert_eq!((&empty["alive"], &empty["ready"], &empty["parts"]), (&json!(true), &json!(true), &json!({})));
+    let gate = Gate::new(Arc::clone(&rig.administration), OWN_UID, SessionRules::default(), LockoutRules::default());
+    let parts = Parts {
+        administration: Arc::clone(&rig.administration),
+        gate: Arc::new(gate.unwrap()),
+        health: health.clone(),
+    };
+    let rig = Rig { router: router(parts).unwrap(), ..rig };
+    let hub = health.part("hub", http::Need::Alive);
+    hub.down("it has ended");
+    let told = rig.get("/v1/health").await.body;
+    assert_eq!((&told["alive"], &told["ready"]), (&json!(false), &json!(false)));
+    assert_eq!(told["parts"]["hub"], json!({ "state": "down", "need": "alive", "detail": "it has ended" }));
 }
 
 #[tokio::test]
