@@ -37,6 +37,9 @@ use tokio::{task::JoinHandle, time::sleep};
 const PART: &str = "CALLGATE_TEST_OUTAGE";
 /// A switch that isn't there, with some hundred keys in a second.
 const CONFIG: &str = r#"
+[admin]
+listen = "127.0.0.1:0"
+
 [doors]
 clear = "closed"
 tls = "127.0.0.1:0"
