@@ -59,7 +59,8 @@ impl Gateway {
         let turn = live.turn().await;
         let current = turn.current();
         // A door that was open doesn't move. The TLS door opens and closes with the mode.
-        let Doors { clear, tls, .. } = self.config.doors;
+        let running = Arc::clone(&self.config.borrow());
+        let Doors { clear, tls, .. } = running.doors;
         let next = Config {
             mode: config.mode,
             lenient_doors: config.lenient_doors,
@@ -68,9 +69,9 @@ impl Gateway {
             // What administrators change is theirs: the file has seeded it, and no more.
             directory: if self.is_administered() { Arc::clone(&current.rights.directory) } else { config.directory },
             // Where it listens doesn't change, nor how; who may connect does.
-            metrics: HttpConfig { listen: self.config.metrics.listen, networks: config.metrics.networks },
+            metrics: HttpConfig { listen: running.metrics.listen, networks: config.metrics.networks },
             doors: Doors { clear, tls: tls.or(config.doors.tls), ..config.doors },
-            ..self.config.clone()
+            ..(*running).clone()
         };
         let mut side = tls_side(&next, self.ledger.as_ref())?;
         let metrics_side = match &self.metrics {
@@ -104,7 +105,7 @@ impl Gateway {
         if let Some(metrics) = &self.metrics {
             metrics.change(next.metrics.networks.clone(), metrics_side);
         }
-        self.config = next;
+        self.config.send_replace(Arc::new(next));
         self.tell_doors();
         let version = rights.version;
         let effects = turn.at_workers(rights);
@@ -113,7 +114,7 @@ impl Gateway {
 
     /// What is different, and can't change while the gateway runs.
     fn after_restart(&self, new: &Config) -> Vec<String> {
-        let running = &self.config;
+        let running = Arc::clone(&self.config.borrow());
         // By its fields, so that nobody adds one without a thought of this.
         let Config {
             mode: _,

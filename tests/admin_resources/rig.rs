@@ -32,7 +32,7 @@ use crate::common::{TestUser, config_text, leaks, raw::RawClient, scripted, scri
 pub struct Rig {
     pub gateway: Gateway,
     pub administration: Arc<Administration>,
-    _script: Script,
+    pub script: Script,
     pub folder: TempDir,
     service: HttpService,
 }
@@ -95,7 +95,12 @@ impl Rig {
 
         let own_uid = rustix::process::getuid().as_raw();
         let gate = Gate::new(Arc::clone(&administration), own_uid, SessionRules::default(), LockoutRules::default());
-        let parts = Parts { administration: Arc::clone(&administration), gate: Arc::new(gate.unwrap()) };
+        let parts = Parts {
+            administration: Arc::clone(&administration),
+            gate: Arc::new(gate.unwrap()),
+            config: gateway.settings(),
+            live: Some(gateway.live()),
+        };
         let settings = HttpSettings {
             service: Service::Admin,
             config: HttpConfig { listen: HttpListen::Closed, networks: Vec::new() },
@@ -104,7 +109,7 @@ impl Rig {
             tls: None,
         };
         let service = HttpService::start(settings, router(parts).unwrap()).await.unwrap();
-        Self { gateway, administration, _script: script, folder, service }
+        Self { gateway, administration, script, folder, service }
     }
 
     /// Asks over the unix socket.

@@ -10,14 +10,17 @@ mod answer;
 mod changes;
 mod devices;
 mod document;
+mod explain;
 mod extract;
 mod frame;
 mod groups;
 mod idempotency;
+mod live;
 mod page;
 mod problem;
 mod routes;
 mod secret_text;
+mod sessions;
 #[cfg(test)]
 mod tests;
 mod tokens;
@@ -28,8 +31,13 @@ pub use accounts::Account;
 pub use answer::{Acknowledged, Changed, Effects, Gone, Told};
 pub use devices::{Device, Line};
 pub use groups::Group;
+pub use live::{
+    CallDirection, CallSecurity, CallState, Live, LiveCall, LiveDevice, LiveStream, Opened, Party, Protection,
+    StreamDirection,
+};
 pub use page::Page;
 pub use problem::ProblemBody;
+pub use sessions::{Door, OpenSession};
 pub use tokens::{AccountToken, MadeToken};
 pub use users::{User, UserKind};
 
@@ -41,7 +49,10 @@ use axum::{
     middleware::{from_fn, from_fn_with_state},
 };
 
+use tokio::sync::watch;
+
 use super::{Administration, Gate};
+use crate::config::Config;
 use idempotency::Creations;
 use routes::{Routes, Table};
 
@@ -55,12 +66,18 @@ pub struct Parts {
     pub administration: Arc<Administration>,
     /// Who is let in to it.
     pub gate: Arc<Gate>,
+    /// The settings in force.
+    pub config: watch::Receiver<Arc<Config>>,
+    /// The gateway; `None` if none runs.
+    pub live: Option<Live>,
 }
 
 /// What handlers share.
 struct Api {
     administration: Arc<Administration>,
     gate: Arc<Gate>,
+    config: watch::Receiver<Arc<Config>>,
+    live: Option<Live>,
     creations: Creations,
     table: Table,
     /// The API's description, as it is sent.
@@ -74,6 +91,8 @@ pub fn router(parts: Parts) -> Option<Router> {
     let api = Arc::new(Api {
         administration: parts.administration,
         gate: parts.gate,
+        config: parts.config,
+        live: parts.live,
         creations: Creations::new()?,
         table,
         document: document::text(&openapi).into(),
@@ -95,6 +114,16 @@ pub fn openapi() -> String {
 
 /// Everything that can be asked for.
 fn routes() -> Routes {
-    let parts = [access::routes, accounts::routes, tokens::routes, users::routes, groups::routes, devices::routes];
+    let parts = [
+        access::routes,
+        accounts::routes,
+        tokens::routes,
+        users::routes,
+        groups::routes,
+        devices::routes,
+        sessions::routes,
+        live::routes,
+        explain::routes,
+    ];
     parts.into_iter().fold(Routes::new(), |routes, part| part(routes))
 }

@@ -61,7 +61,13 @@ impl Rig {
         let administration = Arc::new(administration);
         let rules = (SessionRules::default(), LockoutRules::default());
         let gate = Gate::new(Arc::clone(&administration), OWN_UID, rules.0, rules.1).unwrap();
-        let parts = Parts { administration: Arc::clone(&administration), gate: Arc::new(gate) };
+        let config = Config::parse("", "test.toml", std::path::Path::new("/"), std::iter::empty()).unwrap();
+        let parts = Parts {
+            administration: Arc::clone(&administration),
+            gate: Arc::new(gate),
+            config: watch::channel(Arc::new(config)).1,
+            live: None,
+        };
         Self { router: router(parts).unwrap(), administration }
     }
 
