@@ -13,7 +13,7 @@ use callgate::{
     },
     audit::LogTarget,
     config::{Config, HttpConfig, HttpListen},
-    gateway::Gateway,
+    gateway::{Gateway, Options},
     http::{HttpLimits, HttpService, HttpSettings, UnixPlace},
     model::Service,
     store::Memory,
@@ -88,7 +88,8 @@ impl Rig {
         let (administration, _) =
             Administration::open(Arc::new(Memory::new()), Arc::new(LogTarget), seed).await.unwrap();
         let administration = Arc::new(administration);
-        let mut gateway = Gateway::start_administered(config.clone(), administration.ledger()).await.unwrap();
+        let options = Options { ledger: Some(administration.ledger()), ..Options::default() };
+        let mut gateway = Gateway::start_with(config, options).await.unwrap();
         administration.go_live(gateway.live_rights());
         let (switch, script) = scripted::switch();
         gateway.attach(switch);

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use axum::{Json, extract::State};
 use serde::Deserialize;
 use time::OffsetDateTime;
-use utoipa::IntoParams;
 use utoipa_axum::routes;
 
 use super::{
@@ -28,7 +27,7 @@ pub(super) fn routes(routes: Routes) -> Routes {
 }
 
 /// Whose access to what is explained
-#[derive(Debug, Deserialize, IntoParams)]
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct ExplainQuery {

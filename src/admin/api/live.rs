@@ -216,7 +216,7 @@ mirrored! {
 
 mirrored! {
     /// How a stream is protected
-    Protection of hub::Protected {
+    Protection of Protected {
         /// It is not SRTP
         None: M::No,
         /// It is SRTP, and the gateway knows the key

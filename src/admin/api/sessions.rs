@@ -1,12 +1,12 @@
 //! Open sessions of apps: who is in, how far behind they are, what they don't get; and closing some (R12, R15).
 
-use std::{net::IpAddr, sync::Arc, time::SystemTime};
+use std::{net::IpAddr, sync::Arc};
 
 use axum::{Json, extract::State};
 use callgate_wire::v1::ErrorCode;
 use serde::{Deserialize, Serialize};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 use utoipa_axum::routes;
 
 use super::{
@@ -94,7 +94,7 @@ list_query! {
 }
 
 /// Which sessions are closed
-#[derive(Debug, Deserialize, IntoParams)]
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct CloseQuery {

@@ -9,6 +9,8 @@ pub use table::{METRICS, Metric, MetricKind};
 use std::{net::SocketAddr, time::Duration};
 
 use super::{Gateway, StartError, tls_files};
+use std::sync::Arc;
+
 use crate::{
     http::{Health, HttpLimits, HttpService, HttpSettings, Need, Part},
     hub::Pulse,
