@@ -1,11 +1,15 @@
 //! `callgate serve`
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use anyhow::{Result, bail};
 use callgate::{
+    admin::LogTarget,
     config::Config,
-    gateway::{Acknowledgement, Gateway, Page, Reloaded, connector},
+    gateway::{Acknowledgement, Page, Reloaded, Served, administration},
     trust::{SharedFile, shared_files},
 };
 
@@ -65,12 +69,9 @@ async fn serve(config: Config, path: &Path) -> Result<()> {
     let notifier = Notifier::from_environment();
     // Before anything counts.
     let page = Page::install()?;
-    let switches = config.switches.iter().map(|switch| connector(switch, &config)).collect::<Result<Vec<_>, _>>()?;
-    let mut gateway = Gateway::start(config).await?;
+    let administration = administration(&config, Arc::new(LogTarget)).await?;
+    let mut gateway = Served::start(config, administration).await?;
     gateway.serve_metrics(page).await?;
-    for switch in switches {
-        gateway.attach(switch);
-    }
     let mut stopped = Box::pin(gateway.stopped());
     // New rights on their way; the next ones are read when these are in effect.
     let mut under_way = None;
@@ -119,7 +120,7 @@ async fn serve(config: Config, path: &Path) -> Result<()> {
 }
 
 /// Reads everything again. What is wrong is logged with its place, and leaves the old settings in force.
-async fn reload(gateway: &mut Gateway, path: &Path) -> Option<Acknowledgement> {
+async fn reload(gateway: &mut Served, path: &Path) -> Option<Acknowledgement> {
     info!(config = %path.display(), "reading the config again");
     let reloaded = match Config::load(path) {
         Ok(config) => {
