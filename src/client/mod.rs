@@ -12,3 +12,4 @@ mod voices;
 pub mod watch;
 
 pub use error::ClientError;
+pub use watch::shown;

@@ -1,0 +1,133 @@
+//! A client of the administration, as the command line is one: it asks the API, and nothing else.
+//!
+//! Where a gateway runs it is asked over its unix socket. Where none runs, the same API answers in this process, over the
+//! store that the gateway will have. Which of the two it is, is decided in `way` and nowhere else.
+
+mod answer;
+mod path;
+mod way;
+
+use bytes::Bytes;
+use hyper::{Method, header};
+use serde::{Serialize, de::DeserializeOwned};
+use zeroize::Zeroizing;
+
+pub use answer::{Mark, Marked, Problem};
+use answer::{Answer, Page};
+pub use path::Path;
+pub use way::{AdminError, Reached};
+use way::Way;
+
+/// How often a change is made anew that somebody else came before.
+const TRIES: usize = 5;
+
+/// Asks the API, one request at a time.
+pub struct Admin {
+    way: Way,
+    reached: Reached,
+}
+
+/// Which state a request is to find.
+#[derive(Debug, Clone, Copy)]
+enum Found<'a> {
+    Any,
+    Marked(&'a Mark),
+}
+
+impl Admin {
+    /// Reads one thing.
+    ///
+    /// # Errors
+    /// [`AdminError`].
+    pub async fn read<T: DeserializeOwned>(&mut self, path: &Path) -> Result<Marked<T>, AdminError> {
+        let answer = self.ask(&Method::GET, path, Found::Any, None).await?;
+        Ok(Marked { it: answer.read()?, mark: answer.mark() })
+    }
+
+    /// Reads a list to its end.
+    ///
+    /// # Errors
+    /// [`AdminError`].
+    pub async fn list<T: DeserializeOwned>(&mut self, path: &Path) -> Result<Vec<T>, AdminError> {
+        let (mut items, mut cursor) = (Vec::new(), None::<String>);
+        loop {
+            let page = path.clone().with("limit", "500").with_any("cursor", cursor.as_deref());
+            let mut page: Page<T> = self.ask(&Method::GET, &page, Found::Any, None).await?.read()?;
+            items.append(&mut page.items);
+            match page.next {
+                Some(next) => cursor = Some(next),
+                None => return Ok(items),
+            }
+        }
+    }
+
+    /// Makes something, or has something done.
+    ///
+    /// # Errors
+    /// [`AdminError`].
+    pub async fn post<T: DeserializeOwned>(&mut self, path: &Path, body: &impl Serialize) -> Result<T, AdminError> {
+        self.ask(&Method::POST, path, Found::Any, Some(json(body)?)).await?.read()
+    }
+
+    /// Changes something that is there. If somebody else changes it meanwhile, what that has come to is changed.
+    ///
+    /// # Errors
+    /// [`AdminError`], and what `change` refuses.
+    pub async fn change<T: DeserializeOwned + Serialize, E: From<AdminError>>(
+        &mut self,
+        path: &Path,
+        query: impl Fn(Path) -> Path,
+        mut change: impl FnMut(&mut T) -> Result<(), E>,
+    ) -> Result<T, E> {
+        let mut tries = TRIES;
+        loop {
+            let Marked { mut it, mark } = self.read::<T>(path).await?;
+            change(&mut it)?;
+            let mark = mark.ok_or_else(|| AdminError::NotUnderstood("it has no ETag".into()))?;
+            let body = json(&it)?;
+            tries -= 1;
+            match self.ask(&Method::PUT, &query(path.clone()), Found::Marked(&mark), Some(body)).await {
+                Err(AdminError::Refused(problem)) if problem.is_conflict() && tries > 0 => {}
+                answer => return Ok(answer?.read()?),
+            }
+        }
+    }
+
+    /// Takes something away.
+    ///
+    /// # Errors
+    /// [`AdminError`].
+    pub async fn remove<T: DeserializeOwned>(&mut self, path: &Path) -> Result<T, AdminError> {
+        self.ask(&Method::DELETE, path, Found::Any, None).await?.read()
+    }
+
+    /// Where the requests go.
+    pub fn reached(&self) -> &Reached {
+        &self.reached
+    }
+
+    async fn ask(
+        &mut self,
+        method: &Method,
+        path: &Path,
+        found: Found<'_>,
+        body: Option<Bytes>,
+    ) -> Result<Answer, AdminError> {
+        let mut request = hyper::Request::builder().method(method).uri(path.as_str()).header(header::HOST, "callgate");
+        if let Found::Marked(Mark(mark)) = found {
+            request = request.header(header::IF_MATCH, mark);
+        }
+        if body.is_some() {
+            request = request.header(header::CONTENT_TYPE, "application/json");
+        }
+        let request = request.body(body.unwrap_or_default().into());
+        let request = request.map_err(|error| AdminError::NotUnderstood(error.to_string()))?;
+        self.way.send(request).await?.of_success()
+    }
+}
+
+/// What may be in it, such as a password, is wiped behind its sending.
+fn json(body: &impl Serialize) -> Result<Bytes, AdminError> {
+    let json = serde_json::to_vec(body).map_err(|error| AdminError::NotUnderstood(error.to_string()))?;
+    Ok(Bytes::from_owner(Zeroizing::new(json)))
+}
