@@ -128,3 +128,60 @@ impl Admin {
         }
     }
 }
+
+impl Way {
+    async fn over(stream: UnixStream) -> hyper::Result<Self> {
+        let (requests, connection) = handshake(TokioIo::new(stream)).await?;
+        // It ends with the last request; how, the one who waits for an answer hears.
+        tokio::spawn(connection);
+        Ok(Self::Socket(requests))
+    }
+
+    async fn in_process(config: &Config) -> Result<Self, StartError> {
+        todo!()
+    }
+
+    /// Sends a request, and waits for the whole answer.
+    ///
+    /// # Errors
+    /// [`AdminError::Gone`], [`AdminError::NotUnderstood`].
+    pub(super) async fn send(&mut self, request: Request<Full<Bytes>>) -> Result<Answer, AdminError> {
+        let gone = |error: hyper::Error| AdminError::Gone(error.to_string());
+        match self {
+            Self::Socket(requests) => {
+                requests.ready().await.map_err(gone)?;
+                whole(requests.send_request(request).await.map_err(gone)?).await
+            }
+            Self::Process(router) => {
+                let Ok(response) = router.clone().oneshot(request).await;
+                whole(response).await
+            }
+        }
+    }
+}
+
+async fn whole<B>(response: Response<B>) -> Result<Answer, AdminError>
+where
+    B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>,
+{
+    let (parts, body) = response.into_parts();
+    let body = Limited::new(body, MAX_ANSWER).collect().await.map_err(|error| AdminError::Gone(error.to_string()))?;
+    Ok(Answer { status: parts.status, headers: parts.headers, body: body.to_bytes() })
+}
+
+/// Whether somebody else has the store.
+fn is_in_use(error: &StartError) -> bool {
+    matches!(error, StartError::Store(OpenError::Store(StoreError::InUse(_))))
+}
+
+/// Whether the store is this user's, or its folder if there is none yet.
+fn is_own(store: &Path) -> Result<(), AdminError> {
+    let folder = store.parent().unwrap_or(Path::new("."));
+    for path in [store, folder] {
+        // What isn't there, or can't be looked at, is told of when it is opened.
+        let Ok(metadata) = fs::metadata(path) else { continue };
+        let owner = metadata.uid();
+        return if owner == geteuid().as_raw() { Ok(()) } else { Err(AdminError::OtherOwner { path: path.into(), owner }) };
+    }
+    Ok(())
+}
