@@ -16,6 +16,7 @@ mod logs;
 mod notify;
 mod out;
 mod passwd;
+mod password;
 mod process;
 mod restore;
 mod serve;

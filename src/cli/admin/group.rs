@@ -1,0 +1,180 @@
+//! `callgate group`
+
+use std::collections::BTreeSet;
+
+use anyhow::Result;
+use callgate::{
+    client::admin::{Admin, Path},
+    directory::DevicePattern,
+    model::{DeviceName, GroupName},
+};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::{
+    Ask, Form,
+    said::{cascading, listed},
+    user::DeviceChanges,
+};
+use crate::cli::{
+    out::Unwritten,
+    table::{Table, fields},
+};
+
+const ADD_EXAMPLES: &str = "\
+Examples:
+  callgate group add 'floor 2' --pattern '2*' --description 'All phones of the second floor'
+  callgate group add reception --device 1001";
+
+const LIST_EXAMPLES: &str = "\
+Examples:
+  callgate group list
+  callgate group list --json";
+
+const SHOW_EXAMPLES: &str = "\
+Example:
+  callgate group show reception";
+
+const SET_EXAMPLES: &str = "\
+Examples:
+  callgate group set reception --add-device 1002
+  callgate group set 'floor 2' --remove-pattern '2*' --add-pattern '2???'
+
+When the command ends the change is in effect for all members, in open sessions, too (R15).";
+
+const REMOVE_EXAMPLES: &str = "\
+Examples:
+  callgate group remove reception
+  callgate group remove 'floor 2' --cascade      # takes its members out of it first";
+
+/// Groups of your own: devices that all members see
+///
+/// Standard groups, which say what a user may do, are there from the start: `callgate user` puts users into them.
+#[derive(clap::Subcommand)]
+pub(in crate::cli) enum Group {
+    /// Make a group
+    #[command(after_help = ADD_EXAMPLES)]
+    Add(Add),
+
+    /// Every group of your own
+    #[command(after_help = LIST_EXAMPLES)]
+    List,
+
+    /// One group
+    #[command(after_help = SHOW_EXAMPLES)]
+    Show {
+        /// Its name
+        name: GroupName,
+    },
+
+    /// Change a group: what isn't named stays as it is
+    #[command(after_help = SET_EXAMPLES)]
+    Set(Set),
+
+    /// Remove a group: its members lose the devices that they have by it
+    #[command(after_help = REMOVE_EXAMPLES)]
+    Remove {
+        /// Its name
+        name: GroupName,
+
+        /// Its members leave it; without this a group that has any is not removed
+        #[arg(long)]
+        cascade: bool,
+    },
+}
+
+#[derive(clap::Args)]
+pub(in crate::cli) struct Add {
+    /// Its name; one that begins with "Standard" is refused
+    name: GroupName,
+
+    /// A device that its members may see
+    #[arg(long = "device", value_name = "NAME")]
+    devices: Vec<DeviceName>,
+
+    /// Devices that its members may see, also those that come later: a pattern of their names, with * and ?
+    #[arg(long = "pattern", value_name = "PATTERN")]
+    patterns: Vec<DevicePattern>,
+
+    /// For people
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    description: String,
+}
+
+#[derive(clap::Args)]
+pub(in crate::cli) struct Set {
+    /// Its name
+    name: GroupName,
+
+    #[command(flatten)]
+    devices: DeviceChanges,
+
+    /// For people
+    #[arg(long, value_name = "TEXT")]
+    description: Option<String>,
+}
+
+/// What of a group is written.
+#[derive(Debug, Serialize, Deserialize)]
+struct Settings {
+    description: String,
+    devices: BTreeSet<DeviceName>,
+    patterns: BTreeSet<DevicePattern>,
+}
+
+/// A group as it is shown.
+#[derive(Debug, Deserialize)]
+struct Shown {
+    name: GroupName,
+    #[serde(flatten)]
+    settings: Settings,
+}
+
+impl Ask for Group {
+    async fn ask(self, admin: &mut Admin, form: Form) -> Result<()> {
+        match self {
+            Self::Add(Add { name, devices, patterns, description }) => {
+                let group = json!({ "name": name, "devices": devices, "patterns": patterns, "description": description });
+                let group: Value = admin.post(&Path::of(&["groups"]), &group).await?;
+                form.done(&group, format_args!("the group {name:?} is there"))
+            }
+            Self::List => form.list(admin, &Path::of(&["groups"]), "there is no group of your own yet", table).await,
+            Self::Show { name } => form.show(admin, &path(&name), show).await,
+            Self::Set(Set { name, devices, description }) => {
+                let change = |group: &mut Settings| {
+                    devices.change(&mut group.devices, &mut group.patterns);
+                    if let Some(description) = &description {
+                        group.description.clone_from(description);
+                    }
+                };
+                let group: Value = admin.change(&path(&name), &path(&name), change).await?;
+                form.done(&group, format_args!("the group {name:?} is changed"))
+            }
+            Self::Remove { name, cascade } => {
+                let gone: Value = admin.remove(&cascading(path(&name), cascade)).await?;
+                form.done(&gone, format_args!("the group {name:?} is gone"))
+            }
+        }
+    }
+}
+
+fn path(name: &GroupName) -> Path {
+    Path::of(&["groups", name.as_str()])
+}
+
+fn table(groups: &[Shown]) -> Table {
+    let mut table = Table::new(&["GROUP", "DEVICES", "PATTERNS", "DESCRIPTION"]);
+    for Shown { name, settings: Settings { description, devices, patterns } } in groups {
+        table.row([name.as_str().into(), listed(devices).into(), listed(patterns).into(), description.into()]);
+    }
+    table
+}
+
+fn show(Shown { name, settings }: &Shown) -> Result<(), Unwritten> {
+    fields([
+        ("group", name.as_str().into()),
+        ("description", settings.description.as_str().into()),
+        ("devices", joined(&settings.devices).into()),
+        ("patterns", joined(&settings.patterns).into()),
+    ])
+}
