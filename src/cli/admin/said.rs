@@ -63,3 +63,9 @@ pub(super) fn listed<T: fmt::Display>(names: impl IntoIterator<Item = T>) -> Str
 pub(super) fn cascading(path: Path, cascade: bool) -> Path {
     if cascade { path.with("cascade", "true") } else { path }
 }
+
+/// All of the names.
+pub(super) fn joined<T: fmt::Display>(names: impl IntoIterator<Item = T>) -> String {
+    let names: Vec<String> = names.into_iter().map(|name| name.to_string()).collect();
+    if names.is_empty() { "none".into() } else { names.join(", ") }
+}

@@ -294,3 +294,56 @@ impl From<Kind> for UserKind {
 fn path(name: &UserName) -> Path {
     Path::of(&["users", name.as_str()])
 }
+
+fn table(users: &[Shown]) -> Table {
+    let mut table = Table::new(&["USER", "KIND", "GROUPS", "DEVICES", "PASSWORD", "DESCRIPTION"]);
+    for Shown { name, settings, has_password } in users {
+        let groups: Vec<String> = settings.groups.iter().map(word).collect();
+        let groups = match groups.as_slice() {
+            [] => Cell::from("none").is(Mood::Bad),
+            groups => groups.join(" ").into(),
+        };
+        let password = if *has_password { "yes" } else { "" };
+        let (kind, devices) = (kind_words(settings.kind), devices(settings));
+        table.row([
+            name.as_str().into(),
+            kind.into(),
+            groups,
+            devices.into(),
+            password.into(),
+            settings.description.as_str().into(),
+        ]);
+    }
+    table
+}
+
+fn show(Shown { name, settings, has_password }: &Shown) -> Result<(), Unwritten> {
+    let password = if *has_password { "it has one" } else { "none: no password is right" };
+    fields([
+        ("user", name.as_str().into()),
+        ("kind", kind_words(settings.kind).into()),
+        ("description", settings.description.as_str().into()),
+        ("groups", joined(settings.groups.iter().map(Group::name)).into()),
+        ("own groups", joined(&settings.own_groups).into()),
+        ("devices", joined(&settings.devices).into()),
+        ("patterns", joined(&settings.patterns).into()),
+        ("password", password.into()),
+    ])
+}
+
+/// By which names a user sees devices.
+fn devices(Settings { groups, own_groups, devices, patterns, .. }: &Settings) -> String {
+    if groups.contains(Group::ControlOfAllDevices) {
+        return "all".into();
+    }
+    let own_groups = own_groups.iter().map(|group| format!("those of {group}"));
+    let names = devices.iter().map(ToString::to_string).chain(patterns.iter().map(ToString::to_string));
+    listed(names.chain(own_groups))
+}
+
+fn kind_words(kind: UserKind) -> &'static str {
+    match kind {
+        UserKind::Application => "application",
+        UserKind::EndUser => "end user",
+    }
+}
