@@ -30,8 +30,12 @@ pub struct Admin {
 /// Which state a request is to find.
 #[derive(Debug, Clone, Copy)]
 enum Found<'a> {
-    Any,
+    /// This one, and no other.
     Marked(&'a Mark),
+    /// It isn't said.
+    Nothing,
+    /// Any, if it is there.
+    Whatever,
 }
 
 impl Admin {
@@ -40,7 +44,7 @@ impl Admin {
     /// # Errors
     /// [`AdminError`].
     pub async fn read<T: DeserializeOwned>(&mut self, path: &Path) -> Result<Marked<T>, AdminError> {
-        let answer = self.ask(&Method::GET, path, Found::Any, None).await?;
+        let answer = self.ask(&Method::GET, path, Found::Nothing, None).await?;
         Ok(Marked { it: answer.read()?, mark: answer.mark() })
     }
 
@@ -52,7 +56,7 @@ impl Admin {
         let (mut items, mut cursor) = (Vec::new(), None::<String>);
         loop {
             let page = path.clone().with("limit", "500").with_any("cursor", cursor.as_deref());
-            let mut page: Page<T> = self.ask(&Method::GET, &page, Found::Any, None).await?.read()?;
+            let mut page: Page<T> = self.ask(&Method::GET, &page, Found::Nothing, None).await?.read()?;
             items.append(&mut page.items);
             match page.next {
                 Some(next) => cursor = Some(next),
@@ -61,34 +65,50 @@ impl Admin {
         }
     }
 
-    /// Makes something, or has something done.
+    /// Makes something.
     ///
     /// # Errors
     /// [`AdminError`].
-    pub async fn post<T: DeserializeOwned>(&mut self, path: &Path, body: &impl Serialize) -> Result<T, AdminError> {
-        self.ask(&Method::POST, path, Found::Any, Some(json(body)?)).await?.read()
+    pub async fn post<A: DeserializeOwned>(&mut self, path: &Path, body: &impl Serialize) -> Result<A, AdminError> {
+        self.ask(&Method::POST, path, Found::Nothing, Some(json(body)?)).await?.read()
     }
 
-    /// Changes something that is there. If somebody else changes it meanwhile, what that has come to is changed.
+    /// Has something done that needs no more words.
     ///
     /// # Errors
-    /// [`AdminError`], and what `change` refuses.
-    pub async fn change<T: DeserializeOwned + Serialize, E: From<AdminError>>(
+    /// [`AdminError`].
+    pub async fn act<A: DeserializeOwned>(&mut self, path: &Path) -> Result<A, AdminError> {
+        self.ask(&Method::POST, path, Found::Nothing, None).await?.read()
+    }
+
+    /// Replaces something that is there, whatever it is now.
+    ///
+    /// # Errors
+    /// [`AdminError`].
+    pub async fn put<A: DeserializeOwned>(&mut self, path: &Path, body: &impl Serialize) -> Result<A, AdminError> {
+        self.ask(&Method::PUT, path, Found::Whatever, Some(json(body)?)).await?.read()
+    }
+
+    /// Changes something that is there: reads it, changes it, and writes it back if it is still what was read. If somebody
+    /// else was faster, what that came to is changed.
+    ///
+    /// # Errors
+    /// [`AdminError`].
+    pub async fn change<T: DeserializeOwned + Serialize, A: DeserializeOwned>(
         &mut self,
-        path: &Path,
-        query: impl Fn(Path) -> Path,
-        mut change: impl FnMut(&mut T) -> Result<(), E>,
-    ) -> Result<T, E> {
+        read: &Path,
+        write: &Path,
+        mut change: impl FnMut(&mut T),
+    ) -> Result<A, AdminError> {
         let mut tries = TRIES;
         loop {
-            let Marked { mut it, mark } = self.read::<T>(path).await?;
-            change(&mut it)?;
+            let Marked { mut it, mark } = self.read::<T>(read).await?;
+            change(&mut it);
             let mark = mark.ok_or_else(|| AdminError::NotUnderstood("it has no ETag".into()))?;
-            let body = json(&it)?;
             tries -= 1;
-            match self.ask(&Method::PUT, &query(path.clone()), Found::Marked(&mark), Some(body)).await {
+            match self.ask(&Method::PUT, write, Found::Marked(&mark), Some(json(&it)?)).await {
                 Err(AdminError::Refused(problem)) if problem.is_conflict() && tries > 0 => {}
-                answer => return Ok(answer?.read()?),
+                answer => return answer?.read(),
             }
         }
     }
@@ -98,7 +118,7 @@ impl Admin {
     /// # Errors
     /// [`AdminError`].
     pub async fn remove<T: DeserializeOwned>(&mut self, path: &Path) -> Result<T, AdminError> {
-        self.ask(&Method::DELETE, path, Found::Any, None).await?.read()
+        self.ask(&Method::DELETE, path, Found::Nothing, None).await?.read()
     }
 
     /// Where the requests go.
@@ -114,8 +134,10 @@ impl Admin {
         body: Option<Bytes>,
     ) -> Result<Answer, AdminError> {
         let mut request = hyper::Request::builder().method(method).uri(path.as_str()).header(header::HOST, "callgate");
-        if let Found::Marked(Mark(mark)) = found {
-            request = request.header(header::IF_MATCH, mark);
+        match found {
+            Found::Marked(Mark(mark)) => request = request.header(header::IF_MATCH, mark),
+            Found::Whatever => request = request.header(header::IF_MATCH, "*"),
+            Found::Nothing => {}
         }
         if body.is_some() {
             request = request.header(header::CONTENT_TYPE, "application/json");

@@ -1,0 +1,420 @@
+//! `callgate account`
+
+use std::collections::BTreeSet;
+
+use anyhow::Result;
+use callgate::client::admin::{Admin, Path};
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::{Ask, Form, said::joined};
+use crate::cli::{
+    out::{Unwritten, say},
+    password,
+    table::{Cell, Mood, Table, fields},
+};
+
+const ADD_EXAMPLES: &str = "\
+Examples:
+  printf '%s\\n' 'a long password' | callgate account add eva --role administrator --password
+  callgate account add prometheus --role reader --description 'by a token only'";
+
+const LIST_EXAMPLES: &str = "\
+Examples:
+  callgate account list
+  callgate account list --json";
+
+const SHOW_EXAMPLES: &str = "\
+Example:
+  callgate account show eva";
+
+const SET_EXAMPLES: &str = "\
+Examples:
+  callgate account set eva --role operator
+  callgate account set eva --description 'Eva, telephony'
+  printf '%s\\n' 'another long password' | callgate account set eva --password
+
+Its logins and tokens end, unless only the description is different.";
+
+const LOCK_EXAMPLES: &str = "\
+Examples:
+  callgate account disable eva       # it may not log in any more; its logins and tokens end
+  callgate account enable eva
+  callgate account unlock eva        # it failed to log in too often, and needn't wait";
+
+const REMOVE_EXAMPLES: &str = "\
+Example:
+  callgate account remove eva        # its logins and tokens end";
+
+const TOKEN_EXAMPLES: &str = "\
+Examples:
+  callgate account token add prometheus scrape --role reader --days 90
+  callgate account token list prometheus
+  callgate account token remove prometheus scrape";
+
+const TOKEN_ADD_EXAMPLES: &str = "\
+Example:
+  callgate account token add prometheus scrape --role reader --days 90 > token
+
+Standard output has the token and nothing else, and it is told nowhere else.";
+
+/// Accounts of the administration over HTTPS, and their tokens
+///
+/// They have nothing to do with users, who are apps. On this machine root and the gateway's own user administer without an
+/// account.
+#[derive(clap::Subcommand)]
+pub(in crate::cli) enum Account {
+    /// Make an account
+    #[command(after_help = ADD_EXAMPLES)]
+    Add(Add),
+
+    /// Every account
+    #[command(after_help = LIST_EXAMPLES)]
+    List,
+
+    /// One account
+    #[command(after_help = SHOW_EXAMPLES)]
+    Show {
+        /// Its name
+        name: String,
+    },
+
+    /// Change an account: what isn't named stays as it is
+    #[command(after_help = SET_EXAMPLES)]
+    Set(Set),
+
+    /// Keep an account from logging in
+    #[command(after_help = LOCK_EXAMPLES)]
+    Disable {
+        /// Its name
+        name: String,
+    },
+
+    /// Let an account log in again
+    #[command(after_help = LOCK_EXAMPLES)]
+    Enable {
+        /// Its name
+        name: String,
+    },
+
+    /// Let an account try again that failed to log in too often
+    #[command(after_help = LOCK_EXAMPLES)]
+    Unlock {
+        /// Its name
+        name: String,
+    },
+
+    /// Remove an account
+    #[command(after_help = REMOVE_EXAMPLES)]
+    Remove {
+        /// Its name
+        name: String,
+    },
+
+    /// Tokens of an account, for programs
+    #[command(subcommand, after_help = TOKEN_EXAMPLES)]
+    Token(Token),
+}
+
+#[derive(clap::Args)]
+pub(in crate::cli) struct Add {
+    /// Its name
+    name: String,
+
+    /// What it may do
+    #[arg(long, value_name = "ROLE")]
+    role: Role,
+
+    /// For people
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    description: String,
+
+    /// SHA-256 of a client certificate that stands for its password
+    #[arg(long = "certificate", value_name = "HEX")]
+    certificates: Vec<String>,
+
+    /// Read its password from standard input, one line; without one it logs in by a certificate, or has tokens
+    #[arg(long)]
+    password: bool,
+}
+
+#[derive(clap::Args)]
+pub(in crate::cli) struct Set {
+    /// Its name
+    name: String,
+
+    /// What it may do
+    #[arg(long, value_name = "ROLE")]
+    role: Option<Role>,
+
+    /// For people
+    #[arg(long, value_name = "TEXT")]
+    description: Option<String>,
+
+    /// SHA-256 of a client certificate that stands for its password from now on
+    #[arg(long, value_name = "HEX")]
+    add_certificate: Vec<String>,
+
+    /// SHA-256 of one that doesn't any more
+    #[arg(long, value_name = "HEX")]
+    remove_certificate: Vec<String>,
+
+    /// Read a new password from standard input, one line
+    #[arg(long)]
+    password: bool,
+}
+
+/// Tokens of an account
+#[derive(clap::Subcommand)]
+pub(in crate::cli) enum Token {
+    /// Make a token, and print it
+    #[command(after_help = TOKEN_ADD_EXAMPLES)]
+    Add {
+        /// The account
+        account: String,
+
+        /// What the token is called
+        name: String,
+
+        /// What one may do by it: no more than the account
+        #[arg(long, value_name = "ROLE")]
+        role: Role,
+
+        /// For how many days it counts
+        #[arg(long, value_name = "N", default_value_t = 90)]
+        days: u32,
+    },
+
+    /// The tokens of an account, without the tokens themselves
+    #[command(after_help = TOKEN_EXAMPLES)]
+    List {
+        /// The account
+        account: String,
+    },
+
+    /// Remove a token: nobody is let in by it from then on
+    #[command(after_help = TOKEN_EXAMPLES)]
+    Remove {
+        /// The account
+        account: String,
+
+        /// What the token is called
+        name: String,
+    },
+}
+
+/// What an account may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+enum Role {
+    /// Everything
+    Administrator,
+    /// Users, groups, devices and certificates, and closing sessions
+    Operator,
+    /// Sees everything, changes nothing
+    Reader,
+}
+
+/// What of an account is written.
+#[derive(Debug, Serialize, Deserialize)]
+struct Settings {
+    role: Role,
+    description: String,
+    certificates: BTreeSet<String>,
+}
+
+/// An account that is to be made. It is written at once: nothing but what is sent has the password.
+#[derive(Serialize)]
+struct New<'a> {
+    name: &'a str,
+    #[serde(flatten)]
+    settings: Settings,
+    password: Option<&'a str>,
+}
+
+/// An account as it is shown.
+#[derive(Debug, Deserialize)]
+struct Shown {
+    name: String,
+    #[serde(flatten)]
+    settings: Settings,
+    disabled: bool,
+    locked: bool,
+    has_password: bool,
+    tokens: usize,
+    created_at: String,
+}
+
+#[derive(Serialize)]
+struct SetPassword<'a> {
+    password: &'a str,
+}
+
+/// A token as it is shown.
+#[derive(Debug, Deserialize)]
+struct ShownToken {
+    name: String,
+    role: Role,
+    created_at: String,
+    not_after: String,
+    counts: bool,
+}
+
+impl Ask for Account {
+    async fn ask(self, admin: &mut Admin, form: Form) -> Result<()> {
+        match self {
+            Self::Add(command) => command.ask(admin, form).await,
+            Self::List => {
+                let none = "there is no account yet: callgate account add NAME --role administrator --password";
+                form.list(admin, &Path::of(&["accounts"]), none, table).await
+            }
+            Self::Show { name } => form.show(admin, &path(&name), show).await,
+            Self::Set(command) => command.ask(admin, form).await,
+            Self::Disable { name } => {
+                let answer: Value = admin.act(&Path::of(&["accounts", &name, "disable"])).await?;
+                form.done(&answer, format_args!("the account {name:?} is disabled"))
+            }
+            Self::Enable { name } => {
+                let answer: Value = admin.act(&Path::of(&["accounts", &name, "enable"])).await?;
+                form.done(&answer, format_args!("the account {name:?} is enabled"))
+            }
+            Self::Unlock { name } => {
+                let answer: Value = admin.act(&Path::of(&["accounts", &name, "unlock"])).await?;
+                form.done(&answer, format_args!("the account {name:?} can try again"))
+            }
+            Self::Remove { name } => {
+                let gone: Value = admin.remove(&path(&name)).await?;
+                form.done(&gone, format_args!("the account {name:?} is gone"))
+            }
+            Self::Token(command) => command.ask(admin, form).await,
+        }
+    }
+}
+
+impl Add {
+    async fn ask(self, admin: &mut Admin, form: Form) -> Result<()> {
+        let Self { name, role, description, certificates, password } = self;
+        let certificates = certificates.into_iter().collect();
+        let password = if password { Some(password::read()?) } else { None };
+        let password = password.as_ref().map(|password| password.as_str());
+        let new = New { name: &name, settings: Settings { role, description, certificates }, password };
+        let answer: Value = admin.post(&Path::of(&["accounts"]), &new).await?;
+        form.done(&answer, format_args!("the account {name:?} is there"))
+    }
+}
+
+impl Set {
+    async fn ask(self, admin: &mut Admin, form: Form) -> Result<()> {
+        let password = if self.password { Some(password::read()?) } else { None };
+        let path = path(&self.name);
+        let mut answer: Value = admin.change(&path, &path, |account: &mut Settings| self.change(account)).await?;
+        if let Some(password) = password {
+            let path = Path::of(&["accounts", &self.name, "password"]);
+            answer = admin.put(&path, &SetPassword { password: &password }).await?;
+        }
+        form.done(&answer, format_args!("the account {:?} is changed", self.name))
+    }
+
+    fn change(&self, account: &mut Settings) {
+        if let Some(role) = self.role {
+            account.role = role;
+        }
+        if let Some(description) = &self.description {
+            account.description.clone_from(description);
+        }
+        account.certificates.extend(self.add_certificate.iter().map(|sha256| sha256.to_lowercase()));
+        account.certificates.retain(|sha256| !self.remove_certificate.iter().any(|other| other.eq_ignore_ascii_case(sha256)));
+    }
+}
+
+impl Ask for Token {
+    async fn ask(self, admin: &mut Admin, form: Form) -> Result<()> {
+        match self {
+            Self::Add { account, name, role, days } => {
+                let new = json!({ "name": name, "role": role, "days": days });
+                let answer: Value = admin.post(&tokens(&account), &new).await?;
+                match answer.pointer("/item/token").and_then(Value::as_str).filter(|_| !form.json) {
+                    Some(token) => Ok(say!("{token}")?),
+                    None => form.done(&answer, format_args!("the token is there")),
+                }
+            }
+            Self::List { account } => {
+                form.list(admin, &tokens(&account), "the account has no token", tokens_table).await
+            }
+            Self::Remove { account, name } => {
+                let path = Path::of(&["accounts", &account, "tokens", &name]);
+                let gone: Value = admin.remove(&path).await?;
+                form.done(&gone, format_args!("the token {name:?} of {account:?} is gone"))
+            }
+        }
+    }
+}
+
+fn path(name: &str) -> Path {
+    Path::of(&["accounts", name])
+}
+
+fn tokens(account: &str) -> Path {
+    Path::of(&["accounts", account, "tokens"])
+}
+
+fn table(accounts: &[Shown]) -> Table {
+    let mut table = Table::new(&["ACCOUNT", "ROLE", "STATUS", "PASSWORD", "TOKENS", "DESCRIPTION"]);
+    for account in accounts {
+        let password = if account.has_password { "yes" } else { "" };
+        table.row([
+            account.name.as_str().into(),
+            account.settings.role.word().into(),
+            account.status(),
+            password.into(),
+            account.tokens.to_string().into(),
+            account.settings.description.as_str().into(),
+        ]);
+    }
+    table
+}
+
+fn show(account: &Shown) -> Result<(), Unwritten> {
+    let password = if account.has_password { "it has one" } else { "none" };
+    fields([
+        ("account", account.name.as_str().into()),
+        ("role", account.settings.role.word().into()),
+        ("status", account.status()),
+        ("description", account.settings.description.as_str().into()),
+        ("password", password.into()),
+        ("certificates", joined(&account.settings.certificates).into()),
+        ("tokens", account.tokens.to_string().into()),
+        ("made", account.created_at.as_str().into()),
+    ])
+}
+
+fn tokens_table(tokens: &[ShownToken]) -> Table {
+    let mut table = Table::new(&["TOKEN", "ROLE", "STATUS", "MADE", "UNTIL"]);
+    for token in tokens {
+        let status = if token.counts { Cell::from("counts").is(Mood::Good) } else { Cell::from("over").is(Mood::Past) };
+        let (made, until) = (token.created_at.as_str().into(), token.not_after.as_str().into());
+        table.row([token.name.as_str().into(), token.role.word().into(), status, made, until]);
+    }
+    table
+}
+
+impl Shown {
+    fn status(&self) -> Cell {
+        match (self.disabled, self.locked) {
+            (true, _) => Cell::from("disabled").is(Mood::Bad),
+            (false, true) => Cell::from("locked").is(Mood::Bad),
+            (false, false) => Cell::from("may log in").is(Mood::Good),
+        }
+    }
+}
+
+impl Role {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Administrator => "administrator",
+            Self::Operator => "operator",
+            Self::Reader => "reader",
+        }
+    }
+}
