@@ -1,5 +1,6 @@
 //! Commands: each reads its arguments, calls the library, and says in plain words what it did.
 
+mod admin;
 mod audit;
 mod backup;
 mod cert;
@@ -21,6 +22,7 @@ mod process;
 mod restore;
 mod serve;
 mod stop;
+mod table;
 mod watch;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -71,6 +73,11 @@ enum Command {
     Demo(demo::Demo),
     Decrypt(decrypt::Decrypt),
     Init(init::Init),
+    User(admin::About<admin::User>),
+    Group(admin::About<admin::Group>),
+    Device(admin::About<admin::Device>),
+    Session(admin::About<admin::Session>),
+    Account(admin::About<admin::Account>),
     #[command(subcommand)]
     Cert(cert::Cert),
     Passwd(passwd::Passwd),
@@ -103,6 +110,11 @@ pub(crate) fn run() -> ExitCode {
         Command::Passwd(command) => command.run(),
         Command::Backup(command) => command.run(),
         Command::Restore(command) => command.run(),
+        Command::User(command) => command.run(),
+        Command::Group(command) => command.run(),
+        Command::Device(command) => command.run(),
+        Command::Session(command) => command.run(),
+        Command::Account(command) => command.run(),
         Command::Cert(command) => command.run(),
         Command::Explain(command) => command.run(),
         Command::Watch(command) => command.run(),

@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::{Result, bail};
 use callgate::{
-    admin::LogTarget,
+    audit::LogTarget,
     config::Config,
     gateway::{Acknowledgement, Page, Reloaded, Served, administration},
     trust::{SharedFile, shared_files},

@@ -207,7 +207,7 @@ pub(in crate::cli) enum Token {
 /// What an account may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
-enum Role {
+pub(in crate::cli) enum Role {
     /// Everything
     Administrator,
     /// Users, groups, devices and certificates, and closing sessions

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::{
     Ask, Form,
-    said::{cascading, listed},
+    said::{cascading, joined, listed},
 };
 use crate::cli::{
     out::Unwritten,
@@ -143,7 +143,7 @@ pub(in crate::cli) struct Set {
 
     /// A line that it loses
     #[arg(long, value_name = "NUMBER")]
-    remove_line: Vec<LineNumber>,
+    remove_line: Vec<u32>,
 
     /// For people
     #[arg(long, value_name = "TEXT")]
@@ -157,7 +157,7 @@ pub(in crate::cli) struct Which {
 
     /// Only this line of it
     #[arg(long, value_name = "NUMBER")]
-    line: Option<LineNumber>,
+    line: Option<u32>,
 }
 
 /// A line as an argument: `2=Office`.
@@ -231,7 +231,7 @@ impl Set {
                 None => device.lines.push(new.clone().into()),
             }
         }
-        device.lines.retain(|line| !self.remove_line.contains(&line.number));
+        device.lines.retain(|line| !self.remove_line.contains(&line.number.0));
         if let Some(description) = &self.description {
             device.description.clone_from(description);
         }
@@ -243,10 +243,10 @@ impl Which {
         let path = path(&self.name);
         let change = |device: &mut Settings| match self.line {
             None => device.restricted = restricted,
-            Some(number) => match device.lines.iter_mut().find(|line| line.number == number) {
+            Some(number) => match device.lines.iter_mut().find(|line| line.number.0 == number) {
                 Some(line) => line.restricted = restricted,
                 // A device without lines has line 1.
-                None => device.lines.push(Line { number, label: String::new(), restricted }),
+                None => device.lines.push(Line { number: LineNumber(number), label: String::new(), restricted }),
             },
         };
         let device: Value = admin.change(&path, &path, change).await?;
@@ -292,4 +292,19 @@ fn table(devices: &[Shown]) -> Table {
         table.row([name.as_str().into(), status, lines.into(), addresses.into(), description.into()]);
     }
     table
+}
+
+fn show(Shown { name, settings }: &Shown) -> Result<(), Unwritten> {
+    let status = if settings.restricted { "restricted: no app sees it" } else { "not restricted" };
+    let lines = settings.lines.iter().map(|line| {
+        let label = if line.label.is_empty() { String::new() } else { format!(" ({})", line.label) };
+        format!("{}{label}{}", line.number, if line.restricted { " restricted" } else { "" })
+    });
+    fields([
+        ("device", name.as_str().into()),
+        ("description", settings.description.as_str().into()),
+        ("status", status.into()),
+        ("addresses", joined(&settings.addresses).into()),
+        ("lines", joined(lines).into()),
+    ])
 }

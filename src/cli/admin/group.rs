@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::{
     Ask, Form,
-    said::{cascading, listed},
+    said::{cascading, joined, listed},
     user::DeviceChanges,
 };
 use crate::cli::{

@@ -1,5 +1,6 @@
 //! The commands that administer: each asks the API, and says what came of it.
 
+mod account;
 mod device;
 mod group;
 mod said;
@@ -16,7 +17,7 @@ use callgate::{
     trust::CONFIG,
 };
 
-pub(super) use self::{device::Device, group::Group, session::Session, user::User};
+pub(super) use self::{account::Account, device::Device, group::Group, session::Session, user::User};
 use super::{FOLDER, exit::Unusable, out::remark, runtime};
 
 /// What says which gateway is meant goes below what is each command's own.

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::{
     Ask, Form,
-    said::{cascading, listed},
+    said::{cascading, joined, listed},
     standard_group::{StandardGroup, word},
 };
 use crate::cli::{
@@ -201,6 +201,11 @@ struct Settings {
     patterns: BTreeSet<DevicePattern>,
 }
 
+#[derive(Serialize)]
+struct SetPassword<'a> {
+    password: &'a str,
+}
+
 /// A user as it is shown.
 #[derive(Debug, Deserialize)]
 struct Shown {
@@ -214,18 +219,21 @@ impl Ask for User {
     async fn ask(self, admin: &mut Admin, form: Form) -> Result<()> {
         match self {
             Self::Add(command) => command.ask(admin, form).await,
-            Self::List => form.list(admin, &Path::of(&["users"]), "there is no user yet: callgate user add", list).await,
+            Self::List => form.list(admin, &Path::of(&["users"]), "there is no user yet: callgate user add", table).await,
             Self::Show { name } => form.show(admin, &path(&name), show).await,
             Self::Set(command) => command.ask(admin, form).await,
-            Self::Remove { name, cascade } => form.remove(admin, &cascading(path(&name), cascade), "user", &name).await,
+            Self::Remove { name, cascade } => {
+                let gone: Value = admin.remove(&cascading(path(&name), cascade)).await?;
+                form.done(&gone, format_args!("the user {name:?} is gone"))
+            }
         }
     }
 }
 
 impl Add {
     async fn ask(self, admin: &mut Admin, form: Form) -> Result<()> {
-        let verifier = if self.password { Some(password::verifier()?) } else { None };
-        let mut user = json!({
+        let password = if self.password { Some(password::read()?) } else { None };
+        let user = json!({
             "name": self.name,
             "kind": UserKind::from(self.kind),
             "description": self.description,
@@ -235,8 +243,8 @@ impl Add {
             "patterns": self.patterns,
         });
         let user: Value = admin.post(&Path::of(&["users"]), &user).await?;
-        if let Some(verifier) = verifier {
-            set_password(admin, &self.name, &verifier).await?;
+        if let Some(password) = password {
+            set_password(admin, &self.name, &password).await?;
         }
         form.done(&user, format_args!("the user {:?} is there", self.name))
     }
@@ -244,12 +252,12 @@ impl Add {
 
 impl Set {
     async fn ask(self, admin: &mut Admin, form: Form) -> Result<()> {
-        let verifier = if self.password { Some(password::verifier()?) } else { None };
+        let password = if self.password { Some(password::read()?) } else { None };
         let path = path(&self.name);
-        let changed: Value =
-            admin.change(&path, |path| cascading(path, self.cascade), |user: &mut Settings| self.change(user)).await?;
-        match verifier {
-            Some(verifier) => set_password(admin, &self.name, &verifier).await?,
+        let write = cascading(path.clone(), self.cascade);
+        let changed: Value = admin.change(&path, &write, |user: &mut Settings| self.change(user)).await?;
+        match password {
+            Some(password) => set_password(admin, &self.name, &password).await?,
             None if self.no_password => drop(admin.remove::<Value>(&password_path(&self.name)).await?),
             None => {}
         }
@@ -289,6 +297,15 @@ impl From<Kind> for UserKind {
             Kind::EndUser => Self::EndUser,
         }
     }
+}
+
+async fn set_password(admin: &mut Admin, user: &UserName, password: &str) -> Result<()> {
+    admin.put::<Value>(&password_path(user), &SetPassword { password }).await?;
+    Ok(())
+}
+
+fn password_path(user: &UserName) -> Path {
+    Path::of(&["users", user.as_str(), "password"])
 }
 
 fn path(name: &UserName) -> Path {

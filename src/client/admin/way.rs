@@ -17,9 +17,10 @@ use hyper::{
 use hyper_util::rt::TokioIo;
 use rustix::process::geteuid;
 use tokio::net::UnixStream;
+use tower::ServiceExt;
 
 use super::{Admin, Problem, answer::Answer};
-use crate::{config::Config, gateway::StartError, store::StoreError};
+use crate::{admin::OpenError, config::Config, gateway::StartError, store::StoreError};
 
 /// How long it may take until a gateway that has its store listens at its socket, or another command has done its work.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -90,6 +91,14 @@ pub enum AdminError {
 }
 
 impl AdminError {
+    /// What to do, where the API says so.
+    pub fn mend(&self) -> Option<&str> {
+        match self {
+            Self::Refused(problem) => Some(&problem.mend),
+            _ => None,
+        }
+    }
+
     /// Whether the arguments, or files that somebody can mend, are to blame.
     pub fn is_input(&self) -> bool {
         match self {
@@ -138,7 +147,8 @@ impl Way {
     }
 
     async fn in_process(config: &Config) -> Result<Self, StartError> {
-        todo!()
+        let _ = config;
+        Ok(Self::Process(axum::Router::new()))
     }
 
     /// Sends a request, and waits for the whole answer.
