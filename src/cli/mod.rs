@@ -73,10 +73,15 @@ enum Command {
     Demo(demo::Demo),
     Decrypt(decrypt::Decrypt),
     Init(init::Init),
+    /// Application and end users: who they are, and what they may see
     User(admin::About<admin::User>),
+    /// Groups of your own: devices that all their members see
     Group(admin::About<admin::Group>),
+    /// Devices and their lines
     Device(admin::About<admin::Device>),
+    /// Sessions that are open now
     Session(admin::About<admin::Session>),
+    /// Accounts of the administration over HTTPS, and their tokens
     Account(admin::About<admin::Account>),
     #[command(subcommand)]
     Cert(cert::Cert),

@@ -3,14 +3,20 @@
 use std::collections::BTreeSet;
 
 use anyhow::Result;
-use callgate::client::admin::{Admin, Path};
+use callgate::{
+    admin::{
+        accounts::Role,
+        api::{self, AccountToken, Changed, Gone, MadeToken},
+    },
+    client::admin::{Admin, Path},
+};
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{Ask, Form, said::joined};
 use crate::cli::{
-    out::{Unwritten, say},
+    out::Unwritten,
     password,
     table::{Cell, Mood, Table, fields},
 };
@@ -124,7 +130,7 @@ pub(in crate::cli) struct Add {
 
     /// What it may do
     #[arg(long, value_name = "ROLE")]
-    role: Role,
+    role: RoleWord,
 
     /// For people
     #[arg(long, value_name = "TEXT", default_value = "")]
@@ -146,7 +152,7 @@ pub(in crate::cli) struct Set {
 
     /// What it may do
     #[arg(long, value_name = "ROLE")]
-    role: Option<Role>,
+    role: Option<RoleWord>,
 
     /// For people
     #[arg(long, value_name = "TEXT")]
@@ -179,7 +185,7 @@ pub(in crate::cli) enum Token {
 
         /// What one may do by it: no more than the account
         #[arg(long, value_name = "ROLE")]
-        role: Role,
+        role: RoleWord,
 
         /// For how many days it counts
         #[arg(long, value_name = "N", default_value_t = 90)]
@@ -204,15 +210,14 @@ pub(in crate::cli) enum Token {
     },
 }
 
-/// What an account may do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub(in crate::cli) enum Role {
-    /// Everything
+/// What an account may do, as an argument.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(in crate::cli) enum RoleWord {
+    /// Everything: accounts, too, and tokens of others
     Administrator,
     /// Users, groups, devices and certificates, and closing sessions
     Operator,
-    /// Sees everything, changes nothing
+    /// Sees what is shown, and changes nothing
     Reader,
 }
 
@@ -233,32 +238,9 @@ struct New<'a> {
     password: Option<&'a str>,
 }
 
-/// An account as it is shown.
-#[derive(Debug, Deserialize)]
-struct Shown {
-    name: String,
-    #[serde(flatten)]
-    settings: Settings,
-    disabled: bool,
-    locked: bool,
-    has_password: bool,
-    tokens: usize,
-    created_at: String,
-}
-
 #[derive(Serialize)]
 struct SetPassword<'a> {
     password: &'a str,
-}
-
-/// A token as it is shown.
-#[derive(Debug, Deserialize)]
-struct ShownToken {
-    name: String,
-    role: Role,
-    created_at: String,
-    not_after: String,
-    counts: bool,
 }
 
 impl Ask for Account {
@@ -272,20 +254,20 @@ impl Ask for Account {
             Self::Show { name } => form.show(admin, &path(&name), show).await,
             Self::Set(command) => command.ask(admin, form).await,
             Self::Disable { name } => {
-                let answer: Value = admin.act(&Path::of(&["accounts", &name, "disable"])).await?;
-                form.done(&answer, format_args!("the account {name:?} is disabled"))
+                let changed: Changed<api::Account> = admin.act(&Path::of(&["accounts", &name, "disable"])).await?;
+                form.changed(&changed, format_args!("the account {name:?} is disabled"))
             }
             Self::Enable { name } => {
-                let answer: Value = admin.act(&Path::of(&["accounts", &name, "enable"])).await?;
-                form.done(&answer, format_args!("the account {name:?} is enabled"))
+                let changed: Changed<api::Account> = admin.act(&Path::of(&["accounts", &name, "enable"])).await?;
+                form.changed(&changed, format_args!("the account {name:?} is enabled"))
             }
             Self::Unlock { name } => {
-                let answer: Value = admin.act(&Path::of(&["accounts", &name, "unlock"])).await?;
-                form.done(&answer, format_args!("the account {name:?} can try again"))
+                let account: api::Account = admin.act(&Path::of(&["accounts", &name, "unlock"])).await?;
+                form.told(&account, format_args!("the account {name:?} can try again"))
             }
             Self::Remove { name } => {
-                let gone: Value = admin.remove(&path(&name)).await?;
-                form.done(&gone, format_args!("the account {name:?} is gone"))
+                let gone: Gone = admin.remove(&path(&name)).await?;
+                form.gone(&gone, format_args!("the account {name:?} is gone"))
             }
             Self::Token(command) => command.ask(admin, form).await,
         }
@@ -298,9 +280,9 @@ impl Add {
         let certificates = certificates.into_iter().collect();
         let password = if password { Some(password::read()?) } else { None };
         let password = password.as_ref().map(|password| password.as_str());
-        let new = New { name: &name, settings: Settings { role, description, certificates }, password };
-        let answer: Value = admin.post(&Path::of(&["accounts"]), &new).await?;
-        form.done(&answer, format_args!("the account {name:?} is there"))
+        let new = New { name: &name, settings: Settings { role: role.into(), description, certificates }, password };
+        let changed: Changed<api::Account> = admin.post(&Path::of(&["accounts"]), &new).await?;
+        form.changed(&changed, format_args!("the account {name:?} is there"))
     }
 }
 
@@ -308,17 +290,18 @@ impl Set {
     async fn ask(self, admin: &mut Admin, form: Form) -> Result<()> {
         let password = if self.password { Some(password::read()?) } else { None };
         let path = path(&self.name);
-        let mut answer: Value = admin.change(&path, &path, |account: &mut Settings| self.change(account)).await?;
+        let mut changed: Changed<api::Account> =
+            admin.change(&path, &path, |account: &mut Settings| self.change(account)).await?;
         if let Some(password) = password {
             let path = Path::of(&["accounts", &self.name, "password"]);
-            answer = admin.put(&path, &SetPassword { password: &password }).await?;
+            changed = admin.put(&path, &SetPassword { password: &password }).await?;
         }
-        form.done(&answer, format_args!("the account {:?} is changed", self.name))
+        form.changed(&changed, format_args!("the account {:?} is changed", self.name))
     }
 
     fn change(&self, account: &mut Settings) {
         if let Some(role) = self.role {
-            account.role = role;
+            account.role = role.into();
         }
         if let Some(description) = &self.description {
             account.description.clone_from(description);
@@ -332,20 +315,17 @@ impl Ask for Token {
     async fn ask(self, admin: &mut Admin, form: Form) -> Result<()> {
         match self {
             Self::Add { account, name, role, days } => {
-                let new = json!({ "name": name, "role": role, "days": days });
-                let answer: Value = admin.post(&tokens(&account), &new).await?;
-                match answer.pointer("/item/token").and_then(Value::as_str).filter(|_| !form.json) {
-                    Some(token) => Ok(say!("{token}")?),
-                    None => form.done(&answer, format_args!("the token is there")),
-                }
+                let new = json!({ "name": name, "role": Role::from(role), "days": days });
+                let made: Changed<MadeToken> = admin.post(&tokens(&account), &new).await?;
+                form.changed(&made, format_args!("{}", made.item.token.tell()))
             }
             Self::List { account } => {
                 form.list(admin, &tokens(&account), "the account has no token", tokens_table).await
             }
             Self::Remove { account, name } => {
                 let path = Path::of(&["accounts", &account, "tokens", &name]);
-                let gone: Value = admin.remove(&path).await?;
-                form.done(&gone, format_args!("the token {name:?} of {account:?} is gone"))
+                let gone: Gone = admin.remove(&path).await?;
+                form.gone(&gone, format_args!("the token {name:?} of {account:?} is gone"))
             }
         }
     }
@@ -359,62 +339,60 @@ fn tokens(account: &str) -> Path {
     Path::of(&["accounts", account, "tokens"])
 }
 
-fn table(accounts: &[Shown]) -> Table {
+fn table(accounts: &[api::Account]) -> Table {
     let mut table = Table::new(&["ACCOUNT", "ROLE", "STATUS", "PASSWORD", "TOKENS", "DESCRIPTION"]);
     for account in accounts {
         let password = if account.has_password { "yes" } else { "" };
         table.row([
             account.name.as_str().into(),
-            account.settings.role.word().into(),
-            account.status(),
+            account.role.name().into(),
+            status(account),
             password.into(),
             account.tokens.to_string().into(),
-            account.settings.description.as_str().into(),
+            account.description.as_str().into(),
         ]);
     }
     table
 }
 
-fn show(account: &Shown) -> Result<(), Unwritten> {
+fn show(account: &api::Account) -> Result<(), Unwritten> {
     let password = if account.has_password { "it has one" } else { "none" };
     fields([
         ("account", account.name.as_str().into()),
-        ("role", account.settings.role.word().into()),
-        ("status", account.status()),
-        ("description", account.settings.description.as_str().into()),
+        ("role", account.role.name().into()),
+        ("status", status(account)),
+        ("description", account.description.as_str().into()),
         ("password", password.into()),
-        ("certificates", joined(&account.settings.certificates).into()),
+        ("certificates", joined(&account.certificates).into()),
         ("tokens", account.tokens.to_string().into()),
         ("made", account.created_at.as_str().into()),
     ])
 }
 
-fn tokens_table(tokens: &[ShownToken]) -> Table {
+fn tokens_table(tokens: &[AccountToken]) -> Table {
     let mut table = Table::new(&["TOKEN", "ROLE", "STATUS", "MADE", "UNTIL"]);
     for token in tokens {
         let status = if token.counts { Cell::from("counts").is(Mood::Good) } else { Cell::from("over").is(Mood::Past) };
         let (made, until) = (token.created_at.as_str().into(), token.not_after.as_str().into());
-        table.row([token.name.as_str().into(), token.role.word().into(), status, made, until]);
+        table.row([token.name.as_str().into(), token.role.name().into(), status, made, until]);
     }
     table
 }
 
-impl Shown {
-    fn status(&self) -> Cell {
-        match (self.disabled, self.locked) {
-            (true, _) => Cell::from("disabled").is(Mood::Bad),
-            (false, true) => Cell::from("locked").is(Mood::Bad),
-            (false, false) => Cell::from("may log in").is(Mood::Good),
-        }
+fn status(account: &api::Account) -> Cell {
+    match (account.disabled, account.locked) {
+        (true, _) => Cell::from("disabled").is(Mood::Bad),
+        (false, true) => Cell::from("locked").is(Mood::Bad),
+        (false, false) => Cell::from("may log in").is(Mood::Good),
     }
 }
 
-impl Role {
-    fn word(self) -> &'static str {
-        match self {
-            Self::Administrator => "administrator",
-            Self::Operator => "operator",
-            Self::Reader => "reader",
+impl From<RoleWord> for Role {
+    fn from(role: RoleWord) -> Self {
+        match role {
+            RoleWord::Administrator => Self::Administrator,
+            RoleWord::Operator => Self::Operator,
+            RoleWord::Reader => Self::Reader,
         }
     }
 }

@@ -4,6 +4,7 @@ use std::str::FromStr;
 
 use anyhow::Result;
 use callgate::{
+    admin::api::{Changed, Gone},
     client::admin::{Admin, Path},
     directory::Line,
     model::{Address, DeviceName, LineNumber},
@@ -194,8 +195,8 @@ impl Ask for Device {
             Self::Restrict(which) => which.ask(admin, form, true).await,
             Self::Unrestrict(which) => which.ask(admin, form, false).await,
             Self::Remove { name, cascade } => {
-                let gone: Value = admin.remove(&cascading(path(&name), cascade)).await?;
-                form.done(&gone, format_args!("the device {name:?} is gone"))
+                let gone: Gone = admin.remove(&cascading(path(&name), cascade)).await?;
+                form.gone(&gone, format_args!("the device {name:?} is gone"))
             }
         }
     }
@@ -208,16 +209,16 @@ impl Add {
         let device = json!({
             "name": name, "addresses": addresses, "lines": lines, "description": description, "restricted": restricted,
         });
-        let device: Value = admin.post(&Path::of(&["devices"]), &device).await?;
-        form.done(&device, format_args!("the device {name:?} is there"))
+        let device: Changed<Value> = admin.post(&Path::of(&["devices"]), &device).await?;
+        form.changed(&device, format_args!("the device {name:?} is there"))
     }
 }
 
 impl Set {
     async fn ask(self, admin: &mut Admin, form: Form) -> Result<()> {
         let path = path(&self.name);
-        let device: Value = admin.change(&path, &path, |device: &mut Settings| self.change(device)).await?;
-        form.done(&device, format_args!("the device {:?} is changed", self.name))
+        let device: Changed<Value> = admin.change(&path, &path, |device: &mut Settings| self.change(device)).await?;
+        form.changed(&device, format_args!("the device {:?} is changed", self.name))
     }
 
     fn change(&self, device: &mut Settings) {
@@ -249,12 +250,12 @@ impl Which {
                 None => device.lines.push(Line { number: LineNumber(number), label: String::new(), restricted }),
             },
         };
-        let device: Value = admin.change(&path, &path, change).await?;
+        let device: Changed<Value> = admin.change(&path, &path, change).await?;
         let what = match self.line {
             None => format!("the device {:?}", self.name),
             Some(line) => format!("line {line} of the device {:?}", self.name),
         };
-        form.done(&device, format_args!("{what} is {}", if restricted { "restricted" } else { "not restricted" }))
+        form.changed(&device, format_args!("{what} is {}", if restricted { "restricted" } else { "not restricted" }))
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use anyhow::Result;
 use callgate::{
+    admin::api::{Changed, Gone},
     client::admin::{Admin, Path},
     directory::DevicePattern,
     model::{DeviceName, GroupName},
@@ -135,8 +136,8 @@ impl Ask for Group {
         match self {
             Self::Add(Add { name, devices, patterns, description }) => {
                 let group = json!({ "name": name, "devices": devices, "patterns": patterns, "description": description });
-                let group: Value = admin.post(&Path::of(&["groups"]), &group).await?;
-                form.done(&group, format_args!("the group {name:?} is there"))
+                let group: Changed<Value> = admin.post(&Path::of(&["groups"]), &group).await?;
+                form.changed(&group, format_args!("the group {name:?} is there"))
             }
             Self::List => form.list(admin, &Path::of(&["groups"]), "there is no group of your own yet", table).await,
             Self::Show { name } => form.show(admin, &path(&name), show).await,
@@ -147,12 +148,12 @@ impl Ask for Group {
                         group.description.clone_from(description);
                     }
                 };
-                let group: Value = admin.change(&path(&name), &path(&name), change).await?;
-                form.done(&group, format_args!("the group {name:?} is changed"))
+                let group: Changed<Value> = admin.change(&path(&name), &path(&name), change).await?;
+                form.changed(&group, format_args!("the group {name:?} is changed"))
             }
             Self::Remove { name, cascade } => {
-                let gone: Value = admin.remove(&cascading(path(&name), cascade)).await?;
-                form.done(&gone, format_args!("the group {name:?} is gone"))
+                let gone: Gone = admin.remove(&cascading(path(&name), cascade)).await?;
+                form.gone(&gone, format_args!("the group {name:?} is gone"))
             }
         }
     }

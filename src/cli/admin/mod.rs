@@ -29,7 +29,7 @@ pub(super) trait Ask {
     async fn ask(self, admin: &mut Admin, form: Form) -> Result<()>;
 }
 
-/// The commands about one kind of thing, and what all of them take.
+// The commands about one kind of thing, and what all of them take. What it is about is said where it is listed.
 #[derive(clap::Args)]
 pub(super) struct About<C: clap::Subcommand> {
     #[command(subcommand)]

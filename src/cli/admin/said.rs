@@ -3,9 +3,11 @@
 use std::fmt;
 
 use anyhow::Result;
-use callgate::client::admin::{Admin, Path};
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use serde_json::Value;
+use callgate::{
+    admin::api::{Acknowledged, Changed, Effects, Gone},
+    client::admin::{Admin, Marked, Path},
+};
+use serde::{Serialize, de::DeserializeOwned};
 
 use super::Form;
 use crate::cli::{
@@ -16,72 +18,69 @@ use crate::cli::{
 /// How many names a cell of a table has; of more it says how many.
 const NAMED: usize = 4;
 
-/// What a change did to open sessions.
-#[derive(Deserialize)]
-struct Effect {
-    sessions: usize,
-    changed: usize,
-    closed: usize,
-    withheld: usize,
-}
-
 impl Form {
     /// Prints a list.
-    pub(super) async fn list<T: DeserializeOwned>(
+    pub(super) async fn list<T: DeserializeOwned + Serialize>(
         self,
         admin: &mut Admin,
         path: &Path,
         none: &str,
         table: impl FnOnce(&[T]) -> Table,
     ) -> Result<()> {
-        if self.json {
-            return json(&admin.list::<Value>(path).await?);
-        }
-        Ok(table(&admin.list::<T>(path).await?).print(none)?)
+        let all: Vec<T> = admin.list(path).await?;
+        if self.json { json(&all) } else { Ok(table(&all).print(none)?) }
     }
 
     /// Prints one thing.
-    pub(super) async fn show<T: DeserializeOwned>(
+    pub(super) async fn show<T: DeserializeOwned + Serialize>(
         self,
         admin: &mut Admin,
         path: &Path,
         show: impl FnOnce(&T) -> Result<(), Unwritten>,
     ) -> Result<()> {
-        if self.json {
-            return json(&admin.read::<Value>(path).await?.it);
-        }
-        Ok(show(&admin.read::<T>(path).await?.it)?)
+        let Marked { it, .. } = admin.read::<T>(path).await?;
+        if self.json { json(&it) } else { Ok(show(&it)?) }
     }
 
-    /// Says that a change is made, and what it did to open sessions, if to any.
-    pub(super) fn done(self, answer: &Value, what: fmt::Arguments<'_>) -> Result<()> {
-        if self.json {
-            return json(answer);
-        }
-        let effect = answer.get("effect").and_then(|effect| Effect::deserialize(effect).ok());
-        match effect.map(|effect| effect.to_string()) {
-            Some(effect) if !effect.is_empty() => say!("{what}; {effect}")?,
-            _ => say!("{what}")?,
+    /// Says that something is as it should be.
+    pub(super) fn told(self, answer: &impl Serialize, what: fmt::Arguments<'_>) -> Result<()> {
+        if self.json { json(answer) } else { Ok(say!("{what}")?) }
+    }
+
+    /// Says that something was made or changed, and what that did to open sessions.
+    pub(super) fn changed<T: Serialize>(self, changed: &Changed<T>, what: fmt::Arguments<'_>) -> Result<()> {
+        self.acknowledged(changed, &changed.done, what)
+    }
+
+    /// Says that something is gone, and what that did to open sessions.
+    pub(super) fn gone(self, gone: &Gone, what: fmt::Arguments<'_>) -> Result<()> {
+        self.acknowledged(gone, &gone.done, what)
+    }
+
+    fn acknowledged(self, answer: &impl Serialize, done: &Acknowledged, what: fmt::Arguments<'_>) -> Result<()> {
+        match effect(&done.effect) {
+            _ if self.json => json(answer)?,
+            None => say!("{what}")?,
+            Some(effect) => say!("{what}; {effect}")?,
         }
         Ok(())
     }
 }
 
-impl fmt::Display for Effect {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let sessions = |number| counted(number, "session", "sessions");
-        let mut said = Vec::new();
-        if self.closed > 0 {
-            said.push(format!("{} closed", sessions(self.closed)));
-        }
-        if self.changed > 0 {
-            said.push(format!("{} of {} told of it", self.changed, sessions(self.sessions)));
-        }
-        if self.withheld > 0 {
-            said.push(format!("{} withheld", counted(self.withheld, "key that waited", "keys that waited")));
-        }
-        f.write_str(&said.join(", "))
+/// What a change did to open sessions, in words.
+fn effect(effect: &Effects) -> Option<String> {
+    let sessions = |number| counted(number, "session", "sessions");
+    let mut said = Vec::new();
+    if effect.closed > 0 {
+        said.push(format!("{} closed", sessions(effect.closed)));
     }
+    if effect.changed > 0 {
+        said.push(format!("{} of {} told of it", effect.changed, sessions(effect.sessions)));
+    }
+    if effect.withheld > 0 {
+        said.push(format!("{} withheld", counted(effect.withheld, "key that waited", "keys that waited")));
+    }
+    (!said.is_empty()).then(|| said.join(", "))
 }
 
 /// Prints JSON, for people to read, too.
@@ -115,10 +114,10 @@ mod tests {
 
     #[test]
     fn r15_what_a_change_did_to_sessions_is_told_in_words() {
-        let effect = |sessions, changed, closed, withheld| Effect { sessions, changed, closed, withheld }.to_string();
-        assert_eq!(effect(7, 0, 0, 0), "");
-        assert_eq!(effect(7, 2, 1, 0), "1 session closed, 2 of 7 sessions told of it");
-        assert_eq!(effect(1, 1, 0, 2), "1 of 1 session told of it, 2 keys that waited withheld");
+        let told = |sessions, changed, closed, withheld| effect(&Effects { sessions, changed, closed, withheld });
+        assert_eq!(told(7, 0, 0, 0), None);
+        assert_eq!(told(7, 2, 1, 0).unwrap(), "1 session closed, 2 of 7 sessions told of it");
+        assert_eq!(told(1, 1, 0, 2).unwrap(), "1 of 1 session told of it, 2 keys that waited withheld");
     }
 
     #[test]

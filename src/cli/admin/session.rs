@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use callgate::{
+    admin::api::{Changed, Gone},
     client::admin::{Admin, Path},
     model::{InstanceId, UserName},
 };
@@ -93,14 +94,14 @@ impl Ask for Session {
             }
             Self::Show { session } => form.show(admin, &path(&session), show).await,
             Self::Close { session: Some(session), .. } => {
-                let gone: Value = admin.remove(&path(&session)).await?;
-                form.done(&gone, format_args!("the session {session} is closed"))
+                let gone: Gone = admin.remove(&path(&session)).await?;
+                form.gone(&gone, format_args!("the session {session} is closed"))
             }
             Self::Close { user, instance, .. } => {
                 let instance = instance.as_ref().map(InstanceId::as_str);
                 let path = Path::of(&["sessions"]).with_any("user", user.as_ref().map(UserName::as_str));
-                let answer: Value = admin.remove(&path.with_any("instance", instance)).await?;
-                form.done(&answer, format_args!("closed"))
+                let answer: Changed<Value> = admin.remove(&path.with_any("instance", instance)).await?;
+                form.changed(&answer, format_args!("closed"))
             }
         }
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use anyhow::Result;
 use callgate::{
+    admin::api::{Changed, Gone},
     client::admin::{Admin, Path},
     directory::{DevicePattern, UserKind},
     model::{DeviceName, Group, GroupName, Groups, UserName},
@@ -223,8 +224,8 @@ impl Ask for User {
             Self::Show { name } => form.show(admin, &path(&name), show).await,
             Self::Set(command) => command.ask(admin, form).await,
             Self::Remove { name, cascade } => {
-                let gone: Value = admin.remove(&cascading(path(&name), cascade)).await?;
-                form.done(&gone, format_args!("the user {name:?} is gone"))
+                let gone: Gone = admin.remove(&cascading(path(&name), cascade)).await?;
+                form.gone(&gone, format_args!("the user {name:?} is gone"))
             }
         }
     }
@@ -242,11 +243,11 @@ impl Add {
             "devices": self.devices,
             "patterns": self.patterns,
         });
-        let user: Value = admin.post(&Path::of(&["users"]), &user).await?;
+        let user: Changed<Value> = admin.post(&Path::of(&["users"]), &user).await?;
         if let Some(password) = password {
             set_password(admin, &self.name, &password).await?;
         }
-        form.done(&user, format_args!("the user {:?} is there", self.name))
+        form.changed(&user, format_args!("the user {:?} is there", self.name))
     }
 }
 
@@ -255,13 +256,13 @@ impl Set {
         let password = if self.password { Some(password::read()?) } else { None };
         let path = path(&self.name);
         let write = cascading(path.clone(), self.cascade);
-        let changed: Value = admin.change(&path, &write, |user: &mut Settings| self.change(user)).await?;
+        let changed: Changed<Value> = admin.change(&path, &write, |user: &mut Settings| self.change(user)).await?;
         match password {
             Some(password) => set_password(admin, &self.name, &password).await?,
-            None if self.no_password => drop(admin.remove::<Value>(&password_path(&self.name)).await?),
+            None if self.no_password => drop(admin.remove::<Gone>(&password_path(&self.name)).await?),
             None => {}
         }
-        form.done(&changed, format_args!("the user {:?} is changed", self.name))
+        form.changed(&changed, format_args!("the user {:?} is changed", self.name))
     }
 
     fn change(&self, user: &mut Settings) {
@@ -300,7 +301,7 @@ impl From<Kind> for UserKind {
 }
 
 async fn set_password(admin: &mut Admin, user: &UserName, password: &str) -> Result<()> {
-    admin.put::<Value>(&password_path(user), &SetPassword { password }).await?;
+    admin.put::<Changed<Value>>(&password_path(user), &SetPassword { password }).await?;
     Ok(())
 }
 

@@ -90,6 +90,6 @@ impl Answer {
     }
 }
 
-fn said(title: &str, detail: &str) -> String {
-    if detail.is_empty() { title.into() } else { format!("{detail}. {title}") }
+fn said<'a>(title: &'a str, detail: &'a str) -> &'a str {
+    if detail.is_empty() { title } else { detail }
 }

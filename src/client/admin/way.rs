@@ -4,9 +4,11 @@ use std::{
     fs, io,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
+use axum::Extension;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{
@@ -20,7 +22,14 @@ use tokio::net::UnixStream;
 use tower::ServiceExt;
 
 use super::{Admin, Problem, answer::Answer};
-use crate::{admin::OpenError, config::Config, gateway::StartError, store::StoreError};
+use crate::{
+    admin::OpenError,
+    audit::LogTarget,
+    config::Config,
+    gateway::{self, StartError},
+    http::Peer,
+    store::StoreError,
+};
 
 /// How long it may take until a gateway that has its store listens at its socket, or another command has done its work.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -147,8 +156,10 @@ impl Way {
     }
 
     async fn in_process(config: &Config) -> Result<Self, StartError> {
-        let _ = config;
-        Ok(Self::Process(axum::Router::new()))
+        let administration = gateway::administration(config, Arc::new(LogTarget)).await?;
+        let uid = geteuid().as_raw();
+        let api = gateway::api(&Arc::new(administration))?;
+        Ok(Self::Process(api.layer(Extension(Peer::Unix { uid, pid: None }))))
     }
 
     /// Sends a request, and waits for the whole answer.
