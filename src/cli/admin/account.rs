@@ -37,7 +37,7 @@ Example:
 
 const SET_EXAMPLES: &str = "\
 Examples:
-  callgate account set eva --role operator
+  callgate account set prometheus --role operator
   callgate account set eva --description 'Eva, telephony'
   printf '%s\\n' 'another long password' | callgate account set eva --password
 
@@ -45,13 +45,13 @@ Its logins and tokens end, unless only the description is different.";
 
 const LOCK_EXAMPLES: &str = "\
 Examples:
-  callgate account disable eva       # it may not log in any more; its logins and tokens end
-  callgate account enable eva
-  callgate account unlock eva        # it failed to log in too often, and needn't wait";
+  callgate account disable prometheus    # it may not log in any more; its logins and tokens end
+  callgate account enable prometheus
+  callgate account unlock prometheus     # it failed to log in too often, and needn't wait";
 
 const REMOVE_EXAMPLES: &str = "\
 Example:
-  callgate account remove eva        # its logins and tokens end";
+  callgate account remove prometheus     # its logins and tokens end";
 
 const TOKEN_EXAMPLES: &str = "\
 Examples:

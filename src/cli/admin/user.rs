@@ -34,7 +34,7 @@ A standard group is named by its word or by its whole name. Groups of your own a
 
 const SET_EXAMPLES: &str = "\
 Examples:
-  callgate user set recorder --add-device 1003 --remove-device 1001
+  callgate user set recorder --add-device 1002 --remove-device 1001
   callgate user set recorder --remove-group srtp-keys       # its sessions go on, and get no key any more
   callgate user set recorder --remove-group secure --cascade   # the SRTP group goes with it (R8)
   printf '%s\\n' 'another password' | callgate user set dashboard --password
