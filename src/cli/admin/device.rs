@@ -178,7 +178,7 @@ struct Settings {
 }
 
 /// A device as it is shown.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Shown {
     name: DeviceName,
     #[serde(flatten)]

@@ -124,7 +124,7 @@ struct Settings {
 }
 
 /// A group as it is shown.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Shown {
     name: GroupName,
     #[serde(flatten)]

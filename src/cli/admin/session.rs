@@ -6,7 +6,7 @@ use callgate::{
     client::admin::{Admin, Path},
     model::{InstanceId, UserName},
 };
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{Ask, Form};
@@ -69,7 +69,7 @@ pub(in crate::cli) enum Session {
 }
 
 /// A session as it is shown.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Shown {
     session: String,
     user: String,

@@ -208,7 +208,7 @@ struct SetPassword<'a> {
 }
 
 /// A user as it is shown.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Shown {
     name: UserName,
     #[serde(flatten)]
