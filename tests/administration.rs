@@ -8,7 +8,6 @@ mod shell;
 
 use std::{
     collections::BTreeSet,
-    fs,
     io::{BufRead, BufReader},
     process::{Child, Command, Stdio},
 };
@@ -38,7 +37,6 @@ const COMMANDS: &[&str] = &[
     "user set",
     "account set",
     "account disable",
-    "session list",
     "account token remove",
     "account remove",
     "user remove",

@@ -65,6 +65,14 @@ Example:
 
 Standard output has the token and nothing else, and it is told nowhere else.";
 
+const TOKEN_LIST_EXAMPLES: &str = "\
+Example:
+  callgate account token list prometheus";
+
+const TOKEN_REMOVE_EXAMPLES: &str = "\
+Example:
+  callgate account token remove prometheus scrape";
+
 /// Accounts of the administration over HTTPS, and their tokens
 ///
 /// They have nothing to do with users, who are apps. On this machine root and the gateway's own user administer without an
@@ -193,14 +201,14 @@ pub(in crate::cli) enum Token {
     },
 
     /// The tokens of an account, without the tokens themselves
-    #[command(after_help = TOKEN_EXAMPLES)]
+    #[command(after_help = TOKEN_LIST_EXAMPLES)]
     List {
         /// The account
         account: String,
     },
 
     /// Remove a token: nobody is let in by it from then on
-    #[command(after_help = TOKEN_EXAMPLES)]
+    #[command(after_help = TOKEN_REMOVE_EXAMPLES)]
     Remove {
         /// The account
         account: String,

@@ -4,17 +4,17 @@ use std::str::FromStr;
 
 use anyhow::Result;
 use callgate::{
-    admin::api::{Changed, Gone},
+    admin::api::{self, Changed, Gone},
     client::admin::{Admin, Path},
     directory::Line,
     model::{Address, DeviceName, LineNumber},
 };
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{
     Ask, Form,
-    said::{cascading, joined, listed},
+    said::{cascading, joined, listed, nothing},
 };
 use crate::cli::{
     out::Unwritten,
@@ -177,14 +177,6 @@ struct Settings {
     restricted: bool,
 }
 
-/// A device as it is shown.
-#[derive(Debug, Serialize, Deserialize)]
-struct Shown {
-    name: DeviceName,
-    #[serde(flatten)]
-    settings: Settings,
-}
-
 impl Ask for Device {
     async fn ask(self, admin: &mut Admin, form: Form) -> Result<()> {
         match self {
@@ -209,15 +201,20 @@ impl Add {
         let device = json!({
             "name": name, "addresses": addresses, "lines": lines, "description": description, "restricted": restricted,
         });
-        let device: Changed<Value> = admin.post(&Path::of(&["devices"]), &device).await?;
+        let device: Changed<api::Device> = admin.post(&Path::of(&["devices"]), &device).await?;
         form.changed(&device, format_args!("the device {name:?} is there"))
     }
 }
 
 impl Set {
     async fn ask(self, admin: &mut Admin, form: Form) -> Result<()> {
+        let lines = self.add_line.is_empty() && self.remove_line.is_empty();
+        if lines && self.add_address.is_empty() && self.remove_address.is_empty() && self.description.is_none() {
+            return Err(nothing().into());
+        }
         let path = path(&self.name);
-        let device: Changed<Value> = admin.change(&path, &path, |device: &mut Settings| self.change(device)).await?;
+        let change = |device: &mut Settings| self.change(device);
+        let device: Changed<api::Device> = admin.change(&path, &path, change).await?;
         form.changed(&device, format_args!("the device {:?} is changed", self.name))
     }
 
@@ -250,7 +247,7 @@ impl Which {
                 None => device.lines.push(Line { number: LineNumber(number), label: String::new(), restricted }),
             },
         };
-        let device: Changed<Value> = admin.change(&path, &path, change).await?;
+        let device: Changed<api::Device> = admin.change(&path, &path, change).await?;
         let what = match self.line {
             None => format!("the device {:?}", self.name),
             Some(line) => format!("line {line} of the device {:?}", self.name),
@@ -279,33 +276,32 @@ fn path(name: &DeviceName) -> Path {
     Path::of(&["devices", name.as_str()])
 }
 
-fn table(devices: &[Shown]) -> Table {
+fn table(devices: &[api::Device]) -> Table {
     let mut table = Table::new(&["DEVICE", "STATUS", "LINES", "ADDRESSES", "DESCRIPTION"]);
-    for Shown { name, settings } in devices {
-        let hidden = settings.lines.iter().filter(|line| line.restricted).count();
-        let status = match (settings.restricted, hidden) {
+    for device in devices {
+        let status = match (device.restricted, device.lines.iter().any(|line| line.restricted)) {
             (true, _) => Cell::from("restricted").is(Mood::Bad),
-            (false, 0) => "".into(),
-            (false, _) => Cell::from("line restricted").is(Mood::Bad),
+            (false, true) => Cell::from("line restricted").is(Mood::Bad),
+            (false, false) => "".into(),
         };
-        let lines = settings.lines.len().max(1).to_string();
-        let (addresses, description) = (listed(&settings.addresses), &settings.description);
-        table.row([name.as_str().into(), status, lines.into(), addresses.into(), description.into()]);
+        let (lines, addresses) = (device.lines.len().to_string(), listed(&device.addresses));
+        let description = device.description.as_str();
+        table.row([device.name.as_str().into(), status, lines.into(), addresses.into(), description.into()]);
     }
     table
 }
 
-fn show(Shown { name, settings }: &Shown) -> Result<(), Unwritten> {
-    let status = if settings.restricted { "restricted: no app sees it" } else { "not restricted" };
-    let lines = settings.lines.iter().map(|line| {
+fn show(device: &api::Device) -> Result<(), Unwritten> {
+    let status = if device.restricted { "restricted: no app sees it" } else { "not restricted" };
+    let lines = device.lines.iter().map(|line| {
         let label = if line.label.is_empty() { String::new() } else { format!(" ({})", line.label) };
         format!("{}{label}{}", line.number, if line.restricted { " restricted" } else { "" })
     });
     fields([
-        ("device", name.as_str().into()),
-        ("description", settings.description.as_str().into()),
+        ("device", device.name.as_str().into()),
+        ("description", device.description.as_str().into()),
         ("status", status.into()),
-        ("addresses", joined(&settings.addresses).into()),
+        ("addresses", joined(&device.addresses).into()),
         ("lines", joined(lines).into()),
     ])
 }

@@ -4,22 +4,22 @@ use std::collections::BTreeSet;
 
 use anyhow::Result;
 use callgate::{
-    admin::api::{Changed, Gone},
+    admin::api::{self, Changed, Gone},
     client::admin::{Admin, Path},
     directory::DevicePattern,
     model::{DeviceName, GroupName},
 };
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{
     Ask, Form,
-    said::{cascading, joined, listed},
+    said::{cascading, joined, listed, nothing},
     user::DeviceChanges,
 };
 use crate::cli::{
     out::Unwritten,
-    table::{Table, fields},
+    table::{Cell, Mood, Table, fields},
 };
 
 const ADD_EXAMPLES: &str = "\
@@ -30,7 +30,7 @@ Examples:
 const LIST_EXAMPLES: &str = "\
 Examples:
   callgate group list
-  callgate group list --json";
+  callgate group list --own --json";
 
 const SHOW_EXAMPLES: &str = "\
 Example:
@@ -57,9 +57,13 @@ pub(in crate::cli) enum Group {
     #[command(after_help = ADD_EXAMPLES)]
     Add(Add),
 
-    /// Every group of your own
+    /// Every group, the standard ones, too
     #[command(after_help = LIST_EXAMPLES)]
-    List,
+    List {
+        /// Only groups of your own
+        #[arg(long)]
+        own: bool,
+    },
 
     /// One group
     #[command(after_help = SHOW_EXAMPLES)]
@@ -123,32 +127,30 @@ struct Settings {
     patterns: BTreeSet<DevicePattern>,
 }
 
-/// A group as it is shown.
-#[derive(Debug, Serialize, Deserialize)]
-struct Shown {
-    name: GroupName,
-    #[serde(flatten)]
-    settings: Settings,
-}
-
 impl Ask for Group {
     async fn ask(self, admin: &mut Admin, form: Form) -> Result<()> {
         match self {
             Self::Add(Add { name, devices, patterns, description }) => {
                 let group = json!({ "name": name, "devices": devices, "patterns": patterns, "description": description });
-                let group: Changed<Value> = admin.post(&Path::of(&["groups"]), &group).await?;
+                let group: Changed<api::Group> = admin.post(&Path::of(&["groups"]), &group).await?;
                 form.changed(&group, format_args!("the group {name:?} is there"))
             }
-            Self::List => form.list(admin, &Path::of(&["groups"]), "there is no group of your own yet", table).await,
+            Self::List { own } => {
+                let path = Path::of(&["groups"]).with_any("standard", own.then_some("false"));
+                form.list(admin, &path, "there is no group of your own yet", table).await
+            }
             Self::Show { name } => form.show(admin, &path(&name), show).await,
             Self::Set(Set { name, devices, description }) => {
+                if !devices.are_any() && description.is_none() {
+                    return Err(nothing().into());
+                }
                 let change = |group: &mut Settings| {
                     devices.change(&mut group.devices, &mut group.patterns);
                     if let Some(description) = &description {
                         group.description.clone_from(description);
                     }
                 };
-                let group: Changed<Value> = admin.change(&path(&name), &path(&name), change).await?;
+                let group: Changed<api::Group> = admin.change(&path(&name), &path(&name), change).await?;
                 form.changed(&group, format_args!("the group {name:?} is changed"))
             }
             Self::Remove { name, cascade } => {
@@ -163,19 +165,24 @@ fn path(name: &GroupName) -> Path {
     Path::of(&["groups", name.as_str()])
 }
 
-fn table(groups: &[Shown]) -> Table {
-    let mut table = Table::new(&["GROUP", "DEVICES", "PATTERNS", "DESCRIPTION"]);
-    for Shown { name, settings: Settings { description, devices, patterns } } in groups {
-        table.row([name.as_str().into(), listed(devices).into(), listed(patterns).into(), description.into()]);
+fn table(groups: &[api::Group]) -> Table {
+    let mut table = Table::new(&["GROUP", "KIND", "MEMBERS", "DEVICES", "DESCRIPTION"]);
+    for group in groups {
+        let kind = if group.standard { Cell::from("standard").is(Mood::Past) } else { "own".into() };
+        let devices = listed(group.devices.iter().chain(&group.patterns));
+        let (members, description) = (group.members.to_string(), group.description.as_str());
+        table.row([group.name.as_str().into(), kind, members.into(), devices.into(), description.into()]);
     }
     table
 }
 
-fn show(Shown { name, settings }: &Shown) -> Result<(), Unwritten> {
+fn show(group: &api::Group) -> Result<(), Unwritten> {
     fields([
-        ("group", name.as_str().into()),
-        ("description", settings.description.as_str().into()),
-        ("devices", joined(&settings.devices).into()),
-        ("patterns", joined(&settings.patterns).into()),
+        ("group", group.name.as_str().into()),
+        ("kind", if group.standard { "standard" } else { "own" }.into()),
+        ("description", group.description.as_str().into()),
+        ("devices", joined(&group.devices).into()),
+        ("patterns", joined(&group.patterns).into()),
+        ("members", group.members.to_string().into()),
     ])
 }

@@ -11,6 +11,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use super::Form;
 use crate::cli::{
+    exit::Unusable,
     out::{Unwritten, counted, say},
     table::Table,
 };
@@ -81,6 +82,11 @@ fn effect(effect: &Effects) -> Option<String> {
         said.push(format!("{} withheld", counted(effect.withheld, "key that waited", "keys that waited")));
     }
     (!said.is_empty()).then(|| said.join(", "))
+}
+
+/// Nobody said what to change.
+pub(super) fn nothing() -> Unusable {
+    Unusable("say what to change: --help has what can be".into())
 }
 
 /// Prints JSON, for people to read, too.

@@ -7,7 +7,6 @@ use callgate::{
     model::{InstanceId, UserName},
 };
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use super::{Ask, Form};
 use crate::cli::{
@@ -100,7 +99,7 @@ impl Ask for Session {
             Self::Close { user, instance, .. } => {
                 let instance = instance.as_ref().map(InstanceId::as_str);
                 let path = Path::of(&["sessions"]).with_any("user", user.as_ref().map(UserName::as_str));
-                let answer: Changed<Value> = admin.remove(&path.with_any("instance", instance)).await?;
+                let answer: Changed<serde_json::Value> = admin.remove(&path.with_any("instance", instance)).await?;
                 form.changed(&answer, format_args!("closed"))
             }
         }

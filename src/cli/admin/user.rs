@@ -4,22 +4,21 @@ use std::collections::BTreeSet;
 
 use anyhow::Result;
 use callgate::{
-    admin::api::{Changed, Gone},
+    admin::api::{self, Changed, Gone, UserKind},
     client::admin::{Admin, Path},
-    directory::{DevicePattern, UserKind},
+    directory::DevicePattern,
     model::{DeviceName, Group, GroupName, Groups, UserName},
 };
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 
 use super::{
     Ask, Form,
-    said::{cascading, joined, listed},
+    said::{cascading, joined, listed, nothing},
     standard_group::{StandardGroup, word},
 };
 use crate::cli::{
-    out::Unwritten,
+    out::{Unwritten, counted},
     password,
     table::{Cell, Mood, Table, fields},
 };
@@ -202,18 +201,18 @@ struct Settings {
     patterns: BTreeSet<DevicePattern>,
 }
 
+/// A user that is to be made. It is written at once: nothing but what is sent has the password.
+#[derive(Serialize)]
+struct New<'a> {
+    name: &'a UserName,
+    #[serde(flatten)]
+    settings: Settings,
+    password: Option<&'a str>,
+}
+
 #[derive(Serialize)]
 struct SetPassword<'a> {
     password: &'a str,
-}
-
-/// A user as it is shown.
-#[derive(Debug, Serialize, Deserialize)]
-struct Shown {
-    name: UserName,
-    #[serde(flatten)]
-    settings: Settings,
-    has_password: bool,
 }
 
 impl Ask for User {
@@ -234,35 +233,44 @@ impl Ask for User {
 impl Add {
     async fn ask(self, admin: &mut Admin, form: Form) -> Result<()> {
         let password = if self.password { Some(password::read()?) } else { None };
-        let user = json!({
-            "name": self.name,
-            "kind": UserKind::from(self.kind),
-            "description": self.description,
-            "groups": self.groups.iter().map(|group| group.group()).collect::<Groups>(),
-            "own_groups": self.own_groups,
-            "devices": self.devices,
-            "patterns": self.patterns,
-        });
-        let user: Changed<Value> = admin.post(&Path::of(&["users"]), &user).await?;
-        if let Some(password) = password {
-            set_password(admin, &self.name, &password).await?;
-        }
-        form.changed(&user, format_args!("the user {:?} is there", self.name))
+        let settings = Settings {
+            kind: self.kind.into(),
+            description: self.description,
+            groups: self.groups.iter().map(|group| group.group()).collect(),
+            own_groups: self.own_groups.into_iter().collect(),
+            devices: self.devices.into_iter().collect(),
+            patterns: self.patterns.into_iter().collect(),
+        };
+        let new = New { name: &self.name, settings, password: password.as_ref().map(|password| password.as_str()) };
+        let changed: Changed<api::User> = admin.post(&Path::of(&["users"]), &new).await?;
+        form.changed(&changed, format_args!("the user {:?} is there", self.name))
     }
 }
 
 impl Set {
     async fn ask(self, admin: &mut Admin, form: Form) -> Result<()> {
         let password = if self.password { Some(password::read()?) } else { None };
-        let path = path(&self.name);
-        let write = cascading(path.clone(), self.cascade);
-        let changed: Changed<Value> = admin.change(&path, &write, |user: &mut Settings| self.change(user)).await?;
-        match password {
-            Some(password) => set_password(admin, &self.name, &password).await?,
-            None if self.no_password => drop(admin.remove::<Gone>(&password_path(&self.name)).await?),
-            None => {}
+        let mut changed: Option<Changed<api::User>> = None;
+        if self.has_settings() {
+            let read = path(&self.name);
+            let write = cascading(read.clone(), self.cascade);
+            changed = Some(admin.change(&read, &write, |user: &mut Settings| self.change(user)).await?);
         }
+        let path = Path::of(&["users", self.name.as_str(), "password"]);
+        if let Some(password) = password {
+            changed = Some(admin.put(&path, &SetPassword { password: &password }).await?);
+        } else if self.no_password {
+            changed = Some(admin.remove(&path).await?);
+        }
+        let changed = changed.ok_or_else(nothing)?;
         form.changed(&changed, format_args!("the user {:?} is changed", self.name))
+    }
+
+    /// Whether anything but the password is to be changed.
+    fn has_settings(&self) -> bool {
+        let groups = [&self.add_group, &self.remove_group].iter().any(|groups| !groups.is_empty());
+        let own_groups = [&self.add_own_group, &self.remove_own_group].iter().any(|groups| !groups.is_empty());
+        groups || own_groups || self.devices.are_any() || self.kind.is_some() || self.description.is_some()
     }
 
     fn change(&self, user: &mut Settings) {
@@ -280,6 +288,13 @@ impl Set {
 }
 
 impl DeviceChanges {
+    /// Whether there are any.
+    pub(super) fn are_any(&self) -> bool {
+        let Self { add_device, remove_device, add_pattern, remove_pattern } = self;
+        let devices = [add_device, remove_device].iter().any(|devices| !devices.is_empty());
+        devices || [add_pattern, remove_pattern].iter().any(|patterns| !patterns.is_empty())
+    }
+
     pub(super) fn change(&self, devices: &mut BTreeSet<DeviceName>, patterns: &mut BTreeSet<DevicePattern>) {
         change(devices, &self.add_device, &self.remove_device);
         change(patterns, &self.add_pattern, &self.remove_pattern);
@@ -300,66 +315,56 @@ impl From<Kind> for UserKind {
     }
 }
 
-async fn set_password(admin: &mut Admin, user: &UserName, password: &str) -> Result<()> {
-    admin.put::<Changed<Value>>(&password_path(user), &SetPassword { password }).await?;
-    Ok(())
-}
-
-fn password_path(user: &UserName) -> Path {
-    Path::of(&["users", user.as_str(), "password"])
-}
-
 fn path(name: &UserName) -> Path {
     Path::of(&["users", name.as_str()])
 }
 
-fn table(users: &[Shown]) -> Table {
+fn table(users: &[api::User]) -> Table {
     let mut table = Table::new(&["USER", "KIND", "GROUPS", "DEVICES", "PASSWORD", "DESCRIPTION"]);
-    for Shown { name, settings, has_password } in users {
-        let groups: Vec<String> = settings.groups.iter().map(word).collect();
+    for user in users {
+        let groups: Vec<String> = user.groups.iter().map(word).collect();
         let groups = match groups.as_slice() {
             [] => Cell::from("none").is(Mood::Bad),
             groups => groups.join(" ").into(),
         };
-        let password = if *has_password { "yes" } else { "" };
-        let (kind, devices) = (kind_words(settings.kind), devices(settings));
+        let password = if user.has_password { "yes" } else { "" };
         table.row([
-            name.as_str().into(),
-            kind.into(),
+            user.name.as_str().into(),
+            kind(user.kind).into(),
             groups,
-            devices.into(),
+            devices(user).into(),
             password.into(),
-            settings.description.as_str().into(),
+            user.description.as_str().into(),
         ]);
     }
     table
 }
 
-fn show(Shown { name, settings, has_password }: &Shown) -> Result<(), Unwritten> {
-    let password = if *has_password { "it has one" } else { "none: no password is right" };
+fn show(user: &api::User) -> Result<(), Unwritten> {
+    let password = if user.has_password { "it has one" } else { "none: no password is right" };
     fields([
-        ("user", name.as_str().into()),
-        ("kind", kind_words(settings.kind).into()),
-        ("description", settings.description.as_str().into()),
-        ("groups", joined(settings.groups.iter().map(Group::name)).into()),
-        ("own groups", joined(&settings.own_groups).into()),
-        ("devices", joined(&settings.devices).into()),
-        ("patterns", joined(&settings.patterns).into()),
+        ("user", user.name.as_str().into()),
+        ("kind", kind(user.kind).into()),
+        ("description", user.description.as_str().into()),
+        ("groups", joined(user.groups.iter().map(Group::name)).into()),
+        ("own groups", joined(&user.own_groups).into()),
+        ("devices", joined(&user.devices).into()),
+        ("patterns", joined(&user.patterns).into()),
+        ("in all", counted(user.associated, "device", "devices").into()),
         ("password", password.into()),
     ])
 }
 
 /// By which names a user sees devices.
-fn devices(Settings { groups, own_groups, devices, patterns, .. }: &Settings) -> String {
-    if groups.contains(Group::ControlOfAllDevices) {
+fn devices(user: &api::User) -> String {
+    if user.groups.contains(Group::ControlOfAllDevices) {
         return "all".into();
     }
-    let own_groups = own_groups.iter().map(|group| format!("those of {group}"));
-    let names = devices.iter().map(ToString::to_string).chain(patterns.iter().map(ToString::to_string));
-    listed(names.chain(own_groups))
+    let own_groups = user.own_groups.iter().map(|group| format!("those of {group}"));
+    listed(user.devices.iter().chain(&user.patterns).cloned().chain(own_groups))
 }
 
-fn kind_words(kind: UserKind) -> &'static str {
+fn kind(kind: UserKind) -> &'static str {
     match kind {
         UserKind::Application => "application",
         UserKind::EndUser => "end user",

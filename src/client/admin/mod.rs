@@ -30,6 +30,8 @@ pub struct Admin {
 /// Which state a request is to find.
 #[derive(Debug, Clone, Copy)]
 enum Found<'a> {
+    /// None.
+    Absent,
     /// This one, and no other.
     Marked(&'a Mark),
     /// It isn't said.
@@ -104,9 +106,10 @@ impl Admin {
         loop {
             let Marked { mut it, mark } = self.read::<T>(read).await?;
             change(&mut it);
-            let mark = mark.ok_or_else(|| AdminError::NotUnderstood("it has no ETag".into()))?;
+            // What nobody has written yet, such as a device that a switch makes up, has no mark.
+            let found = mark.as_ref().map_or(Found::Absent, Found::Marked);
             tries -= 1;
-            match self.ask(&Method::PUT, write, Found::Marked(&mark), Some(json(&it)?)).await {
+            match self.ask(&Method::PUT, write, found, Some(json(&it)?)).await {
                 Err(AdminError::Refused(problem)) if problem.is_conflict() && tries > 0 => {}
                 answer => return answer?.read(),
             }
@@ -136,6 +139,7 @@ impl Admin {
         let mut request = hyper::Request::builder().method(method).uri(path.as_str()).header(header::HOST, "callgate");
         match found {
             Found::Marked(Mark(mark)) => request = request.header(header::IF_MATCH, mark),
+            Found::Absent => request = request.header(header::IF_NONE_MATCH, "*"),
             Found::Whatever => request = request.header(header::IF_MATCH, "*"),
             Found::Nothing => {}
         }
