@@ -2,11 +2,10 @@
 
 use anyhow::Result;
 use callgate::{
-    admin::api::{Changed, Gone},
+    admin::api::{Door, Gone, OpenSession},
     client::admin::{Admin, Path},
     model::{InstanceId, UserName},
 };
-use serde::{Deserialize, Serialize};
 
 use super::{Ask, Form};
 use crate::cli::{
@@ -67,23 +66,6 @@ pub(in crate::cli) enum Session {
     },
 }
 
-/// A session as it is shown.
-#[derive(Debug, Serialize, Deserialize)]
-struct Shown {
-    session: String,
-    user: String,
-    instance: String,
-    door: String,
-    peer: String,
-    software: String,
-    opened_at: String,
-    certificate_expires: Option<String>,
-    queued_bytes: u64,
-    monitored_devices: u64,
-    deliveries: u64,
-    denials: u64,
-}
-
 impl Ask for Session {
     async fn ask(self, admin: &mut Admin, form: Form) -> Result<()> {
         match self {
@@ -99,8 +81,8 @@ impl Ask for Session {
             Self::Close { user, instance, .. } => {
                 let instance = instance.as_ref().map(InstanceId::as_str);
                 let path = Path::of(&["sessions"]).with_any("user", user.as_ref().map(UserName::as_str));
-                let answer: Changed<serde_json::Value> = admin.remove(&path.with_any("instance", instance)).await?;
-                form.changed(&answer, format_args!("closed"))
+                let gone: Gone = admin.remove(&path.with_any("instance", instance)).await?;
+                form.gone(&gone, format_args!("none of them is left"))
             }
         }
     }
@@ -110,7 +92,7 @@ fn path(session: &str) -> Path {
     Path::of(&["sessions", session])
 }
 
-fn table(sessions: &[Shown]) -> Table {
+fn table(sessions: &[OpenSession]) -> Table {
     let mut table = Table::new(&["SESSION", "APP", "DOOR", "FROM", "OPENED", "DEVICES", "EVENTS", "REFUSED", "WAITING"]);
     for session in sessions {
         let waiting = match session.queued_bytes {
@@ -120,8 +102,8 @@ fn table(sessions: &[Shown]) -> Table {
         table.row([
             session.session.as_str().into(),
             format!("{}/{}", session.user, session.instance).into(),
-            session.door.as_str().into(),
-            session.peer.as_str().into(),
+            door(session.door).into(),
+            session.peer.to_string().into(),
             session.opened_at.as_str().into(),
             session.monitored_devices.to_string().into(),
             session.deliveries.to_string().into(),
@@ -132,14 +114,14 @@ fn table(sessions: &[Shown]) -> Table {
     table
 }
 
-fn show(session: &Shown) -> Result<(), Unwritten> {
+fn show(session: &OpenSession) -> Result<(), Unwritten> {
     let certificate = session.certificate_expires.as_deref().unwrap_or("none: it came by password");
     fields([
         ("session", session.session.as_str().into()),
         ("user", session.user.as_str().into()),
         ("instance", session.instance.as_str().into()),
-        ("door", session.door.as_str().into()),
-        ("from", session.peer.as_str().into()),
+        ("door", door(session.door).into()),
+        ("from", session.peer.to_string().into()),
         ("software", session.software.as_str().into()),
         ("opened", session.opened_at.as_str().into()),
         ("certificate until", certificate.into()),
@@ -148,4 +130,11 @@ fn show(session: &Shown) -> Result<(), Unwritten> {
         ("keys refused", session.denials.to_string().into()),
         ("waiting", format!("{} bytes", session.queued_bytes).into()),
     ])
+}
+
+fn door(door: Door) -> &'static str {
+    match door {
+        Door::Clear => "clear",
+        Door::Tls => "TLS",
+    }
 }

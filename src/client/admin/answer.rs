@@ -2,9 +2,10 @@
 
 use bytes::Bytes;
 use hyper::{HeaderMap, StatusCode, header};
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::de::DeserializeOwned;
 
 use super::AdminError;
+use crate::admin::api::ProblemBody;
 
 /// An answer, whole.
 pub(super) struct Answer {
@@ -26,43 +27,20 @@ pub struct Marked<T> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mark(pub(super) String);
 
-/// One page of a list.
-#[derive(Debug, Deserialize)]
-pub(super) struct Page<T> {
-    pub(super) items: Vec<T>,
-    pub(super) next: Option<String>,
-}
-
-/// Why a request was refused (RFC 9457).
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, thiserror::Error)]
-#[error("{code} ({number}): {}", said(title, detail))]
-pub struct Problem {
-    /// What is wrong, the same for all of its kind.
-    pub title: String,
-    /// The HTTP status.
-    pub status: u16,
-    /// What is special of this one.
-    #[serde(default)]
-    pub detail: String,
-    /// The stable name (R43).
-    pub code: String,
-    /// The stable number.
-    pub number: i32,
-    /// The rule behind it.
-    pub rule: String,
-    /// What to change.
-    pub mend: String,
-}
+/// Why a request was refused: what is special of it, or else what is wrong with all of its kind.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{} ({}): {}", .0.code, .0.number, if .0.detail.is_empty() { &.0.title } else { .0.detail.as_str() })]
+pub struct Problem(pub ProblemBody);
 
 impl Problem {
     /// Whether what was asked for can't be, whatever the gateway has: the arguments are to be mended.
     pub fn is_input(&self) -> bool {
-        matches!(self.status, 400 | 413 | 414 | 422)
+        matches!(self.0.status, 400 | 413 | 414 | 422)
     }
 
     /// Whether it was changed between its reading and its change.
     pub(super) fn is_conflict(&self) -> bool {
-        self.status == StatusCode::PRECONDITION_FAILED.as_u16()
+        self.0.status == StatusCode::PRECONDITION_FAILED.as_u16()
     }
 }
 
@@ -72,8 +50,8 @@ impl Answer {
         if self.status.is_success() {
             return Ok(self);
         }
-        match serde_json::from_slice::<Problem>(&self.body) {
-            Ok(problem) => Err(AdminError::Refused(Box::new(problem))),
+        match serde_json::from_slice(&self.body) {
+            Ok(problem) => Err(AdminError::Refused(Box::new(Problem(problem)))),
             Err(_) => Err(AdminError::NotUnderstood(format!("it was answered with {}", self.status))),
         }
     }
@@ -88,8 +66,4 @@ impl Answer {
         let tag = self.headers.get(header::ETAG)?;
         Some(Mark(tag.to_str().ok()?.into()))
     }
-}
-
-fn said<'a>(title: &'a str, detail: &'a str) -> &'a str {
-    if detail.is_empty() { title } else { detail }
 }

@@ -12,8 +12,10 @@ use hyper::{Method, header};
 use serde::{Serialize, de::DeserializeOwned};
 use zeroize::Zeroizing;
 
+use crate::admin::api::Page;
+
 pub use answer::{Mark, Marked, Problem};
-use answer::{Answer, Page};
+use answer::Answer;
 pub use path::Path;
 pub use way::{AdminError, Reached};
 use way::Way;

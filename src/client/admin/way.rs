@@ -103,7 +103,7 @@ impl AdminError {
     /// What to do, where the API says so.
     pub fn mend(&self) -> Option<&str> {
         match self {
-            Self::Refused(problem) => Some(&problem.mend),
+            Self::Refused(problem) => Some(&problem.0.mend),
             _ => None,
         }
     }
