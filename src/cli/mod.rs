@@ -147,11 +147,3 @@ fn runtime() -> anyhow::Result<Runtime> {
 fn help() -> anyhow::Result<()> {
     Ok(Arguments::command().print_help().map_err(out::Unwritten::from)?)
 }
-
-/// The folder with the files that `init` makes.
-#[derive(clap::Args)]
-struct Folder {
-    /// The folder that `callgate init` made
-    #[arg(long, value_name = "DIR", default_value = FOLDER)]
-    folder: PathBuf,
-}

@@ -12,8 +12,10 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use callgate::{
-    client::admin::{Admin, Reached},
+    admin::api,
+    client::admin::{Admin, Path, Reached},
     config::Config,
+    model::UserName,
     trust::CONFIG,
 };
 
@@ -79,6 +81,17 @@ impl Gateway {
             return Err(Unusable(problem)).context(mend);
         }
         Ok(Config::load(path)?)
+    }
+
+    /// A file of the folder.
+    pub(super) fn join(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    /// A user, who is there.
+    pub(super) fn user(&self, name: &UserName) -> Result<api::User> {
+        let path = Path::of(&["users", name.as_str()]);
+        self.reach(async |admin| Ok(admin.read(&path).await?.it))
     }
 
     /// Has `work` ask the gateway, or where none runs its store.
