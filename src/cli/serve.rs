@@ -7,7 +7,8 @@ use std::{
 
 use anyhow::{Result, bail};
 use callgate::{
-    audit::LogTarget,
+    admin::Journal,
+    audit::AuditLog,
     config::Config,
     gateway::{Acknowledgement, Page, Reloaded, Served, administration},
     trust::{SharedFile, shared_files},
@@ -69,8 +70,9 @@ async fn serve(config: Config, path: &Path) -> Result<()> {
     let notifier = Notifier::from_environment();
     // Before anything counts.
     let page = Page::install()?;
-    let administration = administration(&config, Arc::new(LogTarget)).await?;
-    let mut gateway = Served::start(config, administration).await?;
+    let trail = Arc::new(AuditLog::open(config.audit.clone())?);
+    let administration = administration(&config, Arc::clone(&trail) as Arc<dyn Journal>).await?;
+    let mut gateway = Served::start(config, administration, trail).await?;
     gateway.serve_metrics(page).await?;
     let mut stopped = Box::pin(gateway.stopped());
     // New rights on their way; the next ones are read when these are in effect.
@@ -94,7 +96,7 @@ async fn serve(config: Config, path: &Path) -> Result<()> {
             }
             () = tick(watchdog.as_mut()) => {
                 // Whoever started it starts it again if a part of it is stuck.
-                if gateway.health().alive().is_well {
+                if gateway.gateway().health().alive().is_well {
                     notifier.alive();
                 }
             }

@@ -1,5 +1,6 @@
 //! Composition: builds every part from the settings, starts them in order, and stops them in the reverse order.
 
+mod api;
 mod expiry;
 mod metrics;
 mod reload;
@@ -7,6 +8,7 @@ mod served;
 mod switches;
 mod tls_files;
 
+pub use api::api;
 pub use metrics::{METRICS, Metric, MetricKind, MetricsError, Page};
 pub use reload::{Acknowledgement, Reloaded};
 pub use served::{Served, administration};
@@ -31,7 +33,7 @@ use tracing::{error, info};
 
 use crate::{
     admin::{OpenError, Refused, api::Live},
-    audit::{LogTarget, Trail},
+    audit::{self, LogTarget, Trail},
     config::Config,
     cti::{
         self, Clock, Crowds, Current, Decoy, Door, DoorError, Entrance, LiveRights, OpenSessions, Registry, Settings,
@@ -66,6 +68,9 @@ pub enum StartError {
         /// Why.
         error: CaptureError,
     },
+    /// The audit log can't be used.
+    #[error("`[audit]`: {_0}")]
+    Audit(#[from] audit::OpenError),
     /// A door can't listen.
     #[error(transparent)]
     Door(#[from] DoorError),
@@ -130,6 +135,7 @@ impl StartError {
     /// Whether a file is to blame that somebody can mend, and not the system.
     pub fn is_input(&self) -> bool {
         match self {
+            Self::Audit(error) => error.is_input(),
             Self::Capture { .. } | Self::Speed { .. } => true,
             Self::FeedPassword { error, .. } | Self::Trust { error, .. } => error.is_input(),
             Self::Ledger(error) => !matches!(error, LedgerError::Unwritable { .. }),
@@ -224,6 +230,7 @@ pub struct Gateway {
     health: Health,
     door_health: Reporter,
     metrics: Option<HttpService>,
+    administration: Option<HttpService>,
     stop: CancellationToken,
     stop_workers: CancellationToken,
 }
@@ -325,6 +332,7 @@ impl Gateway {
             door_health: health.part("doors", Need::Ready),
             health,
             metrics: None,
+            administration: None,
             clear: None,
             tls: None,
             events,
@@ -461,6 +469,10 @@ impl Gateway {
     /// Stops: no new connection, then every session is told and closed, then the rest.
     pub async fn stop(mut self) {
         self.door_health.down("the gateway stops");
+        // Changes that run are acknowledged by workers that are there.
+        if let Some(administration) = self.administration.take() {
+            administration.stop().await;
+        }
         let metrics = self.metrics.take();
         self.stop.cancel();
         let mut doors = std::mem::take(&mut self.doors);

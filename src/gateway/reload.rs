@@ -10,8 +10,9 @@ use super::{
     tls_files::{ends, http_side, tls_side},
 };
 use crate::{
-    config::{Config, Doors, HttpConfig},
+    config::{AdminConfig, Config, Doors, HttpConfig},
     cti::{Effects, NotAcknowledged},
+    http::HttpService,
     hub::Effect,
     model::Mode,
 };
@@ -70,14 +71,20 @@ impl Gateway {
             directory: if self.is_administered() { Arc::clone(&current.rights.directory) } else { config.directory },
             // Where it listens doesn't change, nor how; who may connect does.
             metrics: HttpConfig { listen: running.metrics.listen, networks: config.metrics.networks },
+            admin: AdminConfig {
+                https: HttpConfig { listen: running.admin.https.listen, networks: config.admin.https.networks },
+                socket: running.admin.socket.clone(),
+            },
             doors: Doors { clear, tls: tls.or(config.doors.tls), ..config.doors },
             ..(*running).clone()
         };
         let mut side = tls_side(&next, self.ledger.as_ref())?;
-        let metrics_side = match &self.metrics {
-            Some(metrics) if metrics.has_tls() => http_side(&next, &next.metrics, self.ledger.as_ref())?,
-            _ => None,
+        let side_of = |service: &Option<HttpService>, settings: &HttpConfig| match service {
+            Some(service) if service.has_tls() => http_side(&next, settings, self.ledger.as_ref()),
+            _ => Ok(None),
         };
+        let metrics_side = side_of(&self.metrics, &next.metrics)?;
+        let administration_side = side_of(&self.administration, &next.admin.https)?;
         let ends = ends(&next)?;
         let rights = Arc::new(rights(current.rights.version + 1, &next, side.as_ref()));
         let opened = match (next.doors.tls, &self.tls, side.take()) {
@@ -104,6 +111,9 @@ impl Gateway {
         self.ends.send_replace(ends);
         if let Some(metrics) = &self.metrics {
             metrics.change(next.metrics.networks.clone(), metrics_side);
+        }
+        if let Some(administration) = &self.administration {
+            administration.change(next.admin.https.networks.clone(), administration_side);
         }
         self.config.send_replace(Arc::new(next));
         self.tell_doors();

@@ -9,7 +9,7 @@ use std::{
 
 use tracing::{error, info};
 
-use super::{Acknowledgement, Gateway, Options, StartError, connector};
+use super::{Acknowledgement, Gateway, Options, Page, StartError, api, connector};
 use crate::{
     admin::{Actor, Administration, Journal, Seed, Seeded},
     audit::Trail,
@@ -75,6 +75,9 @@ impl Served {
             gateway.attach(switch);
         }
         tokio::spawn(heal(Arc::downgrade(&administration)));
+        // When it can be asked, all of it is there.
+        let api = api(&administration, gateway.settings(), Some(gateway.live()))?;
+        gateway.serve_administration(api).await?;
         Ok(Self { gateway, administration })
     }
 
@@ -103,7 +106,20 @@ impl Served {
         self.gateway.stopped()
     }
 
-    /// Stops the gateway, then the administration.
+    /// As [`Gateway::serve_metrics`].
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub async fn serve_metrics(&mut self, page: Page) -> Result<(), StartError> {
+        self.gateway.serve_metrics(page).await
+    }
+
+    /// The gateway, for who looks at it.
+    pub fn gateway(&self) -> &Gateway {
+        &self.gateway
+    }
+
+    /// As [`Gateway::stop`].
     pub async fn stop(self) {
         self.gateway.stop().await;
     }

@@ -18,13 +18,13 @@ use hyper::{
 };
 use hyper_util::rt::TokioIo;
 use rustix::process::geteuid;
-use tokio::net::UnixStream;
+use tokio::{net::UnixStream, sync::watch};
 use tower::ServiceExt;
 
 use super::{Admin, Problem, answer::Answer};
 use crate::{
     admin::OpenError,
-    audit::LogTarget,
+    audit::{self, AuditLog},
     config::Config,
     gateway::{self, StartError},
     http::Peer,
@@ -156,9 +156,11 @@ impl Way {
     }
 
     async fn in_process(config: &Config) -> Result<Self, StartError> {
-        let administration = gateway::administration(config, Arc::new(LogTarget)).await?;
+        let trail = Arc::new(AuditLog::open(config.audit.clone())?);
+        let administration = gateway::administration(config, trail).await?;
         let uid = geteuid().as_raw();
-        let api = gateway::api(&Arc::new(administration))?;
+        let settings = watch::channel(Arc::new(config.clone())).1;
+        let api = gateway::api(&Arc::new(administration), settings, None)?;
         Ok(Self::Process(api.layer(Extension(Peer::Unix { uid, pid: None }))))
     }
 
@@ -192,7 +194,10 @@ where
 
 /// Whether somebody else has the store.
 fn is_in_use(error: &StartError) -> bool {
-    matches!(error, StartError::Store(OpenError::Store(StoreError::InUse(_))))
+    matches!(
+        error,
+        StartError::Store(OpenError::Store(StoreError::InUse(_))) | StartError::Audit(audit::OpenError::InUse(_))
+    )
 }
 
 /// Whether the store is this user's, or its folder if there is none yet.
