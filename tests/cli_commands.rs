@@ -47,6 +47,13 @@ impl Shell {
         shell
     }
 
+    /// The same with a user that may have keys.
+    fn with_recorder() -> Self {
+        let shell = Self::set_up();
+        shell.ok("user add recorder --group enabled,secure,srtp-keys");
+        shell
+    }
+
     fn path(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
     }
@@ -205,7 +212,7 @@ fn r14_passwd_prints_a_line_for_the_config_and_never_the_password() {
 
 #[test]
 fn r3_certificates_are_issued_listed_and_revoked() {
-    let shell = Shell::set_up();
+    let shell = Shell::with_recorder();
     shell.ok(&format!("{ISSUE} --out app --days 30"));
     assert_eq!((shell.mode("app"), shell.mode("app/recorder-1.key")), (0o700, 0o600));
     assert_eq!(fs::read(shell.path("app/ca.pem")).unwrap(), fs::read(shell.path("callgate/ca.pem")).unwrap());
@@ -238,7 +245,7 @@ fn r3_certificates_are_issued_listed_and_revoked() {
 
 #[test]
 fn r11_the_ca_s_list_of_revoked_certificates_is_made_and_others_can_check_it() {
-    let shell = Shell::set_up();
+    let shell = Shell::with_recorder();
     for instance in ["1", "2"] {
         shell.ok(&format!("cert issue --user recorder --instance {instance}"));
     }
@@ -343,7 +350,7 @@ fn cert_issue_knows_its_users_and_overwrites_only_by_force() {
     let expected =
         "run `callgate init` first, or name the folder with --folder: callgate/callgate.toml: there is no such file";
     assert_eq!(unset, (2, expected.into()));
-    let shell = Shell::set_up();
+    let shell = Shell::with_recorder();
     let unknown = shell.fails("cert issue --user nobody --instance 1");
     assert_eq!(
         unknown,
@@ -367,7 +374,7 @@ fn cert_issue_knows_its_users_and_overwrites_only_by_force() {
 
 #[test]
 fn cert_issue_leaves_no_foreign_ca_beside_the_certificate() {
-    let (shell, other) = (Shell::set_up(), Shell::set_up());
+    let (shell, other) = (Shell::with_recorder(), Shell::set_up());
     fs::create_dir(shell.path("app")).unwrap();
     fs::set_permissions(shell.path("app"), fs::Permissions::from_mode(0o755)).unwrap();
     fs::copy(other.path("callgate/ca.pem"), shell.path("app/ca.pem")).unwrap();
@@ -382,7 +389,7 @@ fn cert_issue_leaves_no_foreign_ca_beside_the_certificate() {
 
 #[test]
 fn keys_are_not_written_into_a_folder_that_others_may_write_into() {
-    let shell = Shell::set_up();
+    let shell = Shell::with_recorder();
     for mode in [0o777, 0o770, 0o702] {
         let name = format!("open{mode:o}");
         fs::create_dir(shell.path(&name)).unwrap();
