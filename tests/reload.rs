@@ -344,10 +344,10 @@ async fn r15_commands_change_rights_and_sighup_the_settings_and_both_say_when_it
     assert!(line.contains("callgate.toml:") && line.contains("replay"), "{line}");
     assert!(!line.contains("\\n") && !line.contains(" | "), "one line, without the picture: {line}");
 
+    fs::write(folder.join("callgate.toml"), good).unwrap();
     let said = administer(&["cert", "revoke", "--user", "recorder", "--instance", "1", "--reason", "lost"]);
     assert!(said.contains("SIGHUP"), "{said}");
-    // The settings are as they were: what stands in the line is what was closed by them.
-    fs::write(folder.join("callgate.toml"), good).unwrap();
+    // It closes the session before the settings are looked at: they have closed none.
     hang_up(&served);
     assert_eq!(served.log_line("rights in effect"), "version=5 sessions=0 changed=0 closed=0 withheld=0");
     assert_eq!(client.closed().await, Some(ErrorCode::CertificateRevoked));
