@@ -6,8 +6,6 @@ mod table;
 pub use page::{MetricsError, Page};
 pub use table::{METRICS, Metric, MetricKind};
 
-use std::sync::Arc;
-
 use std::{net::SocketAddr, time::Duration};
 
 use super::{Gateway, StartError, tls_files};
