@@ -12,6 +12,8 @@ use callgate_wire::{HEADER_LEN, encode_frame, v1};
 
 /// The device that they are of.
 pub const DEVICE: &str = "1001";
+/// One without any.
+pub const OTHER_DEVICE: &str = "2001";
 
 const SINCE: Timestamp = Timestamp(1_700_000_000_000_000);
 /// Where the numbers of the bare servers' events begin: from here on they are four bytes long.
@@ -49,7 +51,7 @@ impl Source {
         };
         let body = match subject {
             Subject::Call => EventBody::Call(CallState::Connected),
-            Subject::Keys => EventBody::MediaOpened(media()),
+            Subject::Keys => EventBody::MediaOpened(media(Generation(1))),
         };
         Self { call: Arc::new(call), body }
     }
@@ -63,9 +65,15 @@ impl Source {
             body: self.body.clone(),
         }
     }
+
+    /// An event with a key that nobody has seen before, made then.
+    pub fn fresh(&self, generation: u32, at: i64) -> SwitchEvent {
+        let body = EventBody::MediaOpened(media(Generation(generation)));
+        SwitchEvent { at: Timestamp(at), body, ..self.event() }
+    }
 }
 
-fn media() -> MediaOpened {
+fn media(generation: Generation) -> MediaOpened {
     let suite = Suite::AesCm128HmacSha1_80;
     let master = MasterKey::new(suite, &Secret::new((0..30).collect()), None, None).unwrap();
     let keys = Arc::new(KeyMaterial::new(suite, vec![master], SessionParameters::default()).unwrap());
@@ -76,7 +84,7 @@ fn media() -> MediaOpened {
         likely_source: None,
         media: "audio".into(),
         codecs: Arc::new([Codec { payload_type: 0, name: "PCMU".into(), clock_rate: 8000 }]),
-        protection: Protection::Keyed { generation: Generation(1), since: SINCE, keys },
+        protection: Protection::Keyed { generation, since: SINCE, keys },
     }
 }
 

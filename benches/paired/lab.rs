@@ -20,7 +20,7 @@ use rustls::{
 use tempfile::TempDir;
 use time::OffsetDateTime;
 
-use super::events::DEVICE;
+use super::events::{DEVICE, OTHER_DEVICE};
 
 /// The one user; its instances are the apps.
 pub const USER: &str = "app";
@@ -33,16 +33,22 @@ pub struct Lab {
 }
 
 impl Lab {
+    /// So many instances of the one user.
     pub fn new(apps: usize) -> Self {
+        Self::of((0..apps).map(|number| (USER.to_owned(), instance(number))))
+    }
+
+    /// These instances of these users.
+    pub fn of(instances: impl Iterator<Item = (String, String)>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let now = OffsetDateTime::now_utc();
         init(folder.path(), &Default::default(), now).unwrap();
         let ca = Ca::load(&file(folder.path(), "ca.pem"), &file(folder.path(), "ca.key")).unwrap();
         let ledger = Ledger::open(file(folder.path(), "ledger.jsonl")).unwrap();
         let (validity, roots, provider) = (Validity::days(now, 30).unwrap(), roots(folder.path()), provider());
-        let client = |number: usize| {
-            let instance = instance(number).parse().unwrap();
-            let issued = ca.issue_app(&USER.parse().unwrap(), &instance, validity, now, &ledger).unwrap();
+        let client = |(user, instance): (String, String)| {
+            let (user, instance) = (user.parse().unwrap(), instance.parse().unwrap());
+            let issued = ca.issue_app(&user, &instance, validity, now, &ledger).unwrap();
             let chain = vec![CertificateDer::from_pem_slice(issued.certificate_pem.as_bytes()).unwrap()];
             let key = PrivateKeyDer::from_pem_slice(issued.key_pem.as_bytes()).unwrap();
             let config = ClientConfig::builder_with_provider(Arc::clone(&provider))
@@ -54,7 +60,7 @@ impl Lab {
             config.resumption = rustls::client::Resumption::disabled();
             Arc::new(config)
         };
-        let apps = (0..apps).map(client).collect();
+        let apps = instances.map(client).collect();
         Self { folder, apps }
     }
 }
@@ -79,6 +85,56 @@ pub fn gateway_config(folder: &Path) -> Config {
          [[device]]\nname = \"{DEVICE}\"\naddresses = [\"udp:127.0.0.1:16010\"]\n"
     )
     .unwrap();
+    Config::parse(&text, "bench.toml", folder, std::iter::empty()).unwrap()
+}
+
+/// The users of a gateway that is administered while it is measured.
+#[derive(Debug, Clone, Copy)]
+pub struct Population {
+    /// How many users.
+    pub users: usize,
+    /// How many sessions each of them has.
+    pub sessions: usize,
+    /// How many instances each of them has: those beyond its sessions take the places of those that are revoked.
+    pub instances: usize,
+}
+
+impl Population {
+    /// The name of a user.
+    pub fn user(user: usize) -> String {
+        format!("user{user}")
+    }
+
+    /// Every instance, user by user.
+    pub fn all(self) -> impl Iterator<Item = (String, String)> {
+        let of_user = move |user| (0..self.instances).map(move |number| (Self::user(user), instance(number)));
+        (0..self.users).flat_map(of_user)
+    }
+
+    /// The place of an instance among all.
+    pub fn place(self, user: usize, number: usize) -> usize {
+        user * self.instances + number
+    }
+}
+
+/// The config of the gateway that is administered. What its store is seeded with beyond it are the groups.
+pub fn administered_config(folder: &Path, population: Population) -> Config {
+    let mut text = String::from(
+        "[doors]\nclear = \"closed\"\ntls = \"127.0.0.1:0\"\n\
+         [heartbeat]\ndefault_seconds = 300\n\
+         [limits]\nsessions_per_user = 10000\ntries_per_source_per_minute = 10000\n",
+    );
+    for user in 0..population.users {
+        let name = Population::user(user);
+        write!(text, "[[user]]\nname = \"{name}\"\nkind = \"application\"\ndevices = [\"{DEVICE}\"]\n").unwrap();
+        text.push_str(
+            "groups = [\"Standard CTI Enabled\", \"Standard CTI Secure Connection\", \
+             \"Standard CTI Allow Reception of SRTP Key Material\"]\n",
+        );
+    }
+    for (device, port) in [(DEVICE, 16010), (OTHER_DEVICE, 16011)] {
+        write!(text, "[[device]]\nname = \"{device}\"\naddresses = [\"udp:127.0.0.1:{port}\"]\n").unwrap();
+    }
     Config::parse(&text, "bench.toml", folder, std::iter::empty()).unwrap()
 }
 

@@ -16,6 +16,7 @@
     reason = "a benchmark"
 )]
 
+mod administration;
 mod control;
 mod events;
 mod fanout;
@@ -54,6 +55,8 @@ enum Command {
     Handshake(handshake::Handshake),
     /// Memory of a session that has nothing to do
     Memory(memory::Memory),
+    /// Changes of rights under load: until they are in effect, and until sessions are told
+    Administration(administration::Administration),
     /// A long load: memory must stay where it was
     Soak(soak::Soak),
     /// Takes the results of the benchmark `pipeline` into the report
@@ -63,6 +66,9 @@ enum Command {
     /// The measured side; the others start it
     #[command(hide = true)]
     Server { peer: Peer, folder: PathBuf },
+    /// The same, administered
+    #[command(hide = true)]
+    Administered { folder: PathBuf, users: usize, sessions: usize, instances: usize },
 }
 
 fn main() {
@@ -70,15 +76,20 @@ fn main() {
         Command::Fanout(fanout) => fanout.run(),
         Command::Handshake(handshake) => handshake.run(),
         Command::Memory(memory) => memory.run(),
+        Command::Administration(administration) => administration.run(),
         Command::Soak(soak) => soak.run(),
         Command::Steps(steps) => steps.run(),
         Command::Check => {
             fanout::Fanout::check().run();
             handshake::Handshake::check().run();
             memory::Memory::check().run();
+            administration::Administration::check().run();
             soak::Soak::check().run();
             println!("nothing was lost, doubled or out of order");
         }
         Command::Server { peer, folder } => server::run(peer, &folder),
+        Command::Administered { folder, users, sessions, instances } => {
+            server::run_administered(lab::Population { users, sessions, instances }, &folder);
+        }
     }
 }

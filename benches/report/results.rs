@@ -125,6 +125,61 @@ pub struct MemoryRow {
     pub idle_cpu_per_mille: Vec<f64>,
 }
 
+/// Changes of rights while sessions run.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct AdministrationResults {
+    pub machine: Machine,
+    pub users: usize,
+    pub sessions: usize,
+    pub seconds: f64,
+    pub rows: Vec<AdministrationRow>,
+}
+
+/// The same under one load.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct AdministrationRow {
+    /// Events with a key, each for all sessions.
+    pub events_per_second: u64,
+    pub deliveries_per_second: f64,
+    pub changes: usize,
+    /// Keys that waited in a session's backlog, and did not leave.
+    pub withheld: usize,
+    pub keys_after_acknowledgement: usize,
+    /// One value of the store, by turns with the changes: what its flush costs.
+    pub bare_commit: Quantiles,
+    /// From the wish until it is durable.
+    pub commit: Quantiles,
+    /// From there until the administrator is answered.
+    pub acknowledged: Quantiles,
+    /// From the answer until an app has the message; 0 if it was earlier.
+    pub told: Quantiles,
+    /// The same of the last message of a session that is closed.
+    pub closed: Quantiles,
+    /// Of events, from the switch to the app.
+    pub delivery: Quantiles,
+}
+
+/// Of so many values, in microseconds.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Quantiles {
+    pub count: usize,
+    pub p50: f64,
+    pub p99: f64,
+    pub most: f64,
+}
+
+impl Quantiles {
+    /// Those of these times; nanoseconds.
+    pub fn of(mut nanos: Vec<u64>) -> Self {
+        nanos.sort_unstable();
+        let at = |part: f64| {
+            let place = ((nanos.len() as f64 * part) as usize).min(nanos.len().saturating_sub(1));
+            nanos.get(place).map_or(0.0, |nanos| *nanos as f64 / 1000.0)
+        };
+        Self { count: nanos.len(), p50: at(0.5), p99: at(0.99), most: at(1.0) }
+    }
+}
+
 /// Single steps, on one core.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct StepsResults {

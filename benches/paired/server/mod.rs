@@ -1,10 +1,12 @@
 //! The measured side: a process of its own, that publishes what the load permits.
 
+mod administered;
 mod batch;
 mod gateway;
 mod shard;
 
 use std::{
+    ffi::OsString,
     fs::File,
     io::{BufRead, BufReader, Write as _},
     net::{Ipv4Addr, SocketAddr},
@@ -17,6 +19,7 @@ use tokio::net::TcpListener;
 
 use super::{
     control::{Control, Remote},
+    lab::Population,
     process,
     results::Peer,
 };
@@ -34,10 +37,21 @@ pub struct Server {
 impl Server {
     /// Starts a server of this kind. What it logs goes into a file in `folder`, as an operator would have it.
     pub fn start(peer: Peer, folder: &Path) -> Self {
+        Self::spawn(&["server".into(), peer.name().into(), folder.into()], folder)
+    }
+
+    /// Starts a gateway that is administered while it runs.
+    pub fn start_administered(population: Population, folder: &Path) -> Self {
+        let Population { users, sessions, instances } = population;
+        let numbers = [users, sessions, instances].map(|number| number.to_string().into());
+        let arguments: Vec<OsString> = ["administered".into(), folder.into()].into_iter().chain(numbers).collect();
+        Self::spawn(&arguments, folder)
+    }
+
+    fn spawn(arguments: &[OsString], folder: &Path) -> Self {
         let log = File::create(folder.join("server.log")).unwrap();
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["server", peer.name()])
-            .arg(folder)
+            .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(log)
@@ -46,7 +60,7 @@ impl Server {
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let ports: Vec<u16> = line.split_whitespace().map(|port| port.parse().unwrap()).collect();
-        let [tls, control] = ports[..] else { panic!("the server {} didn't start: {line:?}", peer.name()) };
+        let [tls, control] = ports[..] else { panic!("{arguments:?} didn't start: {line:?}") };
         let address = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         Self { child, tls: address(tls), remote: Rc::new(Remote::connect(address(control))) }
     }
@@ -68,6 +82,13 @@ pub fn run(peer: Peer, folder: &Path) {
         Peer::BareShard => shard::run(folder),
         Peer::Callgate | Peer::CallgateKeys | Peer::CallgateKeysUnrecorded => gateway::run(peer, folder),
     }
+}
+
+/// The same of a gateway that is administered.
+pub fn run_administered(population: Population, folder: &Path) {
+    process::pin(process::SERVER_CORE);
+    process::raise_open_files();
+    administered::run(population, folder);
 }
 
 /// Says where it listens, and waits for the load.
