@@ -1,6 +1,6 @@
 //! An app that keeps what it is told of its rights, and which keys it gets.
 
-use std::{cell::RefCell, collections::HashSet, net::SocketAddr, rc::Rc};
+use std::{cell::RefCell, collections::HashSet, io, net::SocketAddr, rc::Rc};
 
 use callgate_wire::{
     FrameDecoder, MAX_FRAME_OPEN, VERSION, encode_frame,
@@ -60,16 +60,24 @@ pub struct Session {
 
 impl Session {
     /// Connects, opens and monitors.
-    pub async fn open(address: SocketAddr, lab: &Lab, population: Population, (user, number): (usize, usize)) -> Self {
+    ///
+    /// # Errors
+    /// The connection ends before it is a session, as it does if its certificate is revoked meanwhile.
+    pub async fn open(
+        address: SocketAddr,
+        lab: &Lab,
+        population: Population,
+        (user, number): (usize, usize),
+    ) -> io::Result<Self> {
         let place = population.place(user, number);
         let tcp = TcpStream::connect(address).await.unwrap();
         tcp.set_nodelay(true).unwrap();
         let name = ServerName::try_from("localhost").unwrap();
-        let stream = TlsConnector::from(lab.apps[place].clone()).connect(name, tcp).await.unwrap();
+        let stream = TlsConnector::from(lab.apps[place].clone()).connect(name, tcp).await?;
         let decoder = FrameDecoder::new(MAX_FRAME_OPEN);
         let mut session = Self { stream, decoder, user, place, may_have_keys: true, last: None };
-        session.send(Message::Hello(v1::Hello { versions: vec![VERSION], ..Default::default() })).await;
-        let welcome = session.next().await;
+        session.send(Message::Hello(v1::Hello { versions: vec![VERSION], ..Default::default() })).await?;
+        let welcome = session.next().await?;
         assert!(matches!(welcome, to_app::Message::Welcome(_)), "{welcome:?}");
         session
             .send(Message::Open(v1::OpenRequest {
@@ -78,19 +86,19 @@ impl Session {
                 heartbeat_seconds: 0,
                 authentication: Some(v1::open_request::Authentication::Certificate(v1::CertificateAuth {})),
             }))
-            .await;
-        match session.next().await {
+            .await?;
+        match session.next().await? {
             to_app::Message::OpenResult(v1::OpenResult { result: Some(open_result::Result::Opened(_)) }) => {}
             other => panic!("{other:?}"),
         }
-        session.send(Message::Monitor(v1::MonitorDevice { device: DEVICE.into(), classes: vec![] })).await;
-        session
+        session.send(Message::Monitor(v1::MonitorDevice { device: DEVICE.into(), classes: vec![] })).await?;
+        Ok(session)
     }
 
     /// Takes what comes until it is closed.
     pub async fn receive(mut self, heard: &Rc<RefCell<Heard>>) {
         loop {
-            let message = self.next().await;
+            let message = self.next().await.unwrap();
             let (now, mut heard) = (monotonic_nanos(), heard.borrow_mut());
             match message {
                 to_app::Message::Event(event) => self.take(&event, now, &mut heard),
@@ -126,20 +134,20 @@ impl Session {
         }
     }
 
-    async fn send(&mut self, message: Message) {
+    async fn send(&mut self, message: Message) -> io::Result<()> {
         let mut frame = Vec::new();
         encode_frame(&ToGateway { request_id: 1, message: Some(message) }, &mut frame);
-        self.stream.write_all(&frame).await.unwrap();
-        self.stream.flush().await.unwrap();
+        self.stream.write_all(&frame).await?;
+        self.stream.flush().await
     }
 
-    async fn next(&mut self) -> to_app::Message {
+    async fn next(&mut self) -> io::Result<to_app::Message> {
         loop {
             if let Some(message) = self.decoder.next_message::<ToApp>().unwrap() {
-                return message.message.unwrap();
+                return Ok(message.message.unwrap());
             }
             let mut buffer = [0; 16 * 1024];
-            let read = self.stream.read(&mut buffer).await.unwrap();
+            let read = self.stream.read(&mut buffer).await?;
             assert!(read > 0, "the gateway has ended a connection");
             self.decoder.extend(&buffer[..read]);
         }

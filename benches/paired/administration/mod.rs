@@ -160,14 +160,16 @@ impl Administration {
                 let address = server.tls;
                 opening.spawn_local(async move {
                     let _permit = permits.acquire().await.unwrap();
-                    let session = Session::open(address, &lab, population, (user, number)).await;
-                    // Whoever loses its certificate goes on with another one.
+                    let session = Session::open(address, &lab, population, (user, number)).await.unwrap();
+                    // Whoever loses its certificate goes on with another one, which may be revoked before it is used.
                     spawn_local(async move {
-                        let mut session = session;
+                        session.receive(&heard).await;
                         loop {
-                            session.receive(&heard).await;
                             let Some(number) = spare.borrow_mut().pop_front() else { return };
-                            session = Session::open(address, &lab, population, (user, number)).await;
+                            let Ok(session) = Session::open(address, &lab, population, (user, number)).await else {
+                                continue;
+                            };
+                            session.receive(&heard).await;
                         }
                     });
                 });
