@@ -1,55 +1,32 @@
 //! A disk that is really full: a small file system of its own, which needs root to be mounted.
 
 use std::{
-    fs::{self, File},
-    io::Write,
+    fs,
     path::{Path, PathBuf},
-    process::Command,
 };
 
 use callgate::audit::{AuditLog, Options, Trail};
-use tempfile::TempDir;
 
+use crate::small_disk::SmallDisk;
 use crate::{assert_sound, disclose, names, options, records, refuse, report, soon, wait_until, write};
 
-/// A file system of a few MiB, gone with this.
-struct Small(TempDir);
+struct Small(SmallDisk);
 
 impl Small {
-    /// `None`, with a line that says so, where nothing may be mounted.
     fn new(size: &str) -> Option<Self> {
-        let folder = tempfile::tempdir().unwrap();
-        let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", &format!("size={size}"), "callgate-test"]).arg(folder.path());
-        if mount.output().is_ok_and(|output| output.status.success()) {
-            return Some(Self(folder));
-        }
-        println!("skipped: a file system can't be mounted here (it needs root)");
-        None
+        SmallDisk::new(size).map(Self)
     }
 
     fn path(&self) -> &Path {
         self.0.path()
     }
 
-    /// Fills all that is left, to the last byte.
     fn fill(&self) -> PathBuf {
-        let path = self.path().join("filling");
-        let mut file = File::options().append(true).create(true).open(&path).unwrap();
-        for size in [64 * 1024, 4096, 512, 1] {
-            while let Ok(()) = file.write_all(&vec![1; size]) {}
-        }
-        path
+        self.0.fill()
     }
 
     fn open(&self) -> AuditLog {
         AuditLog::open(Options { reserve_bytes: RESERVE, ..options(self.path()) }).unwrap()
-    }
-}
-
-impl Drop for Small {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg(self.path()).status();
     }
 }
 

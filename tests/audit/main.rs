@@ -10,6 +10,9 @@
     reason = "test code"
 )]
 
+#[path = "../common/small_disk.rs"]
+mod small_disk;
+
 mod faults;
 mod full_disk;
 mod killed;

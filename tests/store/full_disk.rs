@@ -1,47 +1,31 @@
 //! A disk that is really full: a small file system of its own, which needs root to be mounted.
 
 use std::{
-    fs::{self, File},
-    io::{ErrorKind, Write},
+    fs,
+    io::ErrorKind,
     path::{Path, PathBuf},
-    process::Command,
     time::Duration,
 };
 
 use callgate::store::{Bucket, Embedded, Entry, Expect, Options, Store, StoreError, Urgency, Version};
-use tempfile::TempDir;
 use tokio::time::sleep;
 
+use crate::small_disk::SmallDisk;
 use crate::suite::{USERS, delete, put};
 
-/// A file system of a few MiB, gone with this.
-struct Small(TempDir);
+struct Small(SmallDisk);
 
 impl Small {
-    /// `None`, with a line that says so, where nothing may be mounted.
     fn new(size: &str) -> Option<Self> {
-        let folder = tempfile::tempdir().unwrap();
-        let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", &format!("size={size}"), "callgate-test"]).arg(folder.path());
-        if mount.output().is_ok_and(|output| output.status.success()) {
-            return Some(Self(folder));
-        }
-        println!("skipped: a file system can't be mounted here (it needs root)");
-        None
+        SmallDisk::new(size).map(Self)
     }
 
     fn path(&self) -> &Path {
         self.0.path()
     }
 
-    /// Fills all that is left, to the last byte.
     fn fill(&self) -> PathBuf {
-        let path = self.path().join("filling");
-        let mut file = File::options().append(true).create(true).open(&path).unwrap();
-        for size in [64 * 1024, 4096, 512, 1] {
-            while let Ok(()) = file.write_all(&vec![1; size]) {}
-        }
-        path
+        self.0.fill()
     }
 
     fn open(&self) -> Embedded {
@@ -51,12 +35,6 @@ impl Small {
 
     fn has_ballast(&self) -> bool {
         fs::metadata(self.path().join("store.ballast")).is_ok_and(|file| file.len() == BALLAST)
-    }
-}
-
-impl Drop for Small {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg(self.path()).status();
     }
 }
 

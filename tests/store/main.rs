@@ -11,6 +11,9 @@
     reason = "test code"
 )]
 
+#[path = "../common/small_disk.rs"]
+mod small_disk;
+
 mod backups;
 mod faults;
 mod files;

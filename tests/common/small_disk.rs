@@ -1,0 +1,47 @@
+//! A disk that is really full: a small file system of its own, which needs root to be mounted.
+
+use std::{
+    fs::File,
+    io::Write,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use tempfile::TempDir;
+
+/// A file system of a few MiB, gone with this.
+pub(crate) struct SmallDisk(TempDir);
+
+impl SmallDisk {
+    /// `None`, with a line that says so, where nothing may be mounted.
+    pub(crate) fn new(size: &str) -> Option<Self> {
+        let folder = tempfile::tempdir().unwrap();
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", &format!("size={size}"), "callgate-test"]).arg(folder.path());
+        if mount.output().is_ok_and(|output| output.status.success()) {
+            return Some(Self(folder));
+        }
+        println!("skipped: a file system can't be mounted here (it needs root)");
+        None
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    /// Fills all that is left, to the last byte.
+    pub(crate) fn fill(&self) -> PathBuf {
+        let path = self.path().join("filling");
+        let mut file = File::options().append(true).create(true).open(&path).unwrap();
+        for size in [64 * 1024, 4096, 512, 1] {
+            while let Ok(()) = file.write_all(&vec![1; size]) {}
+        }
+        path
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(self.path()).status();
+    }
+}
