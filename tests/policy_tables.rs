@@ -265,7 +265,13 @@ fn an_explanation_counts_what_stands_before_the_decision() {
     let [tls, clear] = explain(&case);
     assert!(tls.opens && tls.sees_device() && tls.gets_keys());
     assert!(clear.opens && clear.sees_device() && !clear.gets_keys(), "no key leaves by the clear door");
-    for certificate in [Certificate::Expired, Certificate::None, Certificate::Revoked, Certificate::Unreadable] {
+    for certificate in [
+        Certificate::Expired,
+        Certificate::None,
+        Certificate::Revoked,
+        Certificate::StatusUnknown,
+        Certificate::Unreadable,
+    ] {
         assert!(!explain(&Case { certificate, ..case })[0].opens, "{certificate:?}");
     }
     assert!(!explain(&Case { tls_listens: false, ..case })[0].gets_keys());

@@ -9,6 +9,7 @@ mod actor;
 mod administration;
 pub mod api;
 mod carrier;
+pub mod explain;
 mod gate;
 mod journal;
 mod outbox;

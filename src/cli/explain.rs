@@ -1,12 +1,11 @@
 //! `callgate explain`
 
 mod access;
-mod unnamed;
 
 use std::path::PathBuf;
 
 use anyhow::{Result, bail};
-use callgate::model::{Group, InstanceId};
+use callgate::model::InstanceId;
 use callgate_wire::{ErrorInfo, TABLE, lookup_name};
 use clap::ValueEnum;
 
@@ -23,9 +22,6 @@ The second form reads the config and the ledger as they are in the files. A gate
 
 Exit codes: 0 explained, whatever the answer is; 1 there is no such code; 2 the config can't be used, or there is no such
 user or device in it.";
-
-/// Whose members see devices that aren't configured.
-const CONTROL: Group = Group::ControlOfAllDevices;
 
 /// How many names are offered for one that nobody knows.
 const OFFERED: usize = 3;

@@ -44,6 +44,8 @@ pub enum Certificate {
     None,
     /// There is one that was revoked.
     Revoked,
+    /// There is one that needs the CRL of its CA, which is missing or out of date.
+    StatusUnknown,
     /// The ledger can't be read, so that nobody is let in.
     Unreadable,
 }

@@ -14,11 +14,13 @@ use tracing::{error, warn};
 use x509_parser::{prelude::FromDer, revocation_list::CertificateRevocationList, x509::X509Name};
 
 use super::{
-    Crl, Entry, Foreign, TrustError,
+    Crl, Entry, Foreign, NotAccepted, TrustError,
     ca::digest_sha256,
     ledger::{rfc3339, to_hex},
+    pem,
     refused::serial_hex,
 };
+use crate::config::TlsFiles;
 
 /// It is told when so much of a list's life is left: one part of so many.
 const LAST_PART: i32 = 4;
@@ -35,6 +37,8 @@ pub struct ClientCrls {
 #[derive(Debug)]
 struct List {
     path: PathBuf,
+    /// As the ledger names it.
+    issuer: String,
     crl: Crl,
     /// How much was told of its age.
     told: AtomicU8,
@@ -49,6 +53,14 @@ enum Age {
 }
 
 impl ClientCrls {
+    /// Reads those that the config names.
+    ///
+    /// # Errors
+    /// As [`server_config`](super::server_config).
+    pub fn of_files(files: &TlsFiles) -> Result<Self, TrustError> {
+        Self::load(&files.client_crl, &pem::certificates(&files.client_ca)?, &files.client_ca)
+    }
+
     /// Reads these files. A list that is out of date is taken, too: it refuses every certificate that needs it.
     ///
     /// # Errors
@@ -60,12 +72,14 @@ impl ClientCrls {
                 if !cas.iter().any(|ca| crl.is_signed_by(ca)) {
                     return Err(TrustError::CrlNotFromCa { path: path.clone(), ca: ca_file.into() });
                 }
-                if let Ok((_, parsed)) = CertificateRevocationList::from_der(crl.der()) {
-                    let issuer = issuer_id(parsed.issuer());
-                    let serials = parsed.iter_revoked_certificates().map(|revoked| serial_hex(revoked.raw_serial()));
-                    revoked.extend(serials.map(|serial| (issuer.clone(), serial)));
-                }
-                lists.push(List { path: path.clone(), crl, told: AtomicU8::new(0) });
+                // It was read once already.
+                let parsed = CertificateRevocationList::from_der(crl.der()).map(|(_, parsed)| parsed);
+                let parsed =
+                    parsed.map_err(|error| TrustError::Damaged { path: path.clone(), reason: error.to_string() })?;
+                let issuer = issuer_id(parsed.issuer());
+                let serials = parsed.iter_revoked_certificates().map(|revoked| serial_hex(revoked.raw_serial()));
+                revoked.extend(serials.map(|serial| (issuer.clone(), serial)));
+                lists.push(List { path: path.clone(), issuer, crl, told: AtomicU8::new(0) });
             }
         }
         lists.sort_by_key(|list| std::cmp::Reverse(list.crl.next_update()));
@@ -87,9 +101,20 @@ impl ClientCrls {
         entry.foreign.as_ref().is_some_and(|foreign| self.revoked.contains(&key(foreign)))
     }
 
+    /// What they say against this certificate, as a handshake would find it.
+    pub fn against(&self, entry: &Entry, now: OffsetDateTime) -> Option<NotAccepted> {
+        let foreign = entry.foreign.as_ref()?;
+        match self.lists.iter().find(|list| list.issuer == foreign.issuer) {
+            _ if self.revokes(entry) => Some(NotAccepted::RevokedByCa),
+            Some(list) if list.crl.has_expired(now) => Some(NotAccepted::CrlExpired),
+            Some(_) => None,
+            None => entry.needs_crl().then_some(NotAccepted::CrlMissing),
+        }
+    }
+
     /// Tells of each list once that its end is near, and once that it is past; and all along the metric when that is.
     pub fn tell_ages(&self, now: OffsetDateTime) {
-        for List { path, crl, told } in &self.lists {
+        for List { path, crl, told, .. } in &self.lists {
             let file = path.display().to_string();
             #[expect(clippy::cast_precision_loss, reason = "seconds of the next million years are exact")]
             gauge!("callgate_client_crl_next_update_timestamp_seconds", "file" => file.clone())
@@ -150,7 +175,7 @@ mod tests {
         {
             assert_eq!(age(&crl, now + Duration::days(days)), expected, "{days}");
         }
-        let lists = vec![List { path: "other.crl".into(), crl, told: AtomicU8::new(0) }];
+        let lists = vec![List { path: "other.crl".into(), issuer: String::new(), crl, told: AtomicU8::new(0) }];
         let crls = ClientCrls { lists, revoked: HashSet::new() };
         let told = || crls.lists[0].told.load(Ordering::Relaxed);
         for (days, expected) in [(0, 0), (7, 1), (7, 1), (9, 2), (7, 2)] {

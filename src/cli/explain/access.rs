@@ -1,77 +1,24 @@
-//! `callgate explain --user U --device D`: what the pure explanation found, in words, with what to change.
+//! `callgate explain --user U --device D`: by the files of a gateway.
 
 use anyhow::{Context, Result};
 use callgate::{
-    config::{Config, SwitchConfig},
-    directory::{Device, User, UserKind},
-    model::{Door, Group, Groups, InstanceId, Mode},
-    policy::{self, Case, Certificate, Check, Condition, Disclosure, KEY_GROUPS, OnDoor, Rule, Stream, Verdict},
-    trust::{Entry, Ledger, Status},
+    admin::explain::{Basis, ChangedIn, Explanation, Question, Said, Unexplained, explain as explained},
+    config::Config,
+    model::Door,
+    trust::{ClientCrls, Ledger},
 };
 use serde::Serialize;
-use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+use time::OffsetDateTime;
 
-use super::{CONTROL, DoorName, Explain, unnamed};
+use super::{DoorName, Explain};
 use crate::cli::{exit::Unusable, out::say};
 
 /// All that is said.
 #[derive(Serialize)]
-struct Explanation {
-    user: String,
-    kind: &'static str,
-    instance: String,
-    device: String,
+struct ByFiles {
+    #[serde(flatten)]
+    explanation: Explanation,
     config: String,
-    doors: Vec<DoorSaid>,
-    /// What is worth knowing besides.
-    notes: Vec<String>,
-    answer: String,
-}
-
-/// What is said of a door.
-#[derive(Serialize)]
-struct DoorSaid {
-    door: &'static str,
-    opens: bool,
-    /// The code that a session is refused with, if it comes so far.
-    code: Option<&'static str>,
-    opening: Vec<Said>,
-    disclosing: Vec<Said>,
-    streams: Vec<StreamSaid>,
-}
-
-/// A rule, what was looked at, and what to change.
-#[derive(Serialize)]
-struct Said {
-    rule: &'static str,
-    holds: bool,
-    saw: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    mend: Option<String>,
-}
-
-/// What a session is told of a kind of stream.
-#[derive(Serialize)]
-struct StreamSaid {
-    stream: &'static str,
-    /// Null: no event at all.
-    indicator: Option<&'static str>,
-    reason: Option<&'static str>,
-    rule: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    mend: Option<&'static str>,
-}
-
-/// What was gathered.
-struct Facts<'a> {
-    config: &'a Config,
-    user: &'a User,
-    instance: &'a InstanceId,
-    name: String,
-    device: Option<&'a Device>,
-    case: Case,
-    /// What the ledger says, in words.
-    certificate: String,
 }
 
 pub(super) fn explain(arguments: &Explain, user: &str, device: &str) -> Result<()> {
@@ -80,32 +27,49 @@ pub(super) fn explain(arguments: &Explain, user: &str, device: &str) -> Result<(
         return Err(Unusable(problem)).context("run `callgate init` first, or name the gateway's config with --config");
     }
     let config = Config::load(&arguments.config)?;
-    let facts = gather(&config, user, device, &arguments.instance, OffsetDateTime::now_utc())?;
-    let wanted = |door: &OnDoor| match arguments.door {
-        None => true,
-        Some(DoorName::Tls) => door.door == Door::Tls,
-        Some(DoorName::Clear) => door.door == Door::Clear,
-    };
-    let doors: Vec<_> = policy::explain(&facts.case).into_iter().filter(wanted).collect();
-    let explanation = Explanation {
-        user: user.into(),
-        kind: facts.kind(),
-        instance: arguments.instance.to_string(),
-        device: facts.name.clone(),
-        config: arguments.config.display().to_string(),
-        doors: doors.iter().map(|door| facts.door(door)).collect(),
-        notes: facts.notes(),
-        answer: facts.answer(&doors),
-    };
+    // Without a TLS door its files need not be there.
+    let crls = ClientCrls::of_files(&config.tls).unwrap_or_default();
+    let ledger = Ledger::open(&config.tls.ledger).map(|ledger| ledger.current());
+    let basis = Basis { config: &config, ledger, crls: &crls, changed_in: ChangedIn::Files };
+    let door = arguments.door.map(|door| match door {
+        DoorName::Tls => Door::Tls,
+        DoorName::Clear => Door::Clear,
+    });
+    let question = Question { user, instance: &arguments.instance, device, door, now: OffsetDateTime::now_utc() };
+    let explanation = explained(&basis, &question).map_err(|error| Unusable(words(&error, user)))?;
+    let by_files = ByFiles { explanation, config: arguments.config.display().to_string() };
     if arguments.json {
-        say!("{}", serde_json::to_string(&explanation)?)?;
+        say!("{}", serde_json::to_string(&by_files)?)?;
         return Ok(());
     }
-    tell(&explanation)
+    tell(&by_files)
 }
 
-fn tell(explanation: &Explanation) -> Result<()> {
-    let Explanation { user, kind, instance, device, config, .. } = explanation;
+/// With what to type next.
+fn words(error: &Unexplained, user: &str) -> String {
+    match error {
+        Unexplained::User { name, known } if known.is_empty() => {
+            format!("the config has no user {name:?}; it has no user at all: add a [[user]] to it")
+        }
+        Unexplained::Device { name, known } if known.is_empty() => {
+            format!("the config has no device {name:?}; it has no device at all: add a [[device]] to it")
+        }
+        Unexplained::User { .. } | Unexplained::Device { .. } => {
+            error.to_string().replacen("there is no", "the config has no", 1)
+        }
+        Unexplained::Named { address, name } => format!(
+            "{address} is an address of the device {name:?}, and apps see it by that name: callgate explain --user {user} \
+             --device {name}"
+        ),
+        Unexplained::Port { one, other } => format!(
+            "a device that isn't configured is called by its address with the port, such as --device {one}, or --device {other}"
+        ),
+        Unexplained::Pbx { .. } => error.to_string(),
+    }
+}
+
+fn tell(ByFiles { explanation, config }: &ByFiles) -> Result<()> {
+    let Explanation { user, kind, instance, device, .. } = explanation;
     say!("{user}, an {kind} user (R6), instance {instance}, and the device {device}, by {config}")?;
     for door in &explanation.doors {
         let door_name = if door.door == "tls" { "TLS" } else { "clear" };
@@ -144,319 +108,4 @@ fn tell_checks(checks: &[Said]) -> Result<()> {
         }
     }
     Ok(())
-}
-
-fn gather<'a>(
-    config: &'a Config,
-    user: &str,
-    device: &str,
-    instance: &'a InstanceId,
-    now: OffsetDateTime,
-) -> Result<Facts<'a>> {
-    let directory = &config.directory;
-    let Some(user) = directory.user(user) else {
-        return Err(unnamed::unknown("user", user, directory.users().map(|user| user.name.as_str())));
-    };
-    let known = directory.device(device);
-    let name = match known {
-        Some(device) => device.name.to_string(),
-        None => unnamed::called(config, &user.name, device)?,
-    };
-    let (certificate, words) = of_ledger(config, user, instance, now);
-    Ok(Facts {
-        config,
-        user,
-        instance,
-        device: known.map(|device| &**device),
-        case: Case {
-            mode: config.mode,
-            lenient_doors: config.lenient_doors,
-            clear_listens: config.doors.clear.is_some(),
-            tls_listens: config.doors.tls.is_some(),
-            groups: user.groups,
-            has_password: user.password.is_some(),
-            certificate,
-            associated: user.devices.contains(name.as_str()),
-            restricted: known.is_some_and(|device| device.restricted),
-        },
-        name,
-        certificate: words,
-    })
-}
-
-/// The best certificate that the ledger has of the user and instance.
-fn of_ledger(config: &Config, user: &User, instance: &InstanceId, now: OffsetDateTime) -> (Certificate, String) {
-    let path = config.tls.ledger.display();
-    let ledger = match Ledger::open(&config.tls.ledger) {
-        Ok(ledger) => ledger,
-        Err(error) => return (Certificate::Unreadable, format!("the ledger can't be read: {error}")),
-    };
-    let snapshot = ledger.current();
-    let rank = |entry: &&Entry| {
-        let expired = entry.not_after < now.unix_timestamp();
-        (entry.status == Status::Issued && !expired, entry.status == Status::Issued, entry.not_after)
-    };
-    let best =
-        snapshot.entries().filter(|entry| entry.user == user.name && entry.instance == *instance).max_by_key(rank);
-    let Some(best) = best else {
-        return (Certificate::None, format!("{path} has no certificate of {}/{instance}", user.name));
-    };
-    let until = OffsetDateTime::from_unix_timestamp(best.not_after).ok().and_then(|at| at.format(&Rfc3339).ok());
-    let serial = &best.serial;
-    match (&best.status, rank(&best)) {
-        (Status::Revoked { at, reason }, _) => (
-            Certificate::Revoked,
-            format!("the certificate with the serial number {serial} was revoked at {at}: {reason}"),
-        ),
-        (_, (true, ..)) => (
-            Certificate::Counts,
-            format!("the certificate with the serial number {serial} counts until {}", until.unwrap_or_default()),
-        ),
-        _ => (
-            Certificate::Expired,
-            format!("the certificate with the serial number {serial} expired at {}", until.unwrap_or_default()),
-        ),
-    }
-}
-
-impl Facts<'_> {
-    fn kind(&self) -> &'static str {
-        match self.user.kind {
-            UserKind::Application => "application",
-            UserKind::EndUser => "end",
-        }
-    }
-
-    fn door(&self, door: &OnDoor) -> DoorSaid {
-        let code = match door.verdict {
-            // Before the decision comes the handshake, or the password.
-            _ if door.opens || self.is_stopped_before(door) => None,
-            Verdict::Admit(_) => None,
-            Verdict::Refuse(code, _) => Some(code.as_str_name()),
-        };
-        let say_all = |checks: &[Check]| checks.iter().map(|check| self.said(*check, door.door)).collect();
-        DoorSaid {
-            door: door.door.name(),
-            opens: door.opens,
-            code,
-            opening: say_all(&door.opening),
-            disclosing: say_all(&door.disclosing),
-            streams: door.streams.iter().map(|(stream, disclosure)| stream_said(*stream, *disclosure)).collect(),
-        }
-    }
-
-    fn is_stopped_before(&self, door: &OnDoor) -> bool {
-        let before = [Condition::Listens, Condition::Certificate, Condition::Password];
-        door.opening.iter().any(|check| before.contains(&check.condition) && !check.holds)
-    }
-
-    fn said(&self, check: Check, door: Door) -> Said {
-        let (saw, mend) = self.words(check.condition, check.holds, door);
-        Said { rule: check.rule, holds: check.holds, saw, mend: (!check.holds).then_some(mend) }
-    }
-
-    /// What was seen, and what to change if it doesn't hold.
-    fn words(&self, condition: Condition, holds: bool, door: Door) -> (String, String) {
-        let (user, device, instance) = (&self.user.name, &self.name, self.instance);
-        match condition {
-            Condition::Mode => match (self.config.mode, door) {
-                (Mode::NonSecure, Door::Clear) => (
-                    "the cluster security mode is non-secure: every user opens on the clear door, and no key leaves"
-                        .into(),
-                    "mode = \"mixed\" in the config".into(),
-                ),
-                (Mode::NonSecure, Door::Tls) => (
-                    "the cluster security mode is non-secure: the TLS door is closed, and no key leaves".into(),
-                    "mode = \"mixed\" in the config".into(),
-                ),
-                (Mode::Mixed, _) => ("the cluster security mode is mixed".into(), String::new()),
-            },
-            Condition::Listens => {
-                let (address, key) = match door {
-                    Door::Tls => (self.config.doors.tls, "tls = \"127.0.0.1:2749\""),
-                    Door::Clear => (self.config.doors.clear, "clear = \"127.0.0.1:2748\""),
-                };
-                match address {
-                    Some(address) => (format!("it listens on {address}"), String::new()),
-                    None => ("it is closed by the config".into(), format!("{key} under [doors] in the config")),
-                }
-            }
-            Condition::Certificate => {
-                let mend = match self.case.certificate {
-                    Certificate::Unreadable => "mend the ledger's file, or its path under [tls] in the config".into(),
-                    _ => format!("callgate cert issue --user {user} --instance {instance}"),
-                };
-                (self.certificate.clone(), mend)
-            }
-            Condition::Password => match holds {
-                true => ("the user has a password".into(), String::new()),
-                false => (
-                    "the user has no password, so that no password is right".into(),
-                    format!("callgate passwd, and its line as password = \"...\" of the user {user:?}"),
-                ),
-            },
-            Condition::CtiEnabled => self.member(Group::CtiEnabled, holds),
-            Condition::Door => self.door_words(holds, door),
-            Condition::Associated => {
-                let all = self.user.groups.contains(CONTROL);
-                match (holds, all) {
-                    (true, true) => (format!("the user is in {:?}", CONTROL.name()), String::new()),
-                    (true, false) => ("the device is one of the user's".into(), String::new()),
-                    (false, _) if self.device.is_none() => (
-                        "no device in the config has this address, so that it is none of the user's: no event of it is sent"
-                            .into(),
-                        format!("name it as the note below says, or add {:?} to groups of the user {user:?}", CONTROL.name()),
-                    ),
-                    (false, _) => (
-                        "the device is none of the user's: no event of it is sent".into(),
-                        format!("add {device:?} to devices of the user {user:?}"),
-                    ),
-                }
-            }
-            Condition::NotRestricted => match holds {
-                true => ("the device is not restricted".into(), String::new()),
-                false => (
-                    "the device is restricted: no app sees it".into(),
-                    format!("take restricted = true from the device {device:?}"),
-                ),
-            },
-            Condition::KeyGroups => match missing(self.user.groups).as_slice() {
-                [] => ("the user is in all three groups that keys need".into(), String::new()),
-                missing => (
-                    format!("the user is not in {}", missing.join(" and ")),
-                    format!(
-                        "add {} to groups of the user {user:?}; the SRTP group only with the other two (R8)",
-                        missing.join(", ")
-                    ),
-                ),
-            },
-            Condition::SecureDoor => match holds {
-                true => ("keys may leave by this door".into(), String::new()),
-                false => ("no key leaves by the clear door".into(), "open the session on the TLS door".into()),
-            },
-        }
-    }
-
-    fn member(&self, group: Group, holds: bool) -> (String, String) {
-        let (user, group) = (&self.user.name, group.name());
-        match holds {
-            true => (format!("the user is in {group:?}"), String::new()),
-            false => (format!("the user is not in {group:?}"), format!("add {group:?} to groups of the user {user:?}")),
-        }
-    }
-
-    fn door_words(&self, holds: bool, door: Door) -> (String, String) {
-        let (user, group) = (&self.user.name, Group::SecureConnection.name());
-        let is_in = self.user.groups.contains(Group::SecureConnection);
-        let member = if is_in { format!("the user is in {group:?}") } else { format!("the user is not in {group:?}") };
-        match (holds, door) {
-            (true, _) if self.config.lenient_doors => {
-                (format!("{member}; with lenient_doors both doors are for all"), String::new())
-            }
-            (true, _) if self.config.mode == Mode::NonSecure => {
-                (format!("{member}; in non-secure mode it doesn't matter"), String::new())
-            }
-            (true, _) => (format!("{member}, and so this is its door"), String::new()),
-            (false, Door::Tls) => (
-                format!("{member}, and so may open on the clear door only"),
-                format!("add {group:?} to groups of the user {user:?}, or connect to the clear door"),
-            ),
-            (false, Door::Clear) => (
-                format!("{member}, and so may open on the TLS door only"),
-                format!("connect to the TLS door, or take {group:?} from groups of the user {user:?}"),
-            ),
-        }
-    }
-
-    fn notes(&self) -> Vec<String> {
-        let mut notes = Vec::new();
-        match self.device {
-            None => notes.push(unnamed::how_to_name(self.config, self.user, &self.name)),
-            Some(device) => {
-                for line in device.lines.iter().filter(|line| line.restricted) {
-                    notes.push(format!(
-                        "line {} of the device is restricted: no event of it is sent (R13)",
-                        line.number
-                    ));
-                }
-                let mut simulated = self.config.switches.iter().flat_map(SwitchConfig::simulated_devices);
-                if device.addresses.is_empty() && !simulated.any(|name| name == device.name) {
-                    notes.push("the device has no addresses, so that no call is found to be its: name them, such as addresses = \
-[\"udp:192.0.2.7:5060\"]".into());
-                }
-            }
-        }
-        notes
-    }
-
-    fn answer(&self, doors: &[OnDoor]) -> String {
-        let who = format!("{}/{}", self.user.name, self.instance);
-        let device = &self.name;
-        let shown = |door: Door| if door == Door::Tls { "TLS" } else { "clear" };
-        let open: Vec<_> = doors.iter().filter(|door| door.opens).collect();
-        let Some(best) = open.iter().find(|door| door.gets_keys()).or(open.first()) else {
-            return self.why_none(&who, doors);
-        };
-        let names: Vec<_> = open.iter().map(|door| shown(door.door)).collect();
-        let opens = format!("{who} opens on the {} door", names.join(" and the "));
-        if !best.sees_device() {
-            return format!("{opens}, and doesn't see {device}.");
-        }
-        if best.gets_keys() {
-            let by = if open.len() > 1 { format!(", on the {} door,", shown(best.door)) } else { String::new() };
-            return format!("{opens}, sees {device}, and gets{by} the keys of SRTP streams that it monitors in time.");
-        }
-        let why = best.streams.iter().find(|(stream, _)| *stream == Stream::InTime);
-        let why = why.map_or_else(String::new, |(_, disclosure)| told(*disclosure));
-        format!("{opens}, sees {device}, and gets no key: {why}.")
-    }
-}
-
-impl Facts<'_> {
-    /// Of the doors that were looked at, the one that is the user's by R10 tells what to mend.
-    fn why_none(&self, who: &str, doors: &[OnDoor]) -> String {
-        let is_own =
-            |door: &&OnDoor| door.opening.iter().all(|check| check.condition != Condition::Door || check.holds);
-        let Some(door) = doors.iter().find(is_own).or(doors.first()) else { return format!("{who} opens no session.") };
-        let stands = door.opening.iter().filter(|check| !check.holds);
-        let why: Vec<_> = stands.map(|check| self.words(check.condition, false, door.door).0).collect();
-        let name = if door.door == Door::Tls { "TLS" } else { "clear" };
-        match doors.len() {
-            1 => format!("{who} opens no session on the {name} door: {}.", why.join("; ")),
-            _ => format!("{who} opens no session. On the {name} door: {}.", why.join("; ")),
-        }
-    }
-}
-
-/// The groups that keys need and that aren't there, each in quotes.
-fn missing(groups: Groups) -> Vec<String> {
-    let missing = KEY_GROUPS.into_iter().filter(|group| !groups.contains(*group));
-    missing.map(|group| format!("{:?}", group.name())).collect()
-}
-
-fn stream_said(stream: Stream, disclosure: Disclosure) -> StreamSaid {
-    let stream = match stream {
-        Stream::InTime => "SRTP, monitored in time",
-        Stream::Late => "SRTP, monitored too late",
-        Stream::Unknown => "SRTP, key not known to the switch",
-        Stream::Clear => "not SRTP",
-    };
-    match disclosure {
-        Disclosure::Nothing(Rule(rule)) => StreamSaid { stream, indicator: None, reason: None, rule, mend: None },
-        Disclosure::Event(indication, Rule(rule)) => {
-            let (indicator, reason) = indication.names();
-            let mend = indication.refusal().map(|code| callgate_wire::lookup(code).mend);
-            StreamSaid { stream, indicator: Some(indicator), reason, rule, mend }
-        }
-    }
-}
-
-fn told(disclosure: Disclosure) -> String {
-    match disclosure {
-        Disclosure::Nothing(_) => "no event".into(),
-        Disclosure::Event(indication, Rule(rule)) => match indication.names() {
-            (indicator, Some(reason)) => format!("{indicator}/{reason} ({rule})"),
-            (indicator, None) => format!("{indicator} ({rule})"),
-        },
-    }
 }

@@ -1,0 +1,282 @@
+//! Why a user's app gets the keys of a device's calls or doesn't: each rule in order, what it saw, and what to change.
+//!
+//! It decides nothing: [`policy::explain`] does, which asks the gateway's own decisions. Here are the facts that it is asked
+//! with, and the words. One core for `callgate explain`, which goes by the files, and for the API of a gateway that runs.
+
+mod unnamed;
+mod words;
+
+use std::sync::Arc;
+
+use serde::Serialize;
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+
+use crate::{
+    config::Config,
+    directory::{Device, User, UserKind},
+    model::{Door, InstanceId},
+    policy::{self, Case, Certificate, OnDoor},
+    trust::{ClientCrls, Entry, LedgerError, LedgerSnapshot, NotAccepted, Status},
+};
+
+/// What a gateway goes by.
+#[derive(Debug)]
+pub struct Basis<'a> {
+    /// Mode, doors, switches, users and devices.
+    pub config: &'a Config,
+    /// Which certificates count; or why nobody knows.
+    pub ledger: Result<Arc<LedgerSnapshot>, LedgerError>,
+    /// What other CAs have revoked.
+    pub crls: &'a ClientCrls,
+    /// Where users, devices and certificates are changed.
+    pub changed_in: ChangedIn,
+}
+
+/// Where users, devices and certificates are changed: so much of what to change depends on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChangedIn {
+    /// In the config and the ledger's file.
+    Files,
+    /// In the store of a gateway that runs, by its administration.
+    Store,
+}
+
+/// What is asked.
+#[derive(Debug, Clone)]
+pub struct Question<'a> {
+    /// The user whose app it is.
+    pub user: &'a str,
+    /// The instance whose certificate is looked for.
+    pub instance: &'a InstanceId,
+    /// The device: its name, or the address of one that isn't configured.
+    pub device: &'a str,
+    /// Only this door; `None`: both.
+    pub door: Option<Door>,
+    /// Now.
+    pub now: OffsetDateTime,
+}
+
+/// Why there is nothing to explain: nobody, or no device, is meant.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unexplained {
+    /// There is no such user; the nearest names.
+    #[error("there is no user {name:?}; {}", nearest(known, "user"))]
+    User {
+        /// The name.
+        name: String,
+        /// Those that are like it.
+        known: Vec<String>,
+    },
+    /// There is no such device; the nearest names.
+    #[error("there is no device {name:?}; {}", nearest(known, "device"))]
+    Device {
+        /// The name.
+        name: String,
+        /// Those that are like it.
+        known: Vec<String>,
+    },
+    /// An address without its port.
+    #[error("a device that isn't configured is called by its address with the port, such as {one}, or {other}")]
+    Port {
+        /// With the usual port.
+        one: String,
+        /// And over TCP.
+        other: String,
+    },
+    /// The address of a device that has a name.
+    #[error("{address} is an address of the device {name:?}, and apps see it by that name: ask for that")]
+    Named {
+        /// The address.
+        address: String,
+        /// The name.
+        name: String,
+    },
+    /// The address of a PBX.
+    #[error(
+        "{address} is the PBX itself, by `pbx` of the switch {switch:?}, and no app sees it: name a device that calls by it"
+    )]
+    Pbx {
+        /// The address.
+        address: String,
+        /// The switch.
+        switch: String,
+    },
+}
+
+/// Why an app gets the keys of a device's calls, or doesn't
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Explanation {
+    /// The user
+    pub user: String,
+    /// `application` or `end`
+    pub kind: &'static str,
+    /// The instance
+    pub instance: String,
+    /// The device, as the gateway calls it
+    pub device: String,
+    /// How a session fares on each door, the TLS door first
+    pub doors: Vec<DoorSaid>,
+    /// What is worth knowing besides
+    pub notes: Vec<String>,
+    /// All of it in one sentence
+    pub answer: String,
+}
+
+/// How a session fares on a door
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct DoorSaid {
+    /// `tls` or `clear`
+    pub door: &'static str,
+    /// Whether a session opens
+    pub opens: bool,
+    /// The code that a session is refused with, if it comes so far
+    pub code: Option<&'static str>,
+    /// What opening needs, in the order in which it is asked
+    pub opening: Vec<Said>,
+    /// What seeing the device and its keys needs, in the order in which it is asked
+    pub disclosing: Vec<Said>,
+    /// What a session is told of each kind of stream
+    pub streams: Vec<StreamSaid>,
+}
+
+/// A rule, what it saw, and what to change
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Said {
+    /// The rule
+    pub rule: &'static str,
+    /// Whether it is met
+    pub holds: bool,
+    /// What was looked at
+    pub saw: String,
+    /// What to change, where it isn't met
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mend: Option<String>,
+}
+
+/// What a session is told of a kind of stream
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct StreamSaid {
+    /// The kind
+    pub stream: &'static str,
+    /// The indicator (R17); null: no event at all
+    pub indicator: Option<&'static str>,
+    /// Its reason, if it has one
+    pub reason: Option<&'static str>,
+    /// The rule that decided
+    pub rule: &'static str,
+    /// What to change, if there is anything
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mend: Option<&'static str>,
+}
+
+/// Explains it.
+///
+/// # Errors
+/// [`Unexplained`]: there is no such user or device.
+pub fn explain(basis: &Basis<'_>, question: &Question<'_>) -> Result<Explanation, Unexplained> {
+    let facts = gather(basis, question)?;
+    let wanted = |door: &OnDoor| question.door.is_none_or(|wanted| wanted == door.door);
+    let doors: Vec<_> = policy::explain(&facts.case).into_iter().filter(wanted).collect();
+    Ok(Explanation {
+        user: question.user.into(),
+        kind: match facts.user.kind {
+            UserKind::Application => "application",
+            UserKind::EndUser => "end",
+        },
+        instance: question.instance.to_string(),
+        doors: doors.iter().map(|door| facts.door(door)).collect(),
+        notes: facts.notes(),
+        answer: facts.answer(&doors),
+        device: facts.name,
+    })
+}
+
+/// What was gathered.
+struct Facts<'a> {
+    config: &'a Config,
+    changed_in: ChangedIn,
+    user: &'a User,
+    instance: &'a InstanceId,
+    name: String,
+    device: Option<&'a Device>,
+    case: Case,
+    /// What the ledger says, in words.
+    certificate: String,
+}
+
+fn gather<'a>(basis: &'a Basis<'_>, question: &Question<'a>) -> Result<Facts<'a>, Unexplained> {
+    let config = basis.config;
+    let directory = &config.directory;
+    let Some(user) = directory.user(question.user) else {
+        let known = unnamed::nearest(question.user, directory.users().map(|user| user.name.as_str()));
+        return Err(Unexplained::User { name: question.user.into(), known });
+    };
+    let known = directory.device(question.device);
+    let name = match known {
+        Some(device) => device.name.to_string(),
+        None => unnamed::called(config, question.device)?,
+    };
+    let (certificate, words) = certificate(basis, user, question);
+    Ok(Facts {
+        config,
+        changed_in: basis.changed_in,
+        user,
+        instance: question.instance,
+        device: known.map(|device| &**device),
+        case: Case {
+            mode: config.mode,
+            lenient_doors: config.lenient_doors,
+            clear_listens: config.doors.clear.is_some(),
+            tls_listens: config.doors.tls.is_some(),
+            groups: user.groups,
+            has_password: user.password.is_some(),
+            certificate,
+            associated: user.devices.contains(name.as_str()),
+            restricted: known.is_some_and(|device| device.restricted),
+        },
+        name,
+        certificate: words,
+    })
+}
+
+/// The best certificate that the ledger has of the user and instance.
+fn certificate(basis: &Basis<'_>, user: &User, question: &Question<'_>) -> (Certificate, String) {
+    let ledger = match &basis.ledger {
+        Ok(ledger) => ledger,
+        Err(error) => return (Certificate::Unreadable, format!("the ledger can't be read: {error}")),
+    };
+    let instance = question.instance;
+    let by_crl = |entry: &Entry| basis.crls.against(entry, question.now);
+    let rank = |entry: &&Entry| {
+        let expired = entry.not_after < question.now.unix_timestamp();
+        let issued = entry.status == Status::Issued && by_crl(entry).is_none();
+        (issued && !expired, issued, entry.not_after)
+    };
+    let best = ledger.entries().filter(|entry| entry.user == user.name && entry.instance == *instance).max_by_key(rank);
+    let Some(best) = best else {
+        let ledger = match basis.changed_in {
+            ChangedIn::Files => basis.config.tls.ledger.display().to_string(),
+            ChangedIn::Store => "the ledger".into(),
+        };
+        return (Certificate::None, format!("{ledger} has no certificate of {}/{instance}", user.name));
+    };
+    let until = OffsetDateTime::from_unix_timestamp(best.not_after).ok().and_then(|at| at.format(&Rfc3339).ok());
+    let until = until.unwrap_or_default();
+    let it = format!("the certificate with the serial number {}", best.serial);
+    match (&best.status, by_crl(best), rank(&best)) {
+        (Status::Revoked { at, reason }, ..) => (Certificate::Revoked, format!("{it} was revoked at {at}: {reason}")),
+        (_, Some(NotAccepted::RevokedByCa), _) => (Certificate::Revoked, format!("{it} is on the CRL of its CA")),
+        (_, Some(why), _) => (Certificate::StatusUnknown, format!("{it} doesn't count: {why}")),
+        (_, None, (true, ..)) => (Certificate::Counts, format!("{it} counts until {until}")),
+        (_, None, _) => (Certificate::Expired, format!("{it} expired at {until}")),
+    }
+}
+
+/// Those that may be meant, in words.
+fn nearest(known: &[String], what: &str) -> String {
+    match known {
+        [] => format!("there is no {what} at all"),
+        [name] => format!("the nearest is {name}"),
+        names => format!("the nearest are {}", names.join(", ")),
+    }
+}

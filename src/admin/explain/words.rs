@@ -1,0 +1,263 @@
+//! What the explanation says.
+
+use super::{ChangedIn, DoorSaid, Facts, Said, StreamSaid, unnamed};
+use crate::{
+    config::SwitchConfig,
+    model::{Door, Group, Groups, Mode},
+    policy::{Certificate, Check, Condition, Disclosure, KEY_GROUPS, OnDoor, Rule, Stream, Verdict},
+};
+
+impl Facts<'_> {
+    pub(super) fn door(&self, door: &OnDoor) -> DoorSaid {
+        let code = match door.verdict {
+            // Before the decision comes the handshake, or the password.
+            _ if door.opens || self.is_stopped_before(door) => None,
+            Verdict::Admit(_) => None,
+            Verdict::Refuse(code, _) => Some(code.as_str_name()),
+        };
+        let say_all = |checks: &[Check]| checks.iter().map(|check| self.said(*check, door.door)).collect();
+        DoorSaid {
+            door: door.door.name(),
+            opens: door.opens,
+            code,
+            opening: say_all(&door.opening),
+            disclosing: say_all(&door.disclosing),
+            streams: door.streams.iter().map(|(stream, disclosure)| stream_said(*stream, *disclosure)).collect(),
+        }
+    }
+
+    fn is_stopped_before(&self, door: &OnDoor) -> bool {
+        let before = [Condition::Listens, Condition::Certificate, Condition::Password];
+        door.opening.iter().any(|check| before.contains(&check.condition) && !check.holds)
+    }
+
+    fn said(&self, check: Check, door: Door) -> Said {
+        let (saw, mend) = self.words(check.condition, check.holds, door);
+        Said { rule: check.rule, holds: check.holds, saw, mend: (!check.holds).then_some(mend) }
+    }
+
+    /// What was seen, and what to change if it doesn't hold.
+    fn words(&self, condition: Condition, holds: bool, door: Door) -> (String, String) {
+        let (user, device, instance) = (&self.user.name, &self.name, self.instance);
+        match condition {
+            Condition::Mode => match (self.config.mode, door) {
+                (Mode::NonSecure, Door::Clear) => (
+                    "the cluster security mode is non-secure: every user opens on the clear door, and no key leaves"
+                        .into(),
+                    "mode = \"mixed\" in the config".into(),
+                ),
+                (Mode::NonSecure, Door::Tls) => (
+                    "the cluster security mode is non-secure: the TLS door is closed, and no key leaves".into(),
+                    "mode = \"mixed\" in the config".into(),
+                ),
+                (Mode::Mixed, _) => ("the cluster security mode is mixed".into(), String::new()),
+            },
+            Condition::Listens => {
+                let (address, key) = match door {
+                    Door::Tls => (self.config.doors.tls, "tls = \"127.0.0.1:2749\""),
+                    Door::Clear => (self.config.doors.clear, "clear = \"127.0.0.1:2748\""),
+                };
+                match address {
+                    Some(address) => (format!("it listens on {address}"), String::new()),
+                    None => ("it is closed by the config".into(), format!("{key} under [doors] in the config")),
+                }
+            }
+            Condition::Certificate => {
+                let mend = match (self.case.certificate, self.changed_in) {
+                    (Certificate::Unreadable, _) => {
+                        "mend the ledger's file, or its path under [tls] in the config".into()
+                    }
+                    (Certificate::StatusUnknown, _) => {
+                        "put the present CRL of its CA where tls.client_crl names it".into()
+                    }
+                    (_, ChangedIn::Files) => format!("callgate cert issue --user {user} --instance {instance}"),
+                    (_, ChangedIn::Store) => format!("issue or import a certificate for {user}/{instance}"),
+                };
+                (self.certificate.clone(), mend)
+            }
+            Condition::Password => match holds {
+                true => ("the user has a password".into(), String::new()),
+                false => (
+                    "the user has no password, so that no password is right".into(),
+                    match self.changed_in {
+                        ChangedIn::Files => {
+                            format!("callgate passwd, and its line as password = \"...\" of the user {user:?}")
+                        }
+                        ChangedIn::Store => format!("set a password of the user {user:?}"),
+                    },
+                ),
+            },
+            Condition::CtiEnabled => self.member(Group::CtiEnabled, holds),
+            Condition::Door => self.door_words(holds, door),
+            Condition::Associated => {
+                let all = self.user.groups.contains(Group::ControlOfAllDevices);
+                match (holds, all) {
+                    (true, true) => (format!("the user is in {:?}", Group::ControlOfAllDevices.name()), String::new()),
+                    (true, false) => ("the device is one of the user's".into(), String::new()),
+                    (false, _) if self.device.is_none() => (
+                        format!(
+                            "{} has this address, so that it is none of the user's: no event of it is sent",
+                            unnamed::no_device(self.changed_in)
+                        ),
+                        format!(
+                            "name it as the note below says, or add {:?} to groups of the user {user:?}",
+                            Group::ControlOfAllDevices.name()
+                        ),
+                    ),
+                    (false, _) => (
+                        "the device is none of the user's: no event of it is sent".into(),
+                        format!("add {device:?} to devices of the user {user:?}"),
+                    ),
+                }
+            }
+            Condition::NotRestricted => match holds {
+                true => ("the device is not restricted".into(), String::new()),
+                false => (
+                    "the device is restricted: no app sees it".into(),
+                    match self.changed_in {
+                        ChangedIn::Files => format!("take restricted = true from the device {device:?}"),
+                        ChangedIn::Store => format!("set restricted of the device {device:?} to false"),
+                    },
+                ),
+            },
+            Condition::KeyGroups => match missing(self.user.groups).as_slice() {
+                [] => ("the user is in all three groups that keys need".into(), String::new()),
+                missing => (
+                    format!("the user is not in {}", missing.join(" and ")),
+                    format!(
+                        "add {} to groups of the user {user:?}; the SRTP group only with the other two (R8)",
+                        missing.join(", ")
+                    ),
+                ),
+            },
+            Condition::SecureDoor => match holds {
+                true => ("keys may leave by this door".into(), String::new()),
+                false => ("no key leaves by the clear door".into(), "open the session on the TLS door".into()),
+            },
+        }
+    }
+
+    fn member(&self, group: Group, holds: bool) -> (String, String) {
+        let (user, group) = (&self.user.name, group.name());
+        match holds {
+            true => (format!("the user is in {group:?}"), String::new()),
+            false => (format!("the user is not in {group:?}"), format!("add {group:?} to groups of the user {user:?}")),
+        }
+    }
+
+    fn door_words(&self, holds: bool, door: Door) -> (String, String) {
+        let (user, group) = (&self.user.name, Group::SecureConnection.name());
+        let is_in = self.user.groups.contains(Group::SecureConnection);
+        let member = if is_in { format!("the user is in {group:?}") } else { format!("the user is not in {group:?}") };
+        match (holds, door) {
+            (true, _) if self.config.lenient_doors => {
+                (format!("{member}; with lenient_doors both doors are for all"), String::new())
+            }
+            (true, _) if self.config.mode == Mode::NonSecure => {
+                (format!("{member}; in non-secure mode it doesn't matter"), String::new())
+            }
+            (true, _) => (format!("{member}, and so this is its door"), String::new()),
+            (false, Door::Tls) => (
+                format!("{member}, and so may open on the clear door only"),
+                format!("add {group:?} to groups of the user {user:?}, or connect to the clear door"),
+            ),
+            (false, Door::Clear) => (
+                format!("{member}, and so may open on the TLS door only"),
+                format!("connect to the TLS door, or take {group:?} from groups of the user {user:?}"),
+            ),
+        }
+    }
+
+    pub(super) fn notes(&self) -> Vec<String> {
+        let mut notes = Vec::new();
+        match self.device {
+            None => notes.push(unnamed::how_to_name(self)),
+            Some(device) => {
+                for line in device.lines.iter().filter(|line| line.restricted) {
+                    notes.push(format!(
+                        "line {} of the device is restricted: no event of it is sent (R13)",
+                        line.number
+                    ));
+                }
+                let mut simulated = self.config.switches.iter().flat_map(SwitchConfig::simulated_devices);
+                if device.addresses.is_empty() && !simulated.any(|name| name == device.name) {
+                    notes.push(
+                        "the device has no addresses, so that no call is found to be its: name them, such as addresses = \
+                         [\"udp:192.0.2.7:5060\"]"
+                            .into(),
+                    );
+                }
+            }
+        }
+        notes
+    }
+
+    pub(super) fn answer(&self, doors: &[OnDoor]) -> String {
+        let who = format!("{}/{}", self.user.name, self.instance);
+        let device = &self.name;
+        let shown = |door: Door| if door == Door::Tls { "TLS" } else { "clear" };
+        let open: Vec<_> = doors.iter().filter(|door| door.opens).collect();
+        let Some(best) = open.iter().find(|door| door.gets_keys()).or(open.first()) else {
+            return self.why_none(&who, doors);
+        };
+        let names: Vec<_> = open.iter().map(|door| shown(door.door)).collect();
+        let opens = format!("{who} opens on the {} door", names.join(" and the "));
+        if !best.sees_device() {
+            return format!("{opens}, and doesn't see {device}.");
+        }
+        if best.gets_keys() {
+            let by = if open.len() > 1 { format!(", on the {} door,", shown(best.door)) } else { String::new() };
+            return format!("{opens}, sees {device}, and gets{by} the keys of SRTP streams that it monitors in time.");
+        }
+        let why = best.streams.iter().find(|(stream, _)| *stream == Stream::InTime);
+        let why = why.map_or_else(String::new, |(_, disclosure)| told(*disclosure));
+        format!("{opens}, sees {device}, and gets no key: {why}.")
+    }
+
+    /// Of the doors that were looked at, the one that is the user's by R10 tells what to mend.
+    fn why_none(&self, who: &str, doors: &[OnDoor]) -> String {
+        let is_own =
+            |door: &&OnDoor| door.opening.iter().all(|check| check.condition != Condition::Door || check.holds);
+        let Some(door) = doors.iter().find(is_own).or(doors.first()) else { return format!("{who} opens no session.") };
+        let stands = door.opening.iter().filter(|check| !check.holds);
+        let why: Vec<_> = stands.map(|check| self.words(check.condition, false, door.door).0).collect();
+        let name = if door.door == Door::Tls { "TLS" } else { "clear" };
+        match doors.len() {
+            1 => format!("{who} opens no session on the {name} door: {}.", why.join("; ")),
+            _ => format!("{who} opens no session. On the {name} door: {}.", why.join("; ")),
+        }
+    }
+}
+
+/// The groups that keys need and that aren't there, each in quotes.
+fn missing(groups: Groups) -> Vec<String> {
+    let missing = KEY_GROUPS.into_iter().filter(|group| !groups.contains(*group));
+    missing.map(|group| format!("{:?}", group.name())).collect()
+}
+
+fn stream_said(stream: Stream, disclosure: Disclosure) -> StreamSaid {
+    let stream = match stream {
+        Stream::InTime => "SRTP, monitored in time",
+        Stream::Late => "SRTP, monitored too late",
+        Stream::Unknown => "SRTP, key not known to the switch",
+        Stream::Clear => "not SRTP",
+    };
+    match disclosure {
+        Disclosure::Nothing(Rule(rule)) => StreamSaid { stream, indicator: None, reason: None, rule, mend: None },
+        Disclosure::Event(indication, Rule(rule)) => {
+            let (indicator, reason) = indication.names();
+            let mend = indication.refusal().map(|code| callgate_wire::lookup(code).mend);
+            StreamSaid { stream, indicator: Some(indicator), reason, rule, mend }
+        }
+    }
+}
+
+fn told(disclosure: Disclosure) -> String {
+    match disclosure {
+        Disclosure::Nothing(_) => "no event".into(),
+        Disclosure::Event(indication, Rule(rule)) => match indication.names() {
+            (indicator, Some(reason)) => format!("{indicator}/{reason} ({rule})"),
+            (indicator, None) => format!("{indicator} ({rule})"),
+        },
+    }
+}
