@@ -27,6 +27,8 @@ pub use checks::{MAX_ADDRESSES, MAX_NAMED};
 /// One thing that an administrator wants.
 #[derive(Debug, Clone)]
 pub enum Change {
+    /// A user is made, with its password for the clear door if it has one. It must be new.
+    AddUser(UserName, UserSettings, Option<Arc<ScramVerifier>>),
     /// A device is made or replaced.
     PutDevice(DeviceName, DeviceRecord),
     /// A group of the operator's own is made or replaced.
@@ -226,7 +228,10 @@ impl Change {
         match self {
             Self::PutDevice(name, record) => put_device(name, record, of, records),
             Self::PutGroup(name, record) => put_group(name, record, of, records),
-            Self::PutUser(name, settings) => put_user(name, settings.clone(), of, cascade, records),
+            Self::AddUser(name, settings, password) => {
+                put_user(name, settings.clone(), password.as_ref(), (Of::New, cascade), records)
+            }
+            Self::PutUser(name, settings) => put_user(name, settings.clone(), None, (of, cascade), records),
             Self::RemoveDevice(name) => remove_device(name, of, cascade, records),
             Self::RemoveGroup(name) => remove_group(name, of, cascade, records),
             Self::RemoveUser(name) => {
@@ -251,13 +256,16 @@ impl Change {
         match self {
             Self::PutDevice(name, _) | Self::RemoveDevice(name) => ("device", name.as_str()),
             Self::PutGroup(name, _) | Self::RemoveGroup(name) => ("group", name.as_str()),
-            Self::PutUser(name, _) | Self::RemoveUser(name) | Self::SetPassword(name, _) => ("user", name.as_str()),
+            Self::AddUser(name, ..) | Self::PutUser(name, _) | Self::RemoveUser(name) | Self::SetPassword(name, _) => {
+                ("user", name.as_str())
+            }
         }
     }
 
     /// What it does, as records call it.
     pub fn verb(&self) -> &'static str {
         match self {
+            Self::AddUser(..) => "add",
             Self::PutDevice(..) | Self::PutGroup(..) | Self::PutUser(..) => "put",
             Self::RemoveDevice(_) | Self::RemoveGroup(_) | Self::RemoveUser(_) => "remove",
             Self::SetPassword(_, None) => "remove password",
@@ -269,8 +277,8 @@ impl Change {
 fn put_user(
     name: &UserName,
     mut settings: UserSettings,
-    of: Of,
-    cascade: Cascade,
+    password: Option<&Arc<ScramVerifier>>,
+    (of, cascade): (Of, Cascade),
     records: &Records,
 ) -> Result<Plan, Refusal> {
     let before = records.users.get(name);
@@ -313,7 +321,7 @@ fn put_user(
     difference.names("pattern", &was.patterns, &settings.patterns);
     difference.value("kind", &was.kind, &settings.kind);
     difference.value("description", &was.description, &settings.description);
-    let password = before.and_then(|stored| stored.record.password.clone());
+    let password = password.or(before.and_then(|stored| stored.record.password.as_ref())).cloned();
     let record = UserRecord { settings, password };
     let steps = vec![user_step(name, &record, expect)];
     Ok(Plan { steps, direction: Direction::of(adds, takes), detail: difference.told() })
@@ -351,9 +359,10 @@ fn put_device(name: &DeviceName, record: &DeviceRecord, of: Of, records: &Record
     let hidden = |record: &DeviceRecord| -> BTreeSet<LineNumber> {
         record.lines.iter().filter(|line| line.restricted).map(|line| line.number).collect()
     };
-    // By a name that is new a pattern may mean it, and by an address calls become its calls.
+    // By a name that is new a pattern may mean it, and by an address calls become its calls. One that a switch made up or
+    // calls made known was seen already: a restriction takes it away.
     let (adds, takes) = match before {
-        None => (!record.restricted, false),
+        None => (!record.restricted, record.restricted),
         Some(Stored { record: was, .. }) => (
             was.restricted && !record.restricted
                 || !hidden(was).is_subset(&hidden(record))

@@ -13,6 +13,7 @@ use utoipa::ToSchema;
 use super::extract::etag;
 use crate::{
     admin::{Done, accounts::Token},
+    directory::Of,
     hub::Effect,
     store::Version,
 };
@@ -68,6 +69,24 @@ pub(super) struct Versioned<T>(pub(super) Version, pub(super) T);
 
 /// Something that was made, with where it is.
 pub(super) struct Made<T>(pub(super) String, pub(super) Changed<T>);
+
+/// What a put has made or replaced.
+pub(super) enum Put<T> {
+    /// It is new.
+    Made(Made<T>),
+    /// It was there.
+    Replaced(Changed<T>),
+}
+
+impl<T> Put<T> {
+    /// The answer to a put of this state, of something with this path.
+    pub(super) fn of(of: Of, location: String, changed: Changed<T>) -> Self {
+        match of {
+            Of::New => Self::Made(Made(location, changed)),
+            Of::Latest | Of::Version(_) => Self::Replaced(changed),
+        }
+    }
+}
 
 /// The path of something, below `/v1`.
 pub(super) fn place(list: &str, names: &[&str]) -> String {
@@ -160,6 +179,15 @@ impl<T: Serialize> IntoResponse for Made<T> {
         let mut response = with_headers(changed.into_response(), [(header::LOCATION, Some(location))]);
         *response.status_mut() = StatusCode::CREATED;
         response
+    }
+}
+
+impl<T: Serialize> IntoResponse for Put<T> {
+    fn into_response(self) -> Response {
+        match self {
+            Self::Made(made) => made.into_response(),
+            Self::Replaced(changed) => changed.into_response(),
+        }
     }
 }
 

@@ -9,11 +9,17 @@ use axum::{
     http::{HeaderMap, HeaderName, StatusCode, header, request::Parts},
 };
 use callgate_wire::v1::ErrorCode;
-use serde::de::DeserializeOwned;
+use serde::{Deserialize, de::DeserializeOwned};
+use utoipa::IntoParams;
 use zeroize::Zeroize;
 
 use super::problem::Problem;
-use crate::{admin::Caller, directory::Of, http::Peer, store::Version};
+use crate::{
+    admin::Caller,
+    directory::{Cascade, Of},
+    http::Peer,
+    store::Version,
+};
 
 /// The body, as JSON. Its memory is wiped behind the reading where nobody else has it.
 #[derive(Debug)]
@@ -48,7 +54,6 @@ impl Condition {
     ///
     /// # Errors
     /// The request doesn't say which.
-    #[expect(dead_code, reason = "for users, groups and devices")]
     pub(super) fn of_any(self) -> Result<Of, Problem> {
         self.0.ok_or_else(|| required(", or If-None-Match: * to make it"))
     }
@@ -56,6 +61,22 @@ impl Condition {
     /// Of something whose change can be repeated and takes away: it may say which state it means.
     pub(super) fn if_any(self) -> Of {
         self.0.unwrap_or(Of::Latest)
+    }
+}
+
+/// How a change does what stands against it
+#[derive(Debug, Clone, Copy, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct CascadeQuery {
+    /// What needs or names it is changed with it; without this it is refused then
+    #[serde(default)]
+    cascade: bool,
+}
+
+impl CascadeQuery {
+    pub(super) fn cascade(self) -> Cascade {
+        if self.cascade { Cascade::All } else { Cascade::Nothing }
     }
 }
 

@@ -7,10 +7,13 @@
 mod access;
 mod accounts;
 mod answer;
+mod changes;
+mod devices;
 mod document;
 mod extract;
 mod frame;
 mod health;
+mod groups;
 mod idempotency;
 mod page;
 mod problem;
@@ -19,14 +22,18 @@ mod secret_text;
 #[cfg(test)]
 mod tests;
 mod tokens;
+mod users;
 
 pub use access::{LetInBy, LoggedIn, NewSetupToken, Who};
 pub use accounts::Account;
 pub use answer::{Acknowledged, Changed, Effects, Gone, Told};
 pub use health::{Health, PartHealth, PartNeed, PartState};
+pub use devices::{Device, Line};
+pub use groups::Group;
 pub use page::Page;
 pub use problem::ProblemBody;
 pub use tokens::{AccountToken, MadeToken};
+pub use users::{User, UserKind};
 
 use std::sync::Arc;
 
@@ -95,5 +102,6 @@ pub fn openapi() -> String {
 
 /// Everything that can be asked for.
 fn routes() -> Routes {
-    health::routes(tokens::routes(accounts::routes(access::routes(Routes::new()))))
+    let parts = [access::routes, accounts::routes, tokens::routes, health::routes, users::routes, groups::routes, devices::routes];
+    parts.into_iter().fold(Routes::new(), |routes, part| part(routes))
 }

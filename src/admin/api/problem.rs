@@ -112,7 +112,6 @@ impl Problem {
     }
 
     /// The same as the answer to a request that was only to be done if nothing was there yet.
-    #[expect(dead_code, reason = "for users, groups and devices")]
     pub(super) fn into_precondition(mut self) -> Self {
         if self.error == ErrorCode::AlreadyExists {
             self.status = StatusCode::PRECONDITION_FAILED;

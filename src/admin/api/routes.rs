@@ -37,7 +37,6 @@ pub(super) enum Kind {
     /// Proves who somebody is.
     Prove,
     /// Makes or replaces something.
-    #[expect(dead_code, reason = "for users, groups and devices")]
     Put,
     /// Reads.
     Read,

@@ -24,6 +24,11 @@ impl SecretText {
         Token::told(self.into_text())
     }
 
+    /// As a secret of another kind.
+    pub(super) fn into_secret(self) -> Zeroizing<String> {
+        self.0
+    }
+
     fn into_text(mut self) -> String {
         std::mem::take(&mut *self.0)
     }

@@ -120,7 +120,8 @@ fn r21_a_change_says_whether_it_gives_anything_to_anybody() {
         (device(true), Direction::Takes),
         (Change::PutDevice(named("1"), described()), Direction::Neutral),
         (Change::RemoveDevice(named("1")), Direction::Grants),
-        (device(true), Direction::Neutral),
+        // A switch may have made it up, or its calls made it known.
+        (device(true), Direction::Takes),
         (device(false), Direction::Grants),
         (user(&[], &[]), Direction::Neutral),
         (user(&[Group::CtiEnabled], &[]), Direction::Grants),
