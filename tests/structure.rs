@@ -58,6 +58,7 @@ const PURE: &[&str] = &[
     "src/hub/published.rs",
     "src/hub/rights.rs",
     "src/hub/topic.rs",
+    "src/hub/view.rs",
     "src/model/",
     "src/policy/",
     "src/switch/capture/",

@@ -19,7 +19,7 @@ use crate::{
     hub::Standing,
     model::UserName,
     store::{Bucket, Expect, Store, StoreError, Version},
-    trust::{CertificateRecord, Fingerprint, Ledger},
+    trust::{CertificateRecord, ClientCrls, Fingerprint, Ledger},
 };
 
 /// Users, groups, devices, certificates and accounts, and the way to change them.
@@ -59,6 +59,17 @@ impl Administration {
     /// The ledger that handshakes ask.
     pub fn ledger(&self) -> Arc<Ledger> {
         Arc::clone(&self.carrier.ledger)
+    }
+
+    /// The number of the rights that are in effect; 0 while no gateway runs.
+    pub fn rights(&self) -> u64 {
+        self.carrier.live.get().map_or(0, |live| live.current().rights.version)
+    }
+
+    /// What other CAs have revoked, as the TLS door knows it; nothing while no gateway runs.
+    pub fn client_crls(&self) -> Arc<ClientCrls> {
+        let live = self.carrier.live.get();
+        live.map(|live| Arc::clone(&live.current().rights.certificates.crls)).unwrap_or_default()
     }
 
     /// Whether a certificate counts at this moment: by the ledger, by its dates, and by the CRL of its CA.

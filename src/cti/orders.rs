@@ -11,6 +11,7 @@ use crate::{
 };
 
 /// What a worker is asked to do. Each is done in one turn.
+#[derive(Debug)]
 pub(super) enum Order {
     /// Somebody wants the place of this session: ask it whether it is alive (R12).
     Probe(SessionKey),
@@ -64,7 +65,7 @@ pub struct OpenSession {
 /// The open sessions of a gateway. Clones are cheap and mean the same ones.
 ///
 /// Whoever asks waits for the workers, and they for nobody: it costs them a look at each session, between two turns.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct OpenSessions {
     workers: Vec<mpsc::UnboundedSender<Order>>,
 }

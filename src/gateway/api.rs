@@ -4,14 +4,16 @@
 use std::sync::Arc;
 
 use axum::Router;
+use tokio::sync::watch;
 
 use super::{Gateway, StartError, tls_files};
 use crate::{
     admin::{
         Administration, Gate,
         accounts::{LockoutRules, SessionRules},
-        api::{self, MAX_BODY, Parts},
+        api::{self, Live, MAX_BODY, Parts},
     },
+    config::Config,
     http::{Health, HttpLimits, HttpService, HttpSettings, UnixPlace},
     model::Service,
 };
@@ -19,15 +21,21 @@ use crate::{
 /// Who may connect to the socket: the gateway's own user, and root.
 const SOCKET_MODE: u32 = 0o600;
 
-/// The API of an administration, and of the gateway that is in this health. Requests need an [`http::Peer`](crate::http::Peer) among their extensions.
+/// The API of an administration, by the settings in force, and of the gateway that is in this
+/// health, if one runs. Requests need an [`http::Peer`](crate::http::Peer) among their extensions.
 ///
 /// # Errors
 /// [`StartError::Randomness`].
-pub fn api(administration: &Arc<Administration>, health: Health) -> Result<Router, StartError> {
+pub fn api(
+    administration: &Arc<Administration>,
+    config: watch::Receiver<Arc<Config>>,
+    live: Option<Live>,
+    health: Health,
+) -> Result<Router, StartError> {
     let own_uid = rustix::process::geteuid().as_raw();
     let gate = Gate::new(Arc::clone(administration), own_uid, SessionRules::default(), LockoutRules::default());
     let gate = Arc::new(gate.ok_or(StartError::Randomness)?);
-    let parts = Parts { administration: Arc::clone(administration), gate, health };
+    let parts = Parts { administration: Arc::clone(administration), gate, config, live, health };
     api::router(parts).ok_or(StartError::Randomness)
 }
 
@@ -37,13 +45,14 @@ impl Gateway {
     /// # Errors
     /// [`StartError::Http`]; [`StartError::Trust`] if it is to be served by TLS.
     pub(super) async fn serve_administration(&mut self, api: Router) -> Result<(), StartError> {
-        let admin = &self.config.admin;
+        let running = Arc::clone(&self.config.borrow());
+        let admin = &running.admin;
         let settings = HttpSettings {
             service: Service::Admin,
             config: admin.https.clone(),
             unix: Some(UnixPlace { path: admin.socket.clone(), mode: SOCKET_MODE }),
-            limits: HttpLimits::of(&self.config.limits, MAX_BODY),
-            tls: tls_files::http_side(&self.config, &admin.https, self.ledger.as_ref())?,
+            limits: HttpLimits::of(&running.limits, MAX_BODY),
+            tls: tls_files::http_side(&running, &admin.https, self.ledger.as_ref())?,
         };
         self.administration = Some(HttpService::start(settings, api).await?);
         Ok(())

@@ -32,7 +32,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
 use crate::{
-    admin::{OpenError, Refused},
+    admin::{OpenError, Refused, api::Live},
     audit::{LogTarget, Trail},
     config::Config,
     cti::{
@@ -208,7 +208,7 @@ impl Default for Options {
 /// A running gateway.
 pub struct Gateway {
     /// The settings in force: those that can't change while it runs are those of the start.
-    config: Config,
+    config: watch::Sender<Arc<Config>>,
     entrance: Arc<Entrance>,
     live: LiveRights,
     /// What the switches are told of devices.
@@ -337,13 +337,14 @@ impl Gateway {
             workers: threads,
             stop,
             stop_workers,
-            config,
+            config: watch::Sender::new(Arc::new(config)),
         };
-        let clear = match gateway.config.doors.clear {
+        let doors = gateway.config.borrow().doors;
+        let clear = match doors.clear {
             Some(address) => Some(Door::open(address, Arc::clone(&gateway.entrance), None).await?),
             None => None,
         };
-        let tls = match (gateway.config.doors.tls, side) {
+        let tls = match (doors.tls, side) {
             (Some(address), Some(side)) => Some(gateway.open_tls(address, side).await?),
             _ => None,
         };
@@ -380,6 +381,16 @@ impl Gateway {
     /// The way to change users, devices and certificates of an administered gateway.
     pub fn live_rights(&self) -> LiveRights {
         self.live.clone()
+    }
+
+    /// What the administration sees of it while it runs.
+    pub fn live(&self) -> Live {
+        Live { sessions: self.sessions(), hub: self.entrance.hub.clone() }
+    }
+
+    /// The settings in force, and those that take their place.
+    pub fn settings(&self) -> watch::Receiver<Arc<Config>> {
+        self.config.subscribe()
     }
 
     /// The open sessions: to list them, and to close some.

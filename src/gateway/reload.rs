@@ -60,7 +60,8 @@ impl Gateway {
         let turn = live.turn().await;
         let current = turn.current();
         // A door that was open doesn't move. The TLS door opens and closes with the mode.
-        let Doors { clear, tls, .. } = self.config.doors;
+        let running = Arc::clone(&self.config.borrow());
+        let Doors { clear, tls, .. } = running.doors;
         let next = Config {
             mode: config.mode,
             lenient_doors: config.lenient_doors,
@@ -69,13 +70,13 @@ impl Gateway {
             // What administrators change is theirs: the file has seeded it, and no more.
             directory: if self.is_administered() { Arc::clone(&current.rights.directory) } else { config.directory },
             // Where it listens doesn't change, nor how; who may connect does.
-            metrics: HttpConfig { listen: self.config.metrics.listen, networks: config.metrics.networks },
+            metrics: HttpConfig { listen: running.metrics.listen, networks: config.metrics.networks },
             admin: AdminConfig {
-                https: HttpConfig { listen: self.config.admin.https.listen, networks: config.admin.https.networks },
-                socket: self.config.admin.socket.clone(),
+                https: HttpConfig { listen: running.admin.https.listen, networks: config.admin.https.networks },
+                socket: running.admin.socket.clone(),
             },
             doors: Doors { clear, tls: tls.or(config.doors.tls), ..config.doors },
-            ..self.config.clone()
+            ..(*running).clone()
         };
         let mut side = tls_side(&next, self.ledger.as_ref())?;
         let side_of = |service: &Option<HttpService>, settings: &HttpConfig| match service {
@@ -114,7 +115,7 @@ impl Gateway {
         if let Some(administration) = &self.administration {
             administration.change(next.admin.https.networks.clone(), administration_side);
         }
-        self.config = next;
+        self.config.send_replace(Arc::new(next));
         self.tell_doors();
         let version = rights.version;
         let effects = turn.at_workers(rights);
@@ -123,7 +124,7 @@ impl Gateway {
 
     /// What is different, and can't change while the gateway runs.
     fn after_restart(&self, new: &Config) -> Vec<String> {
-        let running = &self.config;
+        let running = Arc::clone(&self.config.borrow());
         // By its fields, so that nobody adds one without a thought of this.
         let Config {
             mode: _,

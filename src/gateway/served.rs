@@ -77,7 +77,8 @@ impl Served {
         }
         tokio::spawn(heal(Arc::downgrade(&administration)));
         // When it can be asked, all of it is there.
-        gateway.serve_administration(api(&administration, gateway.health().clone())?).await?;
+        let api = api(&administration, gateway.settings(), Some(gateway.live()), gateway.health().clone())?;
+        gateway.serve_administration(api).await?;
         Ok(Self { gateway, administration })
     }
 

@@ -12,12 +12,14 @@ mod pulse;
 mod rights;
 mod run;
 mod topic;
+mod view;
 
 pub use published::{Moment, Published};
 pub use pulse::{BEAT, Pulse};
 pub use rights::{Certificates, Effect, Rights, Standing};
 pub use run::{Barrier, HubHandle, HubInput, run};
 pub use topic::{CallPicture, CallSecurity, Snapshot};
+pub use view::{CallView, DeviceView, Look, Opened, Protected, Seen, StreamView};
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -273,6 +275,25 @@ impl Hub {
         }
         let resume = last.filter(|_| examined.next().is_some()).cloned();
         Answer::Names { names, resume }
+    }
+
+    /// How devices stand, for the administration.
+    pub fn look(&self, look: &Look) -> Seen {
+        let from = look.from.clone().map_or(Bound::Unbounded, Bound::Included);
+        let mut topics = self.topics.range((from, Bound::Unbounded));
+        let is_meant = |topic: &Topic| {
+            (!look.busy || topic.is_busy()) && contains_ignore_ascii_case(topic.device().as_str(), &look.contains)
+        };
+        let mut devices = Vec::new();
+        for (_, topic) in topics.by_ref().take(MAX_EXAMINED) {
+            if is_meant(topic) {
+                devices.push(topic.view());
+                if devices.len() >= look.limit {
+                    break;
+                }
+            }
+        }
+        Seen { devices, resume: topics.next().map(|(name, _)| name.clone()) }
     }
 
     /// Makes room for one more discovered device, at the cost of the one that has been idle for longest.

@@ -10,11 +10,11 @@ use std::{
 
 use metrics::{Counter, Gauge, counter, gauge};
 use tokio::{
-    sync::mpsc,
+    sync::{mpsc, oneshot},
     time::{MissedTickBehavior, interval},
 };
 
-use super::{BEAT, Effect, Hub, NoRoom, Published, Pulse, Request, Rights, ToWorker, WorkerId};
+use super::{BEAT, Effect, Hub, Look, NoRoom, Published, Pulse, Request, Rights, Seen, ToWorker, WorkerId};
 use crate::model::{EventClass, SwitchEvent};
 
 /// What reaches the hub besides events.
@@ -24,6 +24,8 @@ pub enum HubInput {
     Request(Request),
     /// A change of rights.
     Barrier(Barrier),
+    /// Somebody who administers looks at devices.
+    Look(Look, oneshot::Sender<Seen>),
 }
 
 /// A change of rights, on its way to every worker (R15).
@@ -69,6 +71,13 @@ impl HubHandle {
     /// Beats for as long as the hub turns.
     pub fn pulse(&self) -> &Pulse {
         &self.pulse
+    }
+
+    /// How devices stand. Of a hub that has stopped, none are seen.
+    pub async fn look(&self, look: Look) -> Seen {
+        let (seen, answer) = oneshot::channel();
+        let _ = self.requests.send(HubInput::Look(look, seen));
+        answer.await.unwrap_or_default()
     }
 
     /// How many devices there are now.
@@ -124,6 +133,9 @@ pub async fn run(
                         let _ = mailbox.send(ToWorker::Barrier(barrier.clone())).await;
                     }
                     let _ = barrier.done.send(Effect::default());
+                }
+                Some(HubInput::Look(look, seen)) => {
+                    let _ = seen.send(hub.look(&look));
                 }
                 None => return,
             },

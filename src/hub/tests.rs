@@ -340,3 +340,59 @@ fn r15_devices_are_configured_anew_without_losing_a_number_or_a_subscriber() {
         assert!(matches!(hub.answer(ONE, SESSION, Ask::Snapshot(device(kept))), Some(Answer::Snapshot(_))), "{kept}");
     }
 }
+
+#[test]
+fn r19_administration_sees_calls_and_streams_without_their_keys_a_page_at_a_time() {
+    let mut hub = hub();
+    subscribe(&mut hub, ONE, "1001");
+    subscribe(&mut hub, TWO, "1001");
+    hub.publish(event("1001", 1, EventBody::Call(CallState::Connected))).unwrap();
+    hub.publish(event("1001", 1, opened(7, Some(1)))).unwrap();
+    hub.publish(event("1001", 1, opened(8, None))).unwrap();
+    hub.publish(event("found", 2, EventBody::Call(CallState::Held))).unwrap();
+    let look = |hub: &Hub, from: Option<&str>, contains: &str, busy, limit| {
+        hub.look(&Look { from: from.map(device), contains: contains.into(), busy, limit })
+    };
+    let names = |seen: Seen| {
+        let names: Vec<_> = seen.devices.iter().map(|seen| seen.device.to_string()).collect();
+        (names.join(" "), seen.resume.map(|name| name.to_string()))
+    };
+    assert_eq!(names(look(&hub, None, "", false, 2)), ("1001 1002".into(), Some("found".into())));
+    assert_eq!(names(look(&hub, Some("found"), "", false, 2)), ("found".into(), None));
+    assert_eq!(names(look(&hub, None, "", true, 9)), ("1001 found".into(), None));
+    assert_eq!(names(look(&hub, None, "FOU", false, 9)), ("found".into(), None));
+
+    let streams = |hub: &Hub| look(hub, None, "1001", true, 1).devices.remove(0).calls.remove(0).streams;
+    let suite = Suite::AesCm128HmacSha1_80;
+    let shown = |hub: &Hub| -> Vec<_> {
+        let shown =
+            |stream: StreamView| (stream.generation, stream.opened.map(|opened| (opened.protected, opened.flows)));
+        streams(hub).into_iter().map(shown).collect()
+    };
+    let clear = (None, Some((Protected::No, true)));
+    assert_eq!(shown(&hub), [(Some(Generation(1)), Some((Protected::Keyed(suite), true))), clear]);
+    hub.publish(event("1001", 1, stopped(7, StopCause::Hold))).unwrap();
+    assert_eq!(shown(&hub), [(Some(Generation(1)), Some((Protected::Keyed(suite), false))), clear]);
+    hub.publish(event("1001", 1, stopped(7, StopCause::Ended))).unwrap();
+    assert_eq!(shown(&hub), [clear]);
+    let seen = look(&hub, None, "1001", false, 1).devices.remove(0);
+    assert_eq!((seen.configured, seen.number, seen.monitors), (true, 5, 2));
+    assert!(!look(&hub, Some("found"), "", false, 1).devices.remove(0).configured);
+}
+
+#[test]
+fn r41a_a_look_at_devices_holds_the_hub_up_for_so_many_of_them_only() {
+    let hub = Hub::new((0..10_000).map(|n| device(&format!("{n:05}"))), 2);
+    let mut look = Look { contains: "x".into(), limit: 100, ..Look::default() };
+    let mut looks = 0;
+    loop {
+        let seen = hub.look(&look);
+        assert!(seen.devices.is_empty());
+        looks += 1;
+        look.from = seen.resume;
+        if look.from.is_none() {
+            break;
+        }
+    }
+    assert_eq!(looks, 3);
+}

@@ -6,7 +6,10 @@ use std::{
     time::Instant,
 };
 
-use super::{Moment, Published, SessionKey, WorkerId};
+use super::{
+    Moment, Published, SessionKey, WorkerId,
+    view::{CallView, DeviceView, Opened, StreamView},
+};
 use crate::model::{
     CallId, CallRef, CallState, DeviceName, EventBody, EventClass, Generation, KeyMaterial, LineNumber, Protection,
     StopCause, StreamId, SwitchEvent,
@@ -80,8 +83,8 @@ struct Call {
 }
 
 struct Stream {
-    /// `None` until it flows for the first time.
-    encrypted: Option<bool>,
+    /// What was told when it flowed last; `None` until it flows for the first time.
+    opened: Option<Opened>,
     /// When each generation was first seen, the one named last at the end: one that comes back is no new one (R16, R22).
     generations: Vec<(Generation, Moment)>,
 }
@@ -126,8 +129,8 @@ impl Topic {
                 return moment;
             }
             EventBody::MediaStopped(media) => {
-                if let (StopCause::Ended, Some(call)) = (media.cause, self.calls.get_mut(&id)) {
-                    call.streams.remove(&media.stream);
+                if let Some(call) = self.calls.get_mut(&id) {
+                    call.stop(media.stream, media.cause);
                 }
                 return moment;
             }
@@ -163,7 +166,7 @@ impl Topic {
                     Protection::Clear | Protection::Unknown { .. } => moment,
                 };
                 let stream = call.stream(media.stream);
-                stream.encrypted = Some(generation.is_some());
+                stream.opened = Some(Opened::new(media));
                 stream.see(generation, moment)
             }
             EventBody::MediaStopped(_) => moment,
@@ -184,6 +187,20 @@ impl Topic {
             security: call.security(),
         });
         Snapshot { device: self.device.clone(), number: self.number, calls: calls.collect() }
+    }
+
+    pub(super) fn view(&self) -> DeviceView {
+        DeviceView {
+            device: self.device.clone(),
+            configured: self.configured,
+            number: self.number,
+            monitors: self.subscribers.iter().map(|(_, sessions)| sessions.len()).sum(),
+            calls: self.calls.values().map(Call::view).collect(),
+        }
+    }
+
+    pub(super) fn is_busy(&self) -> bool {
+        !self.calls.is_empty()
     }
 
     pub(super) fn subscribe(&mut self, worker: WorkerId, session: SessionKey) {
@@ -215,7 +232,15 @@ impl Topic {
 
 impl Call {
     fn stream(&mut self, id: StreamId) -> &mut Stream {
-        self.streams.entry(id).or_insert(Stream { encrypted: None, generations: Vec::new() })
+        self.streams.entry(id).or_insert(Stream { opened: None, generations: Vec::new() })
+    }
+
+    fn stop(&mut self, stream: StreamId, cause: StopCause) {
+        if cause == StopCause::Ended {
+            self.streams.remove(&stream);
+        } else if let Some(opened) = self.streams.get_mut(&stream).and_then(|stream| stream.opened.as_mut()) {
+            opened.stop(cause);
+        }
     }
 
     /// When this key material was first seen, in whichever of the call's streams.
@@ -232,18 +257,34 @@ impl Call {
     }
 
     fn security(&self) -> CallSecurity {
-        let mut streams = self.streams.values().filter_map(|stream| stream.encrypted).peekable();
+        let mut streams = self.streams.values().filter_map(|stream| stream.opened.as_ref()).peekable();
         if streams.peek().is_none() {
             CallSecurity::NoMedia
-        } else if streams.all(|encrypted| encrypted) {
+        } else if streams.all(Opened::is_encrypted) {
             CallSecurity::Secure
         } else {
             CallSecurity::NotSecure
         }
     }
+
+    fn view(&self) -> CallView {
+        CallView {
+            call: Arc::clone(&self.names),
+            line: self.line,
+            state: self.state,
+            security: self.security(),
+            streams: self.streams.iter().map(|(id, stream)| stream.view(*id)).collect(),
+        }
+    }
 }
 
 impl Stream {
+    fn view(&self, stream: StreamId) -> StreamView {
+        let is_clear = self.opened.as_ref().is_some_and(|opened| !opened.is_encrypted());
+        let generation = self.generations.last().map(|(generation, _)| *generation).filter(|_| !is_clear);
+        StreamView { stream, generation, opened: self.opened.clone() }
+    }
+
     fn see(&mut self, generation: Option<Generation>, moment: Moment) -> Moment {
         let Some(generation) = generation else { return moment };
         let known = self.generations.iter().position(|(known, _)| *known == generation);

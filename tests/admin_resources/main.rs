@@ -6,4 +6,5 @@
 mod common;
 
 mod directory;
+mod live;
 mod rig;

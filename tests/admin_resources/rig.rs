@@ -13,7 +13,7 @@ use callgate::{
     },
     audit::LogTarget,
     config::{Config, HttpConfig, HttpListen},
-    gateway::Gateway,
+    gateway::{Gateway, Options},
     http::{HttpLimits, HttpService, HttpSettings, UnixPlace},
     model::Service,
     store::Memory,
@@ -32,7 +32,7 @@ use crate::common::{TestUser, config_text, leaks, raw::RawClient, scripted, scri
 pub struct Rig {
     pub gateway: Gateway,
     pub administration: Arc<Administration>,
-    _script: Script,
+    pub script: Script,
     pub folder: TempDir,
     service: HttpService,
 }
@@ -88,14 +88,20 @@ impl Rig {
         let (administration, _) =
             Administration::open(Arc::new(Memory::new()), Arc::new(LogTarget), seed).await.unwrap();
         let administration = Arc::new(administration);
-        let mut gateway = Gateway::start_administered(config.clone(), administration.ledger()).await.unwrap();
+        let options = Options { ledger: Some(administration.ledger()), ..Options::default() };
+        let mut gateway = Gateway::start_with(config, options).await.unwrap();
         administration.go_live(gateway.live_rights());
         let (switch, script) = scripted::switch();
         gateway.attach(switch);
 
         let own_uid = rustix::process::getuid().as_raw();
         let gate = Gate::new(Arc::clone(&administration), own_uid, SessionRules::default(), LockoutRules::default());
-        let parts = Parts { administration: Arc::clone(&administration), gate: Arc::new(gate.unwrap()) };
+        let parts = Parts {
+            administration: Arc::clone(&administration),
+            gate: Arc::new(gate.unwrap()),
+            config: gateway.settings(),
+            live: Some(gateway.live()),
+        };
         let settings = HttpSettings {
             service: Service::Admin,
             config: HttpConfig { listen: HttpListen::Closed, networks: Vec::new() },
@@ -104,7 +110,7 @@ impl Rig {
             tls: None,
         };
         let service = HttpService::start(settings, router(parts).unwrap()).await.unwrap();
-        Self { gateway, administration, _script: script, folder, service }
+        Self { gateway, administration, script, folder, service }
     }
 
     /// Asks over the unix socket.

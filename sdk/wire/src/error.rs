@@ -498,6 +498,12 @@ pub static TABLE: &[ErrorInfo] = &[
         "The request did not come whole, or was not answered, in time.",
         "Send it at once, and finish the TLS handshake without a pause; if the gateway is slow, ask again later.",
     ),
+    entry(
+        ErrorCode::GatewayNotRunning,
+        "R43",
+        "No gateway runs by this store, so there is nothing to see of sessions, calls and streams.",
+        "Start it with callgate serve, and ask again.",
+    ),
     INTERNAL,
 ];
 

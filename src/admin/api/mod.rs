@@ -10,15 +10,18 @@ mod answer;
 mod changes;
 mod devices;
 mod document;
+mod explain;
 mod extract;
 mod frame;
-mod health;
 mod groups;
+mod health;
 mod idempotency;
+mod live;
 mod page;
 mod problem;
 mod routes;
 mod secret_text;
+mod sessions;
 #[cfg(test)]
 mod tests;
 mod tokens;
@@ -27,11 +30,16 @@ mod users;
 pub use access::{LetInBy, LoggedIn, NewSetupToken, Who};
 pub use accounts::Account;
 pub use answer::{Acknowledged, Changed, Effects, Gone, Told};
-pub use health::{Health, PartHealth, PartNeed, PartState};
 pub use devices::{Device, Line};
 pub use groups::Group;
+pub use health::{Health, PartHealth, PartNeed, PartState};
+pub use live::{
+    CallDirection, CallSecurity, CallState, Live, LiveCall, LiveDevice, LiveStream, Opened, Party, Protection,
+    StreamDirection,
+};
 pub use page::Page;
 pub use problem::ProblemBody;
+pub use sessions::{Door, OpenSession};
 pub use tokens::{AccountToken, MadeToken};
 pub use users::{User, UserKind};
 
@@ -43,8 +51,10 @@ use axum::{
     middleware::{from_fn, from_fn_with_state},
 };
 
+use tokio::sync::watch;
+
 use super::{Administration, Gate};
-use crate::http;
+use crate::{config::Config, http};
 use idempotency::Creations;
 use routes::{Routes, Table};
 
@@ -60,6 +70,10 @@ pub struct Parts {
     pub gate: Arc<Gate>,
     /// How the gateway is that is administered.
     pub health: http::Health,
+    /// The settings in force.
+    pub config: watch::Receiver<Arc<Config>>,
+    /// The gateway; `None` if none runs.
+    pub live: Option<Live>,
 }
 
 /// What handlers share.
@@ -67,6 +81,8 @@ struct Api {
     administration: Arc<Administration>,
     gate: Arc<Gate>,
     health: http::Health,
+    config: watch::Receiver<Arc<Config>>,
+    live: Option<Live>,
     creations: Creations,
     table: Table,
     /// The API's description, as it is sent.
@@ -81,6 +97,8 @@ pub fn router(parts: Parts) -> Option<Router> {
         administration: parts.administration,
         gate: parts.gate,
         health: parts.health,
+        config: parts.config,
+        live: parts.live,
         creations: Creations::new()?,
         table,
         document: document::text(&openapi).into(),
@@ -102,6 +120,17 @@ pub fn openapi() -> String {
 
 /// Everything that can be asked for.
 fn routes() -> Routes {
-    let parts = [access::routes, accounts::routes, tokens::routes, health::routes, users::routes, groups::routes, devices::routes];
+    let parts = [
+        access::routes,
+        accounts::routes,
+        tokens::routes,
+        health::routes,
+        users::routes,
+        groups::routes,
+        devices::routes,
+        sessions::routes,
+        live::routes,
+        explain::routes,
+    ];
     parts.into_iter().fold(Routes::new(), |routes, part| part(routes))
 }

@@ -138,9 +138,10 @@ fn status_of(error: ErrorCode) -> StatusCode {
         ErrorCode::AdminNotAuthenticated => StatusCode::UNAUTHORIZED,
         ErrorCode::AdminNotAllowed | ErrorCode::SetupTokenInvalid => StatusCode::FORBIDDEN,
         ErrorCode::AdminLockedOut | ErrorCode::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
-        ErrorCode::AuditUnavailable | ErrorCode::StoreUnavailable | ErrorCode::RightsNotAcknowledged => {
-            StatusCode::SERVICE_UNAVAILABLE
-        }
+        ErrorCode::AuditUnavailable
+        | ErrorCode::GatewayNotRunning
+        | ErrorCode::RightsNotAcknowledged
+        | ErrorCode::StoreUnavailable => StatusCode::SERVICE_UNAVAILABLE,
         ErrorCode::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         ErrorCode::RequestNotUnderstood | ErrorCode::PageTokenInvalid | ErrorCode::InvalidArgument => {
             StatusCode::BAD_REQUEST

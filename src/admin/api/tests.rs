@@ -61,9 +61,12 @@ impl Rig {
         let administration = Arc::new(administration);
         let rules = (SessionRules::default(), LockoutRules::default());
         let gate = Gate::new(Arc::clone(&administration), OWN_UID, rules.0, rules.1).unwrap();
+        let config = Config::parse("", "test.toml", std::path::Path::new("/"), std::iter::empty()).unwrap();
         let parts = Parts {
             administration: Arc::clone(&administration),
             gate: Arc::new(gate),
+            config: watch::channel(Arc::new(config)).1,
+            live: None,
             health: http::Health::default(),
         };
         Self { router: router(parts).unwrap(), administration }
@@ -151,7 +154,9 @@ async fn r38_each_operation_is_for_its_role_and_those_above_it() {
             } else {
                 let code = answer.code().1;
                 assert!(!code.starts_with("ADMIN_NOT"), "{method} {path} as {role}: {code}");
-                assert!(answer.status.as_u16() < 500, "{method} {path} as {role}: {:?}", answer.code());
+                // Here no gateway runs.
+                let is_served = answer.status.as_u16() < 500 || code == "GATEWAY_NOT_RUNNING";
+                assert!(is_served, "{method} {path} as {role}: {:?}", answer.code());
             }
         }
     }

@@ -8,8 +8,9 @@ mod words;
 
 use std::sync::Arc;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+use utoipa::ToSchema;
 
 use crate::{
     config::Config,
@@ -104,12 +105,12 @@ pub enum Unexplained {
 }
 
 /// Why an app gets the keys of a device's calls, or doesn't
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Explanation {
     /// The user
     pub user: String,
     /// `application` or `end`
-    pub kind: &'static str,
+    pub kind: String,
     /// The instance
     pub instance: String,
     /// The device, as the gateway calls it
@@ -123,14 +124,14 @@ pub struct Explanation {
 }
 
 /// How a session fares on a door
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DoorSaid {
     /// `tls` or `clear`
-    pub door: &'static str,
+    pub door: String,
     /// Whether a session opens
     pub opens: bool,
     /// The code that a session is refused with, if it comes so far
-    pub code: Option<&'static str>,
+    pub code: Option<String>,
     /// What opening needs, in the order in which it is asked
     pub opening: Vec<Said>,
     /// What seeing the device and its keys needs, in the order in which it is asked
@@ -140,10 +141,10 @@ pub struct DoorSaid {
 }
 
 /// A rule, what it saw, and what to change
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Said {
     /// The rule
-    pub rule: &'static str,
+    pub rule: String,
     /// Whether it is met
     pub holds: bool,
     /// What was looked at
@@ -154,19 +155,19 @@ pub struct Said {
 }
 
 /// What a session is told of a kind of stream
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct StreamSaid {
     /// The kind
-    pub stream: &'static str,
+    pub stream: String,
     /// The indicator (R17); null: no event at all
-    pub indicator: Option<&'static str>,
+    pub indicator: Option<String>,
     /// Its reason, if it has one
-    pub reason: Option<&'static str>,
+    pub reason: Option<String>,
     /// The rule that decided
-    pub rule: &'static str,
+    pub rule: String,
     /// What to change, if there is anything
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub mend: Option<&'static str>,
+    pub mend: Option<String>,
 }
 
 /// Explains it.
@@ -180,8 +181,8 @@ pub fn explain(basis: &Basis<'_>, question: &Question<'_>) -> Result<Explanation
     Ok(Explanation {
         user: question.user.into(),
         kind: match facts.user.kind {
-            UserKind::Application => "application",
-            UserKind::EndUser => "end",
+            UserKind::Application => "application".into(),
+            UserKind::EndUser => "end".into(),
         },
         instance: question.instance.to_string(),
         doors: doors.iter().map(|door| facts.door(door)).collect(),

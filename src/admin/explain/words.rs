@@ -13,11 +13,11 @@ impl Facts<'_> {
             // Before the decision comes the handshake, or the password.
             _ if door.opens || self.is_stopped_before(door) => None,
             Verdict::Admit(_) => None,
-            Verdict::Refuse(code, _) => Some(code.as_str_name()),
+            Verdict::Refuse(code, _) => Some(code.as_str_name().into()),
         };
         let say_all = |checks: &[Check]| checks.iter().map(|check| self.said(*check, door.door)).collect();
         DoorSaid {
-            door: door.door.name(),
+            door: door.door.name().into(),
             opens: door.opens,
             code,
             opening: say_all(&door.opening),
@@ -33,7 +33,7 @@ impl Facts<'_> {
 
     fn said(&self, check: Check, door: Door) -> Said {
         let (saw, mend) = self.words(check.condition, check.holds, door);
-        Said { rule: check.rule, holds: check.holds, saw, mend: (!check.holds).then_some(mend) }
+        Said { rule: check.rule.into(), holds: check.holds, saw, mend: (!check.holds).then_some(mend) }
     }
 
     /// What was seen, and what to change if it doesn't hold.
@@ -243,11 +243,19 @@ fn stream_said(stream: Stream, disclosure: Disclosure) -> StreamSaid {
         Stream::Clear => "not SRTP",
     };
     match disclosure {
-        Disclosure::Nothing(Rule(rule)) => StreamSaid { stream, indicator: None, reason: None, rule, mend: None },
+        Disclosure::Nothing(Rule(rule)) => {
+            StreamSaid { stream: stream.into(), indicator: None, reason: None, rule: rule.into(), mend: None }
+        }
         Disclosure::Event(indication, Rule(rule)) => {
             let (indicator, reason) = indication.names();
-            let mend = indication.refusal().map(|code| callgate_wire::lookup(code).mend);
-            StreamSaid { stream, indicator: Some(indicator), reason, rule, mend }
+            let mend = indication.refusal().map(|code| callgate_wire::lookup(code).mend.into());
+            StreamSaid {
+                stream: stream.into(),
+                indicator: Some(indicator.into()),
+                reason: reason.map(Into::into),
+                rule: rule.into(),
+                mend,
+            }
         }
     }
 }

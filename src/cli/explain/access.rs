@@ -75,7 +75,7 @@ fn tell(ByFiles { explanation, config }: &ByFiles) -> Result<()> {
         let door_name = if door.door == "tls" { "TLS" } else { "clear" };
         say!("\nOn the {door_name} door")?;
         tell_checks(&door.opening)?;
-        match (door.opens, door.code) {
+        match (door.opens, &door.code) {
             (true, _) => say!("  -> a session opens")?,
             (false, Some(code)) => say!("  -> no session opens: {code}")?,
             (false, None) => say!("  -> no session opens")?,
@@ -85,9 +85,9 @@ fn tell(ByFiles { explanation, config }: &ByFiles) -> Result<()> {
         }
         tell_checks(&door.disclosing)?;
         for stream in &door.streams {
-            let told = match (stream.indicator, stream.reason) {
+            let told = match (&stream.indicator, &stream.reason) {
                 (Some(indicator), Some(reason)) => format!("{indicator}/{reason}"),
-                (Some(indicator), None) => indicator.into(),
+                (Some(indicator), None) => indicator.clone(),
                 (None, _) => "no event at all".into(),
             };
             say!("  -> {:<34} {told} ({})", stream.stream, stream.rule)?;

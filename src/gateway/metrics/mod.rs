@@ -9,6 +9,8 @@ pub use table::{METRICS, Metric, MetricKind};
 use std::{net::SocketAddr, time::Duration};
 
 use super::{Gateway, StartError, tls_files};
+use std::sync::Arc;
+
 use crate::{
     http::{Health, HttpLimits, HttpService, HttpSettings, Need, Part},
     hub::Pulse,
@@ -36,12 +38,13 @@ impl Gateway {
     /// # Errors
     /// [`StartError::Http`]; [`StartError::Trust`] and [`StartError::Ledger`] if it is to be served by TLS.
     pub async fn serve_metrics(&mut self, page: Page) -> Result<(), StartError> {
+        let running = Arc::clone(&self.config.borrow());
         let settings = HttpSettings {
             service: Service::Metrics,
-            config: self.config.metrics.clone(),
+            config: running.metrics.clone(),
             unix: None,
-            limits: HttpLimits::of(&self.config.limits, page::BODY),
-            tls: tls_files::http_side(&self.config, &self.config.metrics, self.ledger.as_ref())?,
+            limits: HttpLimits::of(&running.limits, page::BODY),
+            tls: tls_files::http_side(&running, &running.metrics, self.ledger.as_ref())?,
         };
         self.metrics = Some(page::serve(settings, page, self.health.clone(), self.stop.clone()).await?);
         Ok(())

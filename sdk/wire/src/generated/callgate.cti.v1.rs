@@ -1164,6 +1164,7 @@ pub enum ErrorCode {
     RequestNotUnderstood = 820,
     LastAdministrator = 821,
     RequestTimeout = 822,
+    GatewayNotRunning = 823,
     Internal = 900,
 }
 impl ErrorCode {
@@ -1247,6 +1248,7 @@ impl ErrorCode {
             Self::RequestNotUnderstood => "REQUEST_NOT_UNDERSTOOD",
             Self::LastAdministrator => "LAST_ADMINISTRATOR",
             Self::RequestTimeout => "REQUEST_TIMEOUT",
+            Self::GatewayNotRunning => "GATEWAY_NOT_RUNNING",
             Self::Internal => "INTERNAL",
         }
     }
@@ -1327,6 +1329,7 @@ impl ErrorCode {
             "REQUEST_NOT_UNDERSTOOD" => Some(Self::RequestNotUnderstood),
             "LAST_ADMINISTRATOR" => Some(Self::LastAdministrator),
             "REQUEST_TIMEOUT" => Some(Self::RequestTimeout),
+            "GATEWAY_NOT_RUNNING" => Some(Self::GatewayNotRunning),
             "INTERNAL" => Some(Self::Internal),
             _ => None,
         }

@@ -329,7 +329,7 @@ impl Simulation {
                     worker.mailbox.push_back(ToWorker::Barrier(barrier));
                 }
             }
-            Err(_) => {}
+            Ok(HubInput::Look(..)) | Err(_) => {}
         }
         Ok(())
     }
