@@ -101,6 +101,7 @@ impl Rig {
             gate: Arc::new(gate.unwrap()),
             config: gateway.settings(),
             live: Some(gateway.live()),
+            health: gateway.health().clone(),
         };
         let settings = HttpSettings {
             service: Service::Admin,

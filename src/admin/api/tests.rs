@@ -1,6 +1,6 @@
 //! The API without sockets: who may ask for what, and what is answered.
 
-use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
+use std::{collections::BTreeMap, net::SocketAddr, path::Path, sync::Arc};
 
 use axum::{
     Router,
@@ -54,6 +54,12 @@ fn local() -> Peer {
     Peer::Unix { uid: OWN_UID, pid: None }
 }
 
+/// The settings that count without a config.
+fn settings() -> watch::Receiver<Arc<Config>> {
+    let config = Config::parse("", "test.toml", Path::new("/"), std::iter::empty()).unwrap();
+    watch::channel(Arc::new(config)).1
+}
+
 impl Rig {
     async fn new() -> Self {
         let (administration, _) =
@@ -61,11 +67,10 @@ impl Rig {
         let administration = Arc::new(administration);
         let rules = (SessionRules::default(), LockoutRules::default());
         let gate = Gate::new(Arc::clone(&administration), OWN_UID, rules.0, rules.1).unwrap();
-        let config = Config::parse("", "test.toml", std::path::Path::new("/"), std::iter::empty()).unwrap();
         let parts = Parts {
             administration: Arc::clone(&administration),
             gate: Arc::new(gate),
-            config: watch::channel(Arc::new(config)).1,
+            config: settings(),
             live: None,
             health: http::Health::default(),
         };
@@ -362,6 +367,8 @@ async fn how_the_gateway_is_is_told_to_readers() {
     let parts = Parts {
         administration: Arc::clone(&rig.administration),
         gate: Arc::new(gate.unwrap()),
+        config: settings(),
+        live: None,
         health: health.clone(),
     };
     let rig = Rig { router: router(parts).unwrap(), ..rig };
