@@ -1,0 +1,144 @@
+//! Why a gateway can't start, and how to mend it.
+
+use std::io;
+
+use super::tls_files;
+use crate::{
+    admin::{OpenError, Refused},
+    cti::DoorError,
+    http::HttpError,
+    model::SwitchName,
+    store::StoreError,
+    switch::{capture::CaptureError, listen::ListenError, replay::SpeedError},
+    trust::{LedgerError, TrustError},
+};
+
+/// Why a gateway can't start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// A capture that stands for a switch can't be read.
+    #[error("the switch {switch}: {error}")]
+    Capture {
+        /// The switch.
+        switch: SwitchName,
+        /// Why.
+        error: CaptureError,
+    },
+    /// A door can't listen.
+    #[error(transparent)]
+    Door(#[from] DoorError),
+    /// A feed can't listen.
+    #[error("the switch {switch} {error}{}", mend_listen(error))]
+    Feed {
+        /// The switch.
+        switch: SwitchName,
+        /// Why.
+        error: ListenError,
+    },
+    /// A feed's password can't be read.
+    #[error(
+        "the switch {switch}, `password_file`: {error}{}",
+        if matches!(error, TrustError::Unreadable { .. }) { ": write the PBX's capture_password into it, or mend the path" } else { "" }
+    )]
+    FeedPassword {
+        /// The switch.
+        switch: SwitchName,
+        /// Why.
+        error: TrustError,
+    },
+    /// A service over HTTP can't listen.
+    #[error(transparent)]
+    Http(#[from] HttpError),
+    /// The ledger can't be read.
+    #[error("`tls.ledger`: {_0}{}", tls_files::mend_ledger(_0))]
+    Ledger(#[from] LedgerError),
+    /// The system has no randomness.
+    #[error("the system has no randomness")]
+    Randomness,
+    /// The speed of a replay can't be.
+    #[error("the switch {switch}: {error}")]
+    Speed {
+        /// The switch.
+        switch: SwitchName,
+        /// Why.
+        error: SpeedError,
+    },
+    /// The certificates of the ledger's file can't be taken over.
+    #[error("`tls.ledger`: its certificates can't be taken over: {_0}")]
+    Import(#[from] Refused),
+    /// The store can't be used.
+    #[error("`store.file`: {_0}{}", mend_store(_0))]
+    Store(#[from] OpenError),
+    /// Certificates, keys or CAs are not as they should be.
+    #[error("{setting}{error}{mend}")]
+    Trust {
+        /// Which settings name the files, with a colon and a space behind them.
+        setting: &'static str,
+        /// Why.
+        error: TrustError,
+        /// What to do, with a colon and a space before it; empty where the error says it.
+        mend: &'static str,
+    },
+    /// The system gives no thread for a worker.
+    #[error("a worker can't be started: {0}")]
+    Worker(#[source] io::Error),
+}
+
+impl StartError {
+    /// Whether a file is to blame that somebody can mend, and not the system.
+    pub fn is_input(&self) -> bool {
+        match self {
+            Self::Capture { .. } | Self::Speed { .. } => true,
+            Self::FeedPassword { error, .. } | Self::Trust { error, .. } => error.is_input(),
+            Self::Ledger(error) => !matches!(error, LedgerError::Unwritable { .. }),
+            Self::Store(error) => !matches!(error, OpenError::Store(StoreError::Unavailable(_))),
+            Self::Door(_)
+            | Self::Feed { .. }
+            | Self::Http(_)
+            | Self::Import(_)
+            | Self::Randomness
+            | Self::Worker(_) => false,
+        }
+    }
+}
+
+impl From<StoreError> for StartError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error.into())
+    }
+}
+
+/// What to do about a store that can't be used, where the error doesn't say it.
+fn mend_store(error: &OpenError) -> &'static str {
+    match error {
+        OpenError::Store(StoreError::InUse(_)) => {
+            ": a gateway runs by it; administer it through that one, or stop it first"
+        }
+        OpenError::Store(StoreError::Damaged { .. }) => ": restore a backup, or mend the path",
+        _ => "",
+    }
+}
+
+/// What to do about a feed that can't listen.
+fn mend_listen(ListenError { address, error }: &ListenError) -> String {
+    let port = address.port();
+    match error.kind() {
+        io::ErrorKind::AddrInUse => format!(
+            ": stop what has UDP port {port} there already, such as another gateway (ss -lunp shows it), or write another \
+             port as `listen` of the switch, and at the PBX"
+        ),
+        io::ErrorKind::AddrNotAvailable => {
+            let any = if address.is_ipv4() { "0.0.0.0" } else { "[::]" };
+            format!(
+                ": no address of this machine: write one as `listen` of the switch, or \"{any}:{port}\" for all of them"
+            )
+        }
+        io::ErrorKind::PermissionDenied => {
+            format!(
+                ": write a port above 1023 as `listen` of the switch, and at the PBX, or give this process the right to {port}"
+            )
+        }
+        _ => ": mend `listen` of the switch".into(),
+    }
+}
