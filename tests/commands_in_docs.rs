@@ -164,7 +164,7 @@ impl Folder {
                 let _ = gateway.kill();
                 panic!("{place} doesn't listen on two doors:\n{}", log.join("\n"));
             };
-            doors += usize::from(line.contains("listening"));
+            doors += usize::from(line.contains("listening door="));
             log.push(line);
         }
         (gateway, log)

@@ -73,8 +73,6 @@ async fn r41a_with_64_files_and_100_silent_connections_an_app_opens() {
         let mut served = Served::start_by(doors, |serve| common::served::under("ulimit -n 64", &serve));
         // In the order in which they are announced.
         let (clear, tls) = (served.log_line("door=\"clear\" address="), served.log_line("door=\"tls\" address="));
-        // Its last port: one that can't be had ends the start.
-        served.log_line("listening for HTTP");
         let stands_at = if crowded == "tls" { &tls } else { &clear };
         let silent: Vec<_> = (0..100).map(|_| TcpStream::connect(stands_at).unwrap()).collect();
         served.log_line("a connection could not be accepted");

@@ -44,8 +44,8 @@ fn value(page: &str, sample: &str) -> Option<f64> {
 #[tokio::test]
 async fn a_call_of_an_app_is_seen_on_the_page() {
     let mut served = Served::start_by(DOORS, |serve| quiet(&serve));
-    let tls = served.log_line("door=\"tls\" address=");
     let metrics = served.log_line("listening for HTTP service=\"metrics\" address=");
+    let tls = served.log_line("door=\"tls\" address=");
     let (session, mut events) = served.recorder(tls).await;
     session.monitor("1001", &[]).await.unwrap();
     // Until the first key has come.
@@ -101,8 +101,8 @@ async fn a_call_of_an_app_is_seen_on_the_page() {
 #[test]
 fn r5_sighup_changes_who_may_read_the_page() {
     let mut served = Served::start_by(DOORS, |serve| quiet(&serve));
-    served.log_line("door=\"tls\" address=");
     let metrics = served.log_line("listening for HTTP service=\"metrics\" address=");
+    served.log_line("door=\"tls\" address=");
     assert_eq!(get(&metrics, "/healthz").0, 200);
     let path = served.folder.path().join("callgate.toml");
     let config = std::fs::read_to_string(&path).unwrap();
@@ -157,8 +157,8 @@ fn who_started_it_is_told_that_it_is_ready_reads_its_config_is_alive_and_stops()
 #[tokio::test]
 async fn r41a_without_files_the_page_is_not_there_and_comes_back() {
     let mut served = Served::start_by(DOORS, |serve| under("ulimit -n 48", &quiet(&serve)));
-    let tls = served.log_line("door=\"tls\" address=");
     let metrics = served.log_line("listening for HTTP service=\"metrics\" address=");
+    let tls = served.log_line("door=\"tls\" address=");
     // Those at the door hold what there is; the page must not have been asked before.
     let strangers: Vec<_> = (0..60).map(|_| TcpStream::connect(&tls).unwrap()).collect();
     served.log_line("a connection could not be accepted");

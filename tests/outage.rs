@@ -221,7 +221,7 @@ impl World {
         }
         let config = Config::parse(CONFIG, "test.toml", folder, std::iter::empty()).unwrap();
         let administration = administration(&config, Arc::clone(&log) as Arc<dyn Journal>).await.unwrap();
-        let served = Served::start(config, administration, Arc::clone(&log) as Arc<dyn Trail>).await.unwrap();
+        let served = Served::start(config, administration, Arc::clone(&log) as Arc<dyn Trail>, None).await.unwrap();
         Self { served, log, disk: Arc::clone(disk), folder: folder.into() }
     }
 

@@ -308,8 +308,7 @@ async fn r21_a_key_that_was_recorded_and_did_not_leave_is_on_record_as_withheld(
 #[tokio::test(flavor = "multi_thread")]
 async fn r15_sighup_makes_serve_read_all_again_and_say_when_it_is_in_effect() {
     let mut served = Served::start("[doors]\nclear = \"closed\"\ntls = \"127.0.0.1:0\"\n");
-    let listening = served.log_line("listening");
-    let address = listening.rsplit("address=").next().unwrap().parse().unwrap();
+    let address = served.log_line("door=\"tls\" address=").parse().unwrap();
     let read = |file: &str| fs::read_to_string(served.folder.path().join(file)).unwrap();
     let config = tls_client(&read("ca.pem"), &read("recorder-1.pem"), &read("recorder-1.key"));
     let mut client = RawClient::tls(address, config).await;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, bail};
 use callgate::{
     config::Config,
-    gateway::{Acknowledgement, Gateway, Page, Reloaded, connector},
+    gateway::{Acknowledgement, Gateway, Options, Page, Reloaded, connector},
     trust::{SharedFile, shared_files},
 };
 
@@ -66,8 +66,8 @@ async fn serve(config: Config, path: &Path) -> Result<()> {
     // Before anything counts.
     let page = Page::install()?;
     let switches = config.switches.iter().map(|switch| connector(switch, &config)).collect::<Result<Vec<_>, _>>()?;
-    let mut gateway = Gateway::start(config).await?;
-    gateway.serve_metrics(page).await?;
+    let options = Options { page: Some(page), ..Options::default() };
+    let mut gateway = Gateway::start_with(config, options).await?;
     for switch in switches {
         gateway.attach(switch);
     }

@@ -53,11 +53,11 @@ pub struct Door {
 }
 
 impl Door {
-    /// Opens a door: the TLS door with `tls`, the clear one without.
+    /// Takes the port of a door: the TLS door with `tls`, the clear one without. It lets nobody in before it [runs](Self::run).
     ///
     /// # Errors
     /// [`DoorError`], when the port is taken or not allowed.
-    pub async fn open(
+    pub async fn bind(
         address: SocketAddr,
         entrance: Arc<Entrance>,
         tls: Option<Arc<ArcSwap<TlsSide>>>,

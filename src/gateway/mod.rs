@@ -1,6 +1,7 @@
 //! Composition: builds every part from the settings, starts them in order, and stops them in the reverse order.
 
 mod api;
+mod doors;
 mod expiry;
 mod metrics;
 mod reload;
@@ -32,13 +33,14 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
+use self::doors::{ClosedDoors, TlsDoor};
 use crate::{
     admin::api::Live,
     audit::{LogTarget, Trail},
     config::Config,
     cti::{
-        self, Clock, Crowds, Current, Decoy, Door, DoorError, Entrance, LiveRights, OpenSessions, Registry, Settings,
-        TlsSide, WorkerSettings, spawn_worker,
+        Clock, Crowds, Current, Decoy, Entrance, LiveRights, OpenSessions, Registry, Settings, TlsSide, WorkerSettings,
+        spawn_worker,
     },
     directory::{Device, Directory},
     http::{Health, HttpService, Need, Reporter},
@@ -56,7 +58,6 @@ const EVENT_QUEUE: usize = 1024;
 const STOP: Duration = Duration::from_secs(5);
 
 /// What a gateway has that isn't in its config.
-#[derive(Debug)]
 pub struct Options {
     /// Where certificates are kept, if they are administered. Then users and devices are, too: all of them change by
     /// [`Gateway::live_rights`], and a [`Gateway::reload`] leaves them as they are.
@@ -65,12 +66,14 @@ pub struct Options {
     pub clock: Clock,
     /// Where everything goes on record (R21).
     pub trail: Arc<dyn Trail>,
+    /// The metrics, if they are to be seen as the settings say.
+    pub page: Option<Page>,
 }
 
 impl Default for Options {
     /// Nothing is administered, the clock is the system's, and records go to the log.
     fn default() -> Self {
-        Self { ledger: None, clock: Clock::system(), trail: Arc::new(LogTarget) }
+        Self { ledger: None, clock: Clock::system(), trail: Arc::new(LogTarget), page: None }
     }
 }
 
@@ -100,14 +103,6 @@ pub struct Gateway {
     stop_workers: CancellationToken,
 }
 
-/// The TLS door while it is open.
-struct TlsDoor {
-    address: Option<SocketAddr>,
-    side: Arc<ArcSwap<TlsSide>>,
-    stop: CancellationToken,
-    runs: JoinHandle<()>,
-}
-
 impl Gateway {
     /// Starts all but the switches: apps can open sessions, and [`attach`](Self::attach) brings events.
     ///
@@ -122,7 +117,14 @@ impl Gateway {
     /// # Errors
     /// [`StartError`].
     pub async fn start_with(config: Config, options: Options) -> Result<Self, StartError> {
-        let Options { ledger, clock, trail } = options;
+        let (mut gateway, doors) = Self::prepare(config, options).await?;
+        gateway.open(doors);
+        Ok(gateway)
+    }
+
+    /// All but the switches, and doors that are still closed: [`open`](Self::open) lets apps in.
+    async fn prepare(config: Config, options: Options) -> Result<(Self, ClosedDoors), StartError> {
+        let Options { ledger, clock, trail, page } = options;
         // What can be wrong with files is found before a port is taken.
         let side = tls_files::tls_side(&config, ledger.as_ref())?;
         let (ends, ends_known) = watch::channel(tls_files::ends(&config)?);
@@ -209,42 +211,14 @@ impl Gateway {
             config: watch::Sender::new(Arc::new(config)),
         };
         let doors = gateway.config.borrow().doors;
-        let clear = match doors.clear {
-            Some(address) => Some(Door::open(address, Arc::clone(&gateway.entrance), None).await?),
-            None => None,
-        };
-        let tls = match (doors.tls, side) {
-            (Some(address), Some(side)) => Some(gateway.open_tls(address, side).await?),
-            _ => None,
-        };
-        // Only when both doors are there, apps are let in.
-        if let Some(door) = clear {
-            gateway.clear = door.local_addr().ok();
-            cti::announce(&door);
-            gateway.doors.push(tokio::spawn(door.run(gateway.stop.clone())));
-        }
-        if let Some((door, side)) = tls {
-            gateway.run_tls(door, side);
+        let doors = ClosedDoors::bind(doors, &gateway.entrance, side).await?;
+        if let Some(page) = page {
+            gateway.serve_metrics(page).await?;
         }
         let (entrance, stop) = (Arc::clone(&gateway.entrance), gateway.stop.clone());
         tokio::spawn(expiry::watch(entrance, clock, ends_known, stop));
-        gateway.tell_doors();
         stop_on_error.disarm();
-        Ok(gateway)
-    }
-
-    async fn open_tls(&self, address: SocketAddr, side: TlsSide) -> Result<(Door, Arc<ArcSwap<TlsSide>>), DoorError> {
-        let side = Arc::new(ArcSwap::from_pointee(side));
-        let door = Door::open(address, Arc::clone(&self.entrance), Some(Arc::clone(&side))).await?;
-        Ok((door, side))
-    }
-
-    fn run_tls(&mut self, door: Door, side: Arc<ArcSwap<TlsSide>>) {
-        let stop = self.stop.child_token();
-        cti::announce(&door);
-        let address = door.local_addr().ok();
-        let runs = tokio::spawn(door.run(stop.clone()));
-        self.tls = Some(TlsDoor { address, side, stop, runs });
+        Ok((gateway, doors))
     }
 
     /// The way to change users, devices and certificates of an administered gateway.
@@ -270,16 +244,6 @@ impl Gateway {
     /// Whether users, devices and certificates are administered, and not those of the config.
     fn is_administered(&self) -> bool {
         self.ledger.is_some()
-    }
-
-    /// Where the clear door listens; `None` if it is closed.
-    pub fn clear_address(&self) -> Option<SocketAddr> {
-        self.clear
-    }
-
-    /// Where the TLS door listens; `None` if it is closed.
-    pub fn tls_address(&self) -> Option<SocketAddr> {
-        self.tls.as_ref().and_then(|door| door.address)
     }
 
     /// Starts a switch: its events flow from now on.

@@ -6,7 +6,9 @@
 use std::sync::Arc;
 
 use super::{
-    Gateway, StartError, rights,
+    Gateway, StartError,
+    doors::ClosedDoors,
+    rights,
     tls_files::{ends, http_side, tls_side},
 };
 use crate::{
@@ -88,7 +90,10 @@ impl Gateway {
         let ends = ends(&next)?;
         let rights = Arc::new(rights(current.rights.version + 1, &next, side.as_ref()));
         let opened = match (next.doors.tls, &self.tls, side.take()) {
-            (Some(address), None, Some(side)) => Some(self.open_tls(address, side).await?),
+            (tls @ Some(_), None, side @ Some(_)) => {
+                let doors = Doors { clear: None, tls, ..next.doors };
+                Some(ClosedDoors::bind(doors, &self.entrance, side).await?)
+            }
             (_, Some(door), Some(side)) => {
                 door.side.store(Arc::new(side));
                 None
@@ -105,8 +110,8 @@ impl Gateway {
             // Its port is free then, and no handshake is under way.
             let _ = door.runs.await;
         }
-        if let Some((door, side)) = opened {
-            self.run_tls(door, side);
+        if let Some(doors) = opened {
+            self.open(doors);
         }
         self.ends.send_replace(ends);
         if let Some(metrics) = &self.metrics {

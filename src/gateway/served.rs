@@ -55,7 +55,7 @@ pub async fn administration(config: &Config, journal: Arc<dyn Journal>) -> Resul
 
 impl Served {
     /// Starts the gateway and its switches by the administration's users, devices and certificates. What its sessions do and
-    /// get goes on record in `trail`.
+    /// get goes on record in `trail`. The doors open last: who finds them open finds everything there.
     ///
     /// # Errors
     /// [`StartError`].
@@ -63,22 +63,23 @@ impl Served {
         config: Config,
         administration: Administration,
         trail: Arc<dyn Trail>,
+        page: Option<Page>,
     ) -> Result<Self, StartError> {
         let administration = Arc::new(administration);
         let directory = Arc::clone(&administration.state().directory);
         let config = Config { directory, ..config };
         let switches =
             config.switches.iter().map(|switch| connector(switch, &config)).collect::<Result<Vec<_>, _>>()?;
-        let options = Options { ledger: Some(administration.ledger()), trail, ..Options::default() };
-        let mut gateway = Gateway::start_with(config, options).await?;
+        let options = Options { ledger: Some(administration.ledger()), trail, page, ..Options::default() };
+        let (mut gateway, doors) = Gateway::prepare(config, options).await?;
         administration.go_live(gateway.live_rights());
         for switch in switches {
             gateway.attach(switch);
         }
         tokio::spawn(heal(Arc::downgrade(&administration)));
-        // When it can be asked, all of it is there.
         let api = api(&administration, gateway.settings(), Some(gateway.live()), gateway.health().clone())?;
         gateway.serve_administration(api).await?;
+        gateway.open(doors);
         Ok(Self { gateway, administration })
     }
 
@@ -110,14 +111,6 @@ impl Served {
     /// As [`Gateway::stopped`].
     pub fn stopped(&self) -> impl Future<Output = ()> + use<> {
         self.gateway.stopped()
-    }
-
-    /// As [`Gateway::serve_metrics`].
-    ///
-    /// # Errors
-    /// [`StartError`].
-    pub async fn serve_metrics(&mut self, page: Page) -> Result<(), StartError> {
-        self.gateway.serve_metrics(page).await
     }
 
     /// The gateway, for who looks at it.

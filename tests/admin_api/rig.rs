@@ -89,7 +89,7 @@ impl Rig {
         init(folder.path(), &Default::default(), OffsetDateTime::now_utc()).unwrap();
         let config = Self::config(&folder, CONFIG);
         let administration = administration(&config, Arc::new(LogTarget)).await.unwrap();
-        let served = Served::start(config, administration, Arc::new(LogTarget)).await.unwrap();
+        let served = Served::start(config, administration, Arc::new(LogTarget), None).await.unwrap();
         Self { served, folder }
     }
 

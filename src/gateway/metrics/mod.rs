@@ -6,10 +6,9 @@ mod table;
 pub use page::{MetricsError, Page};
 pub use table::{METRICS, Metric, MetricKind};
 
-use std::{net::SocketAddr, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use super::{Gateway, StartError, tls_files};
-use std::sync::Arc;
 
 use crate::{
     http::{Health, HttpLimits, HttpService, HttpSettings, Need, Part},
@@ -21,13 +20,6 @@ use crate::{
 const STUCK: Duration = Duration::from_secs(10);
 
 impl Gateway {
-    /// Tells which doors are open. One that the settings close is missed by nobody.
-    pub(super) fn tell_doors(&self) {
-        let shown =
-            |address: Option<SocketAddr>| address.map_or_else(|| "closed".into(), |address| address.to_string());
-        self.door_health.up(&format!("clear {}, TLS {}", shown(self.clear), shown(self.tls_address())));
-    }
-
     /// How its parts are. Others may add theirs.
     pub fn health(&self) -> &Health {
         &self.health
@@ -37,7 +29,7 @@ impl Gateway {
     ///
     /// # Errors
     /// [`StartError::Http`]; [`StartError::Trust`] and [`StartError::Ledger`] if it is to be served by TLS.
-    pub async fn serve_metrics(&mut self, page: Page) -> Result<(), StartError> {
+    pub(super) async fn serve_metrics(&mut self, page: Page) -> Result<(), StartError> {
         let running = Arc::clone(&self.config.borrow());
         let settings = HttpSettings {
             service: Service::Metrics,
