@@ -25,8 +25,10 @@ const RUN: &[(&str, &[&str])] = &[
     ("callgate cert issue --user recorder", &["callgate/recorder-1.pem", "callgate/recorder-1.key"]),
     ("callgate decrypt call.pcap --json", &["voices"]),
     ("callgate decrypt call.pcap", &["call.voices"]),
+    ("callgate device", &[]),
     ("callgate explain", &[]),
     ("callgate init", &["callgate/callgate.toml", "callgate/ca.pem", "callgate/ledger.jsonl"]),
+    ("callgate user", &[]),
     ("printf", &[]),
 ];
 
@@ -106,6 +108,10 @@ impl Folder {
             self.serve(command, place);
         } else if command.starts_with("callgate serve") {
             assert!(self.run(command, place).starts_with("ok "), "{place}");
+        } else if command.starts_with("callgate session") {
+            let (gateway, _) = self.start("callgate serve --config callgate/callgate.toml", place);
+            self.run(command, place);
+            stop(gateway, place);
         } else if command.starts_with("callgate watch") {
             self.watch(command, place);
         } else if let Some((_, made)) = RUN.iter().find(|(known, _)| command.starts_with(known)) {
@@ -182,6 +188,7 @@ impl Folder {
             .env("CALLGATE_DOORS__CLEAR", "127.0.0.1:0")
             .env("CALLGATE_DOORS__TLS", "127.0.0.1:0")
             .env("CALLGATE_METRICS__LISTEN", "127.0.0.1:0")
+            .env("CALLGATE_ADMIN__LISTEN", "127.0.0.1:0")
             .env_remove("CALLGATE_LOG")
             .stdin(Stdio::null());
         command

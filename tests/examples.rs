@@ -42,6 +42,7 @@ fn first_app_runs_at_once_against_a_gateway_that_serve_made() {
         .env("CALLGATE_DOORS__CLEAR", "127.0.0.1:0")
         .env("CALLGATE_DOORS__TLS", "127.0.0.1:0")
         .env("CALLGATE_METRICS__LISTEN", "127.0.0.1:0")
+        .env("CALLGATE_ADMIN__LISTEN", "127.0.0.1:0")
         .stdout(Stdio::null());
     let mut served = Served::run(folder, serve);
     let address = served.log_line("door=\"tls\" address=");

@@ -306,7 +306,7 @@ async fn r21_a_key_that_was_recorded_and_did_not_leave_is_on_record_as_withheld(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn r15_sighup_makes_serve_read_all_again_and_say_when_it_is_in_effect() {
+async fn r15_commands_change_rights_and_sighup_the_settings_and_both_say_when_it_is_in_effect() {
     let mut served = Served::start("[doors]\nclear = \"closed\"\ntls = \"127.0.0.1:0\"\n");
     let address = served.log_line("door=\"tls\" address=").parse().unwrap();
     let read = |file: &str| fs::read_to_string(served.folder.path().join(file)).unwrap();
@@ -321,14 +321,20 @@ async fn r15_sighup_makes_serve_read_all_again_and_say_when_it_is_in_effect() {
         assert!(Command::new("kill").args(["-HUP", &pid]).status().unwrap().success());
     };
     // Before the call begins, so that all its keys come after the acknowledgement.
-    let key_group = ",\n                \"Standard CTI Allow Reception of SRTP Key Material\"";
-    assert!(good.contains(key_group));
-    fs::write(served.folder.path().join("callgate.toml"), good.replace(key_group, "")).unwrap();
-    hang_up(&served);
-    let line = served.log_line("rights in effect");
-    assert_eq!(line, "version=2 sessions=1 changed=1 closed=0 withheld=0");
+    let folder = served.folder.path().to_owned();
+    let administer = |arguments: &[&str]| {
+        let said = callgate(&folder, &[arguments, &["--folder", "."]].concat()).output().unwrap();
+        String::from_utf8(said.stdout).unwrap()
+    };
+    let said = administer(&["user", "set", "recorder", "--remove-group", "srtp-keys"]);
+    assert_eq!(said, "the user \"recorder\" is changed; 1 of 1 session told of it\n");
     assert!(!changed(&mut client).await.keys);
     assert_eq!(client.next_media_opened().await.indicator(), Indicator::UserNotAuthorized);
+
+    // What stands of users in the file has filled the store once, and changes nothing any more.
+    fs::write(served.folder.path().join("callgate.toml"), format!("lenient_doors = true\n{good}")).unwrap();
+    hang_up(&served);
+    assert_eq!(served.log_line("rights in effect"), "version=3 sessions=1 changed=0 closed=0 withheld=0");
 
     fs::write(served.folder.path().join("callgate.toml"), good.replace("kind = \"replay\"", "kind = \"reply\""))
         .unwrap();
@@ -337,12 +343,12 @@ async fn r15_sighup_makes_serve_read_all_again_and_say_when_it_is_in_effect() {
     assert!(line.contains("callgate.toml:") && line.contains("replay"), "{line}");
     assert!(!line.contains("\\n") && !line.contains(" | "), "one line, without the picture: {line}");
 
-    fs::write(served.folder.path().join("callgate.toml"), good).unwrap();
-    let revoke = ["cert", "revoke", "--folder", ".", "--user", "recorder", "--instance", "1", "--reason", "lost"];
-    let said = callgate(served.folder.path(), &revoke).output().unwrap();
-    assert!(String::from_utf8(said.stdout).unwrap().contains("SIGHUP"));
+    fs::write(folder.join("callgate.toml"), good).unwrap();
+    let said = administer(&["cert", "revoke", "--user", "recorder", "--instance", "1", "--reason", "lost"]);
+    assert!(said.contains("SIGHUP"), "{said}");
+    // It closes the session before the settings are looked at: they have closed none.
     hang_up(&served);
-    assert_eq!(served.log_line("rights in effect"), "version=3 sessions=0 changed=0 closed=1 withheld=0");
+    assert_eq!(served.log_line("rights in effect"), "version=5 sessions=0 changed=0 closed=0 withheld=0");
     assert_eq!(client.closed().await, Some(ErrorCode::CertificateRevoked));
     assert_eq!(served.stop().0, Some(0));
 }

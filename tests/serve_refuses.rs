@@ -50,6 +50,7 @@ impl Gateway {
             .env("CALLGATE_DOORS__CLEAR", "127.0.0.1:0")
             .env("CALLGATE_DOORS__TLS", "127.0.0.1:0")
             .env("CALLGATE_METRICS__LISTEN", "127.0.0.1:0")
+            .env("CALLGATE_ADMIN__LISTEN", "127.0.0.1:0")
             .env_remove("CALLGATE_LOG")
             .stdin(Stdio::null());
         let output = command.output().unwrap();

@@ -38,6 +38,7 @@ fn serve(folder: &Path) -> Command {
         .env("CALLGATE_DOORS__CLEAR", "127.0.0.1:0")
         .env("CALLGATE_DOORS__TLS", "127.0.0.1:0")
         .env("CALLGATE_METRICS__LISTEN", "127.0.0.1:0")
+        .env("CALLGATE_ADMIN__LISTEN", "127.0.0.1:0")
         .stdout(Stdio::piped());
     serve
 }
@@ -64,8 +65,13 @@ fn stop(mut served: Served) -> (String, String) {
 fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     let entries = fs::read_dir(folder.join("callgate")).unwrap().map(Result::unwrap);
     let file = |entry: fs::DirEntry| (entry.file_name().into_string().unwrap(), fs::read(entry.path()).unwrap());
-    // The store is written while it is open.
-    entries.map(file).filter(|(name, _)| !name.starts_with("callgate.redb")).collect()
+    // The store and the audit log are written while they are open, and a socket can't be read.
+    let is_kept = |entry: &fs::DirEntry| {
+        let name = entry.file_name();
+        let name = name.to_str().unwrap();
+        !["audit", "callgate.redb", "callgate.sock"].iter().any(|live| name.starts_with(live))
+    };
+    entries.filter(is_kept).map(file).collect()
 }
 
 /// Every key that the first calls of the gateway will have is searched for in what it logs.

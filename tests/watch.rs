@@ -231,6 +231,7 @@ fn it_says_why_the_gateway_went_and_comes_back_to_the_next_one() {
         .current_dir(folder)
         .args(["serve", "--config", "next.toml"])
         .env("CALLGATE_METRICS__LISTEN", "127.0.0.1:0")
+        .env("CALLGATE_ADMIN__LISTEN", "127.0.0.1:0")
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
@@ -308,7 +309,7 @@ fn no_color_is_respected() {
 
 #[test]
 fn r15_what_the_operator_changes_is_seen_and_what_is_new_is_watched() {
-    let mut gateway = Gateway::start();
+    let gateway = Gateway::start();
     let mut watch = gateway.watch(&["--json"]).stdout(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(watch.stdout.take().unwrap()).lines();
     // Events of the call may come in between.
@@ -321,22 +322,18 @@ fn r15_what_the_operator_changes_is_seen_and_what_is_new_is_watched() {
         }
     };
     assert_eq!(next("monitored")["device"], "1001");
-    let config = gateway.served.folder.path().join("callgate.toml");
-    let first = fs::read_to_string(&config).unwrap();
-    let mut change = |devices: &str| {
-        let changed = first.replace("devices = [\"1001\"]", &format!("devices = [{devices}]"));
-        fs::write(&config, changed + "[[device]]\nname = \"1002\"\n").unwrap();
-        let hung_up = Command::new("kill").args(["-HUP", &gateway.served.child.id().to_string()]).status().unwrap();
-        assert!(hung_up.success());
-        gateway.served.log_line("rights in effect");
+    let administer = |arguments: &[&str]| {
+        let done = callgate(gateway.served.folder.path(), &[arguments, &["--folder", "."]].concat()).output().unwrap();
+        assert!(done.status.success(), "{done:?}");
     };
 
-    change("\"1001\", \"1002\"");
+    administer(&["device", "add", "1002"]);
+    administer(&["user", "set", "recorder", "--add-device", "1002"]);
     let changed = next("capability_changed");
     assert_eq!((&changed["devices"], &changed["may_have_keys"]), (&2.into(), &true.into()), "{changed}");
     assert_eq!(changed["changes"], serde_json::json!(["DEVICES"]));
     assert_eq!(next("monitored")["device"], "1002");
-    change("\"1002\"");
+    administer(&["user", "set", "recorder", "--remove-device", "1001"]);
     let gone = next("device_out_of_service");
     assert_eq!((&gone["device"], &gone["code"]), (&"1001".into(), &"DEVICE_OUT_OF_SERVICE".into()), "{gone}");
 

@@ -253,6 +253,11 @@ impl Administration {
     pub async fn heal(&self) -> Result<bool, StoreError> {
         self.carrier.heal().await
     }
+
+    /// Why the store doesn't take what takes rights away; `None` if it isn't owed anything.
+    pub async fn owed(&self) -> Option<StoreError> {
+        self.carrier.owed().await
+    }
 }
 
 fn addition(working: &Working, fingerprint: Fingerprint, record: &CertificateRecord) -> Result<Plan, Refused> {

@@ -105,6 +105,11 @@ impl Carrier {
         Ok(waits || turn.owed.why().is_some())
     }
 
+    /// As [`Owed::why`].
+    pub(super) async fn owed(&self) -> Option<StoreError> {
+        self.any_turn().await.owed.why().cloned()
+    }
+
     /// Makes the change that was planned in this turn.
     ///
     /// # Errors

@@ -9,19 +9,18 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use callgate::{
+    admin::api::User,
     config::Config,
-    directory::User,
     model::{Group, InstanceId, UserName},
     trust::{
-        CA_CERTIFICATE, CA_KEY, CONFIG, Ca, Existing, Ledger, Operation, Record, TrustError, Validity, identity_files,
+        CA_CERTIFICATE, CA_KEY, Ca, Existing, Ledger, Operation, Record, TrustError, Validity, identity_files,
         make_folder, same_certificate, write_identity, write_public,
     },
 };
 use time::OffsetDateTime;
 
 use super::{
-    Folder,
-    exit::Unusable,
+    admin::Gateway,
     out::{remark, say},
 };
 
@@ -30,13 +29,15 @@ Examples:
   callgate cert issue --user recorder --instance 1
   callgate cert issue --folder /etc/callgate --user recorder --instance 2 --days 90 --out recorder2";
 
+/// When what was written into the ledger's file is in the store.
+const COUNTS: &str = "It counts from the gateway's next start on. If it runs: send SIGHUP to `callgate serve`.";
+
 const REVOKE_EXAMPLES: &str = "\
 Examples:
   callgate cert revoke --user recorder --instance 1 --reason 'laptop lost'
   callgate cert revoke --sha256 5f2c... --reason 'replaced by a new one'
 
-The next handshake with a revoked certificate is refused; a running gateway needs no signal for that. Sessions that are
-open by it are closed when the gateway reads the ledger again: send it SIGHUP.";
+A gateway that runs takes it when it reads the ledger again, and closes the session that is open by it: send it SIGHUP.";
 
 /// Issue, revoke and list apps' certificates, or get the gateway's own from another CA
 #[derive(clap::Subcommand)]
@@ -57,7 +58,7 @@ pub(super) enum Cert {
 #[derive(clap::Args)]
 #[command(after_help = ISSUE_EXAMPLES)]
 pub(super) struct Issue {
-    /// A user of the config
+    /// Its user
     #[arg(long, value_name = "NAME")]
     user: UserName,
 
@@ -66,7 +67,7 @@ pub(super) struct Issue {
     instance: InstanceId,
 
     #[command(flatten)]
-    folder: Folder,
+    gateway: Gateway,
 
     /// Where the files go [default: the folder]
     #[arg(long, value_name = "DIR")]
@@ -108,7 +109,7 @@ pub(super) struct Revoke {
     reason: String,
 
     #[command(flatten)]
-    folder: Folder,
+    gateway: Gateway,
 }
 
 impl Cert {
@@ -127,9 +128,9 @@ impl Cert {
 
 impl Issue {
     fn run(self) -> Result<()> {
-        let config = self.folder.config()?;
-        let user = known_user(&config, &self.user)?;
-        let out = self.out.as_ref().unwrap_or(&self.folder.folder);
+        let config = self.gateway.config()?;
+        let user = self.gateway.user(&self.user)?;
+        let out = self.out.as_ref().unwrap_or(&self.gateway.folder);
         let (certificate, key) = identity_files(out, &self.user, &self.instance);
         let existing = if self.force { Existing::Replace } else { Existing::Keep };
         // Before anything is in the ledger.
@@ -138,12 +139,12 @@ impl Issue {
                 return Err(TrustError::Exists { path: path.clone() }).context("use --force to replace it");
             }
         }
-        let (ca_file, ca_copy) = (self.folder.join(CA_CERTIFICATE), out.join(CA_CERTIFICATE));
+        let (ca_file, ca_copy) = (self.gateway.join(CA_CERTIFICATE), out.join(CA_CERTIFICATE));
         let ca_is_there = ca_copy.symlink_metadata().is_ok();
         if ca_is_there && !same_certificate(&ca_copy, &ca_file)? {
             return Err(TrustError::OtherCa { path: ca_copy, ca: ca_file }).context("name another folder by --out");
         }
-        let ca = Ca::load(&self.folder.join(CA_CERTIFICATE), &self.folder.join(CA_KEY))?;
+        let ca = Ca::load(&self.gateway.join(CA_CERTIFICATE), &self.gateway.join(CA_KEY))?;
         let ledger = Ledger::open(&config.tls.ledger)?;
         let now = OffsetDateTime::now_utc();
         make_folder(out)?;
@@ -159,14 +160,15 @@ impl Issue {
         if !ca_is_there {
             say!("wrote {} (the app checks the gateway by it)", ca_copy.display())?;
         }
-        warn_of_group(&config, user);
+        say!("{COUNTS}")?;
+        warn_of_group(&config, &user);
         Ok(())
     }
 }
 
 impl Revoke {
     fn run(self) -> Result<()> {
-        let ledger = Ledger::open(self.folder.config()?.tls.ledger)?;
+        let ledger = Ledger::open(self.gateway.config()?.tls.ledger)?;
         let records = ledger.records()?;
         let is_meant = |record: &&Record| match (&self.sha256, &self.user, &self.instance) {
             (Some(sha256), ..) => record.sha256.eq_ignore_ascii_case(sha256),
@@ -190,35 +192,12 @@ impl Revoke {
         for record in live {
             say!("revoked {} of {}/{}", record.sha256, record.user, record.instance)?;
         }
-        say!("The next handshake is refused. A session that is open now is closed when the gateway reads the")?;
-        say!("ledger again: send SIGHUP to `callgate serve`.")?;
+        say!(
+            "It is revoked when the gateway reads the ledger again, and its open session is closed then: send SIGHUP to"
+        )?;
+        say!("`callgate serve`.")?;
         Ok(())
     }
-}
-
-impl Folder {
-    /// The folder's config.
-    fn config(&self) -> Result<Config> {
-        let path = self.join(CONFIG);
-        if !path.try_exists().unwrap_or(true) {
-            let problem = format!("{}: there is no such file", path.display());
-            return Err(Unusable(problem)).context("run `callgate init` first, or name the folder with --folder");
-        }
-        Ok(Config::load(path)?)
-    }
-
-    fn join(&self, name: &str) -> PathBuf {
-        self.folder.join(name)
-    }
-}
-
-fn known_user<'a>(config: &'a Config, name: &UserName) -> Result<&'a User> {
-    if let Some(user) = config.directory.user(name.as_str()) {
-        return Ok(user);
-    }
-    let known: Vec<&str> = config.directory.users().map(|user| user.name.as_str()).collect();
-    let known = if known.is_empty() { "none at all".into() } else { known.join(", ") };
-    bail!("the config has no user {name:?}; it has {known}: name one of them, or add a [[user]] to it first")
 }
 
 fn warn_of_group(config: &Config, user: &User) {
@@ -226,7 +205,7 @@ fn warn_of_group(config: &Config, user: &User) {
     if !config.lenient_doors && !user.groups.contains(group) {
         let (user, group) = (&user.name, group.name());
         remark!(
-            "warning: {user:?} is not in {group:?}, and can't use the certificate (R10): add the group to the user's `groups`"
+            "warning: {user:?} is not in {group:?}, and can't use the certificate (R10): callgate user set {user} --add-group secure"
         );
     }
 }

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use callgate::{
     audit::{KeyError, OpenError},
-    client::ClientError,
+    client::{ClientError, admin::AdminError},
     config::ConfigError,
     gateway::StartError,
     switch::capture::CaptureError,
@@ -35,6 +35,9 @@ pub(super) fn code(outcome: anyhow::Result<()>) -> ExitCode {
     };
     if !error.downcast_ref::<Unwritten>().is_some_and(Unwritten::is_unheard) {
         remark!("callgate: {error:#}");
+        if let Some(mend) = error.downcast_ref::<AdminError>().and_then(AdminError::mend) {
+            remark!("Mend: {mend}");
+        }
     }
     ExitCode::from(if is_input(&error) { UNUSABLE } else { FAILED })
 }
@@ -48,6 +51,7 @@ fn is_input(error: &anyhow::Error) -> bool {
             || cause.is::<CaptureError>()
             || cause.downcast_ref::<Failed>().is_some_and(Failed::is_input)
             || cause.downcast_ref::<ClientError>().is_some_and(ClientError::is_input)
+            || cause.downcast_ref::<AdminError>().is_some_and(AdminError::is_input)
             || cause.downcast_ref::<TrustError>().is_some_and(TrustError::is_input)
             || cause.downcast_ref::<StartError>().is_some_and(StartError::is_input)
             || cause.downcast_ref::<LedgerError>().is_some_and(|error| !matches!(error, LedgerError::Unwritable { .. }))

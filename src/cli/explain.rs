@@ -2,14 +2,12 @@
 
 mod access;
 
-use std::path::PathBuf;
-
 use anyhow::{Result, bail};
 use callgate::model::InstanceId;
 use callgate_wire::{ErrorInfo, TABLE, lookup_name};
 use clap::ValueEnum;
 
-use super::out::say;
+use super::{admin::Gateway, out::say};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -18,10 +16,10 @@ Examples:
   callgate explain --user recorder --device 1001       # every rule for this user and device, and what it decides
   callgate explain --user recorder --device 1001 --door tls --json
 
-The second form reads the config and the ledger as they are in the files. A gateway that runs goes by what it has read.
+The second form asks the gateway that runs, which goes by what counts now; where none runs, its config and its store.
 
-Exit codes: 0 explained, whatever the answer is; 1 there is no such code; 2 the config can't be used, or there is no such
-user or device in it.";
+Exit codes: 0 explained, whatever the answer is; 1 there is no such code, user or device; 2 what was asked, or the config, can't be
+used.";
 
 /// How many names are offered for one that nobody knows.
 const OFFERED: usize = 3;
@@ -50,13 +48,12 @@ pub(super) struct Explain {
     #[arg(long, value_name = "DOOR", requires = "user")]
     door: Option<DoorName>,
 
-    /// The gateway's config
-    #[arg(long, value_name = "FILE", default_value = "callgate/callgate.toml", requires = "user")]
-    config: PathBuf,
-
     /// Print one JSON object
     #[arg(long, requires = "user")]
     json: bool,
+
+    #[command(flatten)]
+    gateway: Gateway,
 }
 
 /// A door, as an argument.

@@ -13,8 +13,10 @@ Examples:
   callgate init
   callgate init /etc/callgate --name gateway.example.org --name 192.0.2.10
 
-Then say in DIR/callgate.toml which switch, devices and users there are, and:
+Then say in DIR/callgate.toml which switch there is, and:
   callgate serve --config DIR/callgate.toml --check
+  callgate device add 1001 --folder DIR --address udp:192.0.2.7:5060
+  callgate user add recorder --folder DIR --group enabled,secure,srtp-keys --device 1001
   callgate cert issue --folder DIR --user recorder --instance 1";
 
 /// Make a CA, the gateway's certificate and a first config in a folder
@@ -51,8 +53,9 @@ impl Init {
         }
         let folder = self.folder.display();
         say!("Keep ca.key safe: whoever has it can pass for the gateway to its apps.")?;
-        say!("Next: say in {folder}/{CONFIG} which switch, devices and users there are, and then")?;
+        say!("Next: say in {folder}/{CONFIG} which switch there is, and then")?;
         say!("  callgate serve --config {folder}/{CONFIG} --check")?;
+        say!("  callgate user add recorder --folder {folder} --group enabled,secure,srtp-keys,all-devices")?;
         say!("  callgate cert issue --folder {folder} --user recorder --instance 1")?;
         Ok(())
     }

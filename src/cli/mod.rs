@@ -1,5 +1,6 @@
 //! Commands: each reads its arguments, calls the library, and says in plain words what it did.
 
+mod admin;
 mod audit;
 mod backup;
 mod cert;
@@ -16,13 +17,15 @@ mod logs;
 mod notify;
 mod out;
 mod passwd;
+mod password;
 mod process;
 mod restore;
 mod serve;
 mod stop;
+mod table;
 mod watch;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use tokio::runtime::{Builder, Runtime};
@@ -42,6 +45,7 @@ Try it:
 
 A first start:
   callgate init                                        # a CA, the gateway's certificate and a first config
+  callgate user add recorder --group enabled,secure,srtp-keys,all-devices
   callgate cert issue --user recorder --instance 1     # an app's certificate
   callgate serve --config callgate/callgate.toml
   callgate watch --user recorder                       # what its session sees, live
@@ -70,6 +74,16 @@ enum Command {
     Demo(demo::Demo),
     Decrypt(decrypt::Decrypt),
     Init(init::Init),
+    /// Application and end users: who they are, and what they may see
+    User(admin::About<admin::User>),
+    /// Groups of your own: devices that all their members see
+    Group(admin::About<admin::Group>),
+    /// Devices and their lines
+    Device(admin::About<admin::Device>),
+    /// Sessions that are open now
+    Session(admin::About<admin::Session>),
+    /// Accounts of the administration over HTTPS, and their tokens
+    Account(admin::About<admin::Account>),
     #[command(subcommand)]
     Cert(cert::Cert),
     Passwd(passwd::Passwd),
@@ -102,6 +116,11 @@ pub(crate) fn run() -> ExitCode {
         Command::Passwd(command) => command.run(),
         Command::Backup(command) => command.run(),
         Command::Restore(command) => command.run(),
+        Command::User(command) => command.run(),
+        Command::Group(command) => command.run(),
+        Command::Device(command) => command.run(),
+        Command::Session(command) => command.run(),
+        Command::Account(command) => command.run(),
         Command::Cert(command) => command.run(),
         Command::Explain(command) => command.run(),
         Command::Watch(command) => command.run(),
@@ -128,12 +147,4 @@ fn runtime() -> anyhow::Result<Runtime> {
 
 fn help() -> anyhow::Result<()> {
     Ok(Arguments::command().print_help().map_err(out::Unwritten::from)?)
-}
-
-/// The folder with the files that `init` makes.
-#[derive(clap::Args)]
-struct Folder {
-    /// The folder that `callgate init` made
-    #[arg(long, value_name = "DIR", default_value = FOLDER)]
-    folder: PathBuf,
 }

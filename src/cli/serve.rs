@@ -1,11 +1,16 @@
 //! `callgate serve`
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use anyhow::{Result, bail};
 use callgate::{
+    admin::Journal,
+    audit::AuditLog,
     config::Config,
-    gateway::{Acknowledgement, Gateway, Options, Page, Reloaded, connector},
+    gateway::{Acknowledgement, Page, Reloaded, Served, administration},
     trust::{SharedFile, shared_files},
 };
 
@@ -15,7 +20,7 @@ use tokio::{
 };
 use tracing::{error, info, warn};
 
-use super::{check, config_file, notify::Notifier, process, runtime};
+use super::{check, config_file, notify::Notifier, out::say, process, runtime};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -27,8 +32,8 @@ Examples:
 Without --config it takes callgate/callgate.toml. If there is no folder of that name, or an empty one, it makes one for
 trying out: with a simulated switch, and with the certificates of two apps. In a folder with anything else it makes nothing.
 
-SIGHUP makes it read the config, the ledger and the files of the TLS door again: what users may do changes for open
-sessions too, and the log says when it has.
+Users, groups, devices and certificates live in its store, and commands such as `callgate user set` change them while it runs.
+SIGHUP makes it read the config and the files of the TLS door again; the log says when it has.
 
 A variable CALLGATE_KEY or CALLGATE_SECTION__KEY overrides one setting of the file.";
 
@@ -65,12 +70,10 @@ async fn serve(config: Config, path: &Path) -> Result<()> {
     let notifier = Notifier::from_environment();
     // Before anything counts.
     let page = Page::install()?;
-    let switches = config.switches.iter().map(|switch| connector(switch, &config)).collect::<Result<Vec<_>, _>>()?;
-    let options = Options { page: Some(page), ..Options::default() };
-    let mut gateway = Gateway::start_with(config, options).await?;
-    for switch in switches {
-        gateway.attach(switch);
-    }
+    let trail = Arc::new(AuditLog::open(config.audit.clone())?);
+    let administration = administration(&config, Arc::clone(&trail) as Arc<dyn Journal>).await?;
+    let mut gateway = Served::start(config, administration, trail, Some(page)).await?;
+    tell_setup_token(&gateway).await;
     let mut stopped = Box::pin(gateway.stopped());
     // New rights on their way; the next ones are read when these are in effect.
     let mut under_way = None;
@@ -93,7 +96,7 @@ async fn serve(config: Config, path: &Path) -> Result<()> {
             }
             () = tick(watchdog.as_mut()) => {
                 // Whoever started it starts it again if a part of it is stuck.
-                if gateway.health().alive().is_well {
+                if gateway.gateway().health().alive().is_well {
                     notifier.alive();
                 }
             }
@@ -118,8 +121,26 @@ async fn serve(config: Config, path: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Says once, on standard output and in no log, how the first administrator is made. Without an audit log that is said at a later start.
+async fn tell_setup_token(gateway: &Served) {
+    match gateway.administration().first_setup_token().await {
+        Ok(None) => {}
+        Ok(Some(token)) => {
+            let told = say!(
+                "Nobody administers over HTTPS yet. This token makes the first administrator, once (docs/API.md): {}\n\
+                 On this machine `callgate account` and the other commands need none.",
+                token.tell()
+            );
+            if let Err(error) = told {
+                warn!(%error, "the setup token was told to nobody: `callgate account add` makes an administrator, too");
+            }
+        }
+        Err(error) => error!(%error, "no setup token is made"),
+    }
+}
+
 /// Reads everything again. What is wrong is logged with its place, and leaves the old settings in force.
-async fn reload(gateway: &mut Gateway, path: &Path) -> Option<Acknowledgement> {
+async fn reload(gateway: &mut Served, path: &Path) -> Option<Acknowledgement> {
     info!(config = %path.display(), "reading the config again");
     let reloaded = match Config::load(path) {
         Ok(config) => {

@@ -2,6 +2,7 @@
 //!
 //! Nothing here prints: what a person or a script is shown is the command line's matter.
 
+pub mod admin;
 mod app;
 pub mod decrypt;
 pub mod demo;
@@ -12,3 +13,4 @@ mod voices;
 pub mod watch;
 
 pub use error::ClientError;
+pub use watch::shown;

@@ -24,7 +24,7 @@ pub(super) fn check(raw: &Raw, base_dir: &Path) -> Result<Config, Problem> {
     let switches = switches::switches(&raw.switch, base_dir)?;
     let (doors, overruled) = services::doors(&raw.doors, mode)?;
     let metrics = services::metrics(&raw.metrics)?;
-    let admin = services::admin(&raw.admin, base_dir)?;
+    let admin = services::admin(&raw.admin, &doors, base_dir)?;
     let directory = directory(&raw.user, &raw.device, &switches)?;
     addresses::check(raw, &switches, &addresses::Own { doors, metrics: metrics.listen, admin: admin.https.listen })?;
     Ok(Config {

@@ -12,7 +12,7 @@ use super::{
     tls_files::{ends, http_side, tls_side},
 };
 use crate::{
-    config::{AdminConfig, Config, Doors, HttpConfig},
+    config::{AdminConfig, Config, Doors, HttpConfig, HttpListen},
     cti::{Effects, NotAcknowledged},
     http::HttpService,
     hub::Effect,
@@ -147,6 +147,9 @@ impl Gateway {
             switches,
             directory: _,
         } = new;
+        // It listens on, though a start in non-secure mode would not begin that.
+        let closed_by_mode = new.mode == Mode::NonSecure && admin.https.listen == HttpListen::Closed;
+        let admin_moved = running.admin.https.listen != admin.https.listen && !closed_by_mode;
         let moved = running.doors.tls.is_some() && running.doors.tls != doors.tls && new.mode == Mode::Mixed;
         let differences = [
             ("doors.clear", running.doors.clear != doors.clear),
@@ -156,7 +159,7 @@ impl Gateway {
             ("[heartbeat]", running.heartbeat != *heartbeat),
             ("[limits]", running.limits != *limits),
             ("[metrics]", running.metrics.listen != metrics.listen),
-            ("[admin]", running.admin.https.listen != admin.https.listen || running.admin.socket != admin.socket),
+            ("[admin]", admin_moved || running.admin.socket != admin.socket),
             ("[[switch]]", running.switches != *switches),
         ];
         differences.into_iter().filter(|(_, is_different)| *is_different).map(|(name, _)| name.into()).collect()

@@ -15,6 +15,7 @@ use crate::{
     admin::{Actor, Administration, Journal, Seed, Seeded},
     audit::Trail,
     config::{Config, SwitchConfig},
+    http::{Need, Part, Reporter},
     model::SwitchName,
     store::{self, Embedded, Store},
     switch::SwitchError,
@@ -70,13 +71,18 @@ impl Served {
         let config = Config { directory, ..config };
         let switches =
             config.switches.iter().map(|switch| connector(switch, &config)).collect::<Result<Vec<_>, _>>()?;
-        let options = Options { ledger: Some(administration.ledger()), trail, page, ..Options::default() };
+        let options =
+            Options { ledger: Some(administration.ledger()), trail: Arc::clone(&trail), page, ..Options::default() };
         let (mut gateway, doors) = Gateway::prepare(config, options).await?;
         administration.go_live(gateway.live_rights());
         for switch in switches {
             gateway.attach(switch);
         }
-        tokio::spawn(heal(Arc::downgrade(&administration)));
+        gateway.health().probe("audit", Need::Ready, move || match trail.is_open() {
+            true => Part::up(),
+            false => Part::down("nothing can be recorded: no key leaves, and nobody is let in"),
+        });
+        tokio::spawn(heal(Arc::downgrade(&administration), gateway.health().part("store", Need::Ready)));
         let api = api(&administration, gateway.settings(), Some(gateway.live()), gateway.health().clone())?;
         gateway.serve_administration(api).await?;
         gateway.open(doors);
@@ -124,14 +130,23 @@ impl Served {
     }
 }
 
-/// Brings to the store and to the log what waits for them, for as long as there is an administration.
-async fn heal(administration: Weak<Administration>) {
+/// Brings to the store and to the log what waits for them, for as long as there is an administration, and tells how the
+/// store is.
+async fn heal(administration: Weak<Administration>, store: Reporter) {
     loop {
-        tokio::time::sleep(HEALING).await;
         let Some(administration) = administration.upgrade() else { return };
-        if let Err(error) = administration.heal().await {
-            error!(%error, "what waits for the store or the log waits on");
+        match administration.heal().await {
+            Ok(_) => match administration.owed().await {
+                None => store.up(""),
+                Some(why) => store.down(&format!("it doesn't take what is taken away: {why}")),
+            },
+            Err(error) => {
+                error!(%error, "what waits for the store or the log waits on");
+                store.down(&error.to_string());
+            }
         }
+        drop(administration);
+        tokio::time::sleep(HEALING).await;
     }
 }
 

@@ -5,6 +5,7 @@ use std::io;
 use super::tls_files;
 use crate::{
     admin::{OpenError, Refused},
+    audit,
     cti::DoorError,
     http::HttpError,
     model::SwitchName,
@@ -25,6 +26,9 @@ pub enum StartError {
         /// Why.
         error: CaptureError,
     },
+    /// The audit log can't be used.
+    #[error("`[audit]`: {_0}")]
+    Audit(#[from] audit::OpenError),
     /// A door can't listen.
     #[error(transparent)]
     Door(#[from] DoorError),
@@ -89,6 +93,7 @@ impl StartError {
     /// Whether a file is to blame that somebody can mend, and not the system.
     pub fn is_input(&self) -> bool {
         match self {
+            Self::Audit(error) => error.is_input(),
             Self::Capture { .. } | Self::Speed { .. } => true,
             Self::FeedPassword { error, .. } | Self::Trust { error, .. } => error.is_input(),
             Self::Ledger(error) => !matches!(error, LedgerError::Unwritable { .. }),

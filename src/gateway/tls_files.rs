@@ -17,6 +17,7 @@ use crate::{
 /// [`StartError::Ledger`] and [`StartError::Trust`]: one of them is not as it should be.
 pub fn check_tls_files(config: &Config) -> Result<(), StartError> {
     http_side(config, &config.metrics, None)?;
+    http_side(config, &config.admin.https, None)?;
     tls_side(config, None).map(drop)
 }
 

@@ -99,7 +99,7 @@ mod tests {
     #[test]
     fn the_first_config_is_a_good_one() {
         let config = Config::parse(FIRST_CONFIG, CONFIG, Path::new("."), std::iter::empty()).unwrap();
-        assert!(config.directory.user("recorder").unwrap().groups.allow_keys());
+        assert_eq!(config.directory.users().count(), 0, "users are administered");
         // What stands there as a comment is good, too.
         let uncommented: String = FIRST_CONFIG
             .lines()
@@ -109,6 +109,7 @@ mod tests {
             .collect();
         let config = Config::parse(&uncommented, CONFIG, Path::new("."), std::iter::empty()).unwrap();
         assert_eq!(config.switches.len(), 3);
+        assert!(config.directory.user("recorder").unwrap().groups.allow_keys());
         assert_eq!(config.directory.devices().count(), 101);
     }
 }

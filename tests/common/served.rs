@@ -21,7 +21,7 @@ pub fn callgate(folder: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_callgate"));
     command.current_dir(folder).args(["--log-level", "trace"]).args(arguments).stdin(Stdio::null());
     // Several are served at once.
-    command.env("CALLGATE_METRICS__LISTEN", "127.0.0.1:0");
+    command.env("CALLGATE_METRICS__LISTEN", "127.0.0.1:0").env("CALLGATE_ADMIN__LISTEN", "127.0.0.1:0");
     command
 }
 

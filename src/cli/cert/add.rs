@@ -9,16 +9,16 @@ use callgate::{
 };
 use time::OffsetDateTime;
 
-use super::{Folder, known_user, warn_of_group};
-use crate::cli::out::say;
+use super::{COUNTS, warn_of_group};
+use crate::cli::{admin::Gateway, out::say};
 
 const EXAMPLES: &str = "\
 Examples:
   callgate cert add --user recorder --instance 2 recorder.pem
   callgate cert add --user recorder --instance 2 --no-crl recorder.pem
 
-The CA must be in the file that `tls.client_ca` names, and its CRL in one of `tls.client_crl`. A running gateway takes the
-certificate at the next handshake; new CAs and CRLs it takes at SIGHUP.";
+The CA must be in the file that `tls.client_ca` names, and its CRL in one of `tls.client_crl`. A gateway that runs takes the
+certificate, new CAs and CRLs at SIGHUP.";
 
 /// Add an app's certificate that another CA issued, for a user and one of its instances
 ///
@@ -27,7 +27,7 @@ certificate at the next handshake; new CAs and CRLs it takes at SIGHUP.";
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(in crate::cli) struct Add {
-    /// A user of the config
+    /// Its user
     #[arg(long, value_name = "NAME")]
     user: UserName,
 
@@ -44,13 +44,13 @@ pub(in crate::cli) struct Add {
     no_crl: bool,
 
     #[command(flatten)]
-    folder: Folder,
+    gateway: Gateway,
 }
 
 impl Add {
     pub(super) fn run(self) -> Result<()> {
-        let config = self.folder.config()?;
-        let user = known_user(&config, &self.user)?;
+        let config = self.gateway.config()?;
+        let user = self.gateway.user(&self.user)?;
         let ledger = Ledger::open(&config.tls.ledger)?;
         let crl = if self.no_crl { CrlCheck::None } else { CrlCheck::Required };
         let owner = (&self.user, &self.instance);
@@ -66,7 +66,8 @@ impl Add {
         if self.no_crl {
             say!("its CA has no CRL: revoke it by `callgate cert revoke` when the CA does")?;
         }
-        warn_of_group(&config, user);
+        say!("{COUNTS}")?;
+        warn_of_group(&config, &user);
         Ok(())
     }
 }

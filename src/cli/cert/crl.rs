@@ -6,8 +6,7 @@ use anyhow::{Result, bail};
 use callgate::trust::{CA_CERTIFICATE, CA_KEY, CRL, Ca, Crl, Existing, Ledger, records_of_file, write_public};
 use time::{Duration, OffsetDateTime};
 
-use super::Folder;
-use crate::cli::out::say;
+use crate::cli::{admin::Gateway, out::say};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -25,7 +24,7 @@ A reason that begins with one of the words of RFC 5280, such as `key compromise`
 #[command(after_help = EXAMPLES)]
 pub(in crate::cli) struct MakeCrl {
     #[command(flatten)]
-    folder: Folder,
+    gateway: Gateway,
 
     /// Where the list goes; what is there is replaced [default: ca.crl in the folder]
     #[arg(long, value_name = "FILE")]
@@ -42,13 +41,13 @@ pub(in crate::cli) struct MakeCrl {
 
 impl MakeCrl {
     pub(super) fn run(self) -> Result<()> {
-        let ca = Ca::load(&self.folder.join(CA_CERTIFICATE), &self.folder.join(CA_KEY))?;
-        let ledger = Ledger::open(self.folder.config()?.tls.ledger)?;
+        let ca = Ca::load(&self.gateway.join(CA_CERTIFICATE), &self.gateway.join(CA_KEY))?;
+        let ledger = Ledger::open(self.gateway.config()?.tls.ledger)?;
         let records = match records_of_file(&ledger.records()?) {
             Ok(records) => records,
             Err((line, reason)) => bail!("{}:{line}: {reason}", ledger.path().display()),
         };
-        let out = self.out.unwrap_or_else(|| self.folder.join(CRL));
+        let out = self.out.unwrap_or_else(|| self.gateway.join(CRL));
         let now = OffsetDateTime::now_utc();
         let number = Crl::next_number(&out, now);
         let crl = ca.crl(records.values(), number, now, now + Duration::days(self.days.into()))?;

@@ -5,8 +5,8 @@ use callgate::trust::{CrlCheck, Ledger, Operation, Record};
 use serde::Serialize;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
-use super::{Folder, distinct};
-use crate::cli::out::say;
+use super::distinct;
+use crate::cli::{admin::Gateway, out::say};
 
 /// Every certificate of the ledger, oldest first
 #[derive(clap::Args)]
@@ -16,7 +16,7 @@ pub(in crate::cli) struct List {
     json: bool,
 
     #[command(flatten)]
-    folder: Folder,
+    gateway: Gateway,
 }
 
 /// One certificate, as it stands now.
@@ -40,7 +40,7 @@ struct Row<'a> {
 
 impl List {
     pub(super) fn run(self) -> Result<()> {
-        let records = Ledger::open(self.folder.config()?.tls.ledger)?.records()?;
+        let records = Ledger::open(self.gateway.config()?.tls.ledger)?.records()?;
         let now = OffsetDateTime::now_utc();
         let rows: Vec<Row<'_>> = distinct(&records).map(|issued| row(issued, &records, now)).collect();
         if self.json {

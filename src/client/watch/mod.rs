@@ -34,7 +34,7 @@ pub use self::{
         OutOfServiceSeen, Seen, StoppedSeen, Who,
     },
     summary::Summary,
-    text::line,
+    text::{line, shown},
 };
 use super::ClientError;
 

@@ -131,7 +131,7 @@ pub(super) fn parties(calling: &Who, called: &Who) -> String {
 
 /// Text without control characters and without those that turn the direction of writing: it comes from the network, and
 /// must neither move a terminal's cursor nor look like something else.
-pub(super) fn shown(text: &str) -> String {
+pub fn shown(text: &str) -> String {
     let is_harmless = |c: char| {
         !c.is_control()
             && !matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')

@@ -87,9 +87,14 @@ pub(super) fn metrics(raw: &raw::Metrics) -> Result<HttpConfig, Problem> {
 }
 
 /// The administration: by TLS for those elsewhere, and at a unix socket whatever the level is.
-pub(super) fn admin(raw: &raw::Admin, base_dir: &Path) -> Result<AdminConfig, Problem> {
+///
+/// Where nobody says where it listens and no TLS door is open it doesn't, since the files of `[tls]` need not be there.
+pub(super) fn admin(raw: &raw::Admin, doors: &Doors, base_dir: &Path) -> Result<AdminConfig, Problem> {
     let level = level(&raw.security_level, Service::Admin, "admin.security_level")?;
-    let https = http(&raw.security_level.origin, level, &raw.listen, None, &raw.networks, "admin")?;
+    let mut https = http(&raw.security_level.origin, level, &raw.listen, None, &raw.networks, "admin")?;
+    if doors.tls.is_none() && matches!(raw.listen.origin, Origin::Default) {
+        https.listen = HttpListen::Closed;
+    }
     let socket = base_dir.join(&raw.socket.value);
     // With what is put behind its name while it is made (`NAME.new`).
     let len = socket.as_os_str().len() + ".new".len();

@@ -1,0 +1,408 @@
+//! `callgate account`
+
+use std::collections::BTreeSet;
+
+use anyhow::Result;
+use callgate::{
+    admin::{
+        accounts::Role,
+        api::{self, AccountToken, Changed, Gone, MadeToken},
+    },
+    client::admin::{Admin, Path},
+};
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::{Ask, Form, said::joined};
+use crate::cli::{
+    out::Unwritten,
+    password,
+    table::{Cell, Mood, Table, fields},
+};
+
+const ADD_EXAMPLES: &str = "\
+Examples:
+  printf '%s\\n' 'a long password' | callgate account add eva --role administrator --password
+  callgate account add prometheus --role reader --description 'by a token only'";
+
+const LIST_EXAMPLES: &str = "\
+Examples:
+  callgate account list
+  callgate account list --json";
+
+const SHOW_EXAMPLES: &str = "\
+Example:
+  callgate account show eva";
+
+const SET_EXAMPLES: &str = "\
+Examples:
+  callgate account set prometheus --role operator
+  callgate account set eva --description 'Eva, telephony'
+  printf '%s\\n' 'another long password' | callgate account set eva --password
+
+Its logins and tokens end, unless only the description is different.";
+
+const LOCK_EXAMPLES: &str = "\
+Examples:
+  callgate account disable prometheus    # it may not log in any more; its logins and tokens end
+  callgate account enable prometheus
+  callgate account unlock prometheus     # it failed to log in too often, and needn't wait";
+
+const REMOVE_EXAMPLES: &str = "\
+Example:
+  callgate account remove prometheus     # its logins and tokens end";
+
+const TOKEN_EXAMPLES: &str = "\
+Examples:
+  callgate account token add prometheus scrape --role reader --days 90
+  callgate account token list prometheus
+  callgate account token remove prometheus scrape";
+
+const TOKEN_ADD_EXAMPLES: &str = "\
+Example:
+  callgate account token add prometheus scrape --role reader --days 90 > token
+
+Standard output has the token and nothing else, and it is told nowhere else.";
+
+const TOKEN_LIST_EXAMPLES: &str = "\
+Example:
+  callgate account token list prometheus";
+
+const TOKEN_REMOVE_EXAMPLES: &str = "\
+Example:
+  callgate account token remove prometheus scrape";
+
+/// Accounts of the administration over HTTPS, and their tokens
+///
+/// They have nothing to do with users, who are apps. On this machine root and the gateway's own user administer without an
+/// account.
+#[derive(clap::Subcommand)]
+pub(in crate::cli) enum Account {
+    /// Make an account
+    #[command(after_help = ADD_EXAMPLES)]
+    Add(Add),
+
+    /// Every account
+    #[command(after_help = LIST_EXAMPLES)]
+    List,
+
+    /// One account
+    #[command(after_help = SHOW_EXAMPLES)]
+    Show {
+        /// Its name
+        name: String,
+    },
+
+    /// Change an account: what isn't named stays as it is
+    #[command(after_help = SET_EXAMPLES)]
+    Set(Set),
+
+    /// Keep an account from logging in
+    #[command(after_help = LOCK_EXAMPLES)]
+    Disable {
+        /// Its name
+        name: String,
+    },
+
+    /// Let an account log in again
+    #[command(after_help = LOCK_EXAMPLES)]
+    Enable {
+        /// Its name
+        name: String,
+    },
+
+    /// Let an account try again that failed to log in too often
+    #[command(after_help = LOCK_EXAMPLES)]
+    Unlock {
+        /// Its name
+        name: String,
+    },
+
+    /// Remove an account
+    #[command(after_help = REMOVE_EXAMPLES)]
+    Remove {
+        /// Its name
+        name: String,
+    },
+
+    /// Tokens of an account, for programs
+    #[command(subcommand, after_help = TOKEN_EXAMPLES)]
+    Token(Token),
+}
+
+#[derive(clap::Args)]
+pub(in crate::cli) struct Add {
+    /// Its name
+    name: String,
+
+    /// What it may do
+    #[arg(long, value_name = "ROLE")]
+    role: RoleWord,
+
+    /// For people
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    description: String,
+
+    /// SHA-256 of a client certificate that stands for its password
+    #[arg(long = "certificate", value_name = "HEX")]
+    certificates: Vec<String>,
+
+    /// Read its password from standard input, one line; without one it logs in by a certificate, or has tokens
+    #[arg(long)]
+    password: bool,
+}
+
+#[derive(clap::Args)]
+pub(in crate::cli) struct Set {
+    /// Its name
+    name: String,
+
+    /// What it may do
+    #[arg(long, value_name = "ROLE")]
+    role: Option<RoleWord>,
+
+    /// For people
+    #[arg(long, value_name = "TEXT")]
+    description: Option<String>,
+
+    /// SHA-256 of a client certificate that stands for its password from now on
+    #[arg(long, value_name = "HEX")]
+    add_certificate: Vec<String>,
+
+    /// SHA-256 of one that doesn't any more
+    #[arg(long, value_name = "HEX")]
+    remove_certificate: Vec<String>,
+
+    /// Read a new password from standard input, one line
+    #[arg(long)]
+    password: bool,
+}
+
+/// Tokens of an account
+#[derive(clap::Subcommand)]
+pub(in crate::cli) enum Token {
+    /// Make a token, and print it
+    #[command(after_help = TOKEN_ADD_EXAMPLES)]
+    Add {
+        /// The account
+        account: String,
+
+        /// What the token is called
+        name: String,
+
+        /// What one may do by it: no more than the account
+        #[arg(long, value_name = "ROLE")]
+        role: RoleWord,
+
+        /// For how many days it counts
+        #[arg(long, value_name = "N", default_value_t = 90)]
+        days: u32,
+    },
+
+    /// The tokens of an account, without the tokens themselves
+    #[command(after_help = TOKEN_LIST_EXAMPLES)]
+    List {
+        /// The account
+        account: String,
+    },
+
+    /// Remove a token: nobody is let in by it from then on
+    #[command(after_help = TOKEN_REMOVE_EXAMPLES)]
+    Remove {
+        /// The account
+        account: String,
+
+        /// What the token is called
+        name: String,
+    },
+}
+
+/// What an account may do, as an argument.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(in crate::cli) enum RoleWord {
+    /// Everything: accounts, too, and tokens of others
+    Administrator,
+    /// Users, groups, devices and certificates, and closing sessions
+    Operator,
+    /// Sees what is shown, and changes nothing
+    Reader,
+}
+
+/// What of an account is written.
+#[derive(Debug, Serialize, Deserialize)]
+struct Settings {
+    role: Role,
+    description: String,
+    certificates: BTreeSet<String>,
+}
+
+/// An account that is to be made. It is written at once: nothing but what is sent has the password.
+#[derive(Serialize)]
+struct New<'a> {
+    name: &'a str,
+    #[serde(flatten)]
+    settings: Settings,
+    password: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct SetPassword<'a> {
+    password: &'a str,
+}
+
+impl Ask for Account {
+    async fn ask(self, admin: &mut Admin, form: Form) -> Result<()> {
+        match self {
+            Self::Add(command) => command.ask(admin, form).await,
+            Self::List => {
+                let none = "there is no account yet: callgate account add NAME --role administrator --password";
+                form.list(admin, &Path::of(&["accounts"]), none, table).await
+            }
+            Self::Show { name } => form.show(admin, &path(&name), show).await,
+            Self::Set(command) => command.ask(admin, form).await,
+            Self::Disable { name } => {
+                let changed: Changed<api::Account> = admin.act(&Path::of(&["accounts", &name, "disable"])).await?;
+                form.changed(&changed, format_args!("the account {name:?} is disabled"))
+            }
+            Self::Enable { name } => {
+                let changed: Changed<api::Account> = admin.act(&Path::of(&["accounts", &name, "enable"])).await?;
+                form.changed(&changed, format_args!("the account {name:?} is enabled"))
+            }
+            Self::Unlock { name } => {
+                let account: api::Account = admin.act(&Path::of(&["accounts", &name, "unlock"])).await?;
+                form.told(&account, format_args!("the account {name:?} can try again"))
+            }
+            Self::Remove { name } => {
+                let gone: Gone = admin.remove(&path(&name)).await?;
+                form.gone(&gone, format_args!("the account {name:?} is gone"))
+            }
+            Self::Token(command) => command.ask(admin, form).await,
+        }
+    }
+}
+
+impl Add {
+    async fn ask(self, admin: &mut Admin, form: Form) -> Result<()> {
+        let Self { name, role, description, certificates, password } = self;
+        let certificates = certificates.into_iter().collect();
+        let password = if password { Some(password::read()?) } else { None };
+        let password = password.as_ref().map(|password| password.as_str());
+        let new = New { name: &name, settings: Settings { role: role.into(), description, certificates }, password };
+        let changed: Changed<api::Account> = admin.post(&Path::of(&["accounts"]), &new).await?;
+        form.changed(&changed, format_args!("the account {name:?} is there"))
+    }
+}
+
+impl Set {
+    async fn ask(self, admin: &mut Admin, form: Form) -> Result<()> {
+        let password = if self.password { Some(password::read()?) } else { None };
+        let path = path(&self.name);
+        let mut changed: Changed<api::Account> =
+            admin.change(&path, &path, |account: &mut Settings| self.change(account)).await?;
+        if let Some(password) = password {
+            let path = Path::of(&["accounts", &self.name, "password"]);
+            changed = admin.put(&path, &SetPassword { password: &password }).await?;
+        }
+        form.changed(&changed, format_args!("the account {:?} is changed", self.name))
+    }
+
+    fn change(&self, account: &mut Settings) {
+        if let Some(role) = self.role {
+            account.role = role.into();
+        }
+        if let Some(description) = &self.description {
+            account.description.clone_from(description);
+        }
+        account.certificates.extend(self.add_certificate.iter().map(|sha256| sha256.to_lowercase()));
+        account
+            .certificates
+            .retain(|sha256| !self.remove_certificate.iter().any(|other| other.eq_ignore_ascii_case(sha256)));
+    }
+}
+
+impl Ask for Token {
+    async fn ask(self, admin: &mut Admin, form: Form) -> Result<()> {
+        match self {
+            Self::Add { account, name, role, days } => {
+                let new = json!({ "name": name, "role": Role::from(role), "days": days });
+                let made: Changed<MadeToken> = admin.post(&tokens(&account), &new).await?;
+                form.changed(&made, format_args!("{}", made.item.token.tell()))
+            }
+            Self::List { account } => {
+                form.list(admin, &tokens(&account), "the account has no token", tokens_table).await
+            }
+            Self::Remove { account, name } => {
+                let path = Path::of(&["accounts", &account, "tokens", &name]);
+                let gone: Gone = admin.remove(&path).await?;
+                form.gone(&gone, format_args!("the token {name:?} of {account:?} is gone"))
+            }
+        }
+    }
+}
+
+fn path(name: &str) -> Path {
+    Path::of(&["accounts", name])
+}
+
+fn tokens(account: &str) -> Path {
+    Path::of(&["accounts", account, "tokens"])
+}
+
+fn table(accounts: &[api::Account]) -> Table {
+    let mut table = Table::new(&["ACCOUNT", "ROLE", "STATUS", "PASSWORD", "TOKENS", "DESCRIPTION"]);
+    for account in accounts {
+        let password = if account.has_password { "yes" } else { "" };
+        table.row([
+            account.name.as_str().into(),
+            account.role.name().into(),
+            status(account),
+            password.into(),
+            account.tokens.to_string().into(),
+            account.description.as_str().into(),
+        ]);
+    }
+    table
+}
+
+fn show(account: &api::Account) -> Result<(), Unwritten> {
+    let password = if account.has_password { "it has one" } else { "none" };
+    fields([
+        ("account", account.name.as_str().into()),
+        ("role", account.role.name().into()),
+        ("status", status(account)),
+        ("description", account.description.as_str().into()),
+        ("password", password.into()),
+        ("certificates", joined(&account.certificates).into()),
+        ("tokens", account.tokens.to_string().into()),
+        ("made", account.created_at.as_str().into()),
+    ])
+}
+
+fn tokens_table(tokens: &[AccountToken]) -> Table {
+    let mut table = Table::new(&["TOKEN", "ROLE", "STATUS", "MADE", "UNTIL"]);
+    for token in tokens {
+        let status = if token.counts { Cell::from("counts").is(Mood::Good) } else { Cell::from("over").is(Mood::Past) };
+        let (made, until) = (token.created_at.as_str().into(), token.not_after.as_str().into());
+        table.row([token.name.as_str().into(), token.role.name().into(), status, made, until]);
+    }
+    table
+}
+
+fn status(account: &api::Account) -> Cell {
+    match (account.disabled, account.locked) {
+        (true, _) => Cell::from("disabled").is(Mood::Bad),
+        (false, true) => Cell::from("locked").is(Mood::Bad),
+        (false, false) => Cell::from("may log in").is(Mood::Good),
+    }
+}
+
+impl From<RoleWord> for Role {
+    fn from(role: RoleWord) -> Self {
+        match role {
+            RoleWord::Administrator => Self::Administrator,
+            RoleWord::Operator => Self::Operator,
+            RoleWord::Reader => Self::Reader,
+        }
+    }
+}

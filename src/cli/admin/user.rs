@@ -1,0 +1,374 @@
+//! `callgate user`
+
+use std::collections::BTreeSet;
+
+use anyhow::Result;
+use callgate::{
+    admin::api::{self, Changed, Gone, UserKind},
+    client::admin::{Admin, Path},
+    directory::DevicePattern,
+    model::{DeviceName, Group, GroupName, Groups, UserName},
+};
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Ask, Form,
+    said::{cascading, joined, listed, nothing},
+    standard_group::{StandardGroup, word},
+};
+use crate::cli::{
+    out::{Unwritten, counted},
+    password,
+    table::{Cell, Mood, Table, fields},
+};
+
+const ADD_EXAMPLES: &str = "\
+Examples:
+  callgate user add recorder --group enabled,secure,srtp-keys --pattern '*'
+  printf '%s\\n' 'a long password' | callgate user add dashboard --group enabled --device 1001 --password
+  callgate user add ann --kind end-user --own-group 'floor 2' --description 'Ann, reception'
+
+A standard group is named by its word or by its whole name. Groups of your own are made by `callgate group`.";
+
+const SET_EXAMPLES: &str = "\
+Examples:
+  callgate user set recorder --add-device 1002 --remove-device 1001
+  callgate user set recorder --remove-group srtp-keys       # its sessions go on, and get no key any more
+  callgate user set recorder --remove-group secure --cascade   # the SRTP group goes with it (R8)
+  printf '%s\\n' 'another password' | callgate user set dashboard --password
+
+When the command ends the change is in effect: no key leaves by the old rights any more (R15).";
+
+const REMOVE_EXAMPLES: &str = "\
+Examples:
+  callgate user remove dashboard
+  callgate user remove recorder --cascade      # its certificates are revoked first";
+
+const LIST_EXAMPLES: &str = "\
+Examples:
+  callgate user list
+  callgate user list --json";
+
+const SHOW_EXAMPLES: &str = "\
+Examples:
+  callgate user show recorder
+  callgate user show recorder --json";
+
+/// Application and end users: who they are, and what they may see
+#[derive(clap::Subcommand)]
+pub(in crate::cli) enum User {
+    /// Make a user
+    #[command(after_help = ADD_EXAMPLES)]
+    Add(Add),
+
+    /// Every user
+    #[command(after_help = LIST_EXAMPLES)]
+    List,
+
+    /// One user
+    #[command(after_help = SHOW_EXAMPLES)]
+    Show { name: UserName },
+
+    /// Change a user: what isn't named stays as it is
+    #[command(after_help = SET_EXAMPLES)]
+    Set(Set),
+
+    /// Remove a user: its sessions are closed
+    #[command(after_help = REMOVE_EXAMPLES)]
+    Remove {
+        name: UserName,
+
+        /// Its certificates are revoked with it; without it a user whose certificates count is not removed
+        #[arg(long)]
+        cascade: bool,
+    },
+}
+
+#[derive(clap::Args)]
+pub(in crate::cli) struct Add {
+    /// Its name, which no other user of either kind has
+    name: UserName,
+
+    /// Whether it stands for an application or a person (R6)
+    #[arg(long, value_name = "KIND", default_value = "application")]
+    kind: Kind,
+
+    /// A standard group that it is in; several with commas between them
+    #[arg(long = "group", value_name = "GROUP", value_delimiter = ',')]
+    groups: Vec<StandardGroup>,
+
+    /// A group of your own that it is in
+    #[arg(long = "own-group", value_name = "NAME")]
+    own_groups: Vec<GroupName>,
+
+    /// A device that it may see
+    #[arg(long = "device", value_name = "NAME")]
+    devices: Vec<DeviceName>,
+
+    /// Devices that it may see, also those that come later: a pattern of their names, with * and ?
+    #[arg(long = "pattern", value_name = "PATTERN")]
+    patterns: Vec<DevicePattern>,
+
+    /// For people
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    description: String,
+
+    /// Read its password for the clear door from standard input, one line
+    #[arg(long)]
+    password: bool,
+}
+
+#[derive(clap::Args)]
+pub(in crate::cli) struct Set {
+    name: UserName,
+
+    /// Whether it stands for an application or a person (R6)
+    #[arg(long, value_name = "KIND")]
+    kind: Option<Kind>,
+
+    /// A standard group that it enters; several with commas between them
+    #[arg(long, value_name = "GROUP", value_delimiter = ',')]
+    add_group: Vec<StandardGroup>,
+
+    /// A standard group that it leaves
+    #[arg(long, value_name = "GROUP", value_delimiter = ',')]
+    remove_group: Vec<StandardGroup>,
+
+    /// A group of your own that it enters
+    #[arg(long, value_name = "NAME")]
+    add_own_group: Vec<GroupName>,
+
+    /// A group of your own that it leaves
+    #[arg(long, value_name = "NAME")]
+    remove_own_group: Vec<GroupName>,
+
+    #[command(flatten)]
+    devices: DeviceChanges,
+
+    /// For people
+    #[arg(long, value_name = "TEXT")]
+    description: Option<String>,
+
+    /// Read a new password for the clear door from standard input, one line
+    #[arg(long, conflicts_with = "no_password")]
+    password: bool,
+
+    /// It has no password any more, so that none is right
+    #[arg(long)]
+    no_password: bool,
+
+    /// What needs a group that it leaves goes with it: the SRTP group needs Enabled and Secure Connection (R8)
+    #[arg(long)]
+    cascade: bool,
+}
+
+/// Devices that come to a user or a group, and go from it.
+#[derive(clap::Args)]
+pub(super) struct DeviceChanges {
+    /// A device that is seen from now on
+    #[arg(long, value_name = "NAME")]
+    add_device: Vec<DeviceName>,
+
+    /// A device that is not seen any more
+    #[arg(long, value_name = "NAME")]
+    remove_device: Vec<DeviceName>,
+
+    /// A pattern of devices' names that is added
+    #[arg(long, value_name = "PATTERN")]
+    add_pattern: Vec<DevicePattern>,
+
+    /// A pattern that is removed, as it is shown
+    #[arg(long, value_name = "PATTERN")]
+    remove_pattern: Vec<DevicePattern>,
+}
+
+/// The kind of a user, as an argument.
+#[derive(Clone, Copy, ValueEnum)]
+enum Kind {
+    Application,
+    EndUser,
+}
+
+/// What of a user is written.
+#[derive(Debug, Serialize, Deserialize)]
+struct Settings {
+    kind: UserKind,
+    description: String,
+    groups: Groups,
+    own_groups: BTreeSet<GroupName>,
+    devices: BTreeSet<DeviceName>,
+    patterns: BTreeSet<DevicePattern>,
+}
+
+/// A user that is to be made. It is written at once: nothing but what is sent has the password.
+#[derive(Serialize)]
+struct New<'a> {
+    name: &'a UserName,
+    #[serde(flatten)]
+    settings: Settings,
+    password: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct SetPassword<'a> {
+    password: &'a str,
+}
+
+impl Ask for User {
+    async fn ask(self, admin: &mut Admin, form: Form) -> Result<()> {
+        match self {
+            Self::Add(command) => command.ask(admin, form).await,
+            Self::List => {
+                form.list(admin, &Path::of(&["users"]), "there is no user yet: callgate user add", table).await
+            }
+            Self::Show { name } => form.show(admin, &path(&name), show).await,
+            Self::Set(command) => command.ask(admin, form).await,
+            Self::Remove { name, cascade } => {
+                let gone: Gone = admin.remove(&cascading(path(&name), cascade)).await?;
+                form.gone(&gone, format_args!("the user {name:?} is gone"))
+            }
+        }
+    }
+}
+
+impl Add {
+    async fn ask(self, admin: &mut Admin, form: Form) -> Result<()> {
+        let password = if self.password { Some(password::read()?) } else { None };
+        let settings = Settings {
+            kind: self.kind.into(),
+            description: self.description,
+            groups: self.groups.iter().map(|group| group.group()).collect(),
+            own_groups: self.own_groups.into_iter().collect(),
+            devices: self.devices.into_iter().collect(),
+            patterns: self.patterns.into_iter().collect(),
+        };
+        let new = New { name: &self.name, settings, password: password.as_ref().map(|password| password.as_str()) };
+        let changed: Changed<api::User> = admin.post(&Path::of(&["users"]), &new).await?;
+        form.changed(&changed, format_args!("the user {:?} is there", self.name))
+    }
+}
+
+impl Set {
+    async fn ask(self, admin: &mut Admin, form: Form) -> Result<()> {
+        let password = if self.password { Some(password::read()?) } else { None };
+        let mut changed: Option<Changed<api::User>> = None;
+        if self.has_settings() {
+            let read = path(&self.name);
+            let write = cascading(read.clone(), self.cascade);
+            changed = Some(admin.change(&read, &write, |user: &mut Settings| self.change(user)).await?);
+        }
+        let path = Path::of(&["users", self.name.as_str(), "password"]);
+        if let Some(password) = password {
+            changed = Some(admin.put(&path, &SetPassword { password: &password }).await?);
+        } else if self.no_password {
+            changed = Some(admin.remove(&path).await?);
+        }
+        let changed = changed.ok_or_else(nothing)?;
+        form.changed(&changed, format_args!("the user {:?} is changed", self.name))
+    }
+
+    /// Whether anything but the password is to be changed.
+    fn has_settings(&self) -> bool {
+        let groups = [&self.add_group, &self.remove_group].iter().any(|groups| !groups.is_empty());
+        let own_groups = [&self.add_own_group, &self.remove_own_group].iter().any(|groups| !groups.is_empty());
+        groups || own_groups || self.devices.are_any() || self.kind.is_some() || self.description.is_some()
+    }
+
+    fn change(&self, user: &mut Settings) {
+        if let Some(kind) = self.kind {
+            user.kind = kind.into();
+        }
+        if let Some(description) = &self.description {
+            user.description.clone_from(description);
+        }
+        user.groups = self.add_group.iter().fold(user.groups, |groups, group| groups.with(group.group()));
+        user.groups = self.remove_group.iter().fold(user.groups, |groups, group| groups.without(group.group()));
+        change(&mut user.own_groups, &self.add_own_group, &self.remove_own_group);
+        self.devices.change(&mut user.devices, &mut user.patterns);
+    }
+}
+
+impl DeviceChanges {
+    /// Whether there are any.
+    pub(super) fn are_any(&self) -> bool {
+        let Self { add_device, remove_device, add_pattern, remove_pattern } = self;
+        let devices = [add_device, remove_device].iter().any(|devices| !devices.is_empty());
+        devices || [add_pattern, remove_pattern].iter().any(|patterns| !patterns.is_empty())
+    }
+
+    pub(super) fn change(&self, devices: &mut BTreeSet<DeviceName>, patterns: &mut BTreeSet<DevicePattern>) {
+        change(devices, &self.add_device, &self.remove_device);
+        change(patterns, &self.add_pattern, &self.remove_pattern);
+    }
+}
+
+fn change<T: Ord + Clone>(set: &mut BTreeSet<T>, add: &[T], remove: &[T]) {
+    set.extend(add.iter().cloned());
+    set.retain(|one| !remove.contains(one));
+}
+
+impl From<Kind> for UserKind {
+    fn from(kind: Kind) -> Self {
+        match kind {
+            Kind::Application => Self::Application,
+            Kind::EndUser => Self::EndUser,
+        }
+    }
+}
+
+fn path(name: &UserName) -> Path {
+    Path::of(&["users", name.as_str()])
+}
+
+fn table(users: &[api::User]) -> Table {
+    let mut table = Table::new(&["USER", "KIND", "GROUPS", "DEVICES", "PASSWORD", "DESCRIPTION"]);
+    for user in users {
+        let groups: Vec<String> = user.groups.iter().map(word).collect();
+        let groups = match groups.as_slice() {
+            [] => Cell::from("none").is(Mood::Bad),
+            groups => groups.join(" ").into(),
+        };
+        let password = if user.has_password { "yes" } else { "" };
+        table.row([
+            user.name.as_str().into(),
+            kind(user.kind).into(),
+            groups,
+            devices(user).into(),
+            password.into(),
+            user.description.as_str().into(),
+        ]);
+    }
+    table
+}
+
+fn show(user: &api::User) -> Result<(), Unwritten> {
+    let password = if user.has_password { "it has one" } else { "none: no password is right" };
+    fields([
+        ("user", user.name.as_str().into()),
+        ("kind", kind(user.kind).into()),
+        ("description", user.description.as_str().into()),
+        ("groups", joined(user.groups.iter().map(Group::name)).into()),
+        ("own groups", joined(&user.own_groups).into()),
+        ("devices", joined(&user.devices).into()),
+        ("patterns", joined(&user.patterns).into()),
+        ("in all", counted(user.associated, "device", "devices").into()),
+        ("password", password.into()),
+    ])
+}
+
+/// By which names a user sees devices.
+fn devices(user: &api::User) -> String {
+    if user.groups.contains(Group::ControlOfAllDevices) {
+        return "all".into();
+    }
+    let own_groups = user.own_groups.iter().map(|group| format!("those of {group}"));
+    listed(user.devices.iter().chain(&user.patterns).cloned().chain(own_groups))
+}
+
+fn kind(kind: UserKind) -> &'static str {
+    match kind {
+        UserKind::Application => "application",
+        UserKind::EndUser => "end user",
+    }
+}

@@ -1,0 +1,219 @@
+//! How the API is reached.
+
+use std::{
+    fs, io,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use axum::Extension;
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::{
+    Request, Response,
+    body::Body,
+    client::conn::http1::{SendRequest, handshake},
+};
+use hyper_util::rt::TokioIo;
+use rustix::process::geteuid;
+use tokio::{net::UnixStream, sync::watch};
+use tower::ServiceExt;
+
+use super::{Admin, Problem, answer::Answer};
+use crate::{
+    admin::OpenError,
+    audit::{self, AuditLog},
+    config::Config,
+    gateway::{self, StartError},
+    http::{Health, Peer},
+    store::StoreError,
+};
+
+/// How long it may take until a gateway that has its store listens at its socket, or another command has done its work.
+const PATIENCE: Duration = Duration::from_secs(10);
+const PAUSE: Duration = Duration::from_millis(50);
+/// The longest answer.
+const MAX_ANSWER: usize = 64 << 20;
+
+/// What answers.
+pub(super) enum Way {
+    /// A gateway that runs.
+    Socket(SendRequest<Full<Bytes>>),
+    /// The API in this process.
+    Process(axum::Router),
+}
+
+/// Who answers, for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reached {
+    /// The gateway that listens at this socket.
+    Gateway(PathBuf),
+    /// Nobody runs: this process has the store.
+    Store(PathBuf),
+}
+
+/// Why something isn't done.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AdminError {
+    /// The connection to the gateway broke: what was asked for may be done or not.
+    #[error(
+        "the gateway went away before it answered: {0}: look whether it was done, and start it again if it is gone"
+    )]
+    Gone(String),
+    /// What was answered isn't what this version knows.
+    #[error("the gateway's answer can't be understood: {0}: is it of another version?")]
+    NotUnderstood(String),
+    /// The store is somebody else's: files that this process makes there the gateway could not open.
+    #[error(
+        "{}: it belongs to the user {owner}, and no gateway runs that could do it: run this command as that user, or start \
+         the gateway first", path.display()
+    )]
+    OtherOwner {
+        /// The store, or its folder.
+        path: PathBuf,
+        /// Whose it is.
+        owner: u32,
+    },
+    /// The API has refused it.
+    #[error(transparent)]
+    Refused(Box<Problem>),
+    /// The socket is there and can't be used.
+    #[error(
+        "{}: {error}{}", path.display(),
+        if error.kind() == io::ErrorKind::PermissionDenied { ": root and the gateway's own user may administer it" } else { "" }
+    )]
+    Socket {
+        /// The socket.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// No gateway runs, and the store can't be used.
+    #[error("no gateway listens at {}: {error}", socket.display())]
+    Store {
+        /// Where a gateway would listen.
+        socket: PathBuf,
+        /// Why.
+        error: StartError,
+    },
+}
+
+impl AdminError {
+    /// What to do, where the API says so.
+    pub fn mend(&self) -> Option<&str> {
+        match self {
+            Self::Refused(problem) => Some(&problem.0.mend),
+            _ => None,
+        }
+    }
+
+    /// Whether the arguments, or files that somebody can mend, are to blame.
+    pub fn is_input(&self) -> bool {
+        match self {
+            Self::Refused(problem) => problem.is_input(),
+            Self::Store { error, .. } => error.is_input(),
+            Self::OtherOwner { .. } => true,
+            Self::Gone(_) | Self::NotUnderstood(_) | Self::Socket { .. } => false,
+        }
+    }
+}
+
+impl Admin {
+    /// Reaches the gateway of this config if it runs, and its store if not.
+    ///
+    /// # Errors
+    /// [`AdminError::Socket`], [`AdminError::Store`], [`AdminError::OtherOwner`].
+    pub async fn connect(config: &Config) -> Result<Self, AdminError> {
+        let socket = &config.admin.socket;
+        let begun = Instant::now();
+        loop {
+            match UnixStream::connect(socket).await {
+                Ok(stream) => {
+                    let way = Way::over(stream).await.map_err(|error| AdminError::Gone(error.to_string()))?;
+                    return Ok(Self { way, reached: Reached::Gateway(socket.clone()) });
+                }
+                // Nobody listens: there is none, or a gateway that was killed has left it.
+                Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {}
+                Err(error) => return Err(AdminError::Socket { path: socket.clone(), error }),
+            }
+            is_own(&config.store.file)?;
+            match Way::in_process(config).await {
+                Ok(way) => return Ok(Self { way, reached: Reached::Store(config.store.file.clone()) }),
+                Err(error) if is_in_use(&error) && begun.elapsed() < PATIENCE => tokio::time::sleep(PAUSE).await,
+                Err(error) => return Err(AdminError::Store { socket: socket.clone(), error }),
+            }
+        }
+    }
+}
+
+impl Way {
+    async fn over(stream: UnixStream) -> hyper::Result<Self> {
+        let (requests, connection) = handshake(TokioIo::new(stream)).await?;
+        // It ends with the last request; how, the one who waits for an answer hears.
+        tokio::spawn(connection);
+        Ok(Self::Socket(requests))
+    }
+
+    async fn in_process(config: &Config) -> Result<Self, StartError> {
+        let trail = Arc::new(AuditLog::open(config.audit.clone())?);
+        let administration = gateway::administration(config, trail).await?;
+        let uid = geteuid().as_raw();
+        let settings = watch::channel(Arc::new(config.clone())).1;
+        let api = gateway::api(&Arc::new(administration), settings, None, Health::default())?;
+        Ok(Self::Process(api.layer(Extension(Peer::Unix { uid, pid: None }))))
+    }
+
+    /// Sends a request, and waits for the whole answer.
+    ///
+    /// # Errors
+    /// [`AdminError::Gone`], [`AdminError::NotUnderstood`].
+    pub(super) async fn send(&mut self, request: Request<Full<Bytes>>) -> Result<Answer, AdminError> {
+        let gone = |error: hyper::Error| AdminError::Gone(error.to_string());
+        match self {
+            Self::Socket(requests) => {
+                requests.ready().await.map_err(gone)?;
+                whole(requests.send_request(request).await.map_err(gone)?).await
+            }
+            Self::Process(router) => {
+                let Ok(response) = router.clone().oneshot(request).await;
+                whole(response).await
+            }
+        }
+    }
+}
+
+async fn whole<B>(response: Response<B>) -> Result<Answer, AdminError>
+where
+    B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>,
+{
+    let (parts, body) = response.into_parts();
+    let body = Limited::new(body, MAX_ANSWER).collect().await.map_err(|error| AdminError::Gone(error.to_string()))?;
+    Ok(Answer { status: parts.status, headers: parts.headers, body: body.to_bytes() })
+}
+
+/// Whether somebody else has the store.
+fn is_in_use(error: &StartError) -> bool {
+    matches!(
+        error,
+        StartError::Store(OpenError::Store(StoreError::InUse(_))) | StartError::Audit(audit::OpenError::InUse(_))
+    )
+}
+
+/// Whether the store is this user's, or its folder if there is none yet.
+fn is_own(store: &Path) -> Result<(), AdminError> {
+    let folder = store.parent().unwrap_or(Path::new("."));
+    for path in [store, folder] {
+        // What isn't there, or can't be looked at, is told of when it is opened.
+        let Ok(metadata) = fs::metadata(path) else { continue };
+        let owner = metadata.uid();
+        return if owner == geteuid().as_raw() {
+            Ok(())
+        } else {
+            Err(AdminError::OtherOwner { path: path.into(), owner })
+        };
+    }
+    Ok(())
+}
