@@ -126,7 +126,7 @@ impl Gateway {
         }
         let folder = shell.path("");
         command.args(["serve", "--config", "callgate/callgate.toml"]).current_dir(folder).env_remove("CALLGATE_LOG");
-        let mut gateway = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut gateway = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let mut log = BufReader::new(gateway.stderr.take().unwrap()).lines();
         let listens = log.by_ref().map(Result::unwrap).any(|line| line.contains("listening at a unix socket"));
         assert!(listens, "it ended");

@@ -232,6 +232,7 @@ fn it_says_why_the_gateway_went_and_comes_back_to_the_next_one() {
         .args(["serve", "--config", "next.toml"])
         .env("CALLGATE_METRICS__LISTEN", "127.0.0.1:0")
         .env("CALLGATE_ADMIN__LISTEN", "127.0.0.1:0")
+        .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();

@@ -75,7 +75,8 @@ impl Served {
         fs::write(folder.path().join("callgate.toml"), config).unwrap();
         let issue = ["cert", "issue", "--folder", ".", "--user", "recorder", "--instance", "1"];
         assert!(callgate(folder.path(), &issue).output().unwrap().status.success());
-        let serve = wrap(callgate(folder.path(), &["serve", "--config", "callgate.toml"]));
+        let mut serve = wrap(callgate(folder.path(), &["serve", "--config", "callgate.toml"]));
+        serve.stdout(Stdio::null());
         Self::run(folder, serve)
     }
 
