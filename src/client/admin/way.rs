@@ -97,7 +97,7 @@ pub enum AdminError {
         /// Where a gateway would listen.
         socket: PathBuf,
         /// Why.
-        error: StartError,
+        error: Box<StartError>,
     },
 }
 
@@ -143,7 +143,7 @@ impl Admin {
             match Way::in_process(config).await {
                 Ok(way) => return Ok(Self { way, reached: Reached::Store(config.store.file.clone()) }),
                 Err(error) if is_in_use(&error) && begun.elapsed() < PATIENCE => tokio::time::sleep(PAUSE).await,
-                Err(error) => return Err(AdminError::Store { socket: socket.clone(), error }),
+                Err(error) => return Err(AdminError::Store { socket: socket.clone(), error: Box::new(error) }),
             }
         }
     }
