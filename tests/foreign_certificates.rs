@@ -166,7 +166,7 @@ async fn r11_r15_what_a_crl_revokes_stays_so_through_every_change_by_administrat
     let live = gateway.live_rights();
     administration.go_live(live.clone());
     let standing = || live.current().rights.certificates.standing(&app.sha256);
-    assert_eq!(administration.import(&Actor::Gateway, &imported).await.unwrap(), (1, 0));
+    assert_eq!(administration.import(&Actor::Gateway, &imported).await.unwrap().added, 1);
     assert_eq!(standing(), Standing::Issued);
 
     other.write_crl(&[&app], Duration::days(1));

@@ -19,8 +19,19 @@ use crate::{
     hub::Standing,
     model::UserName,
     store::{Bucket, Expect, Store, StoreError, Version},
-    trust::{CertificateRecord, ClientCrls, Fingerprint, Ledger},
+    trust::{CertificateRecord, ClientCrls, CrlCheck, Fingerprint, Ledger},
 };
+
+/// How many certificates a ledger's file had that the store didn't have so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Imported {
+    /// New ones.
+    pub added: usize,
+    /// Those of which the CRL of their CA counts otherwise.
+    pub changed: usize,
+    /// Those that were revoked.
+    pub revoked: usize,
+}
 
 /// Users, groups, devices, certificates and accounts, and the way to change them.
 ///
@@ -98,7 +109,8 @@ impl Administration {
         self.carrier.carry(turn, actor, plan, (change.verb(), kind, name)).await
     }
 
-    /// Adds a certificate of a user to the ledger. It counts when this returns, and not before.
+    /// Adds a certificate of a user to the ledger. It counts when this returns, and not before. One that was imported can be
+    /// added again to change how the CRL of its CA counts.
     ///
     /// # Errors
     /// [`Refused`]: the user isn't there, or the certificate is.
@@ -113,8 +125,11 @@ impl Administration {
             // Whoever got that name later would own it.
             return Err(Refusal::Field { field: "user", problem: format!("there is no user {:?}", record.user) }.into());
         }
-        let plan = addition(&turn, fingerprint, record)?;
-        self.carrier.carry(turn, actor, plan, ("add", "certificate", &fingerprint.to_hex())).await
+        let (verb, plan) = match imported_again(&turn, fingerprint, record) {
+            Some(plan) => ("change", plan),
+            None => ("add", addition(&turn, fingerprint, record)?),
+        };
+        self.carrier.carry(turn, actor, plan, (verb, "certificate", &fingerprint.to_hex())).await
     }
 
     /// Revokes a certificate, for good. The session that is open by it is closed when this returns, and by no other.
@@ -134,8 +149,8 @@ impl Administration {
         self.carrier.carry(turn, actor, plan, ("revoke", "certificate", &sha256)).await
     }
 
-    /// Takes over what a ledger's file says: certificates that are new to the store, of whomever, and revocations. Returns
-    /// how many of each. What the store has revoked stays so.
+    /// Takes over what a ledger's file says: certificates that are new to the store, of whomever, later imports that change how
+    /// the CRL of a CA counts, and revocations. What the store has revoked stays so.
     ///
     /// # Errors
     /// [`Refused`]: what was taken before it is in effect.
@@ -143,8 +158,8 @@ impl Administration {
         &self,
         actor: &Actor,
         records: &BTreeMap<Fingerprint, CertificateRecord>,
-    ) -> Result<(usize, usize), Refused> {
-        let (mut added, mut revoked) = (0, 0);
+    ) -> Result<Imported, Refused> {
+        let mut imported = Imported::default();
         for (fingerprint, record) in records {
             let known = self.state().certificates.get(fingerprint).map(|(_, known)| Arc::clone(known));
             match (known, &record.revoked) {
@@ -153,16 +168,23 @@ impl Administration {
                     let plan = addition(&turn, *fingerprint, record)?;
                     let subject = ("add", "certificate", &*fingerprint.to_hex());
                     self.carrier.carry(turn, actor, plan, subject).await?;
-                    added += 1;
+                    imported.added += 1;
                 }
                 (Some(known), Some(revocation)) if known.revoked.is_none() => {
                     self.revoke(actor, *fingerprint, &revocation.reason).await?;
-                    revoked += 1;
+                    imported.revoked += 1;
+                }
+                (Some(known), _) if known.imported_again(record).is_some() => {
+                    let turn = self.carrier.turn(actor).await?;
+                    let Some(plan) = imported_again(&turn, *fingerprint, record) else { continue };
+                    let subject = ("change", "certificate", &*fingerprint.to_hex());
+                    self.carrier.carry(turn, actor, plan, subject).await?;
+                    imported.changed += 1;
                 }
                 (Some(_), _) => {}
             }
         }
-        Ok((added, revoked))
+        Ok(imported)
     }
 
     /// Changes accounts and tokens of the administration.
@@ -270,6 +292,28 @@ fn addition(working: &Working, fingerprint: Fingerprint, record: &CertificateRec
     let step = Step { bucket: Bucket::CERTIFICATES, key: sha256, write: put };
     let detail = format!("{}/{} serial {} until {}", record.user, record.instance, record.serial, record.not_after);
     Ok(Plan { steps: vec![step], direction: Direction::Grants, detail })
+}
+
+/// How an import again changes a certificate that is known, if it does.
+fn imported_again(working: &Working, fingerprint: Fingerprint, record: &CertificateRecord) -> Option<Plan> {
+    let (version, known) = working.certificates().get(&fingerprint)?;
+    if (&known.user, &known.instance) != (&record.user, &record.instance) {
+        return None;
+    }
+    let changed = known.imported_again(record)?;
+    let needs_crl = changed.foreign.as_ref().is_none_or(|foreign| foreign.crl == CrlCheck::Required);
+    let value = zeroize::Zeroizing::new(changed.to_value());
+    let write = Write::Put(value, Expect::Version(*version));
+    Some(Plan {
+        steps: vec![Step { bucket: Bucket::CERTIFICATES, key: fingerprint.to_hex(), write }],
+        direction: if needs_crl { Direction::Takes } else { Direction::Grants },
+        detail: format!(
+            "{}/{}: {}",
+            known.user,
+            known.instance,
+            if needs_crl { "CRL required" } else { "without CRL" }
+        ),
+    })
 }
 
 fn revocations(working: &Working, user: &UserName, now: OffsetDateTime) -> Vec<Step> {

@@ -22,7 +22,7 @@ mod state;
 mod tests;
 
 pub use actor::{Actor, Standing};
-pub use administration::Administration;
+pub use administration::{Administration, Imported};
 pub use carrier::Done;
 pub use gate::{By, Caller, Denied, Gate, LoggedIn};
 pub use journal::{AdminRecord, Journal, JournalClosed, Outcome};

@@ -63,6 +63,7 @@ impl Rig {
             key: file("gateway.key"),
             client_ca: file(CA_CERTIFICATE),
             client_crl: Vec::new(),
+            own_ca: None,
             ledger: file("ledger.jsonl"),
         };
         let ca = Ca::load(&file(CA_CERTIFICATE), &file(CA_KEY))?;

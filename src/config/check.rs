@@ -7,7 +7,7 @@ mod switches;
 use std::{collections::HashSet, path::Path, str::FromStr, sync::Arc, time::Duration};
 
 use super::{
-    Config, Heartbeat, Limits, StoreFile, SwitchConfig, SwitchKind, TlsFiles,
+    Config, Heartbeat, Limits, OwnCa, StoreFile, SwitchConfig, SwitchKind, TlsFiles,
     error::{Origin, Problem, list, nearest},
     raw::{self, Raw, Setting},
 };
@@ -38,6 +38,7 @@ pub(super) fn check(raw: &Raw, base_dir: &Path) -> Result<Config, Problem> {
             client_ca: base_dir.join(&raw.tls.client_ca.value),
             client_crl: raw.tls.client_crl.value.iter().map(|path| base_dir.join(&path.value)).collect(),
             ledger: base_dir.join(&raw.tls.ledger.value),
+            own_ca: own_ca(&raw.tls, base_dir)?,
         },
         store: StoreFile { file: base_dir.join(&raw.store.file.value) },
         audit: audit(&raw.audit, base_dir)?,
@@ -49,6 +50,23 @@ pub(super) fn check(raw: &Raw, base_dir: &Path) -> Result<Config, Problem> {
         directory: Arc::new(directory),
         switches,
     })
+}
+
+/// Both files of the CA, or none.
+fn own_ca(raw: &raw::Tls, base_dir: &Path) -> Result<Option<OwnCa>, Problem> {
+    let (certificate, key) = (&raw.own_ca, &raw.own_ca_key);
+    match (certificate.value.as_str(), key.value.as_str()) {
+        ("", "") => Ok(None),
+        (_, "") => {
+            let message = "tls.own_ca is set, and tls.own_ca_key isn't: a list of what was revoked needs both";
+            Err(Problem::new(&certificate.origin, message))
+        }
+        ("", _) => {
+            let message = "tls.own_ca_key is set, and tls.own_ca isn't: a list of what was revoked needs both";
+            Err(Problem::new(&key.origin, message))
+        }
+        (certificate, key) => Ok(Some(OwnCa { certificate: base_dir.join(certificate), key: base_dir.join(key) })),
+    }
 }
 
 fn audit(raw: &raw::Audit, base_dir: &Path) -> Result<audit::Options, Problem> {

@@ -153,6 +153,17 @@ pub struct TlsFiles {
     pub client_crl: Vec<PathBuf>,
     /// Which certificates were issued and revoked (R3).
     pub ledger: PathBuf,
+    /// The gateway's own CA, for the list of what it revoked; `None`: the gateway doesn't make it.
+    pub own_ca: Option<OwnCa>,
+}
+
+/// The files of the gateway's own CA, as absolute as the config file's folder is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwnCa {
+    /// Its certificate (PEM).
+    pub certificate: PathBuf,
+    /// Its private key (PEM).
+    pub key: PathBuf,
 }
 
 /// The embedded store.

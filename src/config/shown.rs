@@ -20,6 +20,8 @@ const HARMLESS: &[&str] = &[
     "tls.key",
     "tls.client_ca",
     "tls.ledger",
+    "tls.own_ca",
+    "tls.own_ca_key",
     "store.file",
     "audit.folder",
     "audit.key",

@@ -12,7 +12,7 @@ use tracing::{error, info};
 
 use super::{Acknowledgement, Gateway, Options, Page, StartError, api, connector};
 use crate::{
-    admin::{Actor, Administration, Journal, Seed, Seeded},
+    admin::{Actor, Administration, Imported, Journal, Seed, Seeded},
     audit::Trail,
     config::{Config, SwitchConfig},
     http::{Need, Part, Reporter},
@@ -154,9 +154,10 @@ async fn import(
     administration: &Administration,
     certificates: &BTreeMap<Fingerprint, CertificateRecord>,
 ) -> Result<(), StartError> {
-    let (added, revoked) = administration.import(&Actor::Gateway, certificates).await?;
-    if added + revoked > 0 {
-        info!(added, revoked, "certificates of the ledger's file are in the store now");
+    let imported = administration.import(&Actor::Gateway, certificates).await?;
+    if imported != Imported::default() {
+        let Imported { added, changed, revoked } = imported;
+        info!(added, changed, revoked, "certificates of the ledger's file are in the store now");
     }
     Ok(())
 }

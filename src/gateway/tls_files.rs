@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use super::StartError;
 use crate::{
-    config::{Config, HttpConfig, TlsFiles},
+    config::{Config, HttpConfig, OwnCa, TlsFiles},
     cti::TlsSide,
     http,
     model::Mode,
-    trust::{self, Ends, Ledger, LedgerError, TlsPolicy, TlsSettings, TrustError},
+    trust::{self, Ca, Ends, Ledger, LedgerError, TlsPolicy, TlsSettings, TrustError},
 };
 
 /// Reads the files of TLS, if anything is to be open for it.
@@ -18,6 +18,13 @@ use crate::{
 pub fn check_tls_files(config: &Config) -> Result<(), StartError> {
     http_side(config, &config.metrics, None)?;
     http_side(config, &config.admin.https, None)?;
+    if let Some(OwnCa { certificate, key }) = &config.tls.own_ca {
+        Ca::load(certificate, key).map_err(|error| StartError::Trust {
+            setting: "`tls.own_ca` and `tls.own_ca_key`: ",
+            mend: mend(&error),
+            error,
+        })?;
+    }
     tls_side(config, None).map(drop)
 }
 

@@ -40,7 +40,8 @@ pub struct CertificateRecord {
     /// Of an imported one, what there is to know of its CA.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub foreign: Option<Foreign>,
-    /// When the ledger got it, RFC 3339.
+    /// When the ledger got it, RFC 3339; of an imported one, when it got it last: an import again may change how its CA's
+    /// CRL counts.
     pub added_at: String,
     /// Since when it doesn't count any more, if so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -122,6 +123,25 @@ impl CertificateRecord {
         self.revoked.is_none() && self.not_after().is_ok_and(|not_after| now.unix_timestamp() <= not_after)
     }
 
+    /// The same as an import again makes it: only how the CRL of its CA counts can change. `None`: nothing is different, it
+    /// was revoked, or this import is older than what is known.
+    pub fn imported_again(&self, again: &Self) -> Option<Self> {
+        let at = |record: &Self| OffsetDateTime::parse(&record.added_at, &Rfc3339).ok();
+        let is_imported = self.origin == Origin::Imported && again.origin == Origin::Imported;
+        let is_different = self.foreign != again.foreign && at(again) > at(self);
+        (is_imported && is_different && self.revoked.is_none()).then(|| Self {
+            foreign: again.foreign.clone(),
+            added_at: again.added_at.clone(),
+            ..self.clone()
+        })
+    }
+
+    /// Its first and its last moment; `None` if they can't be read.
+    pub fn dates(&self) -> Option<(OffsetDateTime, OffsetDateTime)> {
+        let read = |text: &str| OffsetDateTime::parse(text, &Rfc3339).ok();
+        Some((read(&self.not_before)?, read(&self.not_after)?))
+    }
+
     fn not_after(&self) -> Result<i64, String> {
         let parsed = OffsetDateTime::parse(&self.not_after, &Rfc3339);
         Ok(parsed.map_err(|error| format!("not_after: {error}"))?.unix_timestamp())
@@ -176,6 +196,7 @@ pub fn records_of_file(lines: &[Record]) -> Result<BTreeMap<Fingerprint, Certifi
         let record_of_it = known.or_insert(read);
         if record_of_it.origin == Origin::Imported && record.op == Operation::Imported {
             record_of_it.foreign = again;
+            record_of_it.added_at.clone_from(&record.at);
         }
         if record.op == Operation::Revoked && record_of_it.revoked.is_none() {
             record_of_it.revoked = Some(Revocation { at: record.at.clone(), reason: record.reason.clone() });

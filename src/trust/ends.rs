@@ -61,6 +61,7 @@ mod tests {
             key: file("gateway.key"),
             client_ca: file("both.pem"),
             client_crl: Vec::new(),
+            own_ca: None,
             ledger: file("ledger.jsonl"),
         };
         let ca = |folder: &tempfile::TempDir| fs::read_to_string(folder.path().join("ca.pem")).unwrap();

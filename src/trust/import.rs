@@ -1,6 +1,6 @@
 //! Importing an app's certificate of another CA (R11): it is in the ledger only if it would get in by it.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{path::Path, slice, sync::Arc, time::Duration};
 
 use rustls::{
     pki_types::{CertificateDer, UnixTime},
@@ -10,12 +10,12 @@ use time::OffsetDateTime;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::{
-    Clients, CrlCheck, Entry, Foreign, Ledger, LedgerSnapshot, LedgerVerifier, NotAccepted, Operation, Record, Status,
-    TrustError,
+    CertificateRecord, Clients, CrlCheck, Entry, Fingerprint, Foreign, Ledger, LedgerSnapshot, LedgerVerifier,
+    NotAccepted, Operation, Record, Status, TrustError,
     ca::sha256,
     client_crls::issuer_id,
     ledger::{rfc3339, to_hex},
-    pem,
+    pem, records_of_file,
     refused::{serial, witnessed_now},
 };
 use crate::{
@@ -36,12 +36,36 @@ pub fn check_app(
     files: &TlsFiles,
     now: OffsetDateTime,
 ) -> Result<Record, TrustError> {
-    let chain = pem::certificates(certificate)?;
+    check_chain((certificate, &pem::certificates(certificate)?), (user, instance), crl, files, now)
+}
+
+/// The same for a text that somebody sent instead of a file, as a record for the store. What is wrong with the text is said
+/// of the file `name`.
+///
+/// # Errors
+/// As [`check_app`].
+pub fn check_app_text(
+    (name, text): (&Path, &str),
+    owner: (&UserName, &InstanceId),
+    crl: CrlCheck,
+    files: &TlsFiles,
+    now: OffsetDateTime,
+) -> Result<(Fingerprint, CertificateRecord), TrustError> {
+    let record = check_chain((name, &pem::certificates_in(text.as_bytes(), name)?), owner, crl, files, now)?;
+    let mut records = records_of_file(slice::from_ref(&record)).map_err(|(_, reason)| damaged(name, &reason))?;
+    records.pop_first().ok_or_else(|| TrustError::NoCertificate { path: name.into() })
+}
+
+fn check_chain(
+    (certificate, chain): (&Path, &[CertificateDer<'_>]),
+    (user, instance): (&UserName, &InstanceId),
+    crl: CrlCheck,
+    files: &TlsFiles,
+    now: OffsetDateTime,
+) -> Result<Record, TrustError> {
     let (end_entity, between) =
         chain.split_first().ok_or_else(|| TrustError::NoCertificate { path: certificate.into() })?;
-    let damaged =
-        |error: &dyn std::fmt::Display| TrustError::Damaged { path: certificate.into(), reason: error.to_string() };
-    let (_, parsed) = X509Certificate::from_der(end_entity).map_err(|error| damaged(&error))?;
+    let (_, parsed) = X509Certificate::from_der(end_entity).map_err(|error| damaged(certificate, &error))?;
     let entry = Entry {
         user: user.clone(),
         instance: instance.clone(),
@@ -70,6 +94,10 @@ pub fn check_app(
         return Err(TrustError::NotAccepted { path: certificate.into(), why });
     }
     Ok(record)
+}
+
+fn damaged(path: &Path, reason: &dyn std::fmt::Display) -> TrustError {
+    TrustError::Damaged { path: path.into(), reason: reason.to_string() }
 }
 
 /// Asks the door's own verifier.

@@ -16,14 +16,18 @@ use super::TrustError;
 /// # Errors
 /// The file can't be read, is damaged, has no certificate, or has a private key instead.
 pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TrustError> {
-    let text = read(path)?;
-    let certificates: Vec<_> = rustls_pemfile::certs(&mut text.as_slice())
+    certificates_in(&read(path)?, path)
+}
+
+/// The same for what was read already.
+pub(super) fn certificates_in(text: &[u8], path: &Path) -> Result<Vec<CertificateDer<'static>>, TrustError> {
+    let certificates: Vec<_> = rustls_pemfile::certs(&mut &*text)
         .collect::<Result<_, _>>()
         .map_err(|error| TrustError::Damaged { path: path.into(), reason: error.to_string() })?;
     if !certificates.is_empty() {
         return Ok(certificates);
     }
-    Err(match PrivateKeyDer::from_pem_slice(&text) {
+    Err(match PrivateKeyDer::from_pem_slice(text).map(Zeroizing::new) {
         Ok(_) => TrustError::KeyForCertificate { path: path.into() },
         Err(_) => TrustError::NoCertificate { path: path.into() },
     })

@@ -31,12 +31,14 @@ impl fmt::Display for SharedFile {
 }
 
 /// Of all files of a gateway that only their owner should read and write, those that others can: the config itself, the
-/// password files of feeds, the CA's key if it is kept here, the audit log's key, and while the TLS door is open its key and the ledger.
+/// password files of feeds, the CA's key if it is named or kept here, the audit log's key, and while the TLS door is open its key and the ledger.
 ///
 /// A file that isn't there, or can't be looked at, is none of them: whoever reads it says so.
 pub fn shared_files(config: &Config, path: &Path) -> Vec<SharedFile> {
-    let ca_key = config.tls.client_ca.with_file_name(CA_KEY);
-    let mut files = vec![(path, "config"), (&ca_key, "CA's private key"), (&config.audit.key, "audit log's key")];
+    let beside = config.tls.client_ca.with_file_name(CA_KEY);
+    let mut files = vec![(path, "config"), (&beside, "CA's private key"), (&config.audit.key, "audit log's key")];
+    let own = config.tls.own_ca.as_ref().map(|own| own.key.as_path());
+    files.extend(own.filter(|own| *own != beside).map(|own| (own, "CA's private key")));
     if config.doors.tls.is_some() {
         files.extend([(config.tls.key.as_path(), "private key"), (&config.tls.ledger, "ledger")]);
     }
@@ -60,7 +62,16 @@ mod tests {
     /// What is found if all files have this mode.
     fn found(mode: u32, settings: &str) -> Vec<&'static str> {
         let folder = tempfile::tempdir().unwrap();
-        for name in ["callgate.toml", "audit.key", "ca.key", "gateway.key", "ledger.jsonl", "hep.password", "ca.pem"] {
+        for name in [
+            "callgate.toml",
+            "audit.key",
+            "ca.key",
+            "other.key",
+            "gateway.key",
+            "ledger.jsonl",
+            "hep.password",
+            "ca.pem",
+        ] {
             fs::write(folder.path().join(name), "").unwrap();
             fs::set_permissions(folder.path().join(name), fs::Permissions::from_mode(mode)).unwrap();
         }
@@ -78,6 +89,8 @@ mod tests {
                 "{mode:o}"
             );
         }
+        let own = "[tls]\nown_ca = \"ca.pem\"\nown_ca_key = \"other.key\"";
+        assert_eq!(found(0o640, own).iter().filter(|what| **what == "CA's private key").count(), 2);
         assert_eq!(found(0o600, feed), [""; 0]);
         assert_eq!(
             found(0o644, "mode = \"non-secure\""),

@@ -5,6 +5,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod certificates;
 mod directory;
 mod live;
 mod rig;

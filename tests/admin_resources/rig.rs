@@ -3,7 +3,7 @@
 
 #![allow(unreachable_pub, missing_docs, reason = "a test")]
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 use callgate::{
     admin::{
@@ -17,8 +17,9 @@ use callgate::{
     http::{HttpLimits, HttpService, HttpSettings, UnixPlace},
     model::Service,
     store::Memory,
-    trust::init,
+    trust::{Issued, init},
 };
+use rustls::ClientConfig;
 use serde_json::Value;
 use tempfile::TempDir;
 use time::OffsetDateTime;
@@ -80,9 +81,15 @@ impl Answer {
 impl Rig {
     /// With these users, the devices 1001 to 1003, and more lines of config in front.
     pub async fn start(users: &[TestUser], head: &str) -> Self {
+        Self::start_in(users, head, |_| {}).await
+    }
+
+    /// The same with more in its folder.
+    pub async fn start_in(users: &[TestUser], head: &str, fill: impl FnOnce(&Path)) -> Self {
         leaks::watch_logs();
         let folder = tempfile::tempdir().unwrap();
         init(folder.path(), &Default::default(), OffsetDateTime::now_utc()).unwrap();
+        fill(folder.path());
         let config = Config::parse(&config_text(users, head), "test.toml", folder.path(), std::iter::empty()).unwrap();
         let seed = Seed { directory: Arc::clone(&config.directory), ..Seed::default() };
         let (administration, _) =
@@ -157,13 +164,18 @@ impl Rig {
 
     /// The names on all pages of a list.
     pub async fn names(&self, list: &str, limit: usize) -> Vec<String> {
+        self.fields(list, "name", limit).await
+    }
+
+    /// The same of another field.
+    pub async fn fields(&self, list: &str, field: &str, limit: usize) -> Vec<String> {
         let (mut names, mut cursor) = (Vec::new(), String::new());
         loop {
             let mark = if list.contains('?') { '&' } else { '?' };
             let page = self.get(&format!("{list}{mark}limit={limit}{cursor}")).await.ok(200);
             let items = page["items"].as_array().unwrap();
             assert!(items.len() <= limit);
-            names.extend(items.iter().map(|item| item["name"].as_str().unwrap().to_owned()));
+            names.extend(items.iter().map(|item| item[field].as_str().unwrap().to_owned()));
             match page["next"].as_str() {
                 Some(next) => cursor = format!("&cursor={next}"),
                 None => return names,
@@ -171,8 +183,8 @@ impl Rig {
         }
     }
 
-    /// A session of this user by a certificate that the ledger's file has.
-    pub async fn session(&self, user: &str, instance: &str) -> RawClient {
+    /// A certificate of this user that the ledger's file has.
+    pub async fn issue(&self, user: &str, instance: &str) -> Issued {
         let path = |name: &str| self.folder.path().join(name);
         let ca = callgate::trust::Ca::load(&path("ca.pem"), &path("ca.key")).unwrap();
         let ledger = callgate::trust::Ledger::open(path("ledger.jsonl")).unwrap();
@@ -181,9 +193,24 @@ impl Rig {
         let issued = ca.issue_app(&user.parse().unwrap(), &instance.parse().unwrap(), validity, now, &ledger).unwrap();
         let records = callgate::trust::records_of_file(&ledger.records().unwrap()).unwrap();
         self.administration.import(&callgate::admin::Actor::Gateway, &records).await.unwrap();
-        let ca = std::fs::read_to_string(path("ca.pem")).unwrap();
-        let client = tls_client(&ca, &issued.certificate_pem, &issued.key_pem);
-        let mut session = RawClient::tls(self.gateway.tls_address().unwrap(), client).await;
+        issued
+    }
+
+    /// What connects with this certificate.
+    pub fn client(&self, issued: &Issued) -> Arc<ClientConfig> {
+        let ca = std::fs::read_to_string(self.folder.path().join("ca.pem")).unwrap();
+        tls_client(&ca, &issued.certificate_pem, &issued.key_pem)
+    }
+
+    /// A session of this user by a certificate of its own.
+    pub async fn session(&self, user: &str, instance: &str) -> RawClient {
+        let issued = self.issue(user, instance).await;
+        self.session_by(&issued, user, instance).await
+    }
+
+    /// The same by this one.
+    pub async fn session_by(&self, issued: &Issued, user: &str, instance: &str) -> RawClient {
+        let mut session = RawClient::tls(self.gateway.tls_address().unwrap(), self.client(issued)).await;
         session.open(user, instance).await.unwrap();
         session
     }

@@ -504,6 +504,12 @@ pub static TABLE: &[ErrorInfo] = &[
         "No gateway runs by this store, so there is nothing to see of sessions, calls and streams.",
         "Start it with callgate serve, and ask again.",
     ),
+    entry(
+        ErrorCode::NotConfigured,
+        "R43",
+        "The gateway's config doesn't have what this needs.",
+        "Set what the detail names, and have the gateway read its config again.",
+    ),
     INTERNAL,
 ];
 

@@ -41,7 +41,7 @@ const PROBLEMS: &[(u16, &str)] = &[
     (400, "The request, its path, query or a header is not what it should be"),
     (401, "Nobody is let in by what was shown"),
     (403, "The role doesn't allow it"),
-    (404, "There is no such thing"),
+    (404, "There is no such thing, or the config doesn't have what it needs"),
     (409, "Something stands against it: the name is taken, or others need it"),
     (412, "It is not at the version that the request names"),
     (413, "The body is too large"),

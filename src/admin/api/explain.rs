@@ -9,7 +9,7 @@ use utoipa_axum::routes;
 
 use super::{
     Api, Door,
-    extract::Asked,
+    extract::{Asked, instance_or_first},
     problem::Problem,
     routes::{Kind, Least, Routes},
 };
@@ -55,10 +55,7 @@ async fn explain_access(
     State(api): State<Arc<Api>>,
     Asked(query): Asked<ExplainQuery>,
 ) -> Result<Json<Explanation>, Problem> {
-    let instance = match query.instance {
-        Some(instance) => instance,
-        None => "1".parse().map_err(|error| Problem::field("instance", error))?,
-    };
+    let instance = instance_or_first(query.instance)?;
     let state = api.administration.state();
     let config = Arc::clone(&api.config.borrow());
     let config = Config { directory: Arc::clone(&state.directory), ..(*config).clone() };

@@ -18,6 +18,7 @@ use crate::{
     admin::Caller,
     directory::{Cascade, Of},
     http::Peer,
+    model::InstanceId,
     store::Version,
 };
 
@@ -78,6 +79,11 @@ impl CascadeQuery {
     pub(super) fn cascade(self) -> Cascade {
         if self.cascade { Cascade::All } else { Cascade::Nothing }
     }
+}
+
+/// The instance that is meant: the first one, if none is said, which is always good.
+pub(super) fn instance_or_first(said: Option<InstanceId>) -> Result<InstanceId, Problem> {
+    said.map_or_else(|| "1".parse().map_err(|error| Problem::field("instance", error)), Ok)
 }
 
 fn required(or: &str) -> Problem {

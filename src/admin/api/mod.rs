@@ -7,7 +7,9 @@
 mod access;
 mod accounts;
 mod answer;
+mod certificates;
 mod changes;
+mod crl;
 mod devices;
 mod document;
 mod explain;
@@ -30,6 +32,7 @@ mod users;
 pub use access::{LetInBy, LoggedIn, NewSetupToken, Who};
 pub use accounts::Account;
 pub use answer::{Acknowledged, Changed, Effects, Gone, Told};
+pub use certificates::{Certificate, CertificateOrigin, CertificateState, CrlStanding, Revoked};
 pub use devices::{Device, Line};
 pub use groups::Group;
 pub use health::{Health, PartHealth, PartNeed, PartState};
@@ -54,7 +57,7 @@ use axum::{
 use tokio::sync::watch;
 
 use super::{Administration, Gate};
-use crate::{config::Config, http};
+use crate::{config::Config, http, trust::OwnCrl};
 use idempotency::Creations;
 use routes::{Routes, Table};
 
@@ -84,6 +87,7 @@ struct Api {
     config: watch::Receiver<Arc<Config>>,
     live: Option<Live>,
     creations: Creations,
+    own_crl: OwnCrl,
     table: Table,
     /// The API's description, as it is sent.
     document: axum::body::Bytes,
@@ -100,6 +104,7 @@ pub fn router(parts: Parts) -> Option<Router> {
         config: parts.config,
         live: parts.live,
         creations: Creations::new()?,
+        own_crl: OwnCrl::default(),
         table,
         document: document::text(&openapi).into(),
     });
@@ -128,6 +133,8 @@ fn routes() -> Routes {
         users::routes,
         groups::routes,
         devices::routes,
+        certificates::routes,
+        crl::routes,
         sessions::routes,
         live::routes,
         explain::routes,

@@ -123,7 +123,7 @@ impl Problem {
 /// The usual status of a code.
 fn status_of(error: ErrorCode) -> StatusCode {
     match error {
-        ErrorCode::NotFound => StatusCode::NOT_FOUND,
+        ErrorCode::NotFound | ErrorCode::NotConfigured => StatusCode::NOT_FOUND,
         ErrorCode::AlreadyExists
         | ErrorCode::GroupStillNeeded
         | ErrorCode::StandardGroup

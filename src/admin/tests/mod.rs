@@ -22,7 +22,7 @@ use crate::{
     directory::{Cascade, Change, Device, DeviceRecord, Directory, Of, User, UserKind, UserSettings},
     model::{DeviceName, Group, Groups},
     store::{Answer, Bucket, Entry, Epoch, Expect, Memory, Store, StoreError, Urgency, Version, Watch},
-    trust::{CertificateRecord, Fingerprint, Origin},
+    trust::{CertificateRecord, CrlCheck, Fingerprint, Foreign, Origin},
 };
 
 const ACTOR: Actor = Actor::Local(1000);
@@ -251,16 +251,54 @@ async fn an_empty_store_is_seeded_once_and_a_cut_seed_is_finished() {
 async fn r3_a_ledger_s_file_adds_what_is_new_and_brings_nothing_back() {
     let rig = Rig::new().await;
     let record = certificate("u", "1");
-    let file = |numbers: &[(u8, bool)]| {
+    let records = |numbers: &[(u8, bool)]| {
         let at = OffsetDateTime::UNIX_EPOCH;
         let record = |is_revoked| if is_revoked { record.revoked(at, "lost") } else { record.clone() };
         numbers.iter().map(|(n, is_revoked)| (Fingerprint([*n; 32]), record(*is_revoked))).collect()
     };
-    assert_eq!(rig.administration.import(&ACTOR, &file(&[(1, false), (2, true)])).await.unwrap(), (2, 0));
-    assert_eq!(rig.administration.import(&ACTOR, &file(&[(1, true), (2, false)])).await.unwrap(), (0, 1));
-    assert_eq!(rig.administration.import(&ACTOR, &file(&[(1, false), (2, false)])).await.unwrap(), (0, 0));
+    for (file, added, revoked) in
+        [([(1, false), (2, true)], 2, 0), ([(1, true), (2, false)], 0, 1), ([(1, false), (2, false)], 0, 0)]
+    {
+        let imported = rig.administration.import(&ACTOR, &records(&file)).await.unwrap();
+        assert_eq!(imported, Imported { added, changed: 0, revoked });
+    }
     let state = rig.administration.state();
     assert!(state.certificates.values().all(|(_, record)| record.revoked.is_some()));
+}
+
+#[tokio::test]
+async fn r11_a_later_import_changes_how_the_crl_counts_and_an_older_one_doesn_t() {
+    let rig = Rig::new().await;
+    let import = |crl, at: &str, user: &str| CertificateRecord {
+        origin: Origin::Imported,
+        foreign: Some(Foreign { issuer: "ab".into(), crl }),
+        added_at: at.into(),
+        ..certificate(user, "1")
+    };
+    let needs_crl = || {
+        let state = rig.administration.state();
+        let foreign = state.certificates[&Fingerprint([1; 32])].1.foreign.clone();
+        foreign.unwrap().crl == CrlCheck::Required
+    };
+    let (early, late) = ("2026-02-01T00:00:00.5Z", "2026-02-01T00:00:01Z");
+    for (record, changed, is_needed) in [
+        (import(CrlCheck::Required, early, "u"), 0, true),
+        (import(CrlCheck::None, early, "u"), 0, true),
+        (import(CrlCheck::None, late, "v"), 0, true),
+        (import(CrlCheck::None, late, "u"), 1, false),
+        (import(CrlCheck::Required, early, "u"), 0, false),
+    ] {
+        let imported = rig.administration.import(&ACTOR, &[(Fingerprint([1; 32]), record)].into()).await.unwrap();
+        assert_eq!((imported.changed, needs_crl()), (changed, is_needed));
+    }
+    // Without the log only what takes is done.
+    rig.log.close(true);
+    let later = import(CrlCheck::Required, "2026-02-02T00:00:00Z", "u");
+    rig.administration.import(&ACTOR, &[(Fingerprint([1; 32]), later)].into()).await.unwrap();
+    assert!(needs_crl());
+    let later = import(CrlCheck::None, "2026-02-03T00:00:00Z", "u");
+    let refused = rig.administration.import(&ACTOR, &[(Fingerprint([1; 32]), later)].into()).await.unwrap_err();
+    assert_eq!((refused.code(), needs_crl()), (ErrorCode::AuditUnavailable, true));
 }
 
 #[tokio::test]

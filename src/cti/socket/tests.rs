@@ -30,6 +30,7 @@ async fn pair_by(version: &'static SupportedProtocolVersion) -> (Socket, tokio_r
         key: path("gateway.key"),
         client_ca: path("ca.pem"),
         client_crl: Vec::new(),
+        own_ca: None,
         ledger: path("ledger.jsonl"),
     };
     let ledger = Arc::new(Ledger::open(&files.ledger).unwrap());

@@ -1165,6 +1165,7 @@ pub enum ErrorCode {
     LastAdministrator = 821,
     RequestTimeout = 822,
     GatewayNotRunning = 823,
+    NotConfigured = 824,
     Internal = 900,
 }
 impl ErrorCode {
@@ -1249,6 +1250,7 @@ impl ErrorCode {
             Self::LastAdministrator => "LAST_ADMINISTRATOR",
             Self::RequestTimeout => "REQUEST_TIMEOUT",
             Self::GatewayNotRunning => "GATEWAY_NOT_RUNNING",
+            Self::NotConfigured => "NOT_CONFIGURED",
             Self::Internal => "INTERNAL",
         }
     }
@@ -1330,6 +1332,7 @@ impl ErrorCode {
             "LAST_ADMINISTRATOR" => Some(Self::LastAdministrator),
             "REQUEST_TIMEOUT" => Some(Self::RequestTimeout),
             "GATEWAY_NOT_RUNNING" => Some(Self::GatewayNotRunning),
+            "NOT_CONFIGURED" => Some(Self::NotConfigured),
             "INTERNAL" => Some(Self::Internal),
             _ => None,
         }
