@@ -219,7 +219,8 @@ async fn import_certificate(
         let name = Path::new(PEM);
         check_app_text((name, &pem), (&user, &instance), crl, &files, OffsetDateTime::now_utc())
     });
-    let (fingerprint, record) = checked.await.map_err(|_| Problem::of(ErrorCode::Internal, ""))?.map_err(not_taken)?;
+    let (fingerprint, record) =
+        checked.await.map_err(|_| Problem::of(ErrorCode::Internal, ""))?.map_err(|error| not_taken(&error))?;
     let was_there = api.administration.state().certificates.contains_key(&fingerprint);
     let done = api.administration.add_certificate(&caller.actor, fingerprint, &record).await?;
     let changed = Changed::new(done, api.certificate(fingerprint)?.1);
@@ -271,8 +272,8 @@ async fn revoke_certificate(
 const PEM: &str = "pem";
 
 /// Why it isn't imported.
-fn not_taken(error: TrustError) -> Problem {
-    match &error {
+fn not_taken(error: &TrustError) -> Problem {
+    match error {
         TrustError::NotAccepted { why, .. } => {
             Problem::new(StatusCode::UNPROCESSABLE_ENTITY, why.code(), format!("{PEM}: {}", why.text()))
         }
