@@ -17,6 +17,13 @@ fn settings(of: &[Group], devices: &[&str]) -> UserSettings {
     UserSettings { groups: groups(of), devices, ..UserSettings::default() }
 }
 
+/// The group `floor` with these devices and patterns.
+fn group(devices: &[&str], patterns: &[&str]) -> Change {
+    let devices = devices.iter().map(|name| named(name)).collect();
+    let patterns = patterns.iter().map(|pattern| named(pattern)).collect();
+    Change::PutGroup(named("floor"), GroupRecord { devices, patterns, ..GroupRecord::default() })
+}
+
 /// Makes the change and returns its direction.
 fn change(records: &mut Records, change: &Change, cascade: Cascade) -> Result<Direction, Refusal> {
     let plan = change.plan(Of::Latest, cascade, records)?;
@@ -93,6 +100,25 @@ fn r13_what_users_name_goes_only_with_cascade_and_from_them_first() {
 }
 
 #[test]
+fn r13_a_device_that_was_removed_is_nobodys_when_one_of_its_name_is_made_anew() {
+    let mut records = Records::default();
+    for device in ["1001", "1002"] {
+        put(&mut records, &Change::PutDevice(named(device), DeviceRecord::default())).unwrap();
+    }
+    put(&mut records, &group(&["1001", "1002"], &[])).unwrap();
+    let by_group = UserSettings { own_groups: BTreeSet::from([named("floor")]), ..UserSettings::default() };
+    put(&mut records, &Change::PutUser(named("by group"), by_group)).unwrap();
+    put(&mut records, &Change::PutUser(named("by name"), settings(&[], &["1001", "1002"]))).unwrap();
+
+    change(&mut records, &Change::RemoveDevice(named("1001")), Cascade::All).unwrap();
+    put(&mut records, &Change::PutDevice(named("1001"), DeviceRecord::default())).unwrap();
+    let (directory, _) = Resolver::default().directory(&records);
+    for user in ["by group", "by name"] {
+        assert_eq!(*directory.user(user).unwrap().devices, BTreeSet::from([named("1002")]), "{user}");
+    }
+}
+
+#[test]
 fn a_change_is_of_what_its_author_saw() {
     let mut records = Records::default();
     let user = Change::PutUser(named("u"), UserSettings::default());
@@ -132,6 +158,40 @@ fn r21_a_change_says_whether_it_gives_anything_to_anybody() {
         (Change::SetPassword(named("u"), None), Direction::Takes),
         (Change::RemoveDevice(named("1")), Direction::Takes),
         (Change::RemoveUser(named("u")), Direction::Takes),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        assert_eq!(put(&mut records, &what), Ok(direction), "change {number}");
+    }
+}
+
+#[test]
+fn r21_devices_patterns_and_groups_give_and_take_whether_they_are_a_users_or_a_groups() {
+    let mut records = Records::default();
+    for device in ["1", "2"] {
+        put(&mut records, &Change::PutDevice(named(device), DeviceRecord::default())).unwrap();
+    }
+    let user = |own_groups: &[&str], patterns: &[&str]| {
+        let own_groups = own_groups.iter().map(|name| named(name)).collect();
+        let patterns = patterns.iter().map(|pattern| named(pattern)).collect();
+        Change::PutUser(named("u"), UserSettings { own_groups, patterns, ..UserSettings::default() })
+    };
+    for (number, (what, direction)) in [
+        (group(&["1"], &[]), Direction::Grants),
+        (group(&["1"], &["1*"]), Direction::Grants),
+        (group(&["1"], &["1*"]), Direction::Neutral),
+        // Less of the one and more of the other gives something.
+        (group(&[], &["1*", "2*"]), Direction::Grants),
+        (group(&["2"], &["2*"]), Direction::Grants),
+        (group(&["2"], &[]), Direction::Takes),
+        (group(&[], &[]), Direction::Takes),
+        (user(&[], &["*"]), Direction::Grants),
+        (user(&["floor"], &["*"]), Direction::Grants),
+        (user(&["floor"], &[]), Direction::Takes),
+        (user(&[], &["*"]), Direction::Grants),
+        (user(&["floor"], &["*"]), Direction::Grants),
+        (user(&[], &["*"]), Direction::Takes),
     ]
     .into_iter()
     .enumerate()
