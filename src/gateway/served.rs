@@ -18,7 +18,7 @@ use crate::{
     http::{Need, Part, Reporter},
     model::SwitchName,
     store::{self, Embedded, Store},
-    switch::SwitchError,
+    switch::{Switch, SwitchError},
     trust::{CertificateRecord, Fingerprint, Ledger, LedgerError, records_of_file},
 };
 
@@ -107,6 +107,11 @@ impl Served {
     pub async fn reload(&mut self, config: Config) -> Result<Acknowledgement, StartError> {
         import(&self.administration, &file_of_ledger(&config)?).await?;
         self.gateway.reload(config).await
+    }
+
+    /// As [`Gateway::attach`].
+    pub fn attach(&mut self, switch: Box<dyn Switch>) {
+        self.gateway.attach(switch);
     }
 
     /// As [`Gateway::switch_ended`].

@@ -1,4 +1,4 @@
-//! An app: it comes back whatever happens to it, and holds what it gets against the records.
+//! An app: it comes back whatever happens to it, and tells what it got.
 
 use std::{
     net::SocketAddr,
@@ -17,12 +17,11 @@ use tokio::{
     time::{sleep, timeout},
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
-use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Counts,
-    operator::{DEVICES, Operator, USERS},
-    trail::Trail,
+    Counts, Shared, Stage,
+    operator::{DEVICES, USERS},
+    seen::Key,
 };
 
 /// How often an app asks for something.
@@ -30,29 +29,42 @@ const BEAT: Duration = Duration::from_secs(2);
 /// Who waits longer for an answer is stuck.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How soon it tries again.
-const AGAIN: Duration = Duration::from_millis(200);
+const AGAIN: Duration = Duration::from_millis(500);
 
 /// One app, until the end.
-pub async fn run(
-    address: SocketAddr,
-    number: usize,
-    operator: Arc<Operator>,
-    trail: Arc<Trail>,
-    counts: Arc<Counts>,
-    end: CancellationToken,
-) {
+pub async fn run(address: SocketAddr, number: usize, shared: Arc<Shared>) {
+    let Shared { stage, operator, seen, counts } = &*shared;
     let (user, instance) = (USERS[number % USERS.len()], number.to_string());
-    let mut identity = operator.certificate(user, &instance).await;
-    let (mut is_satisfied, mut tries) = (false, 0);
-    while !end.is_cancelled() {
+    let mut stage = stage.subscribe();
+    let (mut identity, mut is_satisfied, mut tries) = (None, false, 0);
+    loop {
+        let now = *stage.borrow();
+        match now {
+            Stage::Run | Stage::Settle => {}
+            Stage::Rest => {
+                identity = None;
+                counts.resting.fetch_add(1, Ordering::Relaxed);
+                let _ = stage.wait_for(|stage| *stage != Stage::Rest).await.unwrap();
+                counts.resting.fetch_sub(1, Ordering::Relaxed);
+                continue;
+            }
+            Stage::End => return,
+        }
+        let Some(shown) = &identity else {
+            identity = operator.certificate(user, &instance).await;
+            if identity.is_none() {
+                sleep(AGAIN).await;
+            }
+            continue;
+        };
         let opened =
-            timeout(PATIENCE, Session::open(address, &identity, user, &instance)).await.expect("stuck at the door");
+            timeout(PATIENCE, Session::open(address, shown, user, &instance)).await.expect("stuck at the door");
         let Ok(mut session) = opened else {
             counts.refused.fetch_add(1, Ordering::Relaxed);
             tries += 1;
             // A certificate that counts no more, or a user that may not: it can't tell in each case.
             if tries % 4 == 0 {
-                identity = operator.certificate(user, &instance).await;
+                identity = None;
             }
             sleep(AGAIN).await;
             continue;
@@ -60,11 +72,12 @@ pub async fn run(
         tries = 0;
         counts.opened.fetch_add(1, Ordering::Relaxed);
         counts.open.fetch_add(1, Ordering::Relaxed);
-        let code = session.live(&operator, &trail, &counts, &end, &mut is_satisfied).await;
+        let code = session.live(&shared, &mut is_satisfied).await;
         counts.open.fetch_sub(1, Ordering::Relaxed);
         counts.closed.fetch_add(1, Ordering::Relaxed);
-        if code == Some(ErrorCode::CertificateRevoked) && !end.is_cancelled() {
-            identity = operator.certificate(user, &instance).await;
+        seen.end(&session.name, code.is_some());
+        if code == Some(ErrorCode::CertificateRevoked) {
+            identity = None;
         }
     }
 }
@@ -73,6 +86,8 @@ struct Session {
     stream: TlsStream<TcpStream>,
     decoder: FrameDecoder,
     name: String,
+    user: String,
+    instance: String,
     may_have_keys: bool,
 }
 
@@ -90,13 +105,14 @@ impl Session {
         let name = ServerName::try_from("localhost").unwrap();
         let stream = TlsConnector::from(Arc::clone(identity)).connect(name, tcp).await.map_err(lost)?;
         let decoder = FrameDecoder::new(MAX_FRAME_OPEN);
-        let mut session = Self { stream, decoder, name: String::new(), may_have_keys: true };
+        let (name, user, instance) = (String::new(), user.to_owned(), instance.to_owned());
+        let mut session = Self { stream, decoder, name, user, instance, may_have_keys: true };
         session.send(Message::Hello(v1::Hello { versions: vec![VERSION], ..Default::default() })).await.ok_or(None)?;
         session.next().await.ok_or(None)?;
         let certificate = v1::open_request::Authentication::Certificate(v1::CertificateAuth {});
         let open = v1::OpenRequest {
-            user: user.into(),
-            instance: instance.into(),
+            user: session.user.clone(),
+            instance: session.instance.clone(),
             heartbeat_seconds: 0,
             authentication: Some(certificate),
         };
@@ -115,36 +131,24 @@ impl Session {
         }
     }
 
-    /// Lives until it is closed, or until all is over. Why it was closed, if it was told.
-    async fn live(
-        &mut self,
-        operator: &Operator,
-        trail: &Trail,
-        counts: &Counts,
-        end: &CancellationToken,
-        is_satisfied: &mut bool,
-    ) -> Option<ErrorCode> {
+    /// Lives until it is closed. Why it was, if it was told.
+    async fn live(&mut self, shared: &Shared, is_satisfied: &mut bool) -> Option<ErrorCode> {
+        let counts = &shared.counts;
         let (mut beat, mut asked) = (Instant::now(), None::<Instant>);
         loop {
             if beat.elapsed() >= BEAT {
                 beat = Instant::now();
                 asked.get_or_insert(beat);
-                self.send(Message::ListDevices(v1::ListDevices::default())).await?;
+                // If it is closed already, why still waits to be read.
+                let _ = self.send(Message::ListDevices(v1::ListDevices::default())).await;
             }
             assert!(asked.is_none_or(|asked| asked.elapsed() < PATIENCE), "stuck: a request has no answer");
-            let message = tokio::select! {
-                () = end.cancelled() => return None,
-                () = sleep(BEAT) => continue,
-                message = self.next() => message?,
-            };
-            match message {
+            let Ok(message) = timeout(BEAT, self.next()).await else { continue };
+            match message? {
                 to_app::Message::Event(event) => {
                     counts.events.fetch_add(1, Ordering::Relaxed);
-                    if self.has_key(&event, trail) {
-                        counts.keys.fetch_add(1, Ordering::Relaxed);
-                        if operator.counts_everybody() && !std::mem::replace(is_satisfied, true) {
-                            counts.satisfied.fetch_add(1, Ordering::Relaxed);
-                        }
+                    if self.has_key(event, shared) {
+                        count_key(counts, is_satisfied);
                     }
                 }
                 to_app::Message::CapabilityChanged(changed) => {
@@ -160,15 +164,20 @@ impl Session {
     }
 
     /// Whether the event has a key, which then must be on record already.
-    fn has_key(&self, event: &v1::Event, trail: &Trail) -> bool {
-        let Some(event::Body::MediaOpened(opened)) = &event.body else { return false };
-        if opened.keys.is_none() {
-            return false;
-        }
+    fn has_key(&self, event: v1::Event, shared: &Shared) -> bool {
+        let Some(event::Body::MediaOpened(opened)) = event.body else { return false };
+        let Some(keys) = &opened.keys else { return false };
         assert!(self.may_have_keys, "{}: a key behind the message that says that there are none", self.name);
-        let call = event.call.as_ref().map(|call| call.id.clone()).unwrap_or_default();
-        let key = (self.name.clone(), event.device.clone(), call, opened.stream.clone(), opened.generation.to_string());
-        assert!(trail.seen(&key), "a key that is not on record: {key:?}");
+        shared.seen.key(Key {
+            session: self.name.clone(),
+            user: self.user.clone(),
+            instance: self.instance.clone(),
+            device: event.device,
+            call: event.call.map(|call| call.id).unwrap_or_default(),
+            stream: opened.stream,
+            generation: opened.generation.into(),
+            fingerprint: shared.seen.fingerprint(&opened.suite, keys),
+        });
         true
     }
 
@@ -196,5 +205,13 @@ impl Session {
                 Ok(read) => self.decoder.extend(&buffer[..read]),
             }
         }
+    }
+}
+
+/// An app has got a key.
+fn count_key(counts: &Counts, is_satisfied: &mut bool) {
+    counts.keys.fetch_add(1, Ordering::Relaxed);
+    if counts.everybody_counts.load(Ordering::Relaxed) && !std::mem::replace(is_satisfied, true) {
+        counts.satisfied.fetch_add(1, Ordering::Relaxed);
     }
 }

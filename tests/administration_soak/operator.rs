@@ -2,7 +2,8 @@
 
 use std::{
     collections::BTreeSet,
-    path::PathBuf,
+    fs,
+    path::{Path, PathBuf},
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -11,16 +12,16 @@ use std::{
 };
 
 use callgate::{
-    admin::{Actor, Administration, Refused},
+    admin::{Actor, Administration, Refused, State},
     directory::{Cascade, Change, DeviceRecord, GroupRecord, Of, UserSettings},
     model::Group,
     trust::{Ca, CertificateRecord, Fingerprint, Ledger, Validity, records_of_file},
 };
 use rustls::ClientConfig;
 use time::OffsetDateTime;
-use tokio_util::sync::CancellationToken;
+use tokio::{sync::watch, task::spawn_blocking, time::sleep};
 
-use crate::common;
+use crate::{Stage, common};
 
 pub const USERS: [&str; 8] = ["user0", "user1", "user2", "user3", "user4", "user5", "user6", "user7"];
 /// The phones of the recorded call.
@@ -32,60 +33,70 @@ const REST: Duration = Duration::from_millis(20);
 
 pub struct Operator {
     administration: Arc<Administration>,
+    ca: Arc<Ca>,
     folder: PathBuf,
-    /// One certificate at a time: the ledger's file has one writer.
-    issuing: tokio::sync::Mutex<()>,
+    ca_pem: String,
     random: Mutex<u64>,
+    is_at_rest: AtomicBool,
+    /// Certificates that were issued.
+    issued: AtomicU64,
+    /// Of them, those that were added.
+    added: AtomicU64,
     changes: AtomicU64,
     refused: AtomicU64,
-    stops: CancellationToken,
-    stopped: tokio::sync::Semaphore,
-    everybody_counts: AtomicBool,
 }
 
 impl Operator {
-    pub fn new(administration: Arc<Administration>, folder: PathBuf) -> Self {
+    pub fn new(administration: Arc<Administration>, folder: &Path) -> Self {
         Self {
             administration,
-            folder,
-            issuing: tokio::sync::Mutex::new(()),
+            ca: Arc::new(Ca::load(&folder.join("ca.pem"), &folder.join("ca.key")).unwrap()),
+            folder: folder.into(),
+            ca_pem: fs::read_to_string(folder.join("ca.pem")).unwrap(),
             random: Mutex::new(1),
+            is_at_rest: AtomicBool::new(true),
+            issued: AtomicU64::new(0),
+            added: AtomicU64::new(0),
             changes: AtomicU64::new(0),
             refused: AtomicU64::new(0),
-            stops: CancellationToken::new(),
-            stopped: tokio::sync::Semaphore::new(0),
-            everybody_counts: AtomicBool::new(false),
         }
     }
 
-    /// Changes something again and again.
-    pub async fn work(self: Arc<Self>, end: CancellationToken) {
-        self.allow_all().await;
-        while !end.is_cancelled() && !self.stops.is_cancelled() {
-            self.change().await;
-            tokio::time::sleep(REST).await;
+    /// Changes something again and again, in the stage that is for it.
+    pub async fn work(&self, mut stage: watch::Receiver<Stage>) {
+        loop {
+            self.is_at_rest.store(true, Ordering::Relaxed);
+            if *stage.wait_for(|stage| matches!(stage, Stage::Run | Stage::End)).await.unwrap() == Stage::End {
+                return;
+            }
+            self.is_at_rest.store(false, Ordering::Relaxed);
+            while *stage.borrow() == Stage::Run {
+                self.change().await;
+                sleep(REST).await;
+            }
         }
-        self.stopped.close();
     }
 
-    /// Waits until nothing is changed any more.
-    pub async fn stop_changing(&self) {
-        self.stops.cancel();
-        let _ = self.stopped.acquire().await;
+    pub fn is_at_rest(&self) -> bool {
+        self.is_at_rest.load(Ordering::Relaxed)
     }
 
-    /// From now on each app says when it has a key.
-    pub fn everybody_counts(&self) {
-        self.everybody_counts.store(true, Ordering::Relaxed);
+    /// Changes that were made.
+    pub fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Relaxed)
     }
 
-    pub fn counts_everybody(&self) -> bool {
-        self.everybody_counts.load(Ordering::Relaxed)
+    pub fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
     }
 
-    /// Changes that were made, and those that were refused.
-    pub fn counts(&self) -> (u64, u64) {
-        (self.changes.load(Ordering::Relaxed), self.refused.load(Ordering::Relaxed))
+    /// All that was acknowledged, certificates that were added included.
+    pub fn acknowledged(&self) -> u64 {
+        self.changes() + self.added.load(Ordering::Relaxed)
+    }
+
+    pub fn state(&self) -> Arc<State> {
+        self.administration.state()
     }
 
     /// Everybody may do everything.
@@ -98,42 +109,52 @@ impl Operator {
         }
     }
 
-    /// A new certificate of an instance, which the ledger knows.
-    pub async fn certificate(&self, user: &str, instance: &str) -> Arc<ClientConfig> {
-        let _one = self.issuing.lock().await;
-        let folder = self.folder.clone();
-        let (user, instance) = (user.to_owned(), instance.to_owned());
-        let (config, fingerprint, record) =
-            tokio::task::spawn_blocking(move || issue(&folder, &user, &instance)).await.unwrap();
-        // The user may be gone for a moment.
-        while let Err(refused) = self.administration.add_certificate(&ACTOR, fingerprint, &record).await {
-            assert!(matches!(refused, Refused::Directory(_)), "{refused:?}");
-            tokio::time::sleep(REST).await;
+    /// All users go, with their certificates.
+    pub async fn remove_all(&self) {
+        for user in USERS {
+            self.make(&Change::RemoveUser(user.parse().unwrap()), Cascade::All).await;
         }
-        config
+    }
+
+    /// A new certificate of an instance, which the ledger knows; `None` if there is no such user now.
+    pub async fn certificate(&self, user: &str, instance: &str) -> Option<Arc<ClientConfig>> {
+        let ledger = self.folder.join(format!("issued-{}.jsonl", self.issued.fetch_add(1, Ordering::Relaxed)));
+        let (ca, ca_pem) = (Arc::clone(&self.ca), self.ca_pem.clone());
+        let (user, instance) = (user.to_owned(), instance.to_owned());
+        let issue = move || issue(&ca, &ca_pem, &ledger, &user, &instance);
+        let (config, fingerprint, record) = spawn_blocking(issue).await.unwrap();
+        match self.administration.add_certificate(&ACTOR, fingerprint, &record).await {
+            Ok(_) => {
+                self.added.fetch_add(1, Ordering::Relaxed);
+                Some(config)
+            }
+            Err(Refused::Directory(_)) => None,
+            Err(refused) => panic!("{refused:?}"),
+        }
     }
 
     async fn change(&self) {
         let user = USERS[self.below(USERS.len())];
         let (device, _) = DEVICES[self.below(DEVICES.len())];
         let cascade = if self.below(2) == 0 { Cascade::All } else { Cascade::Nothing };
-        match self.below(16) {
+        match self.below(32) {
             // Mostly back to where all is allowed.
-            0..=5 => self.make(&put(user, 3, true), cascade).await,
-            6..=8 => self.make(&put(user, self.below(3), self.below(4) > 0), cascade).await,
-            9 => self.make(&self.device(device, true), cascade).await,
-            10 | 11 => self.make(&self.device(device, false), cascade).await,
-            12 => {
+            0..=11 => self.make(&put(user, 3, true), cascade).await,
+            12..=17 => self.make(&put(user, self.below(3), self.below(4) > 0), cascade).await,
+            18 | 19 => self.make(&self.device(device, true), cascade).await,
+            20..=23 => self.make(&self.device(device, false), cascade).await,
+            24 | 25 => {
                 let devices = [device.parse().unwrap()].into_iter().filter(|_| self.below(2) == 0).collect();
                 let patterns = ["100?".parse().unwrap()].into_iter().filter(|_| self.below(2) == 0).collect();
                 let group = GroupRecord { devices, patterns, ..GroupRecord::default() };
                 self.make(&Change::PutGroup(FLOOR.parse().unwrap(), group), cascade).await;
             }
-            13 => {
+            // Each of its apps needs another certificate then.
+            26 => {
                 self.make(&Change::RemoveUser(user.parse().unwrap()), cascade).await;
                 self.make(&put(user, 3, true), cascade).await;
             }
-            14 => {
+            27 | 28 => {
                 self.make(&Change::RemoveDevice(device.parse().unwrap()), cascade).await;
                 self.make(&self.device(device, false), cascade).await;
             }
@@ -182,14 +203,20 @@ fn put(user: &str, groups: usize, with_devices: bool) -> Change {
     Change::PutUser(user.parse().unwrap(), settings)
 }
 
-fn issue(folder: &std::path::Path, user: &str, instance: &str) -> (Arc<ClientConfig>, Fingerprint, CertificateRecord) {
-    let ca = Ca::load(&folder.join("ca.pem"), &folder.join("ca.key")).unwrap();
-    let ledger = Ledger::open(folder.join("ledger.jsonl")).unwrap();
+fn issue(
+    ca: &Ca,
+    ca_pem: &str,
+    ledger: &Path,
+    user: &str,
+    instance: &str,
+) -> (Arc<ClientConfig>, Fingerprint, CertificateRecord) {
+    fs::write(ledger, "").unwrap();
+    let file = Ledger::open(ledger).unwrap();
     let now = OffsetDateTime::now_utc();
     let validity = Validity::days(now, 30).unwrap();
-    let issued = ca.issue_app(&user.parse().unwrap(), &instance.parse().unwrap(), validity, now, &ledger).unwrap();
+    let issued = ca.issue_app(&user.parse().unwrap(), &instance.parse().unwrap(), validity, now, &file).unwrap();
     let fingerprint = Fingerprint(issued.sha256);
-    let record = records_of_file(&ledger.records().unwrap()).unwrap().remove(&fingerprint).unwrap();
-    let ca_pem = std::fs::read_to_string(folder.join("ca.pem")).unwrap();
-    (common::tls_client(&ca_pem, &issued.certificate_pem, &issued.key_pem), fingerprint, record)
+    let record = records_of_file(&file.records().unwrap()).unwrap().remove(&fingerprint).unwrap();
+    fs::remove_file(ledger).unwrap();
+    (common::tls_client(ca_pem, &issued.certificate_pem, &issued.key_pem), fingerprint, record)
 }

@@ -43,6 +43,17 @@ struct State {
     refused: usize,
 }
 
+/// What records of a trail name a key by.
+pub fn fingerprint(trail: &dyn Trail, suite: &str, keys: &SrtpKeys) -> String {
+    let mut context = hmac::Context::with_key(trail.fingerprint_key().unwrap());
+    context.update(suite.as_bytes());
+    for key in &keys.keys {
+        context.update(&key.key);
+        context.update(&key.salt);
+    }
+    context.sign().as_ref()[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 impl TestTrail {
     pub fn with(outage: Outage) -> Self {
         Self { state: Mutex::new(State { outage: Some(outage), ..State::default() }) }
@@ -70,15 +81,9 @@ impl TestTrail {
         self.state().refused
     }
 
-    /// What records name the key by.
+    /// As [`fingerprint`].
     pub fn fingerprint(&self, suite: &str, keys: &SrtpKeys) -> String {
-        let mut context = hmac::Context::with_key(self.fingerprint_key().unwrap());
-        context.update(suite.as_bytes());
-        for key in &keys.keys {
-            context.update(&key.key);
-            context.update(&key.salt);
-        }
-        context.sign().as_ref()[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+        fingerprint(self, suite, keys)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
