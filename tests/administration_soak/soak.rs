@@ -91,7 +91,7 @@ impl Soak {
         let administration = Administration::open(Arc::clone(&store), journal, seed).await.unwrap().0;
         let seen = Seen::new(folder, &config.audit.folder, Arc::clone(&log));
         let trail: Arc<dyn Trail> = Arc::<AuditLog>::clone(&log);
-        let served = Served::start(config, administration, trail).await.unwrap();
+        let served = Served::start(config, administration, trail, None).await.unwrap();
         let shared = Arc::new(Shared {
             stage: watch::Sender::new(Stage::Rest),
             operator: Operator::new(Arc::clone(served.administration()), folder),
