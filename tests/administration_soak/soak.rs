@@ -81,7 +81,7 @@ impl Soak {
     pub async fn start(folder: &Path, apps: usize, segment_bytes: u64) -> Self {
         init(folder, &Default::default(), OffsetDateTime::now_utc()).unwrap();
         fs::write(folder.join(CONFIG), config_text()).unwrap();
-        let config = Config::load(&folder.join(CONFIG)).unwrap();
+        let config = Config::load(folder.join(CONFIG)).unwrap();
         let options = Options { segment_bytes, reserve_bytes: 1024 * 1024, ..config.audit.clone() };
         let log = Arc::new(AuditLog::open(options).unwrap());
         let fails_once = Arc::new(AtomicBool::new(false));
