@@ -16,7 +16,7 @@ use arc_swap::ArcSwap;
 use serde::{Deserialize, Serialize};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
-use super::LedgerError;
+use super::{Foreign, LedgerError};
 use crate::model::{InstanceId, UserName};
 
 /// The ledger's file, and what was last read from it; or what somebody else keeps.
@@ -50,27 +50,6 @@ pub struct Entry {
     pub foreign: Option<Foreign>,
     /// Whether it still counts.
     pub status: Status,
-}
-
-/// What there is to know of the CA of an imported certificate (R11).
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Foreign {
-    /// SHA-256 of the issuer's name in its DER form, lower-case hex: with the serial number, what its CRL means.
-    pub issuer: String,
-    /// Whether there must be a CRL.
-    pub crl: CrlCheck,
-}
-
-/// Whether the CRL of its CA must be there for a certificate to count.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum CrlCheck {
-    /// The import says that there is none. If there is one, it counts all the same.
-    None,
-    /// There must be one, and it must be in date.
-    #[default]
-    Required,
 }
 
 /// Whether a certificate still counts.
@@ -255,13 +234,6 @@ impl Default for LedgerSnapshot {
     }
 }
 
-impl Entry {
-    /// Whether the CRL of its CA must be there.
-    pub(super) fn needs_crl(&self) -> bool {
-        self.foreign.as_ref().is_some_and(|foreign| foreign.crl == CrlCheck::Required)
-    }
-}
-
 impl Record {
     /// The line that revokes a certificate.
     pub fn revocation(issued: &Self, at: OffsetDateTime, reason: &str) -> Self {
@@ -403,10 +375,10 @@ pub(super) fn to_hex(bytes: &[u8]) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn record(op: Operation, number: u8) -> Record {
+    pub(in crate::trust) fn record(op: Operation, number: u8) -> Record {
         Record {
             op,
             serial: "01".into(),
@@ -421,7 +393,7 @@ mod tests {
         }
     }
 
-    fn ledger(text: &str) -> (tempfile::TempDir, PathBuf) {
+    pub(in crate::trust) fn ledger(text: &str) -> (tempfile::TempDir, PathBuf) {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("ledger.jsonl");
         fs::write(&path, text).unwrap();
@@ -503,29 +475,6 @@ mod tests {
             }
         });
         assert_eq!(Ledger::open(&path).unwrap().current().entries().count(), 32);
-    }
-
-    #[test]
-    fn r11_an_import_says_whether_there_must_be_a_crl_and_makes_nothing_foreign_that_is_ours() {
-        let imported = |number, crl| Record {
-            foreign: Some(Foreign { issuer: "ab".into(), crl }),
-            ..record(Operation::Imported, number)
-        };
-        let (_folder, path) = ledger("");
-        let ledger = Ledger::open(&path).unwrap();
-        let needs_crl = |number| ledger.current().lookup(&[number; 32]).unwrap().needs_crl();
-        ledger.append(&imported(1, CrlCheck::Required)).unwrap();
-        assert!(needs_crl(1));
-        ledger.append(&imported(1, CrlCheck::None)).unwrap();
-        assert!(!needs_crl(1));
-        ledger.append(&record(Operation::Issued, 2)).unwrap();
-        ledger.append(&imported(2, CrlCheck::Required)).unwrap();
-        assert!(!needs_crl(2), "it is ours");
-        ledger.append(&Record { foreign: None, ..imported(3, CrlCheck::None) }).unwrap();
-        assert!(needs_crl(3), "what doesn't say otherwise");
-        ledger.append(&record(Operation::Revoked, 1)).unwrap();
-        ledger.append(&imported(1, CrlCheck::None)).unwrap();
-        assert!(matches!(ledger.current().lookup(&[1; 32]).unwrap().status, Status::Revoked { .. }), "for good");
     }
 
     #[test]
