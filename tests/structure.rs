@@ -40,6 +40,7 @@ const PURE: &[&str] = &[
     "src/audit/find.rs",
     "src/audit/finding.rs",
     "src/audit/line.rs",
+    "src/audit/repeats.rs",
     "src/audit/segment.rs",
     "src/audit/verify.rs",
     "src/cti/backlog.rs",

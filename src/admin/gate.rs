@@ -5,8 +5,6 @@
 //! was is on record and counted.
 
 use std::{
-    collections::HashMap,
-    net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -20,13 +18,18 @@ use super::{
         AccountChange, AccountRefusal, Busy, Lockout, LockoutRules, Password, PasswordError, Passwords, Role,
         SessionRules, Sessions, Standstill, Token, TokenHash, TokenKind, Try,
     },
+    journal::NOBODY,
 };
-use crate::{directory::Of, http::Peer, model::AccountName, trust::Fingerprint};
+use crate::{
+    audit::{Noted, Repeated, Repeats},
+    directory::Of,
+    http::Peer,
+    model::AccountName,
+    trust::Fingerprint,
+};
 
-/// How often the same failure of the same source is put on record.
-const TOLD: Duration = Duration::from_secs(60);
-/// How many failures are remembered for that.
-const MOST_TOLD: usize = 1_024;
+/// Longer than any failure is only counted.
+const LONG: Duration = Duration::from_secs(60 * 60);
 
 /// Lets people and programs in.
 #[derive(Debug)]
@@ -35,16 +38,18 @@ pub struct Gate {
     passwords: Passwords,
     sessions: Mutex<Sessions>,
     lockout: Mutex<Lockout>,
-    told: Mutex<HashMap<(Failure, Option<IpAddr>), Told>>,
+    failed: Mutex<Repeats<Failed>>,
     /// The gateway's own user.
     own_uid: u32,
 }
 
-/// When a failure of a source was put on record, and how many there were since.
-#[derive(Debug)]
-struct Told {
-    at: Instant,
-    untold: u64,
+/// Logins that failed alike, and are told together.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Failed {
+    failure: Failure,
+    /// An account that is there, or empty: what somebody typed who is nobody may be a password.
+    account: String,
+    from: String,
 }
 
 /// Somebody who was let in.
@@ -131,7 +136,7 @@ impl Gate {
             passwords: Passwords::new()?,
             sessions: Mutex::new(Sessions::new(sessions)),
             lockout: Mutex::new(Lockout::new(lockout)),
-            told: Mutex::default(),
+            failed: Mutex::default(),
             own_uid,
         })
     }
@@ -294,9 +299,15 @@ impl Gate {
         self.administration.note(&actor.to_string(), subject, String::new(), Outcome::Done);
     }
 
-    /// Whether the account failed to log in too often, and waits.
+    /// Whether somebody failed to log in to the account too often: there, or everywhere, it waits.
     pub fn is_locked(&self, account: &AccountName, now: Instant) -> bool {
         self.lockout().is_locked(account, now)
+    }
+
+    /// Puts on record what was only counted in the minutes that are over. To be called every few seconds.
+    pub fn look_around(&self, now: Instant) {
+        let due = self.failed().due(now);
+        due.iter().for_each(|repeated| self.tell_again(repeated));
     }
 
     fn begin(&self, account: Option<&AccountName>, peer: &Peer, now: Instant) -> Result<Try, Denied> {
@@ -307,36 +318,25 @@ impl Gate {
         })
     }
 
-    /// Counts a failure, and puts it on record: the same of one source once a minute, with how many there were.
+    /// Counts a failure, and puts it on record: the first of its kind within a minute at once, the others together when the
+    /// minute is over.
     fn fail(&self, failure: Failure, account: &str, peer: &Peer, now: Instant) {
         counter!("callgate_admin_logins_total", "result" => failure.name()).increment(1);
-        let times = {
-            let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-            let key = (failure, peer.source());
-            if told.len() >= MOST_TOLD && !told.contains_key(&key) {
-                told.retain(|_, told| now.saturating_duration_since(told.at) < TOLD);
-                if told.len() >= MOST_TOLD {
-                    // It is counted; the log has room for others.
-                    return;
-                }
-            }
-            match told.get_mut(&key) {
-                None => {
-                    told.insert(key, Told { at: now, untold: 0 });
-                    1
-                }
-                Some(Told { at, untold }) => {
-                    *untold = untold.saturating_add(1);
-                    if now.saturating_duration_since(*at) < TOLD {
-                        return;
-                    }
-                    *at = now;
-                    std::mem::take(untold)
-                }
-            }
-        };
-        let detail = format!("{} from {peer}, {times} times", failure.name());
-        self.administration.note("nobody", ("log in", "account", account), detail, Outcome::Failed);
+        let failed = Failed { failure, account: account.into(), from: peer.to_string() };
+        let noted = self.failed().note(failed.clone(), now);
+        if let Noted::First(makes_room) = noted {
+            makes_room.iter().for_each(|repeated| self.tell_again(repeated));
+            self.tell(&failed, "");
+        }
+    }
+
+    fn tell_again(&self, Repeated { kind, count }: &Repeated<Failed>) {
+        self.tell(kind, &format!(", {count} times more"));
+    }
+
+    fn tell(&self, Failed { failure, account, from }: &Failed, times: &str) {
+        let detail = format!("{} from {from}{times}", failure.name());
+        self.administration.note(NOBODY, ("log in", "account", account), detail, Outcome::Failed);
     }
 
     fn with_sessions<T>(&self, use_them: impl FnOnce(&mut Sessions) -> T) -> T {
@@ -349,6 +349,17 @@ impl Gate {
 
     fn lockout(&self) -> MutexGuard<'_, Lockout> {
         self.lockout.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn failed(&self) -> MutexGuard<'_, Repeats<Failed>> {
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What was only counted is on record when the gate goes.
+impl Drop for Gate {
+    fn drop(&mut self) {
+        self.look_around(Instant::now() + LONG);
     }
 }
 

@@ -25,7 +25,15 @@ pub struct AdminRecord {
     pub outcome: Outcome,
 }
 
+/// The actor of what strangers cause.
+pub(super) const NOBODY: &str = "nobody";
+
 impl AdminRecord {
+    /// What strangers cause doesn't use the room that is held back for administration.
+    fn kind(&self) -> Kind {
+        if self.actor == NOBODY { Kind::AdministrationTried } else { Kind::Administration }
+    }
+
     fn fields(&self) -> [(&'static str, Value<'_>); 7] {
         let Self { change, actor, verb, kind, name, detail, outcome } = self;
         [
@@ -102,15 +110,63 @@ pub trait Journal: Send + Sync + fmt::Debug {
 /// The audit log, and whatever else takes its records.
 impl<T: Trail> Journal for T {
     fn write(&self, record: &AdminRecord) -> Result<(), JournalClosed> {
-        Ok(Trail::write(self, &Record::new(Kind::Administration, &record.fields()))?)
+        Ok(Trail::write(self, &Record::new(record.kind(), &record.fields()))?)
     }
 
     fn write_soon(&self, record: &AdminRecord) {
-        Trail::write_soon(self, &Record::new(Kind::Administration, &record.fields()));
+        Trail::write_soon(self, &Record::new(record.kind(), &record.fields()));
     }
 
     fn write_once(&self, record: &AdminRecord) -> Result<(), JournalClosed> {
         let mark = format!("{} {}", record.change, record.outcome.name());
-        Ok(Trail::write_once(self, &mark, &Record::new(Kind::Administration, &record.fields()))?)
+        Ok(Trail::write_once(self, &mark, &Record::new(record.kind(), &record.fields()))?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+    use crate::audit::Class;
+
+    /// A trail that only looks at which room a record may use.
+    #[derive(Debug, Default)]
+    struct Classes(Mutex<Vec<Class>>);
+
+    impl Trail for Classes {
+        fn write_all(&self, records: &[Record<'_>]) -> Result<(), Closed> {
+            self.0.lock().unwrap().extend(records.iter().map(|record| record.kind().class()));
+            Ok(())
+        }
+
+        fn write_soon(&self, record: &Record<'_>) {
+            let _ = Trail::write(self, record);
+        }
+
+        fn write_once(&self, _: &str, record: &Record<'_>) -> Result<(), Closed> {
+            Trail::write(self, record)
+        }
+
+        fn is_open(&self) -> bool {
+            true
+        }
+    }
+
+    #[test]
+    fn r21_strangers_who_try_to_log_in_don_t_fill_the_room_of_administration() {
+        let record = |actor: &str| AdminRecord {
+            change: "c".into(),
+            actor: actor.into(),
+            verb: "log in".into(),
+            kind: "account".into(),
+            name: "root".into(),
+            detail: String::new(),
+            outcome: Outcome::Failed,
+        };
+        let classes = Classes::default();
+        Journal::write_soon(&classes, &record(NOBODY));
+        Journal::write_soon(&classes, &record("account:root"));
+        assert_eq!(*classes.0.lock().unwrap(), [Class::Ordinary, Class::Privileged]);
     }
 }

@@ -54,6 +54,8 @@ macro_rules! kinds {
 kinds! {
     /// Users, groups, devices or certificates are changed.
     Administration, "administration", Privileged: change actor verb kind name detail outcome;
+    /// Somebody who isn't let in has tried to administer.
+    AdministrationTried, "administration", Ordinary: change actor verb kind name detail outcome;
     /// A session ended.
     Closed, "closed", Privileged: session user instance door code number;
     /// A connection was refused before it was a session.

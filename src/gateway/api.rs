@@ -1,7 +1,10 @@
 //! The administration's API as a service: over HTTPS for people and programs elsewhere, and at a unix socket for commands on
 //! this machine.
 
-use std::sync::Arc;
+use std::{
+    sync::{Arc, Weak},
+    time::{Duration, Instant},
+};
 
 use axum::Router;
 use tokio::sync::watch;
@@ -20,9 +23,11 @@ use crate::{
 
 /// Who may connect to the socket: the gateway's own user, and root.
 const SOCKET_MODE: u32 = 0o600;
+/// How often it is looked whether failed logins are to be summed up.
+const LOOK_AROUND: Duration = Duration::from_secs(10);
 
 /// The API of an administration, by the settings in force, and of the gateway that is in this
-/// health, if one runs. Requests need an [`http::Peer`](crate::http::Peer) among their extensions.
+/// health, if one runs. To be called where a tokio runtime is. Requests need an [`http::Peer`](crate::http::Peer) among their extensions.
 ///
 /// # Errors
 /// [`StartError::Randomness`].
@@ -35,8 +40,18 @@ pub fn api(
     let own_uid = rustix::process::geteuid().as_raw();
     let gate = Gate::new(Arc::clone(administration), own_uid, SessionRules::default(), LockoutRules::default());
     let gate = Arc::new(gate.ok_or(StartError::Randomness)?);
+    tokio::spawn(look_around(Arc::downgrade(&gate)));
     let parts = Parts { administration: Arc::clone(administration), gate, config, live, health };
     api::router(parts).ok_or(StartError::Randomness)
+}
+
+/// For as long as there is a gate.
+async fn look_around(gate: Weak<Gate>) {
+    loop {
+        tokio::time::sleep(LOOK_AROUND).await;
+        let Some(gate) = gate.upgrade() else { return };
+        gate.look_around(Instant::now());
+    }
 }
 
 impl Gateway {

@@ -1,12 +1,12 @@
-//! Who has failed to log in too often: by account and by source, each for a time of its own (R38, R41a).
+//! Who has failed to log in too often: by source, and by account from each source, each for a time of its own (R38, R41a).
 //!
-//! A try counts as failed from its beginning until it has succeeded, so that many at once are many. The time is the
+//! A stranger who guesses at an account keeps nobody out of it but who comes from the same address. Guesses from everywhere
+//! have a bound, too: past it the account waits for all, never for long. On the machine itself nobody waits. A try counts as failed from its beginning until it has succeeded, so that many at once are many. The time is the
 //! monotonic one, and an argument.
 
 use std::{
-    collections::HashMap,
-    hash::Hash,
-    net::{IpAddr, Ipv6Addr},
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     time::{Duration, Instant},
 };
 
@@ -15,11 +15,13 @@ use crate::model::AccountName;
 /// How often is too often.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LockoutRules {
-    /// Failed tries of an account before it waits.
+    /// Failed tries at an account from one source before it waits there.
     pub per_account: u32,
+    /// Failed tries at an account from everywhere before it waits for all: the first wait, and no longer.
+    pub per_account_in_all: u32,
     /// Failed tries of a source before it waits.
     pub per_source: u32,
-    /// The first wait. Each further failure doubles it.
+    /// The first wait. Each further failure of a source doubles it.
     pub first_wait: Duration,
     /// The longest wait.
     pub longest_wait: Duration,
@@ -33,8 +35,11 @@ pub struct LockoutRules {
 #[derive(Debug)]
 pub struct Lockout {
     rules: LockoutRules,
-    accounts: HashMap<AccountName, Failures>,
-    sources: HashMap<IpAddr, Failures>,
+    /// At an account, from a source.
+    accounts: BTreeMap<(AccountName, IpAddr), Failures>,
+    /// At an account, from wherever.
+    in_all: BTreeMap<AccountName, Failures>,
+    sources: BTreeMap<IpAddr, Failures>,
 }
 
 /// A try that has begun.
@@ -62,6 +67,7 @@ impl Default for LockoutRules {
     fn default() -> Self {
         Self {
             per_account: 5,
+            per_account_in_all: 100,
             per_source: 20,
             first_wait: Duration::from_secs(60),
             longest_wait: Duration::from_secs(15 * 60),
@@ -74,7 +80,7 @@ impl Default for LockoutRules {
 impl Lockout {
     /// Nobody has failed yet.
     pub fn new(rules: LockoutRules) -> Self {
-        Self { rules, accounts: HashMap::new(), sources: HashMap::new() }
+        Self { rules, accounts: BTreeMap::new(), in_all: BTreeMap::new(), sources: BTreeMap::new() }
     }
 
     /// Somebody tries to log in. `account` is one that is there: names of nobody aren't remembered.
@@ -87,50 +93,65 @@ impl Lockout {
         source: Option<IpAddr>,
         now: Instant,
     ) -> Result<Try, Standstill> {
-        let source = source.map(network_of);
-        if let Some(wait) = source.and_then(|source| self.sources.get(&source)?.wait(now)) {
+        let Some(source) = source.map(network_of) else {
+            return Ok(Try { account: None, source: None, is_account_locked: false });
+        };
+        let rules = &self.rules;
+        if let Some(wait) = self.sources.get(&source).and_then(|failures| failures.wait(now)) {
             return Err(Standstill(wait));
         }
-        let is_account_locked = account.is_some_and(|account| self.is_locked(account, now));
-        if let Some(source) = source {
-            fail(&mut self.sources, source, self.rules, self.rules.per_source, now);
+        one_more(&mut self.sources, source, rules, now).lock(rules.per_source, rules, now);
+        let mut tried = Try { account: None, source: Some(source), is_account_locked: false };
+        if let Some(account) = account {
+            let place = (account.clone(), source);
+            let waits = |failures: Option<&Failures>| failures.is_some_and(|failures| failures.wait(now).is_some());
+            tried.is_account_locked = waits(self.accounts.get(&place)) || waits(self.in_all.get(account));
+            // Who is locked is not locked for longer by further tries: else a stranger could keep the owner out for good.
+            if !tried.is_account_locked {
+                one_more(&mut self.accounts, place, rules, now).lock(rules.per_account, rules, now);
+                one_more(&mut self.in_all, account.clone(), rules, now).lock_once(rules.per_account_in_all, rules, now);
+            }
+            tried.account = Some(account.clone());
         }
-        // Who is locked is not locked for longer by further tries: else a stranger could keep the owner out for good.
-        if let (Some(account), false) = (account, is_account_locked) {
-            fail(&mut self.accounts, account.clone(), self.rules, self.rules.per_account, now);
-        }
-        Ok(Try { account: account.cloned(), source, is_account_locked })
+        Ok(tried)
     }
 
-    /// The try has succeeded: the account has no failures, and the source one less. Its others stay, or whoever has one
-    /// account could try as often as they like for another one.
+    /// The try has succeeded: from there the account has no failures, and in all one less, as the source has. The others stay,
+    /// or whoever has one account could try as often as they like for another one.
     pub fn succeeded(&mut self, tried: &Try) {
-        if let Some(account) = &tried.account {
-            self.accounts.remove(account);
-        }
-        if let Some(source) = &tried.source {
-            take_back(&mut self.sources, source, self.rules.per_source);
+        self.withdraw(tried);
+        if let (Some(account), Some(source)) = (&tried.account, tried.source) {
+            self.accounts.remove(&(account.clone(), source));
         }
     }
 
     /// Nothing was looked at: it counts neither way.
     pub fn withdraw(&mut self, tried: &Try) {
-        if let (Some(account), false) = (&tried.account, tried.is_account_locked) {
-            take_back(&mut self.accounts, account, self.rules.per_account);
+        let Some(source) = tried.source else { return };
+        if let Some(failures) = self.sources.get_mut(&source) {
+            failures.one_less(self.rules.per_source);
         }
-        if let Some(source) = &tried.source {
-            take_back(&mut self.sources, source, self.rules.per_source);
+        let Some(account) = tried.account.as_ref().filter(|_| !tried.is_account_locked) else { return };
+        if let Some(failures) = self.accounts.get_mut(&(account.clone(), source)) {
+            failures.one_less(self.rules.per_account);
+        }
+        if let Some(failures) = self.in_all.get_mut(account) {
+            failures.count = failures.count.saturating_sub(1);
         }
     }
 
-    /// The account may try again at once.
+    /// The account may try again at once, from everywhere.
     pub fn unlock(&mut self, account: &AccountName) {
-        self.accounts.remove(account);
+        self.accounts.retain(|(known, _), _| known != account);
+        self.in_all.remove(account);
     }
 
-    /// Whether the account waits.
+    /// Whether the account waits anywhere.
     pub fn is_locked(&self, account: &AccountName, now: Instant) -> bool {
-        self.accounts.get(account).is_some_and(|failures| failures.wait(now).is_some())
+        // The lowest of all addresses.
+        let first = (account.clone(), IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+        let from_sources = self.accounts.range(first..).take_while(|((known, _), _)| known == account);
+        from_sources.map(|(_, failures)| failures).chain(self.in_all.get(account)).any(|it| it.wait(now).is_some())
     }
 }
 
@@ -139,15 +160,38 @@ impl Failures {
         let wait = self.locked_until?.saturating_duration_since(now);
         (!wait.is_zero()).then_some(wait)
     }
+
+    /// Has it wait if it is one too many: the longer the more there are.
+    fn lock(&mut self, allowed: u32, rules: &LockoutRules, now: Instant) {
+        if let Some(beyond) = self.count.checked_sub(allowed) {
+            let doubled = rules.first_wait.saturating_mul(2_u32.saturating_pow(beyond.min(16)));
+            self.locked_until = now.checked_add(doubled.min(rules.longest_wait));
+        }
+    }
+
+    /// Has it wait if it is one too many, and counts from the beginning then.
+    fn lock_once(&mut self, allowed: u32, rules: &LockoutRules, now: Instant) {
+        if self.count >= allowed {
+            self.count = 0;
+            self.locked_until = now.checked_add(rules.first_wait);
+        }
+    }
+
+    fn one_less(&mut self, allowed: u32) {
+        self.count = self.count.saturating_sub(1);
+        if self.count < allowed {
+            self.locked_until = None;
+        }
+    }
 }
 
-fn fail<K: Eq + Hash + Clone>(
-    failures: &mut HashMap<K, Failures>,
+/// Counts a failure.
+fn one_more<'a, K: Ord + Clone>(
+    failures: &'a mut BTreeMap<K, Failures>,
     key: K,
-    rules: LockoutRules,
-    allowed: u32,
+    rules: &LockoutRules,
     now: Instant,
-) {
+) -> &'a mut Failures {
     let is_old = |failures: &Failures| now.saturating_duration_since(failures.last) >= rules.forgotten_after;
     if failures.len() >= rules.remembered && !failures.contains_key(&key) {
         failures.retain(|_, failures| !is_old(failures));
@@ -166,19 +210,7 @@ fn fail<K: Eq + Hash + Clone>(
     }
     entry.count = entry.count.saturating_add(1);
     entry.last = now;
-    if let Some(beyond) = entry.count.checked_sub(allowed) {
-        let doubled = rules.first_wait.saturating_mul(2_u32.saturating_pow(beyond.min(16)));
-        entry.locked_until = now.checked_add(doubled.min(rules.longest_wait));
-    }
-}
-
-fn take_back<K: Eq + Hash>(failures: &mut HashMap<K, Failures>, key: &K, allowed: u32) {
-    if let Some(failures) = failures.get_mut(key) {
-        failures.count = failures.count.saturating_sub(1);
-        if failures.count < allowed {
-            failures.locked_until = None;
-        }
-    }
+    entry
 }
 
 /// One customer's IPv6 network counts as one source.

@@ -54,7 +54,7 @@ pub struct Account {
     pub description: String,
     /// It may not log in, whatever it shows
     pub disabled: bool,
-    /// It failed to log in too often, and waits
+    /// Somebody failed to log in to it too often: from there, or from everywhere, it waits
     pub locked: bool,
     /// It can log in by a password
     pub has_password: bool,

@@ -26,6 +26,10 @@ fn name(name: &str) -> AccountName {
     name.parse().unwrap()
 }
 
+fn owned((name, detail): (&str, &str)) -> (String, String) {
+    (name.into(), detail.into())
+}
+
 fn typed(password: &str) -> Password {
     Password::typed(password.into())
 }
@@ -66,6 +70,13 @@ impl Gated {
 
     fn admit(&self, token: &Token) -> Result<Role, Denied> {
         self.gate.admit(&remote(), Some(token), self.now).map(|caller| caller.role)
+    }
+
+    /// Name and detail of the logins that are on record as failed since this was asked last.
+    fn failed(&self) -> Vec<(String, String)> {
+        let records: Vec<_> = self.rig.log.records.lock().unwrap().drain(..).collect();
+        let failed = records.into_iter().filter(|it| it.verb == "log in" && it.outcome == Outcome::Failed);
+        failed.map(|record| (record.name, record.detail)).collect()
     }
 
     fn is_out(&self, token: &Token) -> bool {
@@ -174,21 +185,51 @@ async fn r38_who_fails_too_often_waits_and_nobody_learns_what_was_wrong() {
     assert!(matches!(source, Denied::LockedOut(wait) if wait <= Duration::from_secs(60)), "{source:?}");
     gated.gate.prove(&Peer::Unix { uid: 0, pid: None }, "root", typed(PASSWORD), gated.now).await.unwrap();
 
-    let failed: Vec<_> =
-        gated.rig.log.records.lock().unwrap().drain(..).filter(|record| record.verb == "log in").collect();
-    let failed: Vec<_> = failed.iter().filter(|record| record.outcome == Outcome::Failed).collect();
-    let details: Vec<_> = failed.iter().map(|record| (&*record.name, &*record.detail)).collect();
     assert_eq!(
-        details,
+        gated.failed(),
         [
-            ("", "unknown_account from 192.0.2.1, 1 times"),
-            ("robot", "disabled from 192.0.2.1, 1 times"),
-            ("eva", "wrong_password from 192.0.2.1, 1 times"),
-            ("eva", "account_locked from 192.0.2.1, 1 times"),
-            ("", "source_locked from 192.0.2.1, 1 times"),
-        ],
+            ("", "unknown_account from 192.0.2.1"),
+            ("robot", "disabled from 192.0.2.1"),
+            ("eva", "wrong_password from 192.0.2.1"),
+            ("eva", "account_locked from 192.0.2.1"),
+            ("root", "wrong_password from 192.0.2.1"),
+            ("", "source_locked from 192.0.2.1"),
+        ]
+        .map(owned),
         "the same once a minute, and never what somebody typed who is nobody"
     );
+    gated.gate.look_around(gated.now + Duration::from_secs(59));
+    assert_eq!(gated.failed(), []);
+    gated.gate.look_around(gated.now + Duration::from_secs(60));
+    let again =
+        [("", "unknown_account from 192.0.2.1, 1 times more"), ("eva", "wrong_password from 192.0.2.1, 2 times more")];
+    assert_eq!(gated.failed(), again.map(owned), "without another failure");
+}
+
+#[tokio::test]
+async fn r21_what_was_only_counted_of_failed_logins_is_on_record_when_the_gate_goes() {
+    let mut gated = Gated::new().await;
+    for _ in 0..3 {
+        gated.log_in("eva", "wrong").await.unwrap_err();
+    }
+    let again = Gate::new(Arc::clone(&gated.administration), OWN_UID, SessionRules::default(), LockoutRules::default());
+    drop(std::mem::replace(&mut gated.gate, again.unwrap()));
+    let told = [("eva", "wrong_password from 192.0.2.1"), ("eva", "wrong_password from 192.0.2.1, 2 times more")];
+    assert_eq!(gated.failed(), told.map(owned));
+}
+
+#[tokio::test]
+async fn r38_who_guesses_keeps_the_owner_out_from_nowhere_else() {
+    let gated = Gated::new().await;
+    for _ in 0..5 {
+        gated.log_in("root", "wrong").await.unwrap_err();
+    }
+    assert!(gated.gate.is_locked(&name("root"), gated.now));
+    gated.log_in("root", PASSWORD).await.unwrap_err();
+    let elsewhere = Peer::Tls { address: "192.0.2.2:1".parse().unwrap(), certificate: None };
+    gated.gate.log_in(&elsewhere, "root", typed(PASSWORD), gated.now).await.unwrap();
+    let local = Peer::Unix { uid: 0, pid: None };
+    gated.gate.prove(&local, "root", typed(PASSWORD), gated.now).await.unwrap();
 }
 
 #[tokio::test]
