@@ -9,13 +9,13 @@ use std::{
     net::TcpStream,
     os::unix::net::UnixDatagram,
     process::{Command, Stdio},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use callgate::gateway::METRICS;
 use common::{
     leaks,
-    served::{Served, quiet, under},
+    served::{Served, callgate, quiet, under},
 };
 
 const DOORS: &str = "[doors]\nclear = \"closed\"\ntls = \"127.0.0.1:0\"";
@@ -114,6 +114,37 @@ fn r5_sighup_changes_who_may_read_the_page() {
     let mut answer = String::new();
     connect(&metrics).read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 403 ") && answer.contains("NETWORK_NOT_ALLOWED"), "{answer}");
+    let (code, log) = served.stop();
+    assert_eq!(code, Some(0), "{log}");
+}
+
+#[test]
+fn r11_a_crl_that_the_config_no_longer_names_has_no_end_any_more() {
+    let with_crl = format!("{DOORS}\n[tls]\nclient_crl = [\"ca.crl\"]");
+    let mut served = Served::start_by(&with_crl, |serve| {
+        let folder = serve.get_current_dir().unwrap();
+        assert!(callgate(folder, &["cert", "crl", "--folder", "."]).output().unwrap().status.success());
+        quiet(&serve)
+    });
+    let metrics = served.log_line("listening for HTTP service=\"metrics\" address=");
+    served.log_line("door=\"tls\" address=");
+    let page = || get(&metrics, "/metrics").1;
+    let sample = "callgate_client_crl_next_update_timestamp_seconds{file=\"./ca.crl\"}";
+    // The door looks around every ten seconds.
+    let wait_for = |what: &str, is_so: &dyn Fn(Option<f64>) -> bool| {
+        let began = Instant::now();
+        while !is_so(value(&page(), sample)) {
+            assert!(began.elapsed() < Duration::from_secs(20), "{what}: {}", page());
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    };
+    wait_for("nobody tells", &|seconds| seconds.is_some_and(|seconds| seconds > 1.7e9 && seconds.is_finite()));
+    let path = served.folder.path().join("callgate.toml");
+    let config = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, config.replace("client_crl", "# client_crl")).unwrap();
+    let pid = served.child.id().to_string();
+    assert!(Command::new("kill").args(["-HUP", &pid]).status().unwrap().success());
+    wait_for("its end is still waited for", &|seconds| seconds == Some(f64::INFINITY));
     let (code, log) = served.stop();
     assert_eq!(code, Some(0), "{log}");
 }

@@ -25,7 +25,7 @@ use super::{
     tries::network,
     visit::{Place, Visit},
 };
-use crate::{model, policy::Rule};
+use crate::{model, policy::Rule, trust::ClientCrls};
 
 /// The shortest and the longest pause after an accept that failed.
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
@@ -75,11 +75,14 @@ impl Door {
         self.listener.local_addr()
     }
 
-    /// What is due from time to time.
-    fn look_around(&self) {
+    /// What is due from time to time. `told` are the lists that were told of last.
+    fn look_around(&self, told: &mut Arc<ClientCrls>) {
         self.summarise(Instant::now());
         if let Some(side) = &self.tls {
-            side.load().crls.tell_ages(OffsetDateTime::now_utc());
+            let crls = Arc::clone(&side.load().crls);
+            told.leave(&crls);
+            crls.tell_ages(OffsetDateTime::now_utc());
+            *told = crls;
         }
     }
 
@@ -87,11 +90,12 @@ impl Door {
     pub async fn run(self, stop: CancellationToken) {
         let (mut back_off, mut warned, tasks) = (BACK_OFF.0, None, TaskTracker::new());
         let mut summary = tokio::time::interval(SUMMARY);
+        let mut crls = Arc::default();
         loop {
             let accepted = tokio::select! {
                 () = stop.cancelled() => break,
                 _ = summary.tick() => {
-                    self.look_around();
+                    self.look_around(&mut crls);
                     continue;
                 }
                 accepted = self.listener.accept() => accepted,
@@ -123,6 +127,7 @@ impl Door {
         }
         tasks.close();
         tasks.wait().await;
+        crls.leave(&ClientCrls::default());
         self.summarise(Instant::now() + Duration::from_secs(3600));
     }
 

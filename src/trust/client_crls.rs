@@ -7,7 +7,7 @@ use std::{
     sync::atomic::{AtomicU8, Ordering},
 };
 
-use metrics::gauge;
+use metrics::{Gauge, gauge};
 use rustls_pki_types::{CertificateDer, CertificateRevocationListDer};
 use time::OffsetDateTime;
 use tracing::{error, warn};
@@ -112,13 +112,20 @@ impl ClientCrls {
         }
     }
 
+    /// Nobody tells of these lists any more, but of those that are among the `next`: no end of theirs is waited for.
+    pub fn leave(&self, next: &Self) {
+        let stays = |left: &List| next.lists.iter().any(|list| list.path == left.path);
+        for List { path, .. } in self.lists.iter().filter(|list| !stays(list)) {
+            next_update_of(&path.display().to_string()).set(f64::INFINITY);
+        }
+    }
+
     /// Tells of each list once that its end is near, and once that it is past; and all along the metric when that is.
     pub fn tell_ages(&self, now: OffsetDateTime) {
         for List { path, crl, told, .. } in &self.lists {
             let file = path.display().to_string();
             #[expect(clippy::cast_precision_loss, reason = "seconds of the next million years are exact")]
-            gauge!("callgate_client_crl_next_update_timestamp_seconds", "file" => file.clone())
-                .set(crl.next_update().unix_timestamp() as f64);
+            next_update_of(&file).set(crl.next_update().unix_timestamp() as f64);
             let age = age(crl, now);
             if told.fetch_max(age as u8, Ordering::Relaxed) >= age as u8 {
                 continue;
@@ -142,6 +149,11 @@ impl ClientCrls {
             }
         }
     }
+}
+
+/// The metric of a list. No metric can be taken back.
+fn next_update_of(file: &str) -> Gauge {
+    gauge!("callgate_client_crl_next_update_timestamp_seconds", "file" => file.to_owned())
 }
 
 /// How the ledger names an issuer.
