@@ -183,8 +183,7 @@ impl Carrier {
                 working.owed.then_record(AdminRecord { outcome: Outcome::Done, ..begun.clone() });
             }
             self.journal.write_soon(&AdminRecord { outcome, ..begun });
-        } else if let Err(error) = outbox::deliver(&*self.store, &*self.journal, false).await {
-            // The log may have healed since; if not, it waits.
+        } else if let Err(error) = self.deliver(&change, outcome).await {
             error!(%error, "a record waits in the store");
         }
         let written = written?;
@@ -193,6 +192,14 @@ impl Carrier {
             Written::Stored(version) => Ok(Done { change, version, rights, effect }),
             Written::Owed(error) => Err(Refused::NotStored(error)),
         }
+    }
+
+    /// Brings the record that waits to the log, if that has healed since; if not, it waits on.
+    async fn deliver(&self, change: &str, outcome: Outcome) -> Result<bool, StoreError> {
+        if outcome == Outcome::Failed {
+            outbox::failed(&*self.store, change).await?;
+        }
+        outbox::deliver(&*self.store, &*self.journal, false).await
     }
 
     /// Writes the steps. Those of a change that only takes are made in memory when the store doesn't take them.

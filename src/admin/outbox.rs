@@ -104,6 +104,15 @@ pub(super) async fn deliver(
     Ok(waits)
 }
 
+/// A change whose record waits wasn't made, or not wholly: so its record will say.
+pub(super) async fn failed(store: &dyn Store, change: &str) -> Result<(), StoreError> {
+    let Some(entry) = store.get(Bucket::OUTBOX, change).await? else { return Ok(()) };
+    let Ok(Waiting { record, .. }) = serde_json::from_slice::<Waiting>(&entry.value) else { return Ok(()) };
+    let failed = Waiting { record: AdminRecord { outcome: Outcome::Failed, ..record }, last: None };
+    let expect = Expect::Version(entry.version);
+    store.put(Bucket::OUTBOX, change, &failed.to_value(), expect, Urgency::TakesAway).await.map(drop)
+}
+
 impl Waiting {
     fn to_value(&self) -> Vec<u8> {
         // Texts and numbers: nothing of it can fail.

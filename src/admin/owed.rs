@@ -18,7 +18,7 @@ use crate::{
 pub(super) struct Owed {
     writes: VecDeque<OwedWrite>,
     /// The records of the changes that are done when all of it is written.
-    records: Vec<AdminRecord>,
+    records: VecDeque<AdminRecord>,
     /// How many writes were ever owed.
     count: u64,
     /// What the store said last.
@@ -77,12 +77,12 @@ impl Owed {
 
     /// Puts a record on record when all that is owed now is written.
     pub(super) fn then_record(&mut self, record: AdminRecord) {
-        self.records.push(record);
+        self.records.push_back(record);
     }
 
     /// The next record whose change is done.
     pub(super) fn next_record(&mut self) -> Option<AdminRecord> {
-        if self.writes.is_empty() { self.records.pop() } else { None }
+        if self.writes.is_empty() { self.records.pop_front() } else { None }
     }
 
     /// What the store has of a key that is written later.

@@ -46,7 +46,9 @@ async fn r21_without_a_store_what_is_taken_is_gone_at_once_and_stored_later() {
     assert_eq!(outcomes(&rig), [Outcome::Begun, Outcome::InEffect].repeat(3));
     mend_store(&rig);
     assert!(!rig.administration.heal().await.unwrap());
-    assert_eq!(outcomes(&rig), [Outcome::Done; 3]);
+    let done = [("put", "u"), ("revoke", &*"01".repeat(32)), ("remove", "1001")];
+    let done = done.map(|(verb, name)| (verb.to_owned(), name.to_owned(), Outcome::Done));
+    assert_eq!(rig.log.told(), done, "in their order");
     let again = Rig::over(rig.store.clone(), Seed::default()).await.administration.state();
     assert!(again.directory.device("1001").is_none() && again.directory.user("u").unwrap().groups.is_empty());
     assert!(!again.certificates[&Fingerprint([1; 32])].1.counts_at(OffsetDateTime::now_utc()));
@@ -103,6 +105,23 @@ async fn r21_without_a_store_and_a_log_it_is_recorded_when_both_are_back() {
         assert_eq!(rig.log.told(), [("put".into(), "u".into(), Outcome::Done)]);
         assert!(stored_groups(&rig).await.is_empty());
     }
+}
+
+#[tokio::test]
+async fn r21_what_was_not_made_while_the_log_was_closed_is_not_recorded_as_done() {
+    let rig = Rig::new().await;
+    rig.change(&user("u", &[Group::CtiEnabled, Group::CallMonitoring], &[])).await.unwrap();
+    // Another node of a cluster, with the same store, has changed it since.
+    let other = Rig::over(Failing { store: rig.store.store.clone(), ..Failing::new() }, Seed::default()).await;
+    other.change(&user("u", &[Group::CtiEnabled, Group::CallRecording], &[])).await.unwrap();
+    rig.log.told();
+    rig.log.close(true);
+    let refused = rig.change(&user("u", &[], &[])).await.unwrap_err();
+    assert_eq!(refused.code(), ErrorCode::VersionConflict);
+    rig.log.close(false);
+    assert!(!rig.administration.heal().await.unwrap());
+    assert_eq!(rig.log.told(), [("put".into(), "u".into(), Outcome::Failed)]);
+    assert!(stored_groups(&rig).await.contains(Group::CallRecording));
 }
 
 #[tokio::test]
