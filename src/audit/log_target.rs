@@ -56,7 +56,7 @@ fn log_each(record: &Record<'_>, receivers: &dyn Receivers) {
 #[cfg(test)]
 mod tests {
     use super::{
-        super::{Kind, Receiver, Value},
+        super::{AuditLog, Kind, Options, Receiver, Value},
         *,
     };
     use std::{
@@ -104,6 +104,33 @@ mod tests {
                 r#"audit: record="administration" kind="user""#
             ]
         );
+    }
+
+    #[test]
+    fn r21_the_audit_log_logs_its_records_too_if_that_is_set() {
+        for (log, expected) in [
+            (false, &[][..]),
+            (
+                true,
+                &[
+                    "audit: record=\"disclosed\" receivers=\"s1:u:1:tls\" call=\"c1\"",
+                    "audit: record=\"closed\" session=\"s1\"",
+                ],
+            ),
+        ] {
+            let folder = tempfile::tempdir().unwrap();
+            let file = |name: &str| folder.path().join(name);
+            let options = Options { log, ..Options::new(file("log"), file("key"), file("checkpoints")) };
+            let audit = AuditLog::open(options).unwrap();
+            let lines = logged(|| {
+                let receivers = |tell: &mut dyn FnMut(Receiver<'_>)| {
+                    tell(Receiver { session: "s1", user: "u", instance: "1", door: "tls" });
+                };
+                audit.write(&Record::new(Kind::Disclosed, &[("call", "c1".into())]).to(&receivers)).unwrap();
+                audit.write_soon(&Record::new(Kind::Closed, &[("session", "s1".into())]));
+            });
+            assert_eq!(lines, expected);
+        }
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod small_disk;
 
 mod faults;
 mod full_disk;
+mod keeping;
 mod killed;
 mod questions;
 mod segments;

@@ -6,7 +6,7 @@ use aws_lc_rs::hmac;
 use callgate::audit::{AuditKey, AuditLog, Finding, Kind, OpenError, Record, Trail};
 use serde_json::json;
 
-use crate::{Place, assert_sound, key, lines, names, records, refuse, report, segments, soon, write};
+use crate::{Place, assert_sound, key, lines, names, records, refuse, report, segments, signed, soon, write};
 
 fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().permissions().mode() & 0o777
@@ -87,6 +87,21 @@ fn r21_a_line_without_an_end_is_cut_off_and_that_is_recorded() {
     assert_eq!(names(&records), ["1", "2"]);
     assert_eq!(records.iter().find(|record| record["torn"].is_number()).unwrap()["torn"], 17);
     assert_sound(&place.report());
+}
+
+#[test]
+fn r21_half_a_checkpoint_that_a_crash_has_left_spoils_no_other() {
+    let place = Place::new();
+    write(&place.open(), 1).unwrap();
+    let whole = lines(&place.path().join("checkpoints.jsonl"));
+    append(&place.path().join("checkpoints.jsonl"), &whole[0][..100]);
+    for name in 2..4 {
+        write(&place.open(), name).unwrap();
+        let report = place.report();
+        assert_sound(&report);
+        assert_eq!(report.checkpoint.unwrap().head, report.last);
+    }
+    assert_eq!(signed(place.path()).len(), whole.len() + 2);
 }
 
 #[test]

@@ -24,12 +24,14 @@ const MOST: usize = 20_000;
 pub(super) struct Checkpoints {
     path: PathBuf,
     lines: usize,
+    /// How many bytes of a line without an end the last process has left.
+    torn: u64,
 }
 
 impl Checkpoints {
     /// Those in this file, which needn't be there, and the newest that says how far the log is whole.
     pub(super) fn open(path: &Path, key: &AuditKey) -> io::Result<(Self, Option<Checkpoint>)> {
-        let mut checkpoints = Self { path: path.into(), lines: 0 };
+        let mut checkpoints = Self { path: path.into(), lines: 0, torn: 0 };
         let mut newest: Option<Checkpoint> = None;
         let mut lines = match Lines::open(path) {
             Ok(lines) => lines,
@@ -37,6 +39,10 @@ impl Checkpoints {
             Err(error) => return Err(error),
         };
         while let Some(line) = lines.next()? {
+            if !line.is_whole {
+                checkpoints.torn = line.bytes.len() as u64;
+                break;
+            }
             checkpoints.lines += 1;
             match Checkpoint::read(key, line.bytes) {
                 Ok(checkpoint) if checkpoint.says == Says::Whole => {
@@ -58,10 +64,16 @@ impl Checkpoints {
         }
         let mut line = Vec::new();
         checkpoint.write(key, &mut line);
-        let folder = self.folder();
+        let folder = folder(&self.path);
         fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
         let mut file = OpenOptions::new().append(true).create(true).mode(0o600).open(&self.path)?;
-        let len = file.metadata()?.len();
+        let mut len = file.metadata()?.len();
+        if self.torn > 0 {
+            // It was never flushed as a whole, and would spoil this one.
+            len = len.saturating_sub(self.torn);
+            file.set_len(len)?;
+            self.torn = 0;
+        }
         if let Err(error) = file.write_all(&line).and_then(|()| file.sync_all()) {
             // Half a line would spoil the next one.
             file.set_len(len)?;
@@ -95,12 +107,12 @@ impl Checkpoints {
         file.write_all(&bytes)?;
         file.sync_all()?;
         fs::rename(fresh, &self.path)?;
-        File::open(self.folder())?.sync_all()?;
-        self.lines = kept.len();
+        File::open(folder(&self.path))?.sync_all()?;
+        (self.lines, self.torn) = (kept.len(), 0);
         Ok(())
     }
+}
 
-    fn folder(&self) -> &Path {
-        self.path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
-    }
+fn folder(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }

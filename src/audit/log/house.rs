@@ -22,10 +22,24 @@ use crate::audit::{
 /// A checkpoint is made after so many records, or so long after the last one if there are any.
 const CHECKPOINT_RECORDS: u64 = 1000;
 const CHECKPOINT_AGE: Duration = Duration::from_secs(60);
+/// The system's clock has to say for so long that a segment is too old: it may have jumped (R42a), and what is deleted is gone.
+const AGREED: Duration = Duration::from_secs(60);
 /// How long it is waited if a new segment can't be begun.
 const CANNOT_ROTATE: Duration = Duration::from_secs(60);
 /// When the gate has been open for so long, the next try to heal is a first one again.
 const HEALTHY: Duration = Duration::from_secs(60);
+
+/// Since when something has been so, each time that it was looked at.
+#[derive(Debug, Default)]
+pub(super) struct Lasting(Option<Instant>);
+
+impl Lasting {
+    /// It is so now, or it isn't. Whether it has been so for as long as this.
+    fn has_been(&mut self, is_so: bool, span: Duration, now: Instant) -> bool {
+        self.0 = if is_so { self.0.or(Some(now)) } else { None };
+        self.0.is_some_and(|since| now.saturating_duration_since(since) >= span)
+    }
+}
 
 impl Keeper {
     pub(super) fn keep_house(&mut self, now: Instant) {
@@ -37,7 +51,7 @@ impl Keeper {
         if now >= self.rotate_at {
             self.rotate_if_due(now);
         }
-        if let Err(error) = self.delete_old() {
+        if let Err(error) = self.delete_old(now) {
             warn!(%error, "old segments of the audit log can't be deleted");
         }
     }
@@ -114,18 +128,20 @@ impl Keeper {
     }
 
     /// Deletes segments that are too many or too old, the oldest first. That they were deleted in order is signed before.
-    fn delete_old(&mut self) -> io::Result<()> {
+    fn delete_old(&mut self, now: Instant) -> io::Result<()> {
         let options = &self.shared.options;
-        let now = OffsetDateTime::now_utc();
+        let time = OffsetDateTime::now_utc();
         while let (Some(oldest), Some(next)) = (self.segments.front(), self.segments.get(1)) {
             let too_many = options.keep_segments.is_some_and(|keep| self.segments.len() > keep.max(2));
-            let too_old = options.keep_age.is_some_and(|keep| now - next.begun > keep);
+            let too_old = options
+                .keep_age
+                .is_some_and(|keep| self.too_old.has_been(time - next.begun > keep, keep.min(AGREED), now));
             // The next one must be whole without it.
             if !too_many && !too_old || self.signed < next.after.n {
                 break;
             }
             let (number, head) = (oldest.number, next.after);
-            self.checkpoints.add(&self.shared.key, &Checkpoint { says: Says::Deleted, head, time: now })?;
+            self.checkpoints.add(&self.shared.key, &Checkpoint { says: Says::Deleted, head, time })?;
             self.shared.disk.remove(number)?;
             self.segments.pop_front();
             info!(segment = number, "an old segment of the audit log was deleted");
@@ -155,5 +171,20 @@ impl Keeper {
             }
         }
         self.signed_at = now;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn r42a_by_a_clock_that_jumps_forth_and_back_no_segment_is_too_old() {
+        let (mut too_old, start) = (Lasting::default(), Instant::now());
+        let mut look = |seconds, is_old| too_old.has_been(is_old, AGREED, start + Duration::from_secs(seconds));
+        assert!(!look(0, true) && !look(59, true));
+        assert!(!look(60, false), "it jumped back");
+        assert!(!look(61, true) && !look(120, true));
+        assert!(look(121, true) && look(122, true), "it is so");
     }
 }

@@ -14,6 +14,7 @@ use super::{
     Flush, Shared,
     checkpoints::Checkpoints,
     failed,
+    house::Lasting,
     state::{Damage, Gate, USUAL},
 };
 use crate::audit::{
@@ -51,6 +52,8 @@ pub(super) struct Keeper {
     pub(super) sign_at: Instant,
     /// The newest is written to.
     pub(super) segments: VecDeque<Known>,
+    /// Whether the oldest of them is too old.
+    pub(super) too_old: Lasting,
     /// Segments that are written to no more, and not flushed.
     pub(super) old: Vec<Handle>,
     /// Lines that are being flushed, whose memory is used again.
@@ -77,6 +80,7 @@ impl Keeper {
             signed_at: now,
             sign_at: now,
             segments: begin.segments,
+            too_old: Lasting::default(),
             old: Vec::new(),
             flushing: Vec::with_capacity(USUAL),
             retry_at: now,
