@@ -134,6 +134,15 @@ impl Lab {
         page.lines().find_map(|line| line.strip_prefix(&name)).map_or(0, |count| count.parse().unwrap())
     }
 
+    /// Some are counted when their connection has ended.
+    async fn have_been_refused(&self, code: &str, count: u64) {
+        let begun = Instant::now();
+        while self.refused(code) != count {
+            assert!(begun.elapsed() < PATIENCE, "{code}: {} instead of {count}", self.refused(code));
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
     fn connections(&self) -> f64 {
         let page = self.page.render();
         let line = page.lines().find_map(|line| line.strip_prefix("callgate_http_connections{service=\"metrics\"} "));
@@ -307,7 +316,7 @@ async fn r41a_large_heads_and_large_bodies_are_refused() {
         let answer = ask(&mut lab.clear().await, &head).await;
         assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");
     }
-    assert_eq!(lab.refused("BODY_TOO_LARGE"), 2);
+    lab.have_been_refused("BODY_TOO_LARGE", 2).await;
 
     let post =
         |head: &str, body: &str| format!("POST /who HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{head}\r\n\r\n{body}");
@@ -323,12 +332,36 @@ async fn r41a_large_heads_and_large_bodies_are_refused() {
 }
 
 #[tokio::test]
+async fn r43_who_sends_on_behind_its_last_answer_gets_it() {
+    let lab = Lab::start(clear(), HttpLimits { body_bytes: 10, ..HttpLimits::default() }).await;
+    let mut app = lab.clear().await;
+    app.write_all(b"POST /who HTTP/1.1\r\nHost: a\r\nContent-Length: 2000000\r\n\r\n").await.unwrap();
+    // More than sockets hold, and some of it when the answer has left long ago.
+    let part = vec![b'x'; 500_000];
+    for _ in 0..4 {
+        app.write_all(&part).await.expect("it is heard out");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let answer = rest(&mut app).await;
+    assert!(answer.starts_with("HTTP/1.1 413 ") && answer.contains("BODY_TOO_LARGE"), "{answer}");
+
+    // Not for ever.
+    let mut app = lab.clear().await;
+    app.write_all(b"POST /who HTTP/1.1\r\nHost: a\r\nContent-Length: 2000000\r\n\r\n").await.unwrap();
+    let begun = Instant::now();
+    while app.write_all(b"x").await.is_ok() {
+        assert!(begun.elapsed() < PATIENCE, "it listens for ever");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
 async fn r43_what_is_no_http_is_refused_by_name() {
     let listen = HttpListen::Both { clear: any(), tls: any(), strength: Strength::Low };
     let lab = Lab::start(listen, HttpLimits::default()).await;
     let answer = ask(&mut lab.clear().await, "hello\r\n\r\n").await;
     assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
-    assert_eq!(lab.refused("REQUEST_NOT_UNDERSTOOD"), 1);
+    lab.have_been_refused("REQUEST_NOT_UNDERSTOOD", 1).await;
 
     let answer = ask(&mut lab.tls_tcp().await, GET).await;
     assert!(

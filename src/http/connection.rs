@@ -107,7 +107,7 @@ pub(super) async fn serve<S: Inside<B>, B: Answer>(
             }
         }
     });
-    let io = TokioIo::new(Watched { inner: bytes, watch: Arc::clone(&watch) });
+    let io = TokioIo::new(Watched::new(bytes, Arc::clone(&watch)));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         // The watch knows the time of a head from that between two requests.
@@ -132,7 +132,7 @@ pub(super) async fn serve<S: Inside<B>, B: Answer>(
                 if watch.end() > tokio::time::Instant::now() {
                     continue;
                 }
-                if watch.stage() != Stage::Answered {
+                if !matches!(watch.stage(), Stage::Answered | Stage::Parting) {
                     shared.refusals.count(ErrorCode::RequestTimeout, &peer);
                 }
                 return;

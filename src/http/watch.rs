@@ -4,7 +4,8 @@ use std::{
     io,
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use tokio::{
@@ -20,6 +21,11 @@ pub(super) trait Bytes: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Bytes for T {}
 
+/// How much is read of a client that has had its last answer.
+const MOST_UNHEARD: usize = 4 * 1024 * 1024;
+/// For how long.
+const PARTING: Duration = Duration::from_secs(2);
+
 /// What a connection is at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stage {
@@ -27,6 +33,8 @@ pub(super) enum Stage {
     Answered,
     /// A request's head comes.
     Head,
+    /// The last answer has left.
+    Parting,
     /// The service has a request.
     Serving,
 }
@@ -52,6 +60,7 @@ impl Watch {
             + match stage {
                 Stage::Answered => self.limits.idle,
                 Stage::Head => self.limits.head,
+                Stage::Parting => PARTING,
                 // The service's own bound answers; this one is for what doesn't take the answer either.
                 Stage::Serving => self.limits.request + self.limits.head,
             }
@@ -77,8 +86,16 @@ impl Watch {
 
 /// A connection that is watched.
 pub(super) struct Watched {
-    pub(super) inner: Box<dyn Bytes>,
-    pub(super) watch: Arc<Watch>,
+    inner: Box<dyn Bytes>,
+    watch: Arc<Watch>,
+    /// How many bytes came behind the last answer.
+    unheard: usize,
+}
+
+impl Watched {
+    pub(super) fn new(inner: Box<dyn Bytes>, watch: Arc<Watch>) -> Self {
+        Self { inner, watch, unheard: 0 }
+    }
 }
 
 impl AsyncRead for Watched {
@@ -107,7 +124,22 @@ impl AsyncWrite for Watched {
         Pin::new(&mut *self.inner).poll_flush(cx)
     }
 
+    /// Ends this side, and hears the other one out for a while: a socket that is closed with bytes unread takes the answer back
+    /// from a client that is still sending, such as one whose body is too large.
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut *self.inner).poll_shutdown(cx)
+        if self.watch.stage() != Stage::Parting {
+            ready!(Pin::new(&mut *self.inner).poll_shutdown(cx))?;
+            self.watch.turn(Stage::Parting);
+        }
+        let mut scratch = [0; 8192];
+        while self.unheard < MOST_UNHEARD {
+            let mut buffer = ReadBuf::new(&mut scratch);
+            match ready!(Pin::new(&mut *self.inner).poll_read(cx, &mut buffer)) {
+                Ok(()) if !buffer.filled().is_empty() => self.unheard += buffer.filled().len(),
+                // It has gone, one way or another.
+                Ok(()) | Err(_) => break,
+            }
+        }
+        Poll::Ready(Ok(()))
     }
 }

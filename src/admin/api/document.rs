@@ -54,6 +54,9 @@ const PROBLEMS: &[(u16, &str)] = &[
     (503, "The store or the audit log can't be written, or the change is not acknowledged"),
 ];
 
+/// The name of the answer to a head that is too long.
+pub(super) const HEAD_TOO_LONG: &str = "HeadTooLong";
+
 /// The name of the answer of this status among the components.
 pub(super) fn problem_name(status: u16) -> String {
     format!("Problem{status}")
@@ -96,6 +99,9 @@ pub(super) fn frame() -> OpenApi {
         let response = ResponseBuilder::new().description(*description).content(PROBLEM_JSON, content).build();
         components = components.response(problem_name(*status), response);
     }
+    let head = ResponseBuilder::new()
+        .description("The head of the request is longer than 16 KiB: it isn't read, and this has no body");
+    components = components.response(HEAD_TOO_LONG, head.build());
     let license = LicenseBuilder::new().name("MIT OR Apache-2.0").identifier(Some("MIT OR Apache-2.0")).build();
     let info = InfoBuilder::new()
         .title("Callgate administration")

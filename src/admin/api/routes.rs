@@ -88,7 +88,7 @@ impl Kind {
     /// The problems that such an operation can be answered with, besides those of its own.
     fn problems(self, least: Least) -> Vec<u16> {
         let mut problems: Vec<u16> = match self {
-            Self::List => vec![400],
+            Self::List => vec![400, 404],
             Self::Read => vec![400, 404],
             Self::Act => vec![400, 404, 409, 413, 415, 422, 429, 503],
             Self::Prove => vec![400, 401, 409, 413, 415, 422, 429, 503],
@@ -119,6 +119,8 @@ fn complete(operation: &mut Operation, least: Least, kind: Kind) {
             response.headers.insert("ETag".into(), header.into());
         }
     }
+    let head = Ref::from_response_name(document::HEAD_TOO_LONG);
+    responses.insert("431".into(), RefOr::Ref(head));
     let parameters = operation.parameters.get_or_insert_default();
     parameters.extend(headers_of(kind).map(RefOr::T));
     let role = match least {

@@ -300,12 +300,16 @@ async fn r38_who_is_told_a_token_is_let_in_by_it_and_makes_no_other() {
     let other = by(&token, Method::POST, "/v1/accounts/reader/tokens", new("other")).await;
     assert_eq!(other.code(), (403, "ADMIN_NOT_ALLOWED"));
     rig.post("/v1/accounts", json!({ "name": "eva", "role": "reader" })).await;
+    by(&reader, Method::POST, "/v1/accounts/reader/tokens", new("second")).await;
+    let taken = by(&token, Method::DELETE, "/v1/accounts/reader/tokens/second", None).await;
+    assert_eq!(taken.code(), (403, "ADMIN_NOT_ALLOWED"), "a reader's token takes no other one away");
+    assert_eq!(by(&reader, Method::DELETE, "/v1/accounts/reader/tokens/second", None).await.status, StatusCode::OK);
     let of_another = by(&reader, Method::POST, "/v1/accounts/eva/tokens", new("job")).await;
     assert_eq!(of_another.code(), (403, "ADMIN_NOT_ALLOWED"));
     let listed = rig.get("/v1/accounts/reader/tokens?counts=true").await.body;
     assert_eq!((&listed["items"][0]["name"], &listed["next"]), (&json!("job"), &Value::Null));
     assert!(!listed.to_string().contains(token.split_once("cgt_").unwrap().1), "it was told once");
-    let gone = by(&reader, Method::DELETE, "/v1/accounts/reader/tokens/job", None).await;
+    let gone = by(&token, Method::DELETE, "/v1/accounts/reader/tokens/job", None).await;
     assert_eq!(gone.status, StatusCode::OK);
     assert_eq!(by(&token, Method::GET, "/v1/session", None).await.code(), (401, "ADMIN_NOT_AUTHENTICATED"));
 

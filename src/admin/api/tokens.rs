@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     admin::{
-        By, Caller, Refused, State as Everything,
+        Actor, By, Caller, Refused, Standing, State as Everything,
         accounts::{AccountChange, Role, Token, TokenKind},
     },
     directory::Of,
@@ -141,7 +141,7 @@ async fn create_token(
 
 /// Remove a token
 ///
-/// One's own; an administrator, anybody's. Nobody is let in by it from then on.
+/// One's own; an administrator, anybody's; by a token of a lower role only itself. Nobody is let in by it from then on.
 #[utoipa::path(
     delete, path = "/v1/accounts/{account}/tokens/{token}", tag = "accounts",
     params(
@@ -157,6 +157,12 @@ async fn remove_token(
     condition: Condition,
 ) -> Result<Gone, Problem> {
     may(&caller, &account)?;
+    if let Actor::Account(Standing { token: Some(own), .. }) = &caller.actor
+        && caller.role != Role::Administrator
+        && *own != token
+    {
+        return Err(Problem::forbidden("by a token none is removed but itself: log in, or show a certificate"));
+    }
     let change = AccountChange::RemoveToken(account, token);
     Ok(api.change(&caller.actor, change, condition.if_any()).await?.into())
 }
