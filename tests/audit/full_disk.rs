@@ -7,7 +7,7 @@ use std::{
 
 use callgate::audit::{AuditLog, Options, Trail};
 
-use crate::small_disk::SmallDisk;
+use crate::small_disk::{SmallDisk, fill};
 use crate::{assert_sound, disclose, names, options, records, refuse, report, soon, wait_until, write};
 
 struct Small(SmallDisk);
@@ -22,7 +22,7 @@ impl Small {
     }
 
     fn fill(&self) -> PathBuf {
-        self.0.fill()
+        fill(self.path())
     }
 
     fn open(&self) -> AuditLog {

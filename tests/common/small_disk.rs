@@ -17,7 +17,7 @@ impl SmallDisk {
     pub(crate) fn new(size: &str) -> Option<Self> {
         let folder = tempfile::tempdir().unwrap();
         let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", &format!("size={size}"), "callgate-test"]).arg(folder.path());
+        mount.args(["-t", "tmpfs", "-o", &format!("size={size},mode=700"), "callgate-test"]).arg(folder.path());
         if mount.output().is_ok_and(|output| output.status.success()) {
             return Some(Self(folder));
         }
@@ -28,16 +28,16 @@ impl SmallDisk {
     pub(crate) fn path(&self) -> &Path {
         self.0.path()
     }
+}
 
-    /// Fills all that is left, to the last byte.
-    pub(crate) fn fill(&self) -> PathBuf {
-        let path = self.path().join("filling");
-        let mut file = File::options().append(true).create(true).open(&path).unwrap();
-        for size in [64 * 1024, 4096, 512, 1] {
-            while let Ok(()) = file.write_all(&vec![1; size]) {}
-        }
-        path
+/// Fills all that is left of the file system of this folder, to the last byte.
+pub(crate) fn fill(folder: &Path) -> PathBuf {
+    let path = folder.join("filling");
+    let mut file = File::options().append(true).create(true).open(&path).unwrap();
+    for size in [64 * 1024, 4096, 512, 1] {
+        while let Ok(()) = file.write_all(&vec![1; size]) {}
     }
+    path
 }
 
 impl Drop for SmallDisk {

@@ -10,7 +10,7 @@ use std::{
 use callgate::store::{Bucket, Embedded, Entry, Expect, Options, Store, StoreError, Urgency, Version};
 use tokio::time::sleep;
 
-use crate::small_disk::SmallDisk;
+use crate::small_disk::{SmallDisk, fill};
 use crate::suite::{USERS, delete, put};
 
 struct Small(SmallDisk);
@@ -25,7 +25,7 @@ impl Small {
     }
 
     fn fill(&self) -> PathBuf {
-        self.0.fill()
+        fill(self.path())
     }
 
     fn open(&self) -> Embedded {
