@@ -112,7 +112,6 @@ mod tests {
         store::{
             BUCKETS, BackupError, Difference, Embedded, Expect, Fate, Options, Restore, Store, Urgency, backup, restore,
         },
-        trust::Origin,
     };
 
     const ACTOR: Actor = Actor::Local(1000);
@@ -159,20 +158,6 @@ mod tests {
         Restoration::new(&ACTOR, OffsetDateTime::now_utc()).unwrap()
     }
 
-    fn certificate(user: &str, serial: &str) -> CertificateRecord {
-        CertificateRecord {
-            user: user.parse().unwrap(),
-            instance: "1".parse().unwrap(),
-            serial: serial.into(),
-            not_before: "2020-01-01T00:00:00Z".into(),
-            not_after: "2120-01-01T00:00:00Z".into(),
-            origin: Origin::Issued,
-            foreign: None,
-            added_at: "2020-01-01T00:00:00Z".into(),
-            revoked: None,
-        }
-    }
-
     async fn put_user(administration: &Administration, name: &str) {
         let change = Change::PutUser(name.parse().unwrap(), UserSettings::default());
         administration.change(&ACTOR, &change, Of::Latest, Cascade::Nothing).await.unwrap();
@@ -180,7 +165,7 @@ mod tests {
 
     async fn add(administration: &Administration, number: u8, user: &str) {
         let (fingerprint, serial) = (Fingerprint([number; 32]), format!("{number:02x}"));
-        administration.add_certificate(&ACTOR, fingerprint, &certificate(user, &serial)).await.unwrap();
+        administration.add_certificate(&ACTOR, fingerprint, &CertificateRecord::of(user, "1", &serial)).await.unwrap();
     }
 
     fn reasons(administration: &Administration) -> Vec<(u8, Option<String>)> {

@@ -93,6 +93,24 @@ impl<'de> Deserialize<'de> for Fingerprint {
     }
 }
 
+#[cfg(test)]
+impl CertificateRecord {
+    /// One that this gateway issued, and that counts for as long as anybody tests.
+    pub(crate) fn of(user: &str, instance: &str, serial: &str) -> Self {
+        Self {
+            user: user.parse().unwrap(),
+            instance: instance.parse().unwrap(),
+            serial: serial.into(),
+            not_before: "2020-01-01T00:00:00Z".into(),
+            not_after: "2120-01-01T00:00:00Z".into(),
+            origin: Origin::Issued,
+            foreign: None,
+            added_at: "2020-01-01T00:00:00Z".into(),
+            revoked: None,
+        }
+    }
+}
+
 impl CertificateRecord {
     /// The value that stands for it in the store.
     pub fn to_value(&self) -> Vec<u8> {

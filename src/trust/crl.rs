@@ -203,15 +203,9 @@ mod tests {
 
     fn record(serial: &str, days: i64, revoked: Option<&str>) -> CertificateRecord {
         CertificateRecord {
-            user: "recorder".parse().unwrap(),
-            instance: "1".parse().unwrap(),
-            serial: serial.into(),
-            not_before: rfc3339(now() - Duration::days(1)),
             not_after: rfc3339(now() + Duration::days(days)),
-            origin: Origin::Issued,
-            foreign: None,
-            added_at: rfc3339(now()),
             revoked: revoked.map(|reason| Revocation { at: rfc3339(now()), reason: reason.into() }),
+            ..CertificateRecord::of("recorder", "1", serial)
         }
     }
 

@@ -74,7 +74,7 @@ mod tests {
     use super::*;
     use crate::{
         store::Version,
-        trust::{CertificateRecord, Fingerprint, Origin, Validity, ledger::rfc3339},
+        trust::{CertificateRecord, Fingerprint, Validity, ledger::rfc3339},
     };
 
     #[test]
@@ -89,15 +89,8 @@ mod tests {
         make_ca();
         let files = OwnCa { certificate: folder.path().join("ca.pem"), key: folder.path().join("ca.key") };
         let record = CertificateRecord {
-            user: "recorder".parse().unwrap(),
-            instance: "1".parse().unwrap(),
-            serial: "4c01".into(),
-            not_before: rfc3339(now),
             not_after: rfc3339(now + Duration::days(9)),
-            origin: Origin::Issued,
-            foreign: None,
-            added_at: rfc3339(now),
-            revoked: None,
+            ..CertificateRecord::of("recorder", "1", "4c01")
         };
         let of = |record: &CertificateRecord| {
             let records: CertificateRecords = [(Fingerprint([1; 32]), (Version(1), Arc::new(record.clone())))].into();

@@ -181,17 +181,7 @@ fn device(name: &str) -> Change {
 }
 
 fn certificate(user: &str, instance: &str) -> CertificateRecord {
-    CertificateRecord {
-        user: user.parse().unwrap(),
-        instance: instance.parse().unwrap(),
-        serial: "01".into(),
-        not_before: "2020-01-01T00:00:00Z".into(),
-        not_after: "2120-01-01T00:00:00Z".into(),
-        origin: Origin::Issued,
-        foreign: None,
-        added_at: "2020-01-01T00:00:00Z".into(),
-        revoked: None,
-    }
+    CertificateRecord::of(user, instance, "01")
 }
 
 #[tokio::test]

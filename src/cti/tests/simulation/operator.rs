@@ -26,7 +26,7 @@ use crate::{
     hub::{Certificates, Effect, HubHandle, Rights},
     model::Mode,
     store::{Answer, Bucket, Entry, Epoch, Expect, Memory, Store, StoreError, Urgency, Version, Watch},
-    trust::{CertificateRecord, Fingerprint, Origin},
+    trust::{CertificateRecord, Fingerprint},
 };
 
 const ACTOR: Actor = Actor::Local(1000);
@@ -242,17 +242,7 @@ pub(super) fn fingerprint(number: usize) -> Fingerprint {
 }
 
 fn certificate_of(user: usize, number: usize) -> CertificateRecord {
-    CertificateRecord {
-        user: USERS[user].parse().unwrap(),
-        instance: format!("{number}").parse().unwrap(),
-        serial: format!("{number:02x}"),
-        not_before: "2020-01-01T00:00:00Z".into(),
-        not_after: "2120-01-01T00:00:00Z".into(),
-        origin: Origin::Issued,
-        foreign: None,
-        added_at: "2020-01-01T00:00:00Z".into(),
-        revoked: None,
-    }
+    CertificateRecord::of(USERS[user], &number.to_string(), &format!("{number:02x}"))
 }
 
 /// Goes on with a future as far as it can. Nobody wakes it: who draws what happens next does.
