@@ -87,9 +87,9 @@ impl Carrier {
     /// Waits until it is this actor's turn to change something.
     ///
     /// # Errors
-    /// [`Refused::ActorGone`]: it waited for the change that took its own rights away.
-    pub(super) async fn turn(&self, actor: &Actor) -> Result<Turn, Refused> {
-        let turn = self.any_turn().await;
+    /// [`Refused::ActorGone`]: it waited for the change that took its own rights away. [`Refused::NotAcknowledged`].
+    pub(super) async fn turn(self: &Arc<Self>, actor: &Actor) -> Result<Turn, Refused> {
+        let turn = self.any_turn().await?;
         stands(turn.accounts(), actor)?;
         Ok(turn)
     }
@@ -98,16 +98,16 @@ impl Carrier {
     ///
     /// # Errors
     /// The store can't be used.
-    pub(super) async fn heal(&self) -> Result<bool, StoreError> {
+    pub(super) async fn heal(self: &Arc<Self>) -> Result<bool, StoreError> {
         // No change is between its outbox and its effect then.
-        let turn = self.any_turn().await;
+        let Ok(turn) = self.any_turn().await else { return Ok(true) };
         let waits = outbox::deliver(&*self.store, &*self.journal, false).await?;
         Ok(waits || turn.owed.why().is_some())
     }
 
     /// As [`Owed::why`].
-    pub(super) async fn owed(&self) -> Option<StoreError> {
-        self.any_turn().await.owed.why().cloned()
+    pub(super) async fn owed(self: &Arc<Self>) -> Option<StoreError> {
+        self.any_turn().await.ok()?.owed.why().cloned()
     }
 
     /// Makes the change that was planned in this turn.
@@ -134,16 +134,25 @@ impl Carrier {
         in_a_task(async move { carrier.make(&mut turn, begun, plan.steps, plan.direction).await }).await?
     }
 
-    async fn any_turn(&self) -> Turn {
+    /// The next turn, before which all is done that the ones before have left to be done: to its end, even if nobody waits for
+    /// the turn any more. Else what is stored would not be in effect everywhere.
+    async fn any_turn(self: &Arc<Self>) -> Result<Turn, NotAcknowledged> {
         let mut working = Arc::clone(&self.working).lock_owned().await;
-        if !working.is_certain {
-            working.is_certain = working.read_again(&*self.store).await;
-            if let Err(error) = self.make_live(&mut working).await {
-                error!(%error, "what the store has is not in effect everywhere");
-            }
+        if working.is_certain && working.owed.is_settled() {
+            return Ok(working);
         }
-        self.pay(&mut working).await;
-        working
+        let carrier = Arc::clone(self);
+        in_a_task(async move {
+            if !working.is_certain {
+                working.is_certain = working.read_again(&*carrier.store).await;
+                if let Err(error) = carrier.make_live(&mut working).await {
+                    error!(%error, "what the store has is not in effect everywhere");
+                }
+            }
+            carrier.pay(&mut working).await;
+            working
+        })
+        .await
     }
 
     async fn make(

@@ -53,6 +53,11 @@ impl Owed {
         self.why.as_ref().filter(|_| !self.writes.is_empty())
     }
 
+    /// Whether nothing is owed, and all that was is on record.
+    pub(super) fn is_settled(&self) -> bool {
+        self.writes.is_empty() && self.records.is_empty()
+    }
+
     /// The store doesn't take this step. Returns what the key is from now on.
     pub(super) fn owe(&mut self, Step { bucket, key, write }: Step, why: StoreError) -> Option<Entry> {
         self.why = Some(why);

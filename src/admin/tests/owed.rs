@@ -1,5 +1,7 @@
 //! What takes rights away while the store can't be written: in effect at once, stored when it can be (R21).
 
+use std::time::Duration;
+
 use super::*;
 
 /// Nothing is written from now on.
@@ -105,6 +107,29 @@ async fn r21_without_a_store_and_a_log_it_is_recorded_when_both_are_back() {
         assert_eq!(rig.log.told(), [("put".into(), "u".into(), Outcome::Done)]);
         assert!(stored_groups(&rig).await.is_empty());
     }
+}
+
+#[tokio::test]
+async fn r21_what_the_store_is_owed_is_paid_though_who_began_it_goes_away() {
+    let rig = Rig::new().await;
+    rig.change(&user("u", &[Group::CtiEnabled], &[])).await.unwrap();
+    break_store(&rig);
+    taken(&rig, &user("u", &[], &[])).await;
+    mend_store(&rig);
+    let flow = Arc::clone(&rig.store.flow).write_owned().await;
+    // It pays first, and is given up in the midst of that.
+    let next = tokio::time::timeout(Duration::from_millis(50), rig.change(&user("v", &[], &[]))).await;
+    assert!(next.is_err());
+    drop(flow);
+    let mut waited = 0;
+    while !stored_groups(&rig).await.is_empty() {
+        waited += 1;
+        assert!(waited < 1000, "nobody pays any more");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert!(
+        rig.log.told().iter().any(|(verb, name, outcome)| (&**verb, &**name, *outcome) == ("put", "u", Outcome::Done))
+    );
 }
 
 #[tokio::test]
