@@ -2,9 +2,11 @@
 
 use std::{
     fs::File,
-    io::{self, BufRead, BufReader, Read},
+    io::{self, BufRead, BufReader, Read, Seek, SeekFrom},
     path::{Path, PathBuf},
 };
+
+use time::{Duration, OffsetDateTime};
 
 use super::{
     chain::{AuditKey, Sealed},
@@ -13,6 +15,20 @@ use super::{
     line::MAX_LINE,
     verify::{Report, Verifier},
 };
+
+/// Records of about the same moment may stand in an order that isn't that of their times, and clocks are set back a little.
+const SLACK: Duration = Duration::minutes(1);
+
+/// A place in a log, between two records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Position {
+    /// The segment.
+    pub segment: u64,
+    /// The byte in it.
+    pub offset: u64,
+    /// The record before it.
+    pub n: u64,
+}
 
 /// Verifies the log in a folder.
 ///
@@ -67,6 +83,10 @@ pub struct Records {
     from: u64,
     /// Whether there is a later segment, so that nothing more comes into this one.
     is_full: bool,
+    /// Where in the segment the next line begins.
+    offset: u64,
+    /// Where to begin in the segment that is opened first, if it is this one.
+    begin: Option<Position>,
     /// The line, or the beginning of one whose end isn't there yet.
     line: Vec<u8>,
     is_whole: bool,
@@ -83,6 +103,8 @@ impl Records {
             segment: None,
             from: 0,
             is_full: true,
+            offset: 0,
+            begin: None,
             line: Vec::new(),
             is_whole: true,
             last: 0,
@@ -101,6 +123,34 @@ impl Records {
         let first = found.segments().iter().rfind(|segment| after(segment).saturating_add(count) <= newest);
         let (from, last) = first.map_or((0, 0), |first| (first.number, after(first)));
         Ok(Self { from, last, ..Self::of(folder) })
+    }
+
+    /// The records from this time on, and some before it.
+    ///
+    /// # Errors
+    /// The folder or a file can't be read.
+    pub fn since(folder: &Path, from: OffsetDateTime) -> io::Result<Self> {
+        let found = Folder::read(folder)?;
+        let is_later = |segment: &Segment| segment.header.is_none_or(|header| header.time + SLACK > from);
+        let later = found.segments().iter().position(is_later).unwrap_or(found.segments().len());
+        let first = later.checked_sub(1).and_then(|before| found.segments().get(before));
+        let after = |segment: &Segment| segment.header.map_or(0, |header| header.after.n);
+        let (from, last) = first.map_or((0, 0), |first| (first.number, after(first)));
+        Ok(Self { from, last, ..Self::of(folder) })
+    }
+
+    /// The records behind a position. If its segment was deleted since, those of the segments that are there.
+    pub fn at(folder: &Path, position: Position) -> Self {
+        Self { from: position.segment, last: position.n, begin: Some(position), ..Self::of(folder) }
+    }
+
+    /// Behind the record that was read last.
+    pub fn position(&self) -> Position {
+        let segment = self.segment.as_ref().map_or(self.from, |(segment, _)| segment.number);
+        match self.begin {
+            Some(begin) if self.segment.is_none() => begin,
+            _ => Position { segment, offset: self.offset, n: self.last },
+        }
     }
 
     /// The line of the next record, without its end. `None`: there is no more now, and may be later.
@@ -131,8 +181,10 @@ impl Records {
                 }
                 let left = MAX_LINE.saturating_sub(self.line.len()) as u64;
                 file.by_ref().take(left).read_until(b'\n', &mut self.line)?;
+                let length = self.line.len() as u64;
                 if self.line.pop_if(|byte| *byte == b'\n').is_some() || self.line.len() >= MAX_LINE {
                     self.is_whole = true;
+                    self.offset += length;
                     return Ok(true);
                 }
                 self.is_whole = self.line.is_empty();
@@ -155,7 +207,15 @@ impl Records {
             self.unreadable += 1;
         }
         self.from = next.number + 1;
-        let file = BufReader::with_capacity(256 * 1024, File::open(&next.path)?);
+        let mut file = File::open(&next.path)?;
+        self.offset = match self.begin.take() {
+            Some(begin) if begin.segment == next.number => {
+                let end = file.metadata()?.len();
+                file.seek(SeekFrom::Start(begin.offset.min(end)))?
+            }
+            _ => 0,
+        };
+        let file = BufReader::with_capacity(256 * 1024, file);
         (self.segment, self.is_full, self.is_whole) = (Some((next, file)), false, true);
         Ok(true)
     }

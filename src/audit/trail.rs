@@ -1,7 +1,9 @@
 //! Where records go.
 
 use std::{
-    fmt, slice,
+    fmt,
+    path::Path,
+    slice,
     sync::{Arc, LazyLock},
 };
 
@@ -39,6 +41,11 @@ pub trait Trail: Send + Sync + fmt::Debug {
     /// Whether records can be written, as far as is known. It is asked for every event of a stream.
     fn is_open(&self) -> bool;
 
+    /// The folder in which its records can be read, if they are kept as the files of a log.
+    fn folder(&self) -> Option<&Path> {
+        None
+    }
+
     /// What names keys in records: an HMAC by this key, so that the same one is known again, and none is told. One that is
     /// kept names them alike for good, this one as long as the process lives. `None`: the system has no randomness.
     fn fingerprint_key(&self) -> Option<&hmac::Key> {
@@ -63,6 +70,10 @@ impl<T: Trail + ?Sized> Trail for Arc<T> {
 
     fn is_open(&self) -> bool {
         (**self).is_open()
+    }
+
+    fn folder(&self) -> Option<&Path> {
+        (**self).folder()
     }
 
     fn fingerprint_key(&self) -> Option<&hmac::Key> {

@@ -2,6 +2,7 @@
 //! this machine.
 
 use std::{
+    path::PathBuf,
     sync::{Arc, Weak},
     time::{Duration, Instant},
 };
@@ -27,7 +28,8 @@ const SOCKET_MODE: u32 = 0o600;
 const LOOK_AROUND: Duration = Duration::from_secs(10);
 
 /// The API of an administration, by the settings in force, and of the gateway that is in this
-/// health, if one runs. To be called where a tokio runtime is. Requests need an [`http::Peer`](crate::http::Peer) among their extensions.
+/// health, if one runs. `audit` is the folder of the audit log, if it is kept in files. To be called where a tokio runtime is.
+/// Requests need an [`http::Peer`](crate::http::Peer) among their extensions.
 ///
 /// # Errors
 /// [`StartError::Randomness`].
@@ -35,13 +37,14 @@ pub fn api(
     administration: &Arc<Administration>,
     config: watch::Receiver<Arc<Config>>,
     live: Option<Live>,
+    audit: Option<PathBuf>,
     health: Health,
 ) -> Result<Router, StartError> {
     let own_uid = rustix::process::geteuid().as_raw();
     let gate = Gate::new(Arc::clone(administration), own_uid, SessionRules::default(), LockoutRules::default());
     let gate = Arc::new(gate.ok_or(StartError::Randomness)?);
     tokio::spawn(look_around(Arc::downgrade(&gate)));
-    let parts = Parts { administration: Arc::clone(administration), gate, config, live, health };
+    let parts = Parts { administration: Arc::clone(administration), gate, config, live, audit, health };
     api::router(parts).ok_or(StartError::Randomness)
 }
 

@@ -78,12 +78,13 @@ impl Served {
         for switch in switches {
             gateway.attach(switch);
         }
+        let audit = trail.folder().map(Into::into);
         gateway.health().probe("audit", Need::Ready, move || match trail.is_open() {
             true => Part::up(),
             false => Part::down("nothing can be recorded: no key leaves, and nobody is let in"),
         });
         tokio::spawn(heal(Arc::downgrade(&administration), gateway.health().part("store", Need::Ready)));
-        let api = api(&administration, gateway.settings(), Some(gateway.live()), gateway.health().clone())?;
+        let api = api(&administration, gateway.settings(), Some(gateway.live()), audit, gateway.health().clone())?;
         gateway.serve_administration(api).await?;
         gateway.open(doors);
         Ok(Self { gateway, administration })

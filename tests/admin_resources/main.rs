@@ -7,5 +7,6 @@ mod common;
 
 mod certificates;
 mod directory;
+mod disclosures;
 mod live;
 mod rig;

@@ -11,7 +11,7 @@ use callgate::{
         accounts::{LockoutRules, SessionRules},
         api::{Parts, router},
     },
-    audit::LogTarget,
+    audit::{self, AuditLog},
     config::{Config, HttpConfig, HttpListen},
     gateway::{Gateway, Options},
     http::{HttpLimits, HttpService, HttpSettings, UnixPlace},
@@ -92,10 +92,13 @@ impl Rig {
         fill(folder.path());
         let config = Config::parse(&config_text(users, head), "test.toml", folder.path(), std::iter::empty()).unwrap();
         let seed = Seed { directory: Arc::clone(&config.directory), ..Seed::default() };
+        let log = audit::Options { reserve_bytes: 0, ..config.audit.clone() };
+        let log = Arc::new(AuditLog::open(log).unwrap());
         let (administration, _) =
-            Administration::open(Arc::new(Memory::new()), Arc::new(LogTarget), seed).await.unwrap();
+            Administration::open(Arc::new(Memory::new()), Arc::clone(&log) as _, seed).await.unwrap();
         let administration = Arc::new(administration);
-        let options = Options { ledger: Some(administration.ledger()), ..Options::default() };
+        let audit = config.audit.folder.clone();
+        let options = Options { ledger: Some(administration.ledger()), trail: log, ..Options::default() };
         let mut gateway = Gateway::start_with(config, options).await.unwrap();
         administration.go_live(gateway.live_rights());
         let (switch, script) = scripted::switch();
@@ -108,6 +111,7 @@ impl Rig {
             gate: Arc::new(gate.unwrap()),
             config: gateway.settings(),
             live: Some(gateway.live()),
+            audit: Some(audit),
             health: gateway.health().clone(),
         };
         let settings = HttpSettings {

@@ -11,6 +11,7 @@ mod certificates;
 mod changes;
 mod crl;
 mod devices;
+mod disclosures;
 mod document;
 mod explain;
 mod extract;
@@ -34,6 +35,7 @@ pub use accounts::Account;
 pub use answer::{Acknowledged, Changed, Effects, Gone, Told};
 pub use certificates::{Certificate, CertificateOrigin, CertificateState, CrlStanding, Revoked};
 pub use devices::{Device, Line};
+pub use disclosures::{Disclosure, DisclosureOutcome, Disclosures, ReachedRecord, SearchStopped, VoidRecords};
 pub use groups::Group;
 pub use health::{Health, PartHealth, PartNeed, PartState};
 pub use live::{
@@ -46,7 +48,7 @@ pub use sessions::{Door, OpenSession};
 pub use tokens::{AccountToken, MadeToken};
 pub use users::{User, UserKind};
 
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 
 use axum::{
     Router,
@@ -54,7 +56,7 @@ use axum::{
     middleware::{from_fn, from_fn_with_state},
 };
 
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use super::{Administration, Gate};
 use crate::{config::Config, http, trust::OwnCrl};
@@ -77,6 +79,8 @@ pub struct Parts {
     pub config: watch::Receiver<Arc<Config>>,
     /// The gateway; `None` if none runs.
     pub live: Option<Live>,
+    /// The folder of the audit log; `None` if none is kept in files.
+    pub audit: Option<PathBuf>,
 }
 
 /// What handlers share.
@@ -86,6 +90,8 @@ struct Api {
     health: http::Health,
     config: watch::Receiver<Arc<Config>>,
     live: Option<Live>,
+    audit: Option<PathBuf>,
+    searches: Arc<Semaphore>,
     creations: Creations,
     own_crl: OwnCrl,
     table: Table,
@@ -103,6 +109,8 @@ pub fn router(parts: Parts) -> Option<Router> {
         health: parts.health,
         config: parts.config,
         live: parts.live,
+        audit: parts.audit,
+        searches: Arc::new(Semaphore::new(disclosures::SEARCHES)),
         creations: Creations::new()?,
         own_crl: OwnCrl::default(),
         table,
@@ -137,6 +145,7 @@ fn routes() -> Routes {
         crl::routes,
         sessions::routes,
         live::routes,
+        disclosures::routes,
         explain::routes,
     ];
     parts.into_iter().fold(Routes::new(), |routes, part| part(routes))

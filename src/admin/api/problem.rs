@@ -106,6 +106,11 @@ impl Problem {
         Self::of(ErrorCode::AdminNotAllowed, detail)
     }
 
+    /// Others are before it, and it would wait too long.
+    pub(super) fn busy(detail: impl Into<String>) -> Self {
+        Self { retry_after: Some(1), ..Self::of(ErrorCode::TooManyRequests, detail) }
+    }
+
     /// There is nothing of this name.
     pub(super) fn not_found(what: impl std::fmt::Display) -> Self {
         Self::of(ErrorCode::NotFound, format!("there is no {what}"))
@@ -211,7 +216,7 @@ impl From<Denied> for Problem {
 
 impl From<Busy> for Problem {
     fn from(busy: Busy) -> Self {
-        Self { retry_after: Some(1), ..Self::of(ErrorCode::TooManyRequests, busy.to_string()) }
+        Self::busy(busy.to_string())
     }
 }
 

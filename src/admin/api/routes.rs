@@ -42,6 +42,8 @@ pub(super) enum Kind {
     Read,
     /// Reads a list.
     List,
+    /// Looks for something, which is work.
+    Search,
     /// Takes something away, and may say of which state.
     Take,
 }
@@ -90,6 +92,7 @@ impl Kind {
         let mut problems: Vec<u16> = match self {
             Self::List => vec![400, 404],
             Self::Read => vec![400, 404],
+            Self::Search => vec![400, 404, 429],
             Self::Act => vec![400, 404, 409, 413, 415, 422, 429, 503],
             Self::Prove => vec![400, 401, 409, 413, 415, 422, 429, 503],
             Self::Create => vec![400, 404, 409, 413, 415, 422, 429, 503],
@@ -169,7 +172,7 @@ fn headers_of(kind: Kind) -> impl Iterator<Item = Parameter> {
             "8e03978e-40d5-43e8-bc93-6894a57f9324",
             super::idempotency::MAX_KEY,
         )],
-        Kind::Act | Kind::Prove | Kind::Read | Kind::List => Vec::new(),
+        Kind::Act | Kind::Prove | Kind::Read | Kind::List | Kind::Search => Vec::new(),
     }
     .into_iter()
 }

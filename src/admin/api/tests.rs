@@ -72,6 +72,7 @@ impl Rig {
             gate: Arc::new(gate),
             config: settings(),
             live: None,
+            audit: None,
             health: http::Health::default(),
         };
         Self { router: router(parts).unwrap(), administration }

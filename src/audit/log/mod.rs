@@ -17,7 +17,7 @@ use std::{
     cell::RefCell,
     collections::HashSet,
     fmt, io,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -163,6 +163,10 @@ impl AuditLog {
 }
 
 impl Trail for AuditLog {
+    fn folder(&self) -> Option<&Path> {
+        Some(&self.shared.options.folder)
+    }
+
     fn write_all(&self, records: &[Record<'_>]) -> Result<(), Closed> {
         self.shared.write(records, None)
     }

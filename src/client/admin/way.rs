@@ -162,7 +162,13 @@ impl Way {
         let administration = gateway::administration(config, trail).await?;
         let uid = geteuid().as_raw();
         let settings = watch::channel(Arc::new(config.clone())).1;
-        let api = gateway::api(&Arc::new(administration), settings, None, Health::default())?;
+        let api = gateway::api(
+            &Arc::new(administration),
+            settings,
+            None,
+            Some(config.audit.folder.clone()),
+            Health::default(),
+        )?;
         Ok(Self::Process(api.layer(Extension(Peer::Unix { uid, pid: None }))))
     }
 

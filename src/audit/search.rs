@@ -1,0 +1,158 @@
+//! A search in a log that is going on, a bounded part of it at a time.
+//!
+//! All parts together tell what one search of the whole log tells: what was disclosed, and what of it came to nothing. Where
+//! the second is in a later part than the first it is told there, as [`Came::TakenBack`](super::Came::TakenBack).
+
+use std::{
+    fmt, io,
+    ops::RangeInclusive,
+    path::Path,
+    str::FromStr,
+    time::{Duration, Instant},
+};
+
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+
+use super::{
+    entry::Entry,
+    find::{Finder, Found, Query},
+    line::shown,
+    reading::{Position, Records},
+};
+
+/// A key that is withheld is so when the session's backlog is judged again, or when the session ends. So much later is
+/// looked for that behind the time that is asked for.
+const LATER: time::Duration = time::Duration::hours(1);
+
+/// What is looked for, and where to go on.
+#[derive(Debug, Clone)]
+pub struct Search {
+    /// What.
+    pub query: Query,
+    /// Refusals, too.
+    pub refused: bool,
+    /// Where an earlier part has stopped.
+    pub after: Option<Reached>,
+}
+
+/// How much is done for one part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bound {
+    /// The most that is told.
+    pub items: usize,
+    /// The most bytes of records that are read.
+    pub bytes: u64,
+    /// The time.
+    pub time: Duration,
+}
+
+/// What a part has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part {
+    /// What was found, in the order of the records.
+    pub found: Vec<Found>,
+    /// Nothing was given by these records, also by those of earlier parts.
+    pub void: Vec<RangeInclusive<u64>>,
+    /// The number and time of the last record that was looked at, if there was any.
+    pub last: Option<(u64, String)>,
+    /// Why it ends there.
+    pub stopped: Stopped,
+    /// Where the next part begins; `None`: there is no more.
+    pub next: Option<Reached>,
+}
+
+/// Why a part ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stopped {
+    /// Enough was read.
+    Bound,
+    /// The log has no more, or nothing of the time that is asked for.
+    End,
+    /// Enough was found.
+    Full,
+}
+
+/// How far a search has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reached {
+    position: Position,
+    /// So many of what is found in the next record were told.
+    told: usize,
+}
+
+/// Goes on with a search. It reads files.
+///
+/// # Errors
+/// One of them can't be read.
+pub fn search(folder: &Path, search: Search, bound: &Bound) -> io::Result<Part> {
+    let began = Instant::now();
+    let Search { query, refused, after } = search;
+    let mut records = match (after, query.from.as_deref().and_then(first_moment)) {
+        (Some(Reached { position, .. }), _) => Records::at(folder, position),
+        (None, Some(from)) => Records::since(folder, from)?,
+        (None, None) => Records::of(folder),
+    };
+    let mut told = after.map_or(0, |after| after.told);
+    let mut finder = Finder::of_part(query.clone(), refused, told);
+    let (mut read, mut last_n, mut last_time) = (0, None, String::new());
+    let (stopped, next) = loop {
+        let (here, before) = (records.position(), finder.len());
+        let Some(line) = records.next()? else { break (Stopped::End, None) };
+        read += line.len() as u64;
+        if let Some(entry) = Entry::read(line) {
+            if is_past(&query, &entry.time) {
+                break (Stopped::End, None);
+            }
+            finder.record(&entry);
+            if finder.len() > bound.items {
+                let told = told + bound.items.saturating_sub(before);
+                break (Stopped::Full, Some(Reached { position: here, told }));
+            }
+            told = 0;
+            last_n = Some(entry.n);
+            last_time.clear();
+            last_time.push_str(&entry.time);
+        }
+        if read >= bound.bytes || began.elapsed() >= bound.time {
+            break (Stopped::Bound, Some(Reached { position: records.position(), told: 0 }));
+        }
+    };
+    let (mut found, void) = finder.finish_part();
+    found.truncate(bound.items);
+    Ok(Part { found, void, last: last_n.map(|n| (n, last_time)), stopped, next })
+}
+
+/// Whether nothing that is asked for can be in later records.
+fn is_past(query: &Query, time: &str) -> bool {
+    let earlier = || Some(shown(OffsetDateTime::parse(time, &Rfc3339).ok()?.checked_sub(LATER)?));
+    !query.ends_after(time) && earlier().is_some_and(|earlier| !query.ends_after(&earlier))
+}
+
+/// The first moment that begins so.
+fn first_moment(beginning: &str) -> Option<OffsetDateTime> {
+    let rest = "0000-01-01T00:00:00.000000".get(beginning.len()..)?;
+    OffsetDateTime::parse(&format!("{beginning}{rest}Z"), &Rfc3339).ok()
+}
+
+impl fmt::Display for Reached {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { position: Position { segment, offset, n }, told } = self;
+        write!(f, "{segment}.{offset}.{n}.{told}")
+    }
+}
+
+/// A text that no part has told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NotReached;
+
+impl FromStr for Reached {
+    type Err = NotReached;
+
+    fn from_str(text: &str) -> Result<Self, NotReached> {
+        let numbers: Vec<u64> = text.split('.').map_while(|number| number.parse().ok()).collect();
+        let [segment, offset, n, told] = numbers[..] else { return Err(NotReached) };
+        let reached =
+            Self { position: Position { segment, offset, n }, told: usize::try_from(told).map_err(|_| NotReached)? };
+        if reached.to_string() == text { Ok(reached) } else { Err(NotReached) }
+    }
+}
