@@ -374,6 +374,7 @@ async fn how_the_gateway_is_is_told_to_readers() {
         gate: Arc::new(gate.unwrap()),
         config: settings(),
         live: None,
+        audit: None,
         health: health.clone(),
     };
     let rig = Rig { router: router(parts).unwrap(), ..rig };
