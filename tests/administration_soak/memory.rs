@@ -89,7 +89,7 @@ pub fn weight(state: &State) -> usize {
 }
 
 /// The memory of this process that is in use.
-fn live() -> usize {
+pub fn live() -> usize {
     let stats = MEMORY.stats();
     stats.bytes_allocated - stats.bytes_deallocated
 }

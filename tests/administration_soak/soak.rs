@@ -218,7 +218,8 @@ impl Soak {
 
     fn show(&mut self) {
         let resident = memory::resident_kib();
-        println!("{:4} s: {}, {resident} KiB resident", self.begin.elapsed().as_secs(), self.shared);
+        let (seconds, used) = (self.begin.elapsed().as_secs(), memory::live() / 1024);
+        println!("{seconds:4} s: {}, {used} KiB in use, {resident} KiB resident", self.shared);
         if let Some(first) = self.resident_at_first {
             let by_right = memory::weight(&self.shared.operator.state()) as u64 / 1024;
             assert!(resident <= first + by_right + SLACK, "memory grew from {first} to {resident} KiB");
