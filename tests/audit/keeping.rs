@@ -62,6 +62,14 @@ fn r21_of_very_many_checkpoints_the_newest_are_kept_and_where_the_log_begins() {
     let report = place.report();
     assert_sound(&report);
     assert_eq!(report.checkpoint.unwrap().head, report.last);
+
+    // Whoever moves them away while they are very many gets new ones.
+    fs::write(&path, format!("{newest}\n").repeat(20_000)).unwrap();
+    let log = place.open();
+    fs::remove_file(&path).unwrap();
+    write(&log, 1).unwrap();
+    drop(log);
+    assert!(!fs::read_to_string(&path).unwrap().is_empty());
 }
 
 #[test]

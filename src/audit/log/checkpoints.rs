@@ -89,7 +89,14 @@ impl Checkpoints {
     /// Keeps the newer half, and the newest line that says where the log begins.
     fn shorten(&mut self) -> io::Result<()> {
         let (mut kept, mut start) = (VecDeque::new(), None);
-        let mut lines = Lines::open(&self.path)?;
+        let mut lines = match Lines::open(&self.path) {
+            // Somebody has moved it away.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                (self.lines, self.torn) = (0, 0);
+                return Ok(());
+            }
+            lines => lines?,
+        };
         while let Some(line) = lines.next()?.filter(|line| line.is_whole) {
             kept.push_back(line.bytes.to_vec());
             if kept.len() > MOST / 2 {
