@@ -1,6 +1,6 @@
 //! What administrators can ask for. What becomes of it is in [`super::carrier`].
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, fs::File, io, sync::Arc};
 
 use time::OffsetDateTime;
 
@@ -18,7 +18,7 @@ use crate::{
     directory::{Cascade, Change, Direction, Of, Plan, Refusal, Step, Write},
     hub::Standing,
     model::UserName,
-    store::{Bucket, Expect, Store, StoreError, Version},
+    store::{BackedUp, BackupError, Bucket, Expect, Store, StoreError, Version},
     trust::{CertificateRecord, ClientCrls, CrlCheck, Fingerprint, Ledger},
 };
 
@@ -252,6 +252,40 @@ impl Administration {
             acted
         });
         Ok((change, acted.await?))
+    }
+
+    /// All that the store holds, as a backup in a file without a name. It is on record before anybody gets it: it has the
+    /// hashes of passwords.
+    ///
+    /// # Errors
+    /// [`Refused`]: it can't be recorded, or the store can't be read, or hasn't taken yet what takes rights away: a restore would
+    /// bring that back.
+    pub async fn back_up(&self, actor: &Actor) -> Result<(File, BackedUp), Refused> {
+        let turn = self.carrier.turn(actor).await?;
+        if let Some(why) = turn.owed.why() {
+            return Err(why.clone().into());
+        }
+        drop(turn);
+        let begun = AdminRecord {
+            change: change_id()?,
+            actor: actor.to_string(),
+            verb: "back up".into(),
+            kind: "store".into(),
+            name: String::new(),
+            detail: "all that it holds is handed out".into(),
+            outcome: Outcome::Begun,
+        };
+        self.carrier.journal.write(&begun)?;
+        let made = self.carrier.store.export().await;
+        let (outcome, detail) = match &made {
+            Ok((_, made)) => (Outcome::Done, format!("{} entries, version {}", made.entries, made.version.0)),
+            Err(error) => (Outcome::Failed, error.to_string()),
+        };
+        self.carrier.journal.write_soon(&AdminRecord { outcome, detail, ..begun });
+        made.map_err(|error| match error {
+            BackupError::Store(error) => error.into(),
+            error => StoreError::from(io::Error::other(error)).into(),
+        })
     }
 
     /// Puts on record what was no change, such as a login.

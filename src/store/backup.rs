@@ -14,7 +14,7 @@
 use std::{
     collections::BTreeMap,
     fs::File,
-    io::{self, BufRead, BufReader, BufWriter, Read, Write},
+    io::{self, BufRead, BufReader, BufWriter, Read, Seek, Write},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -139,6 +139,33 @@ pub(super) fn write(
     let folder = to.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     // It is for its owner only, by default.
     let file = tempfile::Builder::new().prefix(".backup-").tempfile_in(folder).map_err(failed)?;
+    let (file, made) = write_into(file, to, store, entries)?;
+    file.as_file().sync_all().map_err(failed)?;
+    file.persist(to).map_err(|error| failed(error.error))?;
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)?;
+    Ok(made)
+}
+
+/// The same into a file without a name on the disk of this folder, which is gone when nobody has it any more. It is at its
+/// beginning.
+pub(super) fn export(
+    folder: &Path,
+    store: &Content,
+    entries: impl Fn(Bucket) -> Result<Vec<Entry>, StoreError>,
+) -> Result<(File, BackedUp), BackupError> {
+    let failed = |cause| BackupError::Io { path: folder.into(), cause };
+    let (mut file, made) = write_into(tempfile::tempfile_in(folder).map_err(failed)?, folder, store, entries)?;
+    file.rewind().map_err(failed)?;
+    Ok((file, made))
+}
+
+fn write_into<W: Write>(
+    file: W,
+    to: &Path,
+    store: &Content,
+    entries: impl Fn(Bucket) -> Result<Vec<Entry>, StoreError>,
+) -> Result<(W, BackedUp), BackupError> {
+    let failed = |cause| BackupError::Io { path: to.into(), cause };
     let mut out = Out { file: BufWriter::new(file), digest: Context::new(&SHA256), bytes: 0 };
     let made = OffsetDateTime::now_utc().format(&Rfc3339).map_err(|error| failed(io::Error::other(error)))?;
     let (Epoch(epoch), Version(version)) = (store.epoch, store.version);
@@ -158,10 +185,7 @@ pub(super) fn write(
 
     let bytes = out.bytes;
     let file = out.file.into_inner().map_err(|error| failed(error.into_error()))?;
-    file.as_file().sync_all().map_err(failed)?;
-    file.persist(to).map_err(|error| failed(error.error))?;
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)?;
-    Ok(BackedUp { entries: count, bytes, epoch: store.epoch, version: store.version })
+    Ok((file, BackedUp { entries: count, bytes, epoch: store.epoch, version: store.version }))
 }
 
 /// Reads a backup to its end. What comes of it is whole: its checksum is right. Returns when it was made (RFC 3339), too.

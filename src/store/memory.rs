@@ -6,8 +6,10 @@ use std::{
 };
 
 use super::{
-    Answer, Bucket, Change, Entry, Epoch, Expect, Store, StoreError, Urgency, Version, Watch, check_lengths,
-    content::Held,
+    Answer, Bucket, Change, Entry, Epoch, Expect, Export, Store, StoreError, Urgency, Version, Watch, backup,
+    check_lengths,
+    content::{Content, Held},
+    migration::{self, STEPS},
     watch::{Snapshot, Watchers},
 };
 
@@ -65,6 +67,18 @@ impl Memory {
     }
 }
 
+impl Memory {
+    fn content(&self) -> Content {
+        let inner = self.inner();
+        let mut content = Content::empty(migration::newest(STEPS));
+        content.version = Version(inner.version);
+        for ((bucket, key), held) in &inner.held {
+            content.buckets.entry(bucket.0.into()).or_default().insert(key.clone(), held.clone());
+        }
+        content
+    }
+}
+
 impl Store for Memory {
     fn get<'a>(&'a self, bucket: Bucket, key: &'a str) -> Answer<'a, Option<Entry>> {
         Box::pin(async move {
@@ -106,5 +120,12 @@ impl Store for Memory {
 
     fn epoch(&self) -> Answer<'_, Epoch> {
         Box::pin(async { Ok(Epoch(1)) })
+    }
+
+    fn export(&self) -> Export<'_> {
+        Box::pin(async {
+            let content = self.content();
+            backup::export(&std::env::temp_dir(), &content, |bucket| Ok(content.entries_of(bucket.0)))
+        })
     }
 }

@@ -11,7 +11,7 @@ mod memory;
 mod migration;
 mod watch;
 
-use std::{fmt, future::Future, io, path::PathBuf, pin::Pin, sync::Arc};
+use std::{fmt, fs::File, future::Future, io, path::PathBuf, pin::Pin, sync::Arc};
 
 use tokio::sync::mpsc;
 
@@ -210,6 +210,9 @@ impl From<io::Error> for StoreError {
 /// What a call to a store comes to.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
 
+/// A backup in a file without a name that is gone when nobody has it any more; it is at its beginning.
+pub type Export<'a> = Pin<Box<dyn Future<Output = Result<(File, BackedUp), BackupError>> + Send + 'a>>;
+
 /// Versioned values in buckets. All implementations pass the same tests (`tests/store`).
 ///
 /// A call that is given up after it was begun may happen all the same.
@@ -244,6 +247,9 @@ pub trait Store: Send + Sync + fmt::Debug {
 
     /// Which epoch it is.
     fn epoch(&self) -> Answer<'_, Epoch>;
+
+    /// All that it holds at this moment, as a backup, while it goes on.
+    fn export(&self) -> Export<'_>;
 }
 
 /// Without the value, which may be nobody's business.

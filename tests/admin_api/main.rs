@@ -12,6 +12,7 @@
 )]
 
 mod access;
+mod backup;
 mod changes;
 mod nonsense;
 mod rig;

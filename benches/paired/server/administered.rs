@@ -19,7 +19,7 @@ use callgate::{
     directory::{Cascade, Change, GroupRecord, Of, UserSettings},
     gateway::{self, Gateway},
     model::{Group, SwitchName},
-    store::{Answer, Bucket, Embedded, Entry, Epoch, Expect, Options, Store, Urgency, Version, Watch},
+    store::{Answer, Bucket, Embedded, Entry, Epoch, Expect, Export, Options, Store, Urgency, Version, Watch},
     switch::{Running, Switch, SwitchIo},
     trust::{Fingerprint, Ledger, records_of_file},
 };
@@ -234,6 +234,10 @@ impl Store for Clocked {
 
     fn epoch(&self) -> Answer<'_, Epoch> {
         self.store.epoch()
+    }
+
+    fn export(&self) -> Export<'_> {
+        self.store.export()
     }
 }
 

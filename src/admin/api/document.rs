@@ -29,7 +29,7 @@ Over the local unix socket root and the gateway's own user are administrators, w
 
 const TAGS: &[(&str, &str)] = &[
     ("access", "Setting up, logging in, and who one is"),
-    ("accounts", "Accounts of the administration, and their tokens"),
+    ("accounts", "Accounts of the administration, and their tokens; and a backup of it all"),
     ("users", "Application and end users"),
     ("groups", "Standard groups, and groups of devices of one's own"),
     ("devices", "Devices and their lines"),

@@ -7,6 +7,7 @@
 mod access;
 mod accounts;
 mod answer;
+mod backup;
 mod certificates;
 mod changes;
 mod crl;
@@ -92,6 +93,7 @@ struct Api {
     live: Option<Live>,
     audit: Option<PathBuf>,
     searches: Arc<Semaphore>,
+    backups: Arc<Semaphore>,
     creations: Creations,
     own_crl: OwnCrl,
     table: Table,
@@ -111,6 +113,7 @@ pub fn router(parts: Parts) -> Option<Router> {
         live: parts.live,
         audit: parts.audit,
         searches: Arc::new(Semaphore::new(disclosures::SEARCHES)),
+        backups: Arc::new(Semaphore::new(1)),
         creations: Creations::new()?,
         own_crl: OwnCrl::default(),
         table,
@@ -147,6 +150,7 @@ fn routes() -> Routes {
         live::routes,
         disclosures::routes,
         explain::routes,
+        backup::routes,
     ];
     parts.into_iter().fold(Routes::new(), |routes, part| part(routes))
 }

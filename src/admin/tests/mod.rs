@@ -21,7 +21,7 @@ use super::{
 use crate::{
     directory::{Cascade, Change, Device, DeviceRecord, Directory, Of, User, UserKind, UserSettings},
     model::{DeviceName, Group, Groups},
-    store::{Answer, Bucket, Entry, Epoch, Expect, Memory, Store, StoreError, Urgency, Version, Watch},
+    store::{Answer, Bucket, Entry, Epoch, Expect, Export, Memory, Store, StoreError, Urgency, Version, Watch},
     trust::{CertificateRecord, CrlCheck, Fingerprint, Foreign, Origin},
 };
 
@@ -137,6 +137,10 @@ impl Store for Failing {
 
     fn epoch(&self) -> Answer<'_, Epoch> {
         self.store.epoch()
+    }
+
+    fn export(&self) -> Export<'_> {
+        self.store.export()
     }
 }
 

@@ -31,7 +31,7 @@ pub use disk::{Fault, Touch};
 pub use restore::{Difference, Fate, Reconcile, Restore, Restored, restore};
 
 use super::{
-    Answer, Bucket, Entry, Epoch, Expect, Store, StoreError, Urgency, Version, Watch,
+    Answer, Bucket, Entry, Epoch, Expect, Export, Store, StoreError, Urgency, Version, Watch,
     backup::{self, BackedUp, BackupError},
     check_lengths,
     content::Content,
@@ -132,12 +132,24 @@ impl Embedded {
     /// # Errors
     /// The disk's, and the store's own.
     pub async fn backup(&self, to: &Path) -> Result<BackedUp, BackupError> {
-        let (shared, to) = (Arc::clone(&self.shared), to.to_owned());
+        let to = to.to_owned();
+        self.back_up(move |header, entries| backup::write(&to, header, entries)).await
+    }
+
+    /// Has a backup written of what one transaction sees.
+    async fn back_up<T: Send + 'static>(
+        &self,
+        write: impl Fn(&Content, &dyn Fn(Bucket) -> Result<Vec<Entry>, StoreError>) -> Result<T, BackupError>
+        + Send
+        + Sync
+        + 'static,
+    ) -> Result<T, BackupError> {
+        let shared = Arc::clone(&self.shared);
         let made = self.shared.read(move |read| {
             let file = shared.place.file();
             let entries = |bucket: Bucket| file::list(read, bucket.0).map_err(|failure| failure.told(file));
             let header = file::header(read, file, shared.format);
-            Ok(header.map_err(BackupError::from).and_then(|header| backup::write(&to, &header, entries)))
+            Ok(header.map_err(BackupError::from).and_then(|header| write(&header, &entries)))
         });
         made.await?
     }
@@ -222,6 +234,11 @@ impl Store for Embedded {
 
     fn epoch(&self) -> Answer<'_, Epoch> {
         Box::pin(async { Ok(self.shared.epoch) })
+    }
+
+    fn export(&self) -> Export<'_> {
+        let folder = self.shared.place.folder().to_owned();
+        Box::pin(self.back_up(move |header, entries| backup::export(&folder, header, entries)))
     }
 }
 

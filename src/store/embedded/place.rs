@@ -48,6 +48,11 @@ impl Place {
         Self { file: file.into(), folder: folder.into() }
     }
 
+    /// The folder that the store's file is in.
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// The store's file.
     pub(super) fn file(&self) -> &Path {
         &self.file

@@ -25,7 +25,7 @@ use crate::{
     directory::Of,
     hub::{Certificates, Effect, HubHandle, Rights},
     model::Mode,
-    store::{Answer, Bucket, Entry, Epoch, Expect, Memory, Store, StoreError, Urgency, Version, Watch},
+    store::{Answer, Bucket, Entry, Epoch, Expect, Export, Memory, Store, StoreError, Urgency, Version, Watch},
     trust::{CertificateRecord, Fingerprint},
 };
 
@@ -308,6 +308,10 @@ impl Store for Disk {
 
     fn epoch(&self) -> Answer<'_, Epoch> {
         Box::pin(async { Ok::<_, StoreError>(Epoch(1)) })
+    }
+
+    fn export(&self) -> Export<'_> {
+        self.store.export()
     }
 }
 
