@@ -79,7 +79,9 @@ pub fn weight(state: &State) -> usize {
     let before = live();
     let mut changed = CertificateRecords::new();
     for (name, (version, record)) in &records {
-        changed.insert(**name, (*version, Arc::new((**record).clone())));
+        // Read anew: a clone would share its names.
+        let record = serde_json::from_slice(&record.to_value()).unwrap();
+        changed.insert(**name, (*version, Arc::new(record)));
     }
     let seen = changed.clone();
     let asked = LedgerSnapshot::of_records(&seen);
@@ -88,8 +90,13 @@ pub fn weight(state: &State) -> usize {
     weight
 }
 
+/// What is in use besides the ledger, about: others go on meanwhile.
+pub fn used_kib(state: &State) -> u64 {
+    live().saturating_sub(weight(state)) as u64 / 1024
+}
+
 /// The memory of this process that is in use.
-pub fn live() -> usize {
+fn live() -> usize {
     let stats = MEMORY.stats();
     stats.bytes_allocated - stats.bytes_deallocated
 }
