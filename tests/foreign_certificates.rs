@@ -21,8 +21,8 @@ use callgate::{
     model::{InstanceId, UserName},
     store::Memory,
     trust::{
-        Ca, CertificateRecord, CrlCheck, Fingerprint, Issued, Ledger, NotAccepted, Record, TrustError, Validity,
-        check_app, init, records_of_file,
+        Ca, CertificateRecord, CrlCheck, Fingerprint, Issued, Ledger, NotAccepted, Operation, Record, TrustError,
+        Validity, check_app, init, records_of_file,
     },
 };
 use callgate_wire::v1::ErrorCode;
@@ -39,12 +39,12 @@ async fn r11_a_certificate_of_another_ca_is_imported_only_if_it_would_get_in() {
     let gateway = TestGateway::start().await;
     let other = OtherCa::of(gateway.folder.path());
     let app = other.issue("1");
-    let file = other.file("app.pem", app.certificate_pem.as_bytes());
+    let file = PathBuf::from("app.pem");
     let check = |head, instance: &str, crl| {
         let (user, instance): (UserName, InstanceId) = ("recorder".parse().unwrap(), instance.parse().unwrap());
         let files = gateway.config(USERS, head).tls;
-        match check_app(&file, (&user, &instance), crl, &files, other.now) {
-            Ok(record) => Ok(record.sha256),
+        match check_app((&file, &app.certificate_pem), (&user, &instance), crl, &files, other.now) {
+            Ok((fingerprint, _)) => Ok(fingerprint.to_hex()),
             Err(TrustError::NotAccepted { why, .. }) => Err(why),
             Err(error) => panic!("{error}"),
         }
@@ -231,9 +231,21 @@ impl OtherCa {
     }
 
     fn checked(&self, config: &Config, issued: &Issued, instance: &str, crl: CrlCheck) -> Record {
-        let file = self.file("app.pem", issued.certificate_pem.as_bytes());
         let (user, instance) = ("recorder".parse().unwrap(), instance.parse().unwrap());
-        check_app(&file, (&user, &instance), crl, &config.tls, self.now).unwrap()
+        let text = (Path::new("app.pem"), issued.certificate_pem.as_str());
+        let (fingerprint, record) = check_app(text, (&user, &instance), crl, &config.tls, self.now).unwrap();
+        Record {
+            op: Operation::Imported,
+            serial: record.serial,
+            sha256: fingerprint.to_hex(),
+            user: record.user.to_string(),
+            instance: record.instance.to_string(),
+            not_before: record.not_before,
+            not_after: record.not_after,
+            at: record.added_at,
+            reason: String::new(),
+            foreign: record.foreign,
+        }
     }
 }
 

@@ -52,20 +52,19 @@ pub(super) fn check(raw: &Raw, base_dir: &Path) -> Result<Config, Problem> {
     })
 }
 
-/// Both files of the CA, or none.
+/// The CA's certificate, and its key only with it.
 fn own_ca(raw: &raw::Tls, base_dir: &Path) -> Result<Option<OwnCa>, Problem> {
     let (certificate, key) = (&raw.own_ca, &raw.own_ca_key);
     match (certificate.value.as_str(), key.value.as_str()) {
         ("", "") => Ok(None),
-        (_, "") => {
-            let message = "tls.own_ca is set, and tls.own_ca_key isn't: a list of what was revoked needs both";
-            Err(Problem::new(&certificate.origin, message))
-        }
+        (certificate, "") => Ok(Some(OwnCa { certificate: base_dir.join(certificate), key: None })),
         ("", _) => {
-            let message = "tls.own_ca_key is set, and tls.own_ca isn't: a list of what was revoked needs both";
+            let message = "tls.own_ca_key is set, and tls.own_ca isn't: a list of what was revoked needs both files";
             Err(Problem::new(&key.origin, message))
         }
-        (certificate, key) => Ok(Some(OwnCa { certificate: base_dir.join(certificate), key: base_dir.join(key) })),
+        (certificate, key) => {
+            Ok(Some(OwnCa { certificate: base_dir.join(certificate), key: Some(base_dir.join(key)) }))
+        }
     }
 }
 

@@ -153,17 +153,17 @@ pub struct TlsFiles {
     pub client_crl: Vec<PathBuf>,
     /// Which certificates were issued and revoked (R3).
     pub ledger: PathBuf,
-    /// The gateway's own CA, for the list of what it revoked; `None`: the gateway doesn't make it.
+    /// The gateway's own CA; `None`: there is none.
     pub own_ca: Option<OwnCa>,
 }
 
 /// The files of the gateway's own CA, as absolute as the config file's folder is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OwnCa {
-    /// Its certificate (PEM).
+    /// Its certificate (PEM). If it isn't there no certificate is the CA's.
     pub certificate: PathBuf,
-    /// Its private key (PEM).
-    pub key: PathBuf,
+    /// Its private key (PEM), for the list of what it revoked; `None`: the gateway doesn't make it.
+    pub key: Option<PathBuf>,
 }
 
 /// The embedded store.

@@ -59,7 +59,7 @@ section!(Tls {
     client_ca: String = "ca.pem",
     client_crl: List = [],
     ledger: String = "ledger.jsonl",
-    own_ca: String = "",
+    own_ca: String = "ca.pem",
     own_ca_key: String = "",
 });
 section!(Store { file: String = "callgate.redb" });

@@ -18,7 +18,7 @@ use crate::{
 pub fn check_tls_files(config: &Config) -> Result<(), StartError> {
     http_side(config, &config.metrics, None)?;
     http_side(config, &config.admin.https, None)?;
-    if let Some(OwnCa { certificate, key }) = &config.tls.own_ca {
+    if let Some(OwnCa { certificate, key: Some(key) }) = &config.tls.own_ca {
         Ca::load(certificate, key).map_err(|error| StartError::Trust {
             setting: "`tls.own_ca` and `tls.own_ca_key`: ",
             mend: mend(&error),

@@ -164,8 +164,19 @@ impl Ca {
         &self.issuer
     }
 
-    /// Issues an app's certificate: clientAuth only, with the user and instance as a URI (R31). When this returns, it is
-    /// in the ledger.
+    /// Signs an app's certificate: clientAuth only, with the user and instance as a URI (R31). It opens no door before the
+    /// ledger has it.
+    ///
+    /// # Errors
+    /// It would outlive the CA.
+    pub fn sign_app(&self, user: &UserName, instance: &InstanceId, validity: Validity) -> Result<Issued, TrustError> {
+        let mut params = params(&format!("{user}/{instance}"), validity)?;
+        params.subject_alt_names = vec![SanType::URI(name::uri(user, instance).as_str().try_into()?)];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        self.issue(&params, validity)
+    }
+
+    /// [Signs](Self::sign_app) an app's certificate. When this returns, it is in the ledger.
     ///
     /// # Errors
     /// It would outlive the CA, or the ledger can't be written; then there is no certificate.
@@ -177,10 +188,7 @@ impl Ca {
         now: OffsetDateTime,
         ledger: &Ledger,
     ) -> Result<Issued, TrustError> {
-        let mut params = params(&format!("{user}/{instance}"), validity)?;
-        params.subject_alt_names = vec![SanType::URI(name::uri(user, instance).as_str().try_into()?)];
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
-        let issued = self.issue(&params, validity)?;
+        let issued = self.sign_app(user, instance, validity)?;
         ledger.append(&Record {
             op: Operation::Issued,
             serial: issued.serial.clone(),

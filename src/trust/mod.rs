@@ -35,7 +35,7 @@ pub use error::{LedgerError, TrustError};
 pub use files::{Existing, make_folder, own_folder, write_private, write_public};
 pub use foreign::{CrlCheck, Foreign};
 pub use gateway::{GatewayRequest, check_gateway, request_gateway};
-pub use import::{check_app, check_app_text};
+pub use import::check_app;
 pub use ledger::{Entry, Ledger, LedgerSnapshot, Operation, Record, Status};
 pub use own_crl::OwnCrl;
 pub use pem::{certificates, private_key};

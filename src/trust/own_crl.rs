@@ -2,7 +2,7 @@
 //! not what the ledger says any more.
 
 use std::{
-    path::PathBuf,
+    path::Path,
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -10,7 +10,6 @@ use rustls_pki_types::CertificateDer;
 use time::{Duration, OffsetDateTime};
 
 use super::{CRL, Ca, CertificateRecords, Crl, LedgerSnapshot, TrustError, ca::first, pem};
-use crate::config::OwnCa;
 
 /// By when there is another one, at the latest.
 const VALID: Duration = Duration::days(7);
@@ -39,23 +38,23 @@ impl OwnCrl {
     /// The CA can't be read, has ended, or may not sign lists.
     pub fn current(
         &self,
-        files: &OwnCa,
+        (certificate, key): (&Path, &Path),
         records: &CertificateRecords,
         ledger: &Arc<LedgerSnapshot>,
         now: OffsetDateTime,
     ) -> Result<Arc<Crl>, TrustError> {
-        let certificate = first(pem::certificates(&files.certificate)?, &files.certificate)?;
+        let of = first(pem::certificates(certificate)?, certificate)?;
         let mut made = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(made) = made.as_ref().filter(|made| made.is_good(&certificate, ledger, now)) {
+        if let Some(made) = made.as_ref().filter(|made| made.is_good(&of, ledger, now)) {
             return Ok(Arc::clone(&made.crl));
         }
-        let ca = Ca::load(&files.certificate, &files.key)?;
-        let written: PathBuf = files.certificate.with_file_name(CRL);
+        let ca = Ca::load(certificate, key)?;
+        let written = certificate.with_file_name(CRL);
         let before = made.as_ref().and_then(|made| made.crl.number()).unwrap_or_default();
         let number = Crl::next_number(&written, now).max(before.saturating_add(1));
         let records = records.values().map(|(_, record)| &**record);
         let crl = Arc::new(ca.crl(records, number, now, now + VALID)?);
-        *made = Some(Made { at: now, ca: certificate, ledger: Arc::clone(ledger), crl: Arc::clone(&crl) });
+        *made = Some(Made { at: now, ca: of, ledger: Arc::clone(ledger), crl: Arc::clone(&crl) });
         Ok(crl)
     }
 }
@@ -87,7 +86,8 @@ mod tests {
             fs::write(folder.path().join("ca.key"), &*ca.key_pem()).unwrap();
         };
         make_ca();
-        let files = OwnCa { certificate: folder.path().join("ca.pem"), key: folder.path().join("ca.key") };
+        let (certificate, key) = (folder.path().join("ca.pem"), folder.path().join("ca.key"));
+        let files = (certificate.as_path(), key.as_path());
         let record = CertificateRecord {
             not_after: rfc3339(now + Duration::days(9)),
             ..CertificateRecord::of("recorder", "1", "4c01")
@@ -100,7 +100,7 @@ mod tests {
         let crls = OwnCrl::default();
         let (records, ledger) = of(&record);
         let ask = |records: &CertificateRecords, ledger: &Arc<LedgerSnapshot>, at| {
-            let crl = crls.current(&files, records, ledger, at).unwrap();
+            let crl = crls.current(files, records, ledger, at).unwrap();
             (crl.number().unwrap(), crl.revoked())
         };
         let first = ask(&records, &ledger, now);
@@ -113,9 +113,9 @@ mod tests {
         assert_eq!(ask(&records, &ledger, now + Duration::hours(2)), (first.0 + 7200, 1));
         make_ca();
         assert_eq!(ask(&records, &ledger, now + Duration::hours(2)), (first.0 + 7201, 1));
-        fs::remove_file(&files.key).unwrap();
+        fs::remove_file(&key).unwrap();
         let (records, ledger) = of(&record);
-        let failed = crls.current(&files, &records, &ledger, now);
+        let failed = crls.current(files, &records, &ledger, now);
         assert!(matches!(failed, Err(TrustError::Unreadable { .. })), "{failed:?}");
     }
 }

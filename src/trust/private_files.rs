@@ -37,7 +37,7 @@ impl fmt::Display for SharedFile {
 pub fn shared_files(config: &Config, path: &Path) -> Vec<SharedFile> {
     let beside = config.tls.client_ca.with_file_name(CA_KEY);
     let mut files = vec![(path, "config"), (&beside, "CA's private key"), (&config.audit.key, "audit log's key")];
-    let own = config.tls.own_ca.as_ref().map(|own| own.key.as_path());
+    let own = config.tls.own_ca.as_ref().and_then(|own| own.key.as_deref());
     files.extend(own.filter(|own| *own != beside).map(|own| (own, "CA's private key")));
     if config.doors.tls.is_some() {
         files.extend([(config.tls.key.as_path(), "private key"), (&config.tls.ledger, "ledger")]);

@@ -23,7 +23,7 @@ use crate::{
     admin::{Caller, accounts::Role},
     model::{InstanceId, UserName},
     store::Version,
-    trust::{CertificateRecord, CrlCheck, Fingerprint, LedgerSnapshot, Origin, TrustError, check_app_text},
+    trust::{CertificateRecord, CrlCheck, Fingerprint, LedgerSnapshot, Origin, TrustError, check_app},
 };
 
 const OPERATOR: Least = Least::Role(Role::Operator);
@@ -217,7 +217,7 @@ async fn import_certificate(
     // It reads the files of the client CAs.
     let checked = spawn_blocking(move || {
         let name = Path::new(PEM);
-        check_app_text((name, &pem), (&user, &instance), crl, &files, OffsetDateTime::now_utc())
+        check_app((name, &pem), (&user, &instance), crl, &files, OffsetDateTime::now_utc())
     });
     let (fingerprint, record) =
         checked.await.map_err(|_| Problem::of(ErrorCode::Internal, ""))?.map_err(|error| not_taken(&error))?;

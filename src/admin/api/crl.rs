@@ -39,8 +39,9 @@ pub(super) fn routes(routes: Routes) -> Routes {
     )),
 )]
 async fn read_crl(State(api): State<Arc<Api>>, headers: HeaderMap) -> Result<Response, Problem> {
-    let Some(files) = api.config.borrow().tls.own_ca.clone() else {
-        let detail = "tls.own_ca and tls.own_ca_key: without them the gateway doesn't make the CRL of its CA";
+    let own = api.config.borrow().tls.own_ca.clone();
+    let Some((certificate, key)) = own.and_then(|own| Some((own.certificate, own.key?))) else {
+        let detail = "tls.own_ca and tls.own_ca_key: without both the gateway doesn't make the CRL of its CA";
         return Err(Problem::of(ErrorCode::NotConfigured, detail));
     };
     let made = {
@@ -48,7 +49,7 @@ async fn read_crl(State(api): State<Arc<Api>>, headers: HeaderMap) -> Result<Res
         // It reads the CA's files.
         spawn_blocking(move || {
             let state = api.administration.state();
-            api.own_crl.current(&files, &state.certificates, &state.ledger, OffsetDateTime::now_utc())
+            api.own_crl.current((&certificate, &key), &state.certificates, &state.ledger, OffsetDateTime::now_utc())
         })
     };
     let crl = made.await.map_err(|_| Problem::of(ErrorCode::Internal, ""))?.map_err(|error| {

@@ -12,14 +12,12 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use callgate::{
-    admin::api,
-    client::admin::{Admin, Path, Reached},
+    client::admin::{Admin, Reached},
     config::Config,
-    model::UserName,
     trust::CONFIG,
 };
 
-pub(super) use self::{account::Account, device::Device, group::Group, session::Session, user::User};
+pub(super) use self::{account::Account, device::Device, group::Group, said::json, session::Session, user::User};
 use super::{FOLDER, exit::Unusable, out::remark, runtime};
 
 /// What says which gateway is meant goes below what is each command's own.
@@ -86,12 +84,6 @@ impl Gateway {
     /// A file of the folder.
     pub(super) fn join(&self, name: &str) -> PathBuf {
         self.folder.join(name)
-    }
-
-    /// A user, who is there.
-    pub(super) fn user(&self, name: &UserName) -> Result<api::User> {
-        let path = Path::of(&["users", name.as_str()]);
-        self.reach(async |admin| Ok(admin.read(&path).await?.it))
     }
 
     /// Has `work` ask the gateway, or where none runs its store.

@@ -20,8 +20,13 @@ use crate::cli::{
 const NAMED: usize = 4;
 
 impl Form {
+    /// Whether JSON is wanted, and nothing else.
+    pub(in crate::cli) fn is_json(self) -> bool {
+        self.json
+    }
+
     /// Prints a list.
-    pub(super) async fn list<T: DeserializeOwned + Serialize>(
+    pub(in crate::cli) async fn list<T: DeserializeOwned + Serialize>(
         self,
         admin: &mut Admin,
         path: &Path,
@@ -33,7 +38,7 @@ impl Form {
     }
 
     /// Prints one thing.
-    pub(super) async fn show<T: DeserializeOwned + Serialize>(
+    pub(in crate::cli) async fn show<T: DeserializeOwned + Serialize>(
         self,
         admin: &mut Admin,
         path: &Path,
@@ -49,7 +54,7 @@ impl Form {
     }
 
     /// Says that something was made or changed, and what that did to open sessions.
-    pub(super) fn changed<T: Serialize>(self, changed: &Changed<T>, what: fmt::Arguments<'_>) -> Result<()> {
+    pub(in crate::cli) fn changed<T: Serialize>(self, changed: &Changed<T>, what: fmt::Arguments<'_>) -> Result<()> {
         self.acknowledged(changed, &changed.done, what)
     }
 
@@ -90,7 +95,7 @@ pub(super) fn nothing() -> Unusable {
 }
 
 /// Prints JSON, for people to read, too.
-pub(super) fn json(value: &(impl Serialize + ?Sized)) -> Result<()> {
+pub(in crate::cli) fn json(value: &(impl Serialize + ?Sized)) -> Result<()> {
     Ok(say!("{}", serde_json::to_string_pretty(value)?)?)
 }
 

@@ -1,29 +1,38 @@
 //! `callgate cert add`
 
-use std::path::PathBuf;
+use std::{fs, path::PathBuf};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result};
 use callgate::{
+    admin::api::{Certificate, Changed},
+    client::admin::Path,
     model::{InstanceId, UserName},
-    trust::{CrlCheck, Entry, Ledger, Record, Status, check_app},
 };
-use time::OffsetDateTime;
+use serde_json::json;
+use zeroize::Zeroizing;
 
-use super::{COUNTS, warn_of_group};
-use crate::cli::{admin::Gateway, out::say};
+use super::{certificates, warn_of_group};
+use crate::cli::{
+    admin::{Form, Gateway, json},
+    exit::Unusable,
+    out::say,
+};
 
 const EXAMPLES: &str = "\
 Examples:
   callgate cert add --user recorder --instance 2 recorder.pem
   callgate cert add --user recorder --instance 2 --no-crl recorder.pem
 
-The CA must be in the file that `tls.client_ca` names, and its CRL in one of `tls.client_crl`. A gateway that runs takes the
-certificate, new CAs and CRLs at SIGHUP.";
+The CA must be in the file that `tls.client_ca` names, and its CRL in one of `tls.client_crl`: a gateway that runs reads both
+anew for each of these commands, and takes them for its doors at SIGHUP. When the command ends the certificate counts.";
+
+/// The longest file of certificates, in bytes: more than the API takes.
+const MAX_FILE: u64 = 1 << 20;
 
 /// Add an app's certificate that another CA issued, for a user and one of its instances
 ///
 /// It must come from a client CA, be valid now and for TLS clients, and not be revoked by its CA. Who it is for is what you say
-/// here, whatever names stand in it.
+/// here, whatever names stand in it. Added again, it changes how the CRL of its CA counts.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(in crate::cli) struct Add {
@@ -44,45 +53,51 @@ pub(in crate::cli) struct Add {
     no_crl: bool,
 
     #[command(flatten)]
+    form: Form,
+
+    #[command(flatten)]
     gateway: Gateway,
 }
 
 impl Add {
     pub(super) fn run(self) -> Result<()> {
         let config = self.gateway.config()?;
-        let user = self.gateway.user(&self.user)?;
-        let ledger = Ledger::open(&config.tls.ledger)?;
-        let crl = if self.no_crl { CrlCheck::None } else { CrlCheck::Required };
-        let owner = (&self.user, &self.instance);
-        let record = check_app(&self.certificate, owner, crl, &config.tls, OffsetDateTime::now_utc())?;
-        let current = ledger.current();
-        let same = current.entries().find(|entry| hex_of(entry) == record.sha256);
-        if let Some(problem) = same.and_then(|entry| stands_against(entry, owner, &record)) {
-            bail!("{problem}");
+        let pem = self.read()?;
+        let (added, user) = self.gateway.reach(async |admin| {
+            let user = admin.read(&Path::of(&["users", self.user.as_str()])).await?.it;
+            let new = json!({ "user": self.user, "instance": self.instance, "pem": *pem, "no_crl": self.no_crl });
+            let added = admin.post::<Changed<Certificate>>(&certificates(), &new).await;
+            Ok((added.with_context(|| self.certificate.display().to_string())?, user))
+        })?;
+        if self.form.is_json() {
+            json(&added)?;
+        } else {
+            let Certificate { not_after, sha256, crl, .. } = &added.item;
+            say!("added for {}/{} until {not_after}", self.user, self.instance)?;
+            say!("sha256 {sha256}")?;
+            match crl {
+                None => say!("it is of the gateway's own CA: the ledger says whether it is revoked")?,
+                Some(crl) if crl.required => {}
+                Some(_) => say!("its CA has no CRL: revoke it by `callgate cert revoke` when the CA does")?,
+            }
         }
-        ledger.append(&record)?;
-        say!("added for {}/{} until {}", self.user, self.instance, record.not_after)?;
-        say!("sha256 {}", record.sha256)?;
-        if self.no_crl {
-            say!("its CA has no CRL: revoke it by `callgate cert revoke` when the CA does")?;
-        }
-        say!("{COUNTS}")?;
         warn_of_group(&config, &user);
         Ok(())
     }
-}
 
-/// Why a certificate that the ledger knows isn't added again. Only how its CRL counts can change.
-fn stands_against(entry: &Entry, (user, instance): (&UserName, &InstanceId), record: &Record) -> Option<String> {
-    if let Status::Revoked { at, reason } = &entry.status {
-        return Some(format!("it was revoked at {at} ({reason}), and revoked is for good"));
+    fn read(&self) -> Result<Zeroizing<String>> {
+        let path = self.certificate.display();
+        let unusable = |error: &dyn std::fmt::Display| Unusable(format!("{path}: can't be read: {error}"));
+        let bytes = fs::metadata(&self.certificate).map_err(|error| unusable(&error))?.len();
+        if bytes > MAX_FILE {
+            return Err(Unusable(format!("{path}: it has {bytes} bytes, and is no certificate")).into());
+        }
+        let text = Zeroizing::new(fs::read_to_string(&self.certificate).map_err(|error| unusable(&error))?);
+        if text.contains("PRIVATE KEY-----") {
+            let problem =
+                format!("{path}: a private key is in it, which only the app should have: name the certificate");
+            return Err(Unusable(problem).into());
+        }
+        Ok(text)
     }
-    if (&entry.user, &entry.instance) != (user, instance) {
-        return Some(format!("it is {}/{}'s already: revoke it, and add another one", entry.user, entry.instance));
-    }
-    (entry.foreign.is_none() || entry.foreign == record.foreign).then(|| "the ledger has it already".into())
-}
-
-fn hex_of(entry: &Entry) -> String {
-    super::hex(&entry.sha256)
 }

@@ -2,10 +2,14 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Result, bail};
-use callgate::trust::{CA_CERTIFICATE, CA_KEY, CRL, Ca, Crl, Existing, Ledger, records_of_file, write_public};
+use anyhow::{Context, Result};
+use callgate::{
+    admin::api::{Certificate, Revoked},
+    trust::{CA_CERTIFICATE, CA_KEY, CRL, Ca, CertificateRecord, Crl, Existing, Origin, Revocation, write_public},
+};
 use time::{Duration, OffsetDateTime};
 
+use super::certificates;
 use crate::cli::{admin::Gateway, out::say};
 
 const EXAMPLES: &str = "\
@@ -19,7 +23,8 @@ A reason that begins with one of the words of RFC 5280, such as `key compromise`
 
 /// Write the CA's list of revoked certificates (CRL)
 ///
-/// Needs the CA's key. It has every certificate of the ledger that is revoked and hasn't expired.
+/// Needs the CA's key. It has every certificate of the ledger that is revoked and hasn't expired. With `tls.own_ca_key` the
+/// administration's API serves such a list, too.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(in crate::cli) struct MakeCrl {
@@ -42,15 +47,13 @@ pub(in crate::cli) struct MakeCrl {
 impl MakeCrl {
     pub(super) fn run(self) -> Result<()> {
         let ca = Ca::load(&self.gateway.join(CA_CERTIFICATE), &self.gateway.join(CA_KEY))?;
-        let ledger = Ledger::open(self.gateway.config()?.tls.ledger)?;
-        let records = match records_of_file(&ledger.records()?) {
-            Ok(records) => records,
-            Err((line, reason)) => bail!("{}:{line}: {reason}", ledger.path().display()),
-        };
+        let revoked = certificates().with("state", "revoked").with("origin", "issued");
+        let revoked: Vec<Certificate> = self.gateway.reach(async |admin| Ok(admin.list(&revoked).await?))?;
+        let records = revoked.into_iter().map(record).collect::<Result<Vec<_>>>()?;
         let out = self.out.unwrap_or_else(|| self.gateway.join(CRL));
         let now = OffsetDateTime::now_utc();
         let number = Crl::next_number(&out, now);
-        let crl = ca.crl(records.values(), number, now, now + Duration::days(self.days.into()))?;
+        let crl = ca.crl(&records, number, now, now + Duration::days(self.days.into()))?;
         let pem = crl.to_pem();
         let bytes = if self.der { crl.der().as_ref() } else { pem.as_bytes() };
         write_public(&out, bytes, Existing::Replace)?;
@@ -62,4 +65,20 @@ impl MakeCrl {
         )?;
         Ok(())
     }
+}
+
+/// What the ledger says of a certificate that the CA has issued.
+fn record(certificate: Certificate) -> Result<CertificateRecord> {
+    let Certificate { user, instance, serial, not_before, not_after, added_at, revoked, .. } = certificate;
+    Ok(CertificateRecord {
+        user: user.parse().context("the gateway's answer can't be understood")?,
+        instance: instance.parse().context("the gateway's answer can't be understood")?,
+        serial,
+        not_before,
+        not_after,
+        origin: Origin::Issued,
+        foreign: None,
+        added_at,
+        revoked: revoked.map(|Revoked { at, reason }| Revocation { at, reason }),
+    })
 }

@@ -1,89 +1,125 @@
-//! `callgate cert list`
+//! `callgate cert list` and `callgate cert show`
 
 use anyhow::Result;
-use callgate::trust::{CrlCheck, Ledger, Operation, Record};
-use serde::Serialize;
-use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+use callgate::{
+    admin::api::{Certificate, CertificateOrigin, CertificateState, CrlStanding},
+    client::admin::Path,
+    model::UserName,
+};
 
-use super::distinct;
-use crate::cli::{admin::Gateway, out::say};
+use super::{certificates, owner};
+use crate::cli::{
+    admin::{Form, Gateway},
+    out::Unwritten,
+    table::{Cell, Mood, Table, fields},
+};
 
-/// Every certificate of the ledger, oldest first
+const LIST_EXAMPLES: &str = "\
+Examples:
+  callgate cert list
+  callgate cert list --user recorder --json";
+
+const SHOW_EXAMPLES: &str = "\
+Example:
+  callgate cert show 5f2c...      # its SHA-256, as `callgate cert list` shows it";
+
+/// Every certificate that the ledger knows
 #[derive(clap::Args)]
+#[command(after_help = LIST_EXAMPLES)]
 pub(in crate::cli) struct List {
-    /// Print one JSON array
-    #[arg(long)]
-    json: bool,
+    /// Only those of this user
+    #[arg(long, value_name = "NAME")]
+    user: Option<UserName>,
+
+    #[command(flatten)]
+    form: Form,
 
     #[command(flatten)]
     gateway: Gateway,
 }
 
-/// One certificate, as it stands now.
-#[derive(Serialize)]
-struct Row<'a> {
-    user: &'a str,
-    instance: &'a str,
-    status: &'static str,
-    origin: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    crl: Option<CrlCheck>,
-    not_before: &'a str,
-    not_after: &'a str,
-    serial: &'a str,
-    sha256: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    revoked_at: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<&'a str>,
+/// One certificate
+#[derive(clap::Args)]
+#[command(after_help = SHOW_EXAMPLES)]
+pub(in crate::cli) struct Show {
+    /// Its SHA-256
+    #[arg(value_name = "HEX")]
+    sha256: String,
+
+    #[command(flatten)]
+    form: Form,
+
+    #[command(flatten)]
+    gateway: Gateway,
 }
 
 impl List {
     pub(super) fn run(self) -> Result<()> {
-        let records = Ledger::open(self.gateway.config()?.tls.ledger)?.records()?;
-        let now = OffsetDateTime::now_utc();
-        let rows: Vec<Row<'_>> = distinct(&records).map(|issued| row(issued, &records, now)).collect();
-        if self.json {
-            say!("{}", serde_json::to_string_pretty(&rows)?)?;
-            return Ok(());
-        }
-        if rows.is_empty() {
-            say!("no certificate was issued yet")?;
-        }
-        for row in rows {
-            let name = format!("{}/{}", row.user, row.instance);
-            let note = match row.crl {
-                None => "",
-                Some(CrlCheck::None) => "  imported, without CRL",
-                Some(CrlCheck::Required) => "  imported",
-            };
-            say!("{name:24} {:8} until {}  {}{note}", row.status, row.not_after, row.sha256)?;
-            if let (Some(at), Some(reason)) = (row.revoked_at, row.reason) {
-                say!("{:24} revoked at {at}: {reason}", "")?;
-            }
-        }
-        Ok(())
+        let path = certificates().with_any("user", self.user.as_ref().map(UserName::as_str));
+        self.gateway.reach(async |admin| self.form.list(admin, &path, "there is no certificate yet", table).await)
     }
 }
 
-fn row<'a>(issued: &'a Record, records: &'a [Record], now: OffsetDateTime) -> Row<'a> {
-    let revoked = records.iter().find(|record| record.op == Operation::Revoked && record.sha256 == issued.sha256);
-    let expired = OffsetDateTime::parse(&issued.not_after, &Rfc3339).is_ok_and(|not_after| not_after < now);
-    Row {
-        user: &issued.user,
-        instance: &issued.instance,
-        status: match (revoked, expired) {
-            (Some(_), _) => "revoked",
-            (None, true) => "expired",
-            (None, false) => "issued",
-        },
-        origin: if issued.op == Operation::Imported { "imported" } else { "issued" },
-        crl: (issued.op == Operation::Imported).then(|| issued.foreign.clone().unwrap_or_default().crl),
-        not_before: &issued.not_before,
-        not_after: &issued.not_after,
-        serial: &issued.serial,
-        sha256: &issued.sha256,
-        revoked_at: revoked.map(|record| record.at.as_str()),
-        reason: revoked.map(|record| record.reason.as_str()),
+impl Show {
+    pub(super) fn run(self) -> Result<()> {
+        let path = Path::of(&["certificates", &self.sha256.to_ascii_lowercase()]);
+        self.gateway.reach(async |admin| self.form.show(admin, &path, show).await)
     }
+}
+
+fn table(certificates: &[Certificate]) -> Table {
+    let mut table = Table::new(&["APP", "STATE", "UNTIL", "SHA-256", "FROM"]);
+    for certificate in certificates {
+        let from = match (certificate.origin, &certificate.revoked) {
+            (_, Some(revoked)) => format!("revoked at {}: {}", revoked.at, revoked.reason),
+            (CertificateOrigin::Issued, None) => "own CA".into(),
+            (CertificateOrigin::Imported, None) => format!("another CA, {}", crl(certificate.crl.as_ref())),
+        };
+        table.row([
+            owner(certificate).as_str().into(),
+            state(certificate),
+            certificate.not_after.as_str().into(),
+            certificate.sha256.as_str().into(),
+            from.as_str().into(),
+        ]);
+    }
+    table
+}
+
+fn show(certificate: &Certificate) -> Result<(), Unwritten> {
+    let from = match certificate.origin {
+        CertificateOrigin::Issued => "the gateway's own CA".into(),
+        CertificateOrigin::Imported => format!("another CA, {}", crl(certificate.crl.as_ref())),
+    };
+    let mut shown: Vec<(&str, Cell)> = vec![
+        ("sha256", certificate.sha256.as_str().into()),
+        ("user", certificate.user.as_str().into()),
+        ("instance", certificate.instance.as_str().into()),
+        ("state", state(certificate)),
+        ("from", from.as_str().into()),
+        ("serial", certificate.serial.as_str().into()),
+        ("valid from", certificate.not_before.as_str().into()),
+        ("valid until", certificate.not_after.as_str().into()),
+        ("added at", certificate.added_at.as_str().into()),
+    ];
+    if let Some(revoked) = &certificate.revoked {
+        shown.extend([("revoked at", revoked.at.as_str().into()), ("reason", revoked.reason.as_str().into())]);
+    }
+    fields(shown)
+}
+
+fn state(certificate: &Certificate) -> Cell {
+    let against = certificate.crl.as_ref().and_then(|crl| crl.against.as_deref());
+    match (certificate.state, against) {
+        (CertificateState::Revoked, _) => Cell::from("revoked").is(Mood::Past),
+        (CertificateState::Expired, _) => Cell::from("expired").is(Mood::Past),
+        (CertificateState::NotYetValid, _) => Cell::from("not yet valid").is(Mood::Bad),
+        (CertificateState::Valid, Some(code)) => Cell::from(code).is(Mood::Bad),
+        (CertificateState::Valid, None) => Cell::from("valid").is(Mood::Good),
+    }
+}
+
+/// How the CRL of another CA counts.
+fn crl(standing: Option<&CrlStanding>) -> &'static str {
+    if standing.is_some_and(|crl| !crl.required) { "without CRL" } else { "with its CRL" }
 }
