@@ -156,3 +156,44 @@ impl FromStr for Reached {
         if reached.to_string() == text { Ok(reached) } else { Err(NotReached) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn query(to: &str) -> Query {
+        Query { to: Some(to.into()), ..Query::default() }
+    }
+
+    #[test]
+    fn r21_what_is_withheld_within_an_hour_behind_the_end_is_looked_for() {
+        for (to, time, is_over) in [
+            ("2026-11-29", "2026-11-29T23:59:59.999999Z", false),
+            ("2026-11-29", "2026-11-30T00:59:59.999999Z", false),
+            ("2026-11-29", "2026-11-30T01:00:00.000000Z", true),
+            ("2026-11-29T10:44", "2026-11-29T11:44:59.000000Z", false),
+            ("2026-11-29T10:44", "2026-11-29T11:45:00.000000Z", true),
+            ("2026-11-29", "no time", false),
+        ] {
+            assert_eq!(is_past(&query(to), time), is_over, "{to} {time}");
+        }
+        assert!(!is_past(&Query::default(), "2999-01-01T00:00:00.000000Z"));
+    }
+
+    #[test]
+    fn a_search_begins_at_the_first_moment_that_is_meant() {
+        let unix = |beginning| first_moment(beginning).map(OffsetDateTime::unix_timestamp);
+        assert_eq!(unix("2026"), Some(1_767_225_600));
+        assert_eq!(unix("2026-11-29T10"), unix("2026-11-29T10:00:00.000000"));
+        assert_eq!(unix("2026-13"), None, "it is no month, and all is searched");
+    }
+
+    #[test]
+    fn where_a_part_has_stopped_is_told_as_a_text() {
+        let reached = Reached { position: Position { segment: 3, offset: 2048, n: 17 }, told: 2 };
+        assert_eq!(reached.to_string().parse(), Ok(reached));
+        for wrong in ["", "3.2048.17", "3.2048.17.2.1", "3.2048.17.x", "+3.2048.17.2", "3.2048.17.2 "] {
+            assert_eq!(wrong.parse::<Reached>(), Err(NotReached), "{wrong}");
+        }
+    }
+}

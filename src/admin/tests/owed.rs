@@ -200,3 +200,29 @@ async fn what_another_has_changed_meanwhile_is_taken_away_too() {
     assert!(again.groups("u").is_empty());
     assert!(again.administration.state().directory.user("v").is_none(), "and comes not back");
 }
+
+#[tokio::test]
+async fn r21_no_backup_leaves_without_a_record_or_with_what_was_taken_away() {
+    let rig = Rig::new().await;
+    rig.change(&device("1001")).await.unwrap();
+    rig.change(&user("u", &[Group::CtiEnabled], &["1001"])).await.unwrap();
+    rig.log.told();
+    let (_, made) = rig.administration.back_up(&ACTOR).await.unwrap();
+    assert!(made.entries >= 2);
+    let record = |outcome| ("back up".to_owned(), String::new(), outcome);
+    assert_eq!(rig.log.told(), [record(Outcome::Begun), record(Outcome::Done)]);
+
+    rig.log.close(true);
+    assert_eq!(rig.administration.back_up(&ACTOR).await.unwrap_err().code(), ErrorCode::AuditUnavailable);
+    rig.log.close(false);
+
+    // A restore would give it back.
+    break_store(&rig);
+    taken(&rig, &user("u", &[], &["1001"])).await;
+    rig.log.told();
+    assert_eq!(rig.administration.back_up(&ACTOR).await.unwrap_err().code(), ErrorCode::StoreUnavailable);
+    assert_eq!(rig.log.told(), []);
+    mend_store(&rig);
+    rig.administration.heal().await.unwrap();
+    rig.administration.back_up(&ACTOR).await.unwrap();
+}
