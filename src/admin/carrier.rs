@@ -191,7 +191,7 @@ impl Carrier {
             if outcome == Outcome::InEffect {
                 working.owed.then_record(AdminRecord { outcome: Outcome::Done, ..begun.clone() });
             }
-            self.journal.write_soon(&AdminRecord { outcome, ..begun });
+            self.record(AdminRecord { outcome, ..begun }).await;
         } else if let Err(error) = self.deliver(&change, outcome).await {
             error!(%error, "a record waits in the store");
         }
@@ -209,6 +209,18 @@ impl Carrier {
             outbox::failed(&*self.store, change).await?;
         }
         outbox::deliver(&*self.store, &*self.journal, false).await
+    }
+
+    /// Puts on record what came of a change that was begun on record. While the log can't be written it waits in the store, so
+    /// that no acknowledged change loses its end by a crash; without a store it waits in memory.
+    async fn record(&self, record: AdminRecord) {
+        if self.journal.write(&record).is_ok() {
+            return;
+        }
+        if let Err(error) = self.write_one(&outbox::keep_outcome(&record), Urgency::TakesAway).await {
+            warn!(%error, change = record.change, "what came of a change waits for the log, and not in the store");
+            self.journal.write_soon(&record);
+        }
     }
 
     /// Writes the steps. Those of a change that only takes are made in memory when the store doesn't take them.

@@ -1,5 +1,6 @@
 //! What took rights away while the log could not be written: its records wait in the store, over a crash, too (R21). So
-//! does the record of a restore, which nobody could write while no gateway ran.
+//! does what came of a change whose beginning could just be recorded, and the record of a restore, which nobody could write
+//! while no gateway ran.
 
 use serde::{Deserialize, Serialize};
 use tracing::{error, info};
@@ -41,8 +42,12 @@ pub(super) fn keep(record: &AdminRecord, last: &LastStep<'_>) -> Step {
         record: AdminRecord { outcome: Outcome::Done, ..record.clone() },
         last: Some(LastKey { bucket: last.bucket.0.into(), key: last.key.into(), before }),
     };
-    let write = Write::Put(zeroize::Zeroizing::new(waiting.to_value()), Expect::Absent);
-    Step { bucket: Bucket::OUTBOX, key: record.change.clone(), write }
+    waiting.step()
+}
+
+/// The step that keeps the record of what came of a change, when that is known.
+pub(super) fn keep_outcome(record: &AdminRecord) -> Step {
+    Waiting { record: record.clone(), last: None }.step()
 }
 
 /// The records that wait in what is about to be replaced, and this one of its replacement. What came of their changes is
@@ -114,6 +119,11 @@ pub(super) async fn failed(store: &dyn Store, change: &str) -> Result<(), StoreE
 }
 
 impl Waiting {
+    fn step(&self) -> Step {
+        let write = Write::Put(zeroize::Zeroizing::new(self.to_value()), Expect::Absent);
+        Step { bucket: Bucket::OUTBOX, key: self.record.change.clone(), write }
+    }
+
     fn to_value(&self) -> Vec<u8> {
         // Texts and numbers: nothing of it can fail.
         serde_json::to_vec(self).unwrap_or_default()

@@ -42,8 +42,9 @@ pub const CONFIG: &str = "callgate.toml";
 /// How much more may be in use while all goes on than in the first second, besides what the ledger weighs: the store has up to
 /// 16 MiB of its file in memory; KiB.
 const SLACK: u64 = 20 * 1024;
-/// How much more the system may have given: what threads have freed stays theirs for a while, and many come and go; KiB.
-const RESIDENT_SLACK: u64 = 64 * 1024;
+/// How much more the system may have given; KiB. Each change makes the ledger's snapshot anew, and any of the allocator's parts, of
+/// which threads have several each, keeps the room of one.
+const RESIDENT_SLACK: u64 = 128 * 1024;
 /// How long all may take to be open again and to have a key when all of them may, and to end when none may.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How much faster than it was the call is played.

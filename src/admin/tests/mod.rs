@@ -346,6 +346,29 @@ async fn r21_what_was_taken_while_the_log_was_closed_is_recorded_after_a_crash()
 }
 
 #[tokio::test]
+async fn r21_what_came_of_a_change_while_the_log_closed_is_recorded_after_a_crash() {
+    let rig = Rig::new().await;
+    rig.log.told();
+    let flow = Arc::clone(&rig.store.flow).write_owned().await;
+    let close = async {
+        while rig.log.records.lock().unwrap().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        rig.log.close(true);
+        drop(flow);
+    };
+    let change = user("u", &[Group::CtiEnabled], &[]);
+    let (done, ()) = tokio::join!(rig.change(&change), close);
+    done.unwrap();
+    assert_eq!(rig.log.told(), [("put".into(), "u".into(), Outcome::Begun)]);
+
+    let after = Rig::over(rig.store.clone(), Seed::default()).await;
+    assert_eq!(after.log.told(), [("put".into(), "u".into(), Outcome::Done)]);
+    assert!(!after.administration.heal().await.unwrap());
+    assert_eq!(after.log.told(), [], "once");
+}
+
+#[tokio::test]
 async fn what_the_store_does_not_take_is_failed_on_record_and_what_it_has_counts() {
     let rig = Rig::new().await;
     let (setup, _) = rig.administration.new_setup_token(&ACTOR).await.unwrap();

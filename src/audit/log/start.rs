@@ -34,7 +34,8 @@ use crate::audit::{
 
 /// Of more than this nothing is written again at a start; bytes. It is more than is ever written and not signed.
 const MOST_REPEATED: usize = 64 * 1024 * 1024;
-/// So far back is looked for records that are to be there once; bytes.
+/// So far back is looked for records that are to be there once; bytes. One that stands further back is written again, with the
+/// same mark: that it is there twice is better than not at all.
 const MOST_SEARCHED: u64 = 256 * 1024 * 1024;
 const LOCK: &str = "audit.lock";
 
