@@ -83,7 +83,12 @@ impl Rig {
         request.extensions_mut().insert(peer);
         let (parts, body) = self.router.clone().oneshot(request).await.unwrap().into_parts();
         let body = to_bytes(body, usize::MAX).await.unwrap();
-        let body = if body.is_empty() { Value::Null } else { serde_json::from_slice(&body).unwrap() };
+        let kind = parts.headers.get(header::CONTENT_TYPE).map_or("", |kind| kind.to_str().unwrap());
+        let body = match kind {
+            "" => Value::Null,
+            "application/json" | problem::PROBLEM_JSON => serde_json::from_slice(&body).unwrap(),
+            _ => String::from_utf8_lossy(&body).into(),
+        };
         Answer { status: parts.status, headers: parts.headers, body }
     }
 
