@@ -1,6 +1,8 @@
 //! `callgate backup` and `callgate restore`, by the real binary, around the store of a gateway.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test that can't go on has failed")]
 
+mod common;
+
 use std::{
     fs,
     os::unix::fs::PermissionsExt,
@@ -15,6 +17,7 @@ use callgate::{
     directory::{Cascade, Change, Of, UserSettings},
     gateway::administration,
 };
+use common::served::{Served, callgate};
 use serde_json::Value;
 
 /// A folder in which `callgate init` was run.
@@ -148,4 +151,41 @@ async fn what_can_not_be_is_told_with_what_to_do() {
     let (code, error) = folder.fails("restore b");
     assert!(code == 2 && error.starts_with("callgate: nothing was restored: b: line "), "{error}");
     assert!(error.ends_with("this backup can't be used\n"), "{error}");
+}
+
+#[test]
+fn a_gateway_that_runs_makes_its_backup_and_goes_on() {
+    let mut gateway = Served::start("[doors]\nclear = \"127.0.0.1:0\"\ntls = \"127.0.0.1:0\"\n");
+    gateway.log_line("listening door=\"tls\"");
+    let path = gateway.folder.path().to_owned();
+    let done = |arguments: &str| {
+        let output = callgate(&path, &arguments.split(' ').collect::<Vec<_>>()).output().unwrap();
+        assert!(output.status.success(), "{arguments}: {output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    done("user add ann --folder .");
+    let told: Value = serde_json::from_str(&done("backup --config callgate.toml --json store.backup")).unwrap();
+    let mode = fs::metadata(path.join("store.backup")).unwrap().permissions().mode() & 0o777;
+    assert_eq!((&told["file"], mode), (&"store.backup".into(), 0o600));
+    assert_eq!(told["bytes"], fs::metadata(path.join("store.backup")).unwrap().len());
+    done("user remove ann --folder .");
+    let records = done("audit tail --config callgate.toml --json");
+    assert!(records.lines().any(|line| line.contains("\"verb\":\"back up\"")), "{records}");
+
+    // Nothing is left of one that can't be kept.
+    let output = callgate(&path, &["backup", "--config", "callgate.toml", "none/store.backup"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    assert_eq!(String::from_utf8_lossy(&output.stderr).matches("No such file").count(), 1, "{output:?}");
+
+    let kept = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let files = ["callgate.toml", "callgate.redb", "store.backup", "audit.key", "audit-checkpoints.jsonl"];
+    let pid = gateway.child.id().to_string();
+    assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    assert!(gateway.child.wait().unwrap().success());
+    for file in files {
+        fs::copy(path.join(file), kept.path().join(file)).unwrap();
+    }
+    let mut restore = callgate(kept.path(), &["restore", "--config", "callgate.toml", "--check", "store.backup"]);
+    let said = String::from_utf8(restore.output().unwrap().stdout).unwrap();
+    assert!(said.contains("  users back: ann\n"), "{said}");
 }

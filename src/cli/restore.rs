@@ -131,7 +131,14 @@ impl<'a> Row<'a> {
 /// Why there is no backup, or no restored store, and what to do where the error doesn't say it.
 #[derive(Debug, thiserror::Error)]
 #[error("{_0}{}", mend(_0))]
-pub(super) struct Failed(#[from] BackupError);
+pub(super) struct Failed(BackupError);
+
+/// Not as its source: that would be told twice.
+impl From<BackupError> for Failed {
+    fn from(error: BackupError) -> Self {
+        Self(error)
+    }
+}
 
 impl Failed {
     /// Whether a file is to blame that somebody can mend, and not the system.

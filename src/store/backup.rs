@@ -22,6 +22,7 @@ use std::{
 use aws_lc_rs::digest::{Context, SHA256};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use serde::{Deserialize, Serialize};
+use tempfile::NamedTempFile;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use super::{
@@ -135,15 +136,67 @@ pub(super) fn write(
     store: &Content,
     entries: impl Fn(Bucket) -> Result<Vec<Entry>, StoreError>,
 ) -> Result<BackedUp, BackupError> {
+    let (file, made) = write_into(beside(to)?, to, store, entries)?;
+    put(file, to)?;
+    Ok(made)
+}
+
+/// A backup that a gateway sends. It appears when it is whole, in the place of one that is there.
+#[derive(Debug)]
+pub struct Incoming {
+    file: NamedTempFile,
+    to: PathBuf,
+}
+
+impl Incoming {
+    /// Begins one that is to be there.
+    ///
+    /// # Errors
+    /// Nothing can be written there.
+    pub fn new(to: &Path) -> Result<Self, BackupError> {
+        Ok(Self { file: beside(to)?, to: to.into() })
+    }
+
+    /// It has come. It is read to its end, and put where it belongs.
+    ///
+    /// # Errors
+    /// It isn't a whole backup, or the disk's.
+    pub fn finish(self) -> Result<BackedUp, BackupError> {
+        let (content, _) = read(self.file.path(), u32::MAX)?;
+        let bytes =
+            self.file.as_file().metadata().map_err(|cause| BackupError::Io { path: self.to.clone(), cause })?.len();
+        let entries = content.buckets.values().map(|bucket| bucket.len() as u64).sum();
+        put(self.file, &self.to)?;
+        Ok(BackedUp { entries, bytes, epoch: content.epoch, version: content.version })
+    }
+}
+
+impl Write for Incoming {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+/// A file in the same folder, for its owner only.
+fn beside(to: &Path) -> Result<NamedTempFile, BackupError> {
+    let made = tempfile::Builder::new().prefix(".backup-").tempfile_in(folder(to));
+    made.map_err(|cause| BackupError::Io { path: to.into(), cause })
+}
+
+/// Puts the file into its place, for good.
+fn put(file: NamedTempFile, to: &Path) -> Result<(), BackupError> {
     let failed = |cause| BackupError::Io { path: to.into(), cause };
-    let folder = to.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    // It is for its owner only, by default.
-    let file = tempfile::Builder::new().prefix(".backup-").tempfile_in(folder).map_err(failed)?;
-    let (file, made) = write_into(file, to, store, entries)?;
     file.as_file().sync_all().map_err(failed)?;
     file.persist(to).map_err(|error| failed(error.error))?;
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)?;
-    Ok(made)
+    File::open(folder(to)).and_then(|folder| folder.sync_all()).map_err(failed)
+}
+
+fn folder(to: &Path) -> &Path {
+    to.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// The same into a file without a name on the disk of this folder, which is gone when nobody has it any more. It is at its

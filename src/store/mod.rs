@@ -15,7 +15,7 @@ use std::{fmt, fs::File, future::Future, io, path::PathBuf, pin::Pin, sync::Arc}
 
 use tokio::sync::mpsc;
 
-pub use backup::{BackedUp, BackupError};
+pub use backup::{BackedUp, BackupError, Incoming};
 pub use content::{Holdings, Values};
 pub use embedded::{Difference, Embedded, Fate, Fault, Options, Reconcile, Restore, Restored, Touch, backup, restore};
 pub use memory::Memory;

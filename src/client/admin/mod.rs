@@ -7,8 +7,11 @@ mod answer;
 mod path;
 mod way;
 
+use std::io;
+
 use bytes::Bytes;
-use hyper::{Method, header};
+use http_body_util::Full;
+use hyper::{Method, Request, header};
 use serde::{Serialize, de::DeserializeOwned};
 use zeroize::Zeroizing;
 
@@ -126,6 +129,14 @@ impl Admin {
         self.ask(&Method::DELETE, path, Found::Nothing, None).await?.read()
     }
 
+    /// Has something made that is kept as it comes.
+    ///
+    /// # Errors
+    /// [`AdminError`]: what was kept until then isn't whole.
+    pub async fn download(&mut self, path: &Path, keep: &mut (impl io::Write + Send)) -> Result<(), AdminError> {
+        self.way.download(request(&Method::POST, path, Found::Nothing, None)?, keep).await
+    }
+
     /// Where the requests go.
     pub fn reached(&self) -> &Reached {
         &self.reached
@@ -138,20 +149,28 @@ impl Admin {
         found: Found<'_>,
         body: Option<Bytes>,
     ) -> Result<Answer, AdminError> {
-        let mut request = hyper::Request::builder().method(method).uri(path.as_str()).header(header::HOST, "callgate");
-        match found {
-            Found::Marked(Mark(mark)) => request = request.header(header::IF_MATCH, mark),
-            Found::Absent => request = request.header(header::IF_NONE_MATCH, "*"),
-            Found::Whatever => request = request.header(header::IF_MATCH, "*"),
-            Found::Nothing => {}
-        }
-        if body.is_some() {
-            request = request.header(header::CONTENT_TYPE, "application/json");
-        }
-        let request = request.body(body.unwrap_or_default().into());
-        let request = request.map_err(|error| AdminError::NotUnderstood(error.to_string()))?;
-        self.way.send(request).await?.of_success()
+        self.way.send(request(method, path, found, body)?).await?.of_success()
     }
+}
+
+fn request(
+    method: &Method,
+    path: &Path,
+    found: Found<'_>,
+    body: Option<Bytes>,
+) -> Result<Request<Full<Bytes>>, AdminError> {
+    let mut request = Request::builder().method(method).uri(path.as_str()).header(header::HOST, "callgate");
+    match found {
+        Found::Marked(Mark(mark)) => request = request.header(header::IF_MATCH, mark),
+        Found::Absent => request = request.header(header::IF_NONE_MATCH, "*"),
+        Found::Whatever => request = request.header(header::IF_MATCH, "*"),
+        Found::Nothing => {}
+    }
+    if body.is_some() {
+        request = request.header(header::CONTENT_TYPE, "application/json");
+    }
+    let request = request.body(body.unwrap_or_default().into());
+    request.map_err(|error| AdminError::NotUnderstood(error.to_string()))
 }
 
 /// What may be in it, such as a password, is wiped behind its sending.

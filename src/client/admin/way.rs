@@ -10,10 +10,9 @@ use std::{
 
 use axum::Extension;
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::{BodyExt, Full, Limited, combinators::UnsyncBoxBody};
 use hyper::{
     Request, Response,
-    body::Body,
     client::conn::http1::{SendRequest, handshake},
 };
 use hyper_util::rt::TokioIo;
@@ -63,6 +62,9 @@ pub enum AdminError {
         "the gateway went away before it answered: {0}: look whether it was done, and start it again if it is gone"
     )]
     Gone(String),
+    /// What came can't be kept here.
+    #[error("what the gateway sends can't be kept: {0}")]
+    NotKept(io::Error),
     /// What was answered isn't what this version knows.
     #[error("the gateway's answer can't be understood: {0}: is it of another version?")]
     NotUnderstood(String),
@@ -116,7 +118,7 @@ impl AdminError {
             Self::Refused(problem) => problem.is_input(),
             Self::Store { error, .. } => error.is_input(),
             Self::OtherOwner { .. } => true,
-            Self::Gone(_) | Self::NotUnderstood(_) | Self::Socket { .. } => false,
+            Self::Gone(_) | Self::NotKept(_) | Self::NotUnderstood(_) | Self::Socket { .. } => false,
         }
     }
 }
@@ -130,14 +132,8 @@ impl Admin {
         let socket = &config.admin.socket;
         let begun = Instant::now();
         loop {
-            match UnixStream::connect(socket).await {
-                Ok(stream) => {
-                    let way = Way::over(stream).await.map_err(|error| AdminError::Gone(error.to_string()))?;
-                    return Ok(Self { way, reached: Reached::Gateway(socket.clone()) });
-                }
-                // Nobody listens: there is none, or a gateway that was killed has left it.
-                Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {}
-                Err(error) => return Err(AdminError::Socket { path: socket.clone(), error }),
+            if let Some(running) = Self::running(config).await? {
+                return Ok(running);
             }
             is_own(&config.store.file)?;
             match Way::in_process(config).await {
@@ -145,6 +141,27 @@ impl Admin {
                 Err(error) if is_in_use(&error) && begun.elapsed() < PATIENCE => tokio::time::sleep(PAUSE).await,
                 Err(error) => return Err(AdminError::Store { socket: socket.clone(), error: Box::new(error) }),
             }
+        }
+    }
+}
+
+impl Admin {
+    /// Reaches the gateway of this config; `None`: none runs.
+    ///
+    /// # Errors
+    /// [`AdminError::Socket`].
+    pub async fn running(config: &Config) -> Result<Option<Self>, AdminError> {
+        let socket = &config.admin.socket;
+        match UnixStream::connect(socket).await {
+            Ok(stream) => {
+                let way = Way::over(stream).await.map_err(|error| AdminError::Gone(error.to_string()))?;
+                Ok(Some(Self { way, reached: Reached::Gateway(socket.clone()) }))
+            }
+            // Nobody listens: there is none, or a gateway that was killed has left it.
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
+                Ok(None)
+            }
+            Err(error) => Err(AdminError::Socket { path: socket.clone(), error }),
         }
     }
 }
@@ -175,26 +192,55 @@ impl Way {
     /// Sends a request, and waits for the whole answer.
     ///
     /// # Errors
-    /// [`AdminError::Gone`], [`AdminError::NotUnderstood`].
+    /// [`AdminError::Gone`].
     pub(super) async fn send(&mut self, request: Request<Full<Bytes>>) -> Result<Answer, AdminError> {
+        whole(self.begin(request).await?).await
+    }
+
+    /// The same, and gives what comes to `keep`, if it isn't refused.
+    ///
+    /// # Errors
+    /// [`AdminError::Gone`], [`AdminError::NotKept`], and the refusal.
+    pub(super) async fn download(
+        &mut self,
+        request: Request<Full<Bytes>>,
+        keep: &mut (impl io::Write + Send),
+    ) -> Result<(), AdminError> {
+        let response = self.begin(request).await?;
+        if !response.status().is_success() {
+            return whole(response).await?.of_success().map(drop);
+        }
+        let mut body = response.into_body();
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|error| AdminError::Gone(error.to_string()))?;
+            if let Ok(bytes) = frame.into_data() {
+                keep.write_all(&bytes).map_err(AdminError::NotKept)?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn begin(&mut self, request: Request<Full<Bytes>>) -> Result<Response<Reply>, AdminError> {
         let gone = |error: hyper::Error| AdminError::Gone(error.to_string());
         match self {
             Self::Socket(requests) => {
                 requests.ready().await.map_err(gone)?;
-                whole(requests.send_request(request).await.map_err(gone)?).await
+                let response = requests.send_request(request).await.map_err(gone)?;
+                Ok(response.map(|body| body.map_err(BoxError::from).boxed_unsync()))
             }
             Self::Process(router) => {
                 let Ok(response) = router.clone().oneshot(request).await;
-                whole(response).await
+                Ok(response.map(|body| body.map_err(BoxError::from).boxed_unsync()))
             }
         }
     }
 }
 
-async fn whole<B>(response: Response<B>) -> Result<Answer, AdminError>
-where
-    B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>,
-{
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+/// A body that comes.
+type Reply = UnsyncBoxBody<Bytes, BoxError>;
+
+async fn whole(response: Response<Reply>) -> Result<Answer, AdminError> {
     let (parts, body) = response.into_parts();
     let body = Limited::new(body, MAX_ANSWER).collect().await.map_err(|error| AdminError::Gone(error.to_string()))?;
     Ok(Answer { status: parts.status, headers: parts.headers, body: body.to_bytes() })
