@@ -8,7 +8,7 @@ mod shell;
 
 use std::{
     collections::BTreeSet,
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Write},
     process::{Child, Command, Stdio},
 };
 
@@ -108,6 +108,26 @@ fn every_example_works_beside_a_gateway_that_runs() {
     let gateway = Gateway::start(&shell);
     run_all(&shell, |example, answer| assert_eq!(answer.err, "", "{example}"));
     gateway.stop();
+}
+
+/// People take their time to type: neither other commands nor a gateway wait for them.
+#[test]
+fn a_command_that_waits_for_a_password_keeps_nobody_waiting() {
+    let shell = Shell::set_up();
+    for command in ["user add dashboard", "user set dashboard", "account add eva --role reader", "account set eva"] {
+        let mut waits = Command::new(env!("CARGO_BIN_EXE_callgate"));
+        waits.args(command.split(' ')).arg("--password").current_dir(shell.path(""));
+        let mut waits = waits.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        let mut input = waits.stdin.take().unwrap();
+        for _ in 0..5 {
+            shell.ok("callgate user list");
+        }
+        input.write_all(b"a long password\n").unwrap();
+        assert!(waits.wait().unwrap().success(), "{command}");
+    }
+    assert!(shell.ok("callgate account show eva").contains("it has one"));
+    let (code, said) = shell.fails("callgate account set eva");
+    assert!(code == 2 && said.contains("say what to change"), "{said}");
 }
 
 /// A gateway that runs.

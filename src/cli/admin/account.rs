@@ -13,8 +13,12 @@ use callgate::{
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use zeroize::Zeroizing;
 
-use super::{Ask, Form, said::joined};
+use super::{
+    Ask, Form,
+    said::{joined, nothing},
+};
 use crate::cli::{
     out::Unwritten,
     password,
@@ -151,6 +155,9 @@ pub(in crate::cli) struct Add {
     /// Read its password from standard input, one line; without one it logs in by a certificate, or has tokens
     #[arg(long)]
     password: bool,
+
+    #[arg(skip)]
+    typed: Option<Zeroizing<String>>,
 }
 
 #[derive(clap::Args)]
@@ -177,6 +184,9 @@ pub(in crate::cli) struct Set {
     /// Read a new password from standard input, one line
     #[arg(long)]
     password: bool,
+
+    #[arg(skip)]
+    typed: Option<Zeroizing<String>>,
 }
 
 /// Tokens of an account
@@ -252,6 +262,13 @@ struct SetPassword<'a> {
 }
 
 impl Ask for Account {
+    fn prepare(&mut self) -> Result<()> {
+        if let Self::Add(Add { password: true, typed, .. }) | Self::Set(Set { password: true, typed, .. }) = self {
+            *typed = Some(password::read()?);
+        }
+        Ok(())
+    }
+
     async fn ask(self, admin: &mut Admin, form: Form) -> Result<()> {
         match self {
             Self::Add(command) => command.ask(admin, form).await,
@@ -284,10 +301,9 @@ impl Ask for Account {
 
 impl Add {
     async fn ask(self, admin: &mut Admin, form: Form) -> Result<()> {
-        let Self { name, role, description, certificates, password } = self;
+        let Self { name, role, description, certificates, typed, .. } = self;
         let certificates = certificates.into_iter().collect();
-        let password = if password { Some(password::read()?) } else { None };
-        let password = password.as_ref().map(|password| password.as_str());
+        let password = typed.as_ref().map(|typed| typed.as_str());
         let new = New { name: &name, settings: Settings { role: role.into(), description, certificates }, password };
         let changed: Changed<api::Account> = admin.post(&Path::of(&["accounts"]), &new).await?;
         form.changed(&changed, format_args!("the account {name:?} is there"))
@@ -296,15 +312,23 @@ impl Add {
 
 impl Set {
     async fn ask(self, admin: &mut Admin, form: Form) -> Result<()> {
-        let password = if self.password { Some(password::read()?) } else { None };
-        let path = path(&self.name);
-        let mut changed: Changed<api::Account> =
-            admin.change(&path, &path, |account: &mut Settings| self.change(account)).await?;
-        if let Some(password) = password {
-            let path = Path::of(&["accounts", &self.name, "password"]);
-            changed = admin.put(&path, &SetPassword { password: &password }).await?;
+        let mut changed: Option<Changed<api::Account>> = None;
+        if self.has_settings() {
+            let path = path(&self.name);
+            changed = Some(admin.change(&path, &path, |account: &mut Settings| self.change(account)).await?);
         }
+        if let Some(password) = &self.typed {
+            let path = Path::of(&["accounts", &self.name, "password"]);
+            changed = Some(admin.put(&path, &SetPassword { password }).await?);
+        }
+        let changed = changed.ok_or_else(nothing)?;
         form.changed(&changed, format_args!("the account {:?} is changed", self.name))
+    }
+
+    /// Whether anything but the password is to be changed.
+    fn has_settings(&self) -> bool {
+        let certificates = [&self.add_certificate, &self.remove_certificate].iter().any(|them| !them.is_empty());
+        certificates || self.role.is_some() || self.description.is_some()
     }
 
     fn change(&self, account: &mut Settings) {

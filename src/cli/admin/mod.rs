@@ -25,6 +25,12 @@ const GATEWAY: &str = "Gateway";
 
 /// A command that asks the API.
 pub(super) trait Ask {
+    /// Takes what it needs of whoever typed it, such as a password. People take their time: meanwhile no gateway waits for a request,
+    /// and no store is kept from a gateway that starts.
+    fn prepare(&mut self) -> Result<()> {
+        Ok(())
+    }
+
     /// Asks, and says what came of it.
     async fn ask(self, admin: &mut Admin, form: Form) -> Result<()>;
 }
@@ -64,7 +70,8 @@ pub(super) struct Form {
 
 impl<C: clap::Subcommand + Ask> About<C> {
     pub(super) fn run(self) -> Result<()> {
-        let Self { command, form, gateway } = self;
+        let Self { mut command, form, gateway } = self;
+        command.prepare()?;
         gateway.reach(async |admin| command.ask(admin, form).await)
     }
 }

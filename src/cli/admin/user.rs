@@ -11,6 +11,7 @@ use callgate::{
 };
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
 
 use super::{
     Ask, Form,
@@ -117,6 +118,9 @@ pub(in crate::cli) struct Add {
     /// Read its password for the clear door from standard input, one line
     #[arg(long)]
     password: bool,
+
+    #[arg(skip)]
+    typed: Option<Zeroizing<String>>,
 }
 
 #[derive(clap::Args)]
@@ -153,6 +157,9 @@ pub(in crate::cli) struct Set {
     /// Read a new password for the clear door from standard input, one line
     #[arg(long, conflicts_with = "no_password")]
     password: bool,
+
+    #[arg(skip)]
+    typed: Option<Zeroizing<String>>,
 
     /// It has no password any more, so that none is right
     #[arg(long)]
@@ -216,6 +223,13 @@ struct SetPassword<'a> {
 }
 
 impl Ask for User {
+    fn prepare(&mut self) -> Result<()> {
+        if let Self::Add(Add { password: true, typed, .. }) | Self::Set(Set { password: true, typed, .. }) = self {
+            *typed = Some(password::read()?);
+        }
+        Ok(())
+    }
+
     async fn ask(self, admin: &mut Admin, form: Form) -> Result<()> {
         match self {
             Self::Add(command) => command.ask(admin, form).await,
@@ -234,7 +248,6 @@ impl Ask for User {
 
 impl Add {
     async fn ask(self, admin: &mut Admin, form: Form) -> Result<()> {
-        let password = if self.password { Some(password::read()?) } else { None };
         let settings = Settings {
             kind: self.kind.into(),
             description: self.description,
@@ -243,7 +256,8 @@ impl Add {
             devices: self.devices.into_iter().collect(),
             patterns: self.patterns.into_iter().collect(),
         };
-        let new = New { name: &self.name, settings, password: password.as_ref().map(|password| password.as_str()) };
+        let password = self.typed.as_ref().map(|typed| typed.as_str());
+        let new = New { name: &self.name, settings, password };
         let changed: Changed<api::User> = admin.post(&Path::of(&["users"]), &new).await?;
         form.changed(&changed, format_args!("the user {:?} is there", self.name))
     }
@@ -251,7 +265,6 @@ impl Add {
 
 impl Set {
     async fn ask(self, admin: &mut Admin, form: Form) -> Result<()> {
-        let password = if self.password { Some(password::read()?) } else { None };
         let mut changed: Option<Changed<api::User>> = None;
         if self.has_settings() {
             let read = path(&self.name);
@@ -259,8 +272,8 @@ impl Set {
             changed = Some(admin.change(&read, &write, |user: &mut Settings| self.change(user)).await?);
         }
         let path = Path::of(&["users", self.name.as_str(), "password"]);
-        if let Some(password) = password {
-            changed = Some(admin.put(&path, &SetPassword { password: &password }).await?);
+        if let Some(password) = &self.typed {
+            changed = Some(admin.put(&path, &SetPassword { password }).await?);
         } else if self.no_password {
             changed = Some(admin.remove(&path).await?);
         }
