@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -14,26 +14,30 @@ use axum::{
     response::Response,
 };
 use callgate_wire::v1::ErrorCode;
-use tokio::sync::OwnedMutexGuard;
+use tokio::sync::{OwnedMutexGuard, OwnedSemaphorePermit, Semaphore};
 use zeroize::Zeroizing;
 
-use super::problem::Problem;
+use super::{MAX_BODY, problem::Problem};
 
 /// How long an answer is kept.
 const KEPT: Duration = Duration::from_secs(24 * 60 * 60);
-/// How many are kept of one actor, and in all. The oldest make room.
+/// How many are kept of one actor, and in all, and how many bytes of answers. The oldest make room.
 const PER_ACTOR: usize = 1_000;
 const IN_ALL: usize = 10_000;
-/// The longest key, and the longest answer that is kept; that of a creation is much shorter.
+const BYTES: usize = 32 * MAX_BODY;
+/// The longest key.
 pub(super) const MAX_KEY: usize = 128;
-const MAX_ANSWER: usize = 64 * 1024;
 
 /// The creations of a day.
 pub(super) struct Creations {
     /// Fingerprints of requests are keyed, since requests may hold passwords.
     key: hmac::Key,
-    slots: Mutex<HashMap<(String, String), Slot>>,
+    slots: Mutex<Slots>,
+    /// The bytes that answers may still take.
+    room: Arc<Semaphore>,
 }
+
+type Slots = HashMap<(String, String), Slot>;
 
 #[derive(Clone)]
 struct Slot {
@@ -43,11 +47,11 @@ struct Slot {
 }
 
 /// An answer that can be told again. It may hold a token that was told once, so it is wiped.
-#[derive(Clone)]
 struct Answer {
     status: StatusCode,
     headers: HeaderMap,
     body: Zeroizing<Vec<u8>>,
+    _room: OwnedSemaphorePermit,
 }
 
 /// What becomes of a creation.
@@ -59,21 +63,31 @@ pub(super) enum Turn {
 }
 
 /// Keeps the answer. Dropped without one, the next with this key is the first.
-pub(super) struct Keep(OwnedMutexGuard<Option<Answer>>);
+pub(super) struct Keep {
+    creations: Arc<Creations>,
+    answer: OwnedMutexGuard<Option<Answer>>,
+}
 
 impl Creations {
     /// `None`: the system has no randomness.
     pub(super) fn new() -> Option<Self> {
         let mut key = Zeroizing::new([0; 32]);
         rand::fill(&mut *key).ok()?;
-        Some(Self { key: hmac::Key::new(hmac::HMAC_SHA256, &*key), slots: Mutex::default() })
+        let key = hmac::Key::new(hmac::HMAC_SHA256, &*key);
+        Some(Self { key, slots: Mutex::default(), room: Arc::new(Semaphore::new(BYTES)) })
     }
 
     /// Whose turn it is. One that is sent while the first is still being done waits for it.
     ///
     /// # Errors
     /// The key was sent with another request.
-    pub(super) async fn turn(&self, actor: &str, key: &str, request: &[&[u8]], now: Instant) -> Result<Turn, Problem> {
+    pub(super) async fn turn(
+        self: &Arc<Self>,
+        actor: &str,
+        key: &str,
+        request: &[&[u8]],
+        now: Instant,
+    ) -> Result<Turn, Problem> {
         let request = self.fingerprint(request);
         let slot = self.slot(actor, key, request, now);
         if slot.request != request {
@@ -81,8 +95,8 @@ impl Creations {
         }
         let answer = slot.answer.lock_owned().await;
         Ok(match &*answer {
-            None => Turn::First(Keep(answer)),
-            Some(Answer { status, headers, body }) => {
+            None => Turn::First(Keep { creations: Arc::clone(self), answer }),
+            Some(Answer { status, headers, body, .. }) => {
                 let mut response = Response::new(Body::from(body.to_vec()));
                 *response.status_mut() = *status;
                 *response.headers_mut() = headers.clone();
@@ -92,7 +106,7 @@ impl Creations {
     }
 
     fn slot(&self, actor: &str, key: &str, request: [u8; 32], now: Instant) -> Slot {
-        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut slots = self.slots();
         let place = (actor.to_owned(), key.to_owned());
         if let Some(slot) = slots.get(&place)
             && now.saturating_duration_since(slot.at) < KEPT
@@ -111,6 +125,22 @@ impl Creations {
         slot
     }
 
+    /// Room for so many bytes of an answer; `None` if there is none, even without all other answers.
+    fn room_for(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
+        let bytes = u32::try_from(bytes).ok()?;
+        let mut slots = self.slots();
+        loop {
+            if let Ok(room) = Arc::clone(&self.room).try_acquire_many_owned(bytes) {
+                return Some(room);
+            }
+            forget_oldest(&mut slots, None)?;
+        }
+    }
+
+    fn slots(&self) -> MutexGuard<'_, Slots> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn fingerprint(&self, parts: &[&[u8]]) -> [u8; 32] {
         let mut context = hmac::Context::with_key(&self.key);
         for part in parts {
@@ -126,19 +156,26 @@ impl Creations {
 impl Keep {
     /// Keeps an answer of success. What was refused has changed nothing, and may be tried again.
     pub(super) fn keep(mut self, status: StatusCode, headers: &HeaderMap, body: &Bytes) {
-        if status.is_success() && body.len() <= MAX_ANSWER {
-            *self.0 = Some(Answer { status, headers: headers.clone(), body: Zeroizing::new(body.to_vec()) });
+        if status.is_success()
+            && let Some(room) = self.creations.room_for(body.len())
+        {
+            let body = Zeroizing::new(body.to_vec());
+            *self.answer = Some(Answer { status, headers: headers.clone(), body, _room: room });
         }
     }
 }
 
-fn make_room(slots: &mut HashMap<(String, String), Slot>, actor: Option<&str>, now: Instant) {
+fn make_room(slots: &mut Slots, actor: Option<&str>, now: Instant) {
     slots.retain(|_, slot| now.saturating_duration_since(slot.at) < KEPT);
+    forget_oldest(slots, actor);
+}
+
+/// Forgets the oldest that isn't being done or told at this moment. `None`: there is none.
+fn forget_oldest(slots: &mut Slots, actor: Option<&str>) -> Option<Slot> {
     let is_meant = |of: &str| actor.is_none_or(|actor| of == actor);
-    let oldest = slots.iter().filter(|((of, _), _)| is_meant(of)).min_by_key(|(_, slot)| slot.at);
-    if let Some(place) = oldest.map(|(place, _)| place.clone()) {
-        slots.remove(&place);
-    }
+    let meant = slots.iter().filter(|((of, _), slot)| is_meant(of) && Arc::strong_count(&slot.answer) == 1);
+    let oldest = meant.min_by_key(|(_, slot)| slot.at).map(|(place, _)| place.clone());
+    slots.remove(&oldest?)
 }
 
 impl fmt::Debug for Creations {
@@ -151,13 +188,17 @@ impl fmt::Debug for Creations {
 mod tests {
     use super::*;
 
-    async fn turn(creations: &Creations, actor: &str, body: &str, now: Instant) -> Result<Turn, Problem> {
+    fn creations() -> Arc<Creations> {
+        Arc::new(Creations::new().unwrap())
+    }
+
+    async fn turn(creations: &Arc<Creations>, actor: &str, body: &str, now: Instant) -> Result<Turn, Problem> {
         creations.turn(actor, "key", &[b"/v1/users", body.as_bytes()], now).await
     }
 
     #[tokio::test]
     async fn a_creation_that_is_sent_again_is_answered_as_the_first() {
-        let creations = Creations::new().unwrap();
+        let creations = creations();
         let now = Instant::now();
         let Ok(Turn::First(keep)) = turn(&creations, "a", "{}", now).await else { panic!("the first") };
         keep.keep(StatusCode::CREATED, &HeaderMap::new(), &Bytes::from_static(b"made"));
@@ -172,7 +213,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_creation_that_was_refused_or_given_up_is_tried_again() {
-        let creations = Creations::new().unwrap();
+        let creations = creations();
         let now = Instant::now();
         let Ok(Turn::First(keep)) = turn(&creations, "a", "{}", now).await else { panic!("the first") };
         keep.keep(StatusCode::CONFLICT, &HeaderMap::new(), &Bytes::new());
@@ -183,7 +224,7 @@ mod tests {
 
     #[tokio::test]
     async fn r41a_the_oldest_of_an_actor_make_room() {
-        let creations = Creations::new().unwrap();
+        let creations = creations();
         let now = Instant::now();
         for n in 0..PER_ACTOR + 5 {
             let at = now + Duration::from_millis(n as u64);
@@ -191,5 +232,26 @@ mod tests {
         }
         assert_eq!(creations.slots.lock().unwrap().len(), PER_ACTOR);
         assert!(!creations.slots.lock().unwrap().contains_key(&("a".into(), "0".into())));
+    }
+
+    #[tokio::test]
+    async fn r41a_answers_are_kept_whole_and_those_that_fit() {
+        let creations = creations();
+        let now = Instant::now();
+        let large = Bytes::from(vec![b'x'; MAX_BODY]);
+        let at = |n: usize| now + Duration::from_millis(n as u64);
+        let turn = async |n: usize| creations.turn("a", &n.to_string(), &[], at(n)).await;
+        let Ok(Turn::First(under_way)) = turn(0).await else { panic!("the first") };
+        for n in 1..=BYTES / MAX_BODY + 1 {
+            let Ok(Turn::First(keep)) = turn(n).await else { panic!("the first") };
+            keep.keep(StatusCode::CREATED, &HeaderMap::new(), &large);
+        }
+        assert!(matches!(turn(1).await, Ok(Turn::First(_))), "the oldest has made room");
+        for n in 2..=BYTES / MAX_BODY + 1 {
+            let Ok(Turn::Again(answer)) = turn(n).await else { panic!("{n} was done") };
+            assert_eq!(axum::body::to_bytes(answer.into_body(), usize::MAX).await.unwrap(), large);
+        }
+        under_way.keep(StatusCode::CREATED, &HeaderMap::new(), &Bytes::from_static(b"made"));
+        assert!(matches!(turn(0).await, Ok(Turn::Again(_))), "what is being done is not forgotten");
     }
 }

@@ -94,7 +94,7 @@ struct Api {
     audit: Option<PathBuf>,
     searches: Arc<Semaphore>,
     backups: Arc<Semaphore>,
-    creations: Creations,
+    creations: Arc<Creations>,
     own_crl: OwnCrl,
     table: Table,
     /// The API's description, as it is sent.
@@ -114,7 +114,7 @@ pub fn router(parts: Parts) -> Option<Router> {
         audit: parts.audit,
         searches: Arc::new(Semaphore::new(disclosures::SEARCHES)),
         backups: Arc::new(Semaphore::new(1)),
-        creations: Creations::new()?,
+        creations: Arc::new(Creations::new()?),
         own_crl: OwnCrl::default(),
         table,
         document: document::text(&openapi).into(),
