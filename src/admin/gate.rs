@@ -152,17 +152,21 @@ impl Gate {
     /// [`Denied`]: nobody who is let in.
     pub fn admit(&self, peer: &Peer, token: Option<&Token>, now: Instant) -> Result<Caller, Denied> {
         let certificate = match peer {
-            Peer::Unix { uid, .. } if *uid == 0 || *uid == self.own_uid => {
+            Peer::Unix { uid, .. } if *uid != 0 && *uid != self.own_uid => {
+                return Err(Denied::NotLocalAdministrator(*uid));
+            }
+            Peer::Unix { uid, .. } if token.is_none() => {
                 return Ok(Caller { actor: Actor::Local(*uid), role: Role::Administrator, by: By::Socket });
             }
-            Peer::Unix { uid, .. } => return Err(Denied::NotLocalAdministrator(*uid)),
+            Peer::Unix { .. } => None,
             Peer::Tls { certificate, .. } => certificate.as_ref().map(|certificate| Fingerprint(certificate.sha256)),
             Peer::Clear(_) => None,
         };
         let state = self.administration.state();
         let accounts = &state.accounts;
         let wall = OffsetDateTime::now_utc();
-        // A token that was shown must be good: who shows one doesn't mean to come by its certificate.
+        // A token that was shown must be good, and is all that counts: who shows one doesn't mean to come by its certificate, nor
+        // a proxy, with tokens of others, as the user of the machine that it is.
         let Some(token) = token else {
             // It was good in the handshake, which may be long ago.
             let counts = |certificate: &Fingerprint| self.administration.certificate_counts(certificate, wall);

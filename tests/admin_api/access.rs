@@ -71,6 +71,37 @@ async fn r38_a_client_certificate_lets_in_until_account_or_ledger_say_otherwise(
     rig.served.stop().await;
 }
 
+/// A browser shows the certificate of who sits before it for any page, and asks for what needs no body without a question before.
+#[tokio::test]
+async fn r38_a_page_of_another_origin_changes_nothing_by_the_certificate_of_who_looks_at_it() {
+    let rig = Rig::start().await;
+    let issued = rig.issue("7").await;
+    let sha256 = Fingerprint(issued.sha256).to_hex();
+    let mut local = rig.local().await;
+    let account = json!({ "name": "eva", "role": "administrator", "certificates": [sha256] });
+    local.post("/v1/accounts", account).await.ok(201);
+    local.post("/v1/accounts", json!({ "name": "bob", "role": "reader" })).await.ok(201);
+    let mut browser = rig.https(Some(&issued)).await;
+    let mut disable = async |headers: &[(&str, &str)]| {
+        browser.ask(hyper::Method::POST, "/v1/accounts/bob/disable", headers, None).await
+    };
+    for headers in [
+        &[("origin", "https://evil.example")][..],
+        &[("origin", "null")],
+        &[("origin", "http://localhost")],
+        &[("sec-fetch-site", "cross-site"), ("origin", "https://localhost")],
+        &[("sec-fetch-site", "same-site")],
+    ] {
+        assert_eq!(disable(headers).await.code(), (403, "ADMIN_NOT_ALLOWED"), "{headers:?}");
+    }
+    assert_eq!(local.get("/v1/accounts/bob").await.ok(200)["disabled"], false);
+    for headers in [&[("origin", "https://localhost")][..], &[("sec-fetch-site", "same-origin")], &[]] {
+        disable(headers).await.ok(200);
+    }
+    browser.ask(hyper::Method::GET, "/v1/session", &[("origin", "https://evil.example")], None).await.ok(200);
+    rig.served.stop().await;
+}
+
 /// By TLS 1.3 a client hears of it only when it asks for something.
 async fn is_let_in(rig: &Rig, issued: &callgate::trust::Issued) -> bool {
     let Ok(mut client) = rig.try_https(Some(issued)).await else { return false };

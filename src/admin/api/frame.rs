@@ -5,7 +5,7 @@ use std::{error::Error, sync::Arc, time::Instant};
 use axum::{
     body::{Body, Bytes, to_bytes},
     extract::{MatchedPath, Request, State},
-    http::{HeaderValue, Method, StatusCode, header},
+    http::{HeaderMap, HeaderValue, Method, StatusCode, header},
     middleware::Next,
     response::{IntoResponse, Response},
 };
@@ -20,7 +20,7 @@ use super::{
     routes::Least,
 };
 use crate::{
-    admin::{Caller, accounts::Token},
+    admin::{By, Caller, accounts::Token},
     http::Peer,
 };
 
@@ -74,11 +74,26 @@ pub(super) async fn authorise(State(api): State<Arc<Api>>, mut request: Request,
         let detail = format!("needs the role {role}, and this is {}", caller.role);
         return Problem::of(ErrorCode::AdminNotAllowed, detail).into_response();
     }
+    if caller.by == By::Certificate && method != Method::GET && is_of_another_page(request.headers()) {
+        let detail = "a browser sends it for a page of another origin, and shows the certificate for it: log in, and show the token";
+        return Problem::forbidden(detail).into_response();
+    }
     let key = request.headers().get(IDEMPOTENCY_KEY).cloned();
     request.extensions_mut().insert(caller.clone());
     match key {
         Some(key) if method == Method::POST => once(&api, &caller, &key, request, next).await,
         _ => next.run(request).await,
+    }
+}
+
+/// Whether a browser asks for a page that isn't of this origin. It shows its user's certificate for whatever page, while a token
+/// is sent only by who has it.
+fn is_of_another_page(headers: &HeaderMap) -> bool {
+    let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or_default());
+    match (text("sec-fetch-site"), text("origin")) {
+        (Some(site), _) => !matches!(site, "none" | "same-origin"),
+        (None, Some(origin)) => origin.strip_prefix("https://") != text("host"),
+        (None, None) => false,
     }
 }
 

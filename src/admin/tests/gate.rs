@@ -93,9 +93,11 @@ async fn r38_on_the_machine_itself_root_and_the_gateway_s_own_user_are_administr
         assert_eq!((caller.role, caller.actor), (Role::Administrator, Actor::Local(uid)));
     }
     assert!(matches!(admit(1000), Err(Denied::NotLocalAdministrator(1000))));
-    let token = gated.log_in("root", PASSWORD).await.unwrap();
-    let with_token = gated.gate.admit(&Peer::Unix { uid: 1000, pid: None }, Some(&token), gated.now);
-    assert!(with_token.is_err(), "the socket is for the machine's administrators");
+    let token = gated.log_in("eva", PASSWORD).await.unwrap();
+    let with_token = |uid, token| gated.gate.admit(&Peer::Unix { uid, pid: None }, Some(token), gated.now);
+    assert!(with_token(1000, &token).is_err(), "the socket is for the machine's administrators");
+    assert_eq!(with_token(0, &token).unwrap().role, Role::Reader, "who shows a token asks as its account");
+    assert!(with_token(0, &Token::told("cgt_wrong".into())).is_err());
 }
 
 #[tokio::test]
