@@ -19,10 +19,10 @@ use crate::{
     model::{DeviceName, Group, GroupName, Groups, LineNumber, UserName},
     store::{Bucket, Expect, Version},
 };
-use checks::{addresses, bounded, description, known_devices, lines};
+use checks::{addresses, description, known_devices, lines, named, patterns};
 use difference::Difference;
 
-pub use checks::{MAX_ADDRESSES, MAX_NAMED};
+pub use checks::{MAX_ADDRESSES, MAX_NAMED, MAX_PATTERNS};
 
 /// One thing that an administrator wants.
 #[derive(Debug, Clone)]
@@ -284,9 +284,9 @@ fn put_user(
     let before = records.users.get(name);
     let expect = expect(of, before, || format!("user {name:?}"))?;
     description(&settings.description)?;
-    bounded("devices", settings.devices.len())?;
-    bounded("patterns", settings.patterns.len())?;
-    bounded("own_groups", settings.own_groups.len())?;
+    named("devices", settings.devices.len())?;
+    patterns(&settings.patterns)?;
+    named("own_groups", settings.own_groups.len())?;
     let nothing = UserSettings::default();
     let was = before.map_or(&nothing, |stored| &stored.record.settings);
     if settings.groups.contains(Group::SrtpKeyMaterial) && !settings.groups.allow_keys() {
@@ -335,8 +335,8 @@ fn put_group(name: &GroupName, record: &GroupRecord, of: Of, records: &Records) 
     let before = records.groups.get(name);
     let expect = expect(of, before, || format!("group {name:?}"))?;
     description(&record.description)?;
-    bounded("devices", record.devices.len())?;
-    bounded("patterns", record.patterns.len())?;
+    named("devices", record.devices.len())?;
+    patterns(&record.patterns)?;
     let nothing = GroupRecord::default();
     let was = before.map_or(&nothing, |stored| &*stored.record);
     known_devices(&record.devices, &was.devices, records)?;

@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{Address, DeviceName, Group, Groups, LineNumber, UserName};
 
-pub use change::{Cascade, Change, Direction, MAX_ADDRESSES, MAX_NAMED, Of, Plan, Refusal, Step, Write};
+pub use change::{Cascade, Change, Direction, MAX_ADDRESSES, MAX_NAMED, MAX_PATTERNS, Of, Plan, Refusal, Step, Write};
 pub use pattern::DevicePattern;
 pub use records::{DeviceRecord, GroupRecord, Records, Stored, Unreadable, UserRecord, UserSettings};
 pub use resolve::{Disagreement, Resolver};

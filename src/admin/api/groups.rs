@@ -81,7 +81,7 @@ struct NewGroup {
     devices: BTreeSet<DeviceName>,
     /// Devices by pattern: `*` stands for any characters, `?` for one
     #[serde(default)]
-    #[schema(value_type = Vec<String>, max_items = 10_000)]
+    #[schema(value_type = Vec<String>, max_items = 256)]
     patterns: BTreeSet<DevicePattern>,
 }
 
@@ -96,7 +96,7 @@ struct NewGroupSettings {
     #[schema(value_type = Vec<String>, max_items = 10_000)]
     devices: BTreeSet<DeviceName>,
     /// Devices by pattern
-    #[schema(value_type = Vec<String>, max_items = 10_000)]
+    #[schema(value_type = Vec<String>, max_items = 256)]
     patterns: BTreeSet<DevicePattern>,
 }
 

@@ -106,7 +106,7 @@ struct NewUser {
     devices: BTreeSet<DeviceName>,
     /// Devices by pattern: `*` stands for any characters, `?` for one
     #[serde(default)]
-    #[schema(value_type = Vec<String>, max_items = 10_000)]
+    #[schema(value_type = Vec<String>, max_items = 256)]
     patterns: BTreeSet<DevicePattern>,
     /// Its password for the clear door; without one no password is right
     #[schema(value_type = Option<String>, format = Password, max_length = 256)]
@@ -132,7 +132,7 @@ struct NewUserSettings {
     #[schema(value_type = Vec<String>, max_items = 10_000)]
     devices: BTreeSet<DeviceName>,
     /// Devices by pattern
-    #[schema(value_type = Vec<String>, max_items = 10_000)]
+    #[schema(value_type = Vec<String>, max_items = 256)]
     patterns: BTreeSet<DevicePattern>,
 }
 

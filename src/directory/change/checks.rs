@@ -4,12 +4,14 @@ use std::collections::BTreeSet;
 
 use super::Refusal;
 use crate::{
-    directory::{DeviceRecord, Line, MAX_DESCRIPTION, MAX_LABEL, MAX_LINES, Records, Stored},
+    directory::{DevicePattern, DeviceRecord, Line, MAX_DESCRIPTION, MAX_LABEL, MAX_LINES, Records, Stored},
     model::{Address, DeviceName, LineNumber},
 };
 
-/// The most devices, patterns or groups that one record names (R41a).
+/// The most devices or groups that one record names (R41a).
 pub const MAX_NAMED: usize = 10_000;
+/// The most patterns of one record (R41a): each is held against the name of every device, while no other change is made.
+pub const MAX_PATTERNS: usize = 256;
 /// The most addresses of a device (R41a).
 pub const MAX_ADDRESSES: usize = 64;
 
@@ -34,9 +36,18 @@ pub(super) fn description(text: &str) -> Result<(), Refusal> {
     Ok(())
 }
 
-pub(super) fn bounded(field: &'static str, len: usize) -> Result<(), Refusal> {
+pub(super) fn named(field: &'static str, len: usize) -> Result<(), Refusal> {
     if len > MAX_NAMED {
         return Err(Refusal::Field { field, problem: format!("{len} names: up to {MAX_NAMED} are allowed") });
+    }
+    Ok(())
+}
+
+pub(super) fn patterns(patterns: &BTreeSet<DevicePattern>) -> Result<(), Refusal> {
+    let len = patterns.len();
+    if len > MAX_PATTERNS {
+        let problem = format!("{len} patterns: up to {MAX_PATTERNS} are allowed");
+        return Err(Refusal::Field { field: "patterns", problem });
     }
     Ok(())
 }

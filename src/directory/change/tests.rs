@@ -221,9 +221,17 @@ fn r41a_what_is_too_much_or_unknown_is_named() {
     let described = UserSettings { description: long, ..UserSettings::default() };
     let mut unknown = UserSettings::default();
     unknown.own_groups.insert(named("g"));
+    let many: Vec<String> = (0..257).map(|n| format!("{n}*")).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    let patterns = many.iter().map(|pattern| named(pattern)).collect();
     for (what, text) in [
         (Change::PutUser(named("u"), described), "description: 513 bytes: up to 512 are allowed"),
         (Change::PutUser(named("u"), settings(&[], &["2"])), "devices: there is no device \"2\""),
+        (
+            Change::PutUser(named("u"), UserSettings { patterns, ..UserSettings::default() }),
+            "patterns: 257 patterns: up to 256 are allowed",
+        ),
+        (group(&[], &many), "patterns: 257 patterns: up to 256 are allowed"),
         (Change::PutUser(named("u"), unknown), "own_groups: there is no group \"g\""),
         (lines(vec![line(0, false)]), "lines: line 0: numbers from 1 to 65535 are allowed"),
         (lines(vec![line(1, false), line(1, true)]), "lines: line 1 is there twice"),
