@@ -8,8 +8,10 @@ mod shell;
 
 use std::{
     collections::BTreeSet,
+    fs::File,
     io::{BufRead, BufReader, Write},
     process::{Child, Command, Stdio},
+    time::Duration,
 };
 
 use shell::Shell;
@@ -128,6 +130,28 @@ fn a_command_that_waits_for_a_password_keeps_nobody_waiting() {
     assert!(shell.ok("callgate account show eva").contains("it has one"));
     let (code, said) = shell.fails("callgate account set eva");
     assert!(code == 2 && said.contains("say what to change"), "{said}");
+}
+
+#[test]
+fn a_gateway_that_starts_waits_for_a_command_that_has_the_store() {
+    let shell = Shell::set_up();
+    shell.ok("callgate user list");
+    // As the command does for as long as it takes.
+    let taken = File::open(shell.path("callgate/audit/audit.lock")).unwrap();
+    taken.lock().unwrap();
+    let giving_back = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_secs(1));
+        drop(taken);
+    });
+    let gateway = Gateway::start(&shell);
+    giving_back.join().unwrap();
+    let serve = "CALLGATE_DOORS__CLEAR=127.0.0.1:0 CALLGATE_DOORS__TLS=127.0.0.1:0 timeout 5 callgate serve";
+    let (code, said) = shell.fails(serve);
+    assert!(
+        code == 1 && said.contains("another process writes this log"),
+        "a gateway isn't waited for: {code}, {said}"
+    );
+    gateway.stop();
 }
 
 /// A gateway that runs.

@@ -3,18 +3,20 @@
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Result, bail};
 use callgate::{
-    admin::Journal,
+    admin::{Administration, Journal},
     audit::AuditLog,
     config::Config,
-    gateway::{Acknowledgement, Page, Reloaded, Served, administration},
+    gateway::{Acknowledgement, Page, Reloaded, Served, StartError, administration},
     trust::{SharedFile, shared_files},
 };
 
 use tokio::{
+    net::UnixStream,
     signal::unix::{SignalKind, signal},
     time::Interval,
 };
@@ -36,6 +38,10 @@ Users, groups, devices and certificates live in its store, and commands such as 
 SIGHUP makes it read the config and the files of the TLS door again; the log says when it has.
 
 A variable CALLGATE_KEY or CALLGATE_SECTION__KEY overrides one setting of the file.";
+
+/// How long a command is waited for that has the store.
+const PATIENCE: Duration = Duration::from_secs(10);
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// Run the gateway
 #[derive(clap::Args)]
@@ -70,8 +76,7 @@ async fn serve(config: Config, path: &Path) -> Result<()> {
     let notifier = Notifier::from_environment();
     // Before anything counts.
     let page = Page::install()?;
-    let trail = Arc::new(AuditLog::open(config.audit.clone())?);
-    let administration = administration(&config, Arc::clone(&trail) as Arc<dyn Journal>).await?;
+    let (trail, administration) = take(&config).await?;
     let mut gateway = Served::start(config, administration, trail, Some(page)).await?;
     tell_setup_token(&gateway).await;
     let mut stopped = Box::pin(gateway.stopped());
@@ -119,6 +124,29 @@ async fn serve(config: Config, path: &Path) -> Result<()> {
     notifier.stopping();
     gateway.stop().await;
     Ok(())
+}
+
+/// Takes the audit log and the store. A command that does without a gateway has them for a moment, and is waited for; a gateway that
+/// runs isn't.
+async fn take(config: &Config) -> Result<(Arc<AuditLog>, Administration), StartError> {
+    let begun = Instant::now();
+    loop {
+        match open(config).await {
+            Err(error) if error.is_in_use() && begun.elapsed() < PATIENCE => {
+                if UnixStream::connect(&config.admin.socket).await.is_ok() {
+                    return Err(error);
+                }
+                tokio::time::sleep(PAUSE).await;
+            }
+            taken => return taken,
+        }
+    }
+}
+
+async fn open(config: &Config) -> Result<(Arc<AuditLog>, Administration), StartError> {
+    let trail = Arc::new(AuditLog::open(config.audit.clone())?);
+    let administration = administration(config, Arc::clone(&trail) as Arc<dyn Journal>).await?;
+    Ok((trail, administration))
 }
 
 /// Says once, on standard output and in no log, how the first administrator is made. Without an audit log that is said at a later start.

@@ -97,7 +97,7 @@ impl StartError {
             Self::Capture { .. } | Self::Speed { .. } => true,
             Self::FeedPassword { error, .. } | Self::Trust { error, .. } => error.is_input(),
             Self::Ledger(error) => !matches!(error, LedgerError::Unwritable { .. }),
-            Self::Store(error) => !matches!(error, OpenError::Store(StoreError::Unavailable(_))),
+            Self::Store(error) => !matches!(error, OpenError::Store(StoreError::Unavailable(_) | StoreError::InUse(_))),
             Self::Door(_)
             | Self::Feed { .. }
             | Self::Http(_)
@@ -105,6 +105,11 @@ impl StartError {
             | Self::Randomness
             | Self::Worker(_) => false,
         }
+    }
+
+    /// Whether somebody else has the store or the audit log now, such as a command for a moment.
+    pub fn is_in_use(&self) -> bool {
+        matches!(self, Self::Store(OpenError::Store(StoreError::InUse(_))) | Self::Audit(audit::OpenError::InUse(_)))
     }
 }
 
@@ -145,5 +150,19 @@ fn mend_listen(ListenError { address, error }: &ListenError) -> String {
             )
         }
         _ => ": mend `listen` of the switch".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// By exit code 2 systemd doesn't start it again (`deploy/callgate.service`).
+    #[test]
+    fn what_somebody_else_has_for_a_moment_is_no_fault_of_a_file() {
+        let taken = StartError::from(StoreError::InUse("callgate.redb".into()));
+        assert!(taken.is_in_use() && !taken.is_input());
+        let damaged = StoreError::Damaged { path: "callgate.redb".into(), reason: "torn".into() };
+        assert!(!StartError::from(damaged.clone()).is_in_use() && StartError::from(damaged).is_input());
     }
 }

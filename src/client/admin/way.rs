@@ -22,12 +22,10 @@ use tower::ServiceExt;
 
 use super::{Admin, Problem, answer::Answer};
 use crate::{
-    admin::OpenError,
-    audit::{self, AuditLog},
+    audit::AuditLog,
     config::Config,
     gateway::{self, StartError},
     http::{Health, Peer},
-    store::StoreError,
 };
 
 /// How long it may take until a gateway that has its store listens at its socket, or another command has done its work.
@@ -138,7 +136,7 @@ impl Admin {
             is_own(&config.store.file)?;
             match Way::in_process(config).await {
                 Ok(way) => return Ok(Self { way, reached: Reached::Store(config.store.file.clone()) }),
-                Err(error) if is_in_use(&error) && begun.elapsed() < PATIENCE => tokio::time::sleep(PAUSE).await,
+                Err(error) if error.is_in_use() && begun.elapsed() < PATIENCE => tokio::time::sleep(PAUSE).await,
                 Err(error) => return Err(AdminError::Store { socket: socket.clone(), error: Box::new(error) }),
             }
         }
@@ -244,14 +242,6 @@ async fn whole(response: Response<Reply>) -> Result<Answer, AdminError> {
     let (parts, body) = response.into_parts();
     let body = Limited::new(body, MAX_ANSWER).collect().await.map_err(|error| AdminError::Gone(error.to_string()))?;
     Ok(Answer { status: parts.status, headers: parts.headers, body: body.to_bytes() })
-}
-
-/// Whether somebody else has the store.
-fn is_in_use(error: &StartError) -> bool {
-    matches!(
-        error,
-        StartError::Store(OpenError::Store(StoreError::InUse(_))) | StartError::Audit(audit::OpenError::InUse(_))
-    )
 }
 
 /// Whether the store is this user's, or its folder if there is none yet.
