@@ -47,6 +47,7 @@ devices = [\"1001\"]
 groups = [\"Standard CTI Enabled\", \"Standard CTI Secure Connection\"]
 [[device]]
 name = \"1001\"
+addresses = [\"udp:192.0.2.7:5060\"]
 ";
 
 /// The commands, with what each run has otherwise: the port and the setup token.
@@ -115,6 +116,7 @@ async fn every_command_of_the_page_works_in_its_place() {
     assert_eq!(revoked.collect::<Vec<_>>(), [Some("key compromise: laptop lost")]);
     let device = state.directory.device("1001").unwrap();
     assert_eq!((&*device.description, device.restricted), ("Reception", true));
+    assert_eq!(device.addresses, ["udp:192.0.2.7:5060".parse().unwrap()], "what restricts it takes nothing else away");
     assert!(state.directory.user("desk 1").is_some() && state.directory.device("1004").is_none());
     assert!(state.accounts.have_administrator());
     assert_eq!(out.matches("-----BEGIN X509 CRL-----").count(), 1);
