@@ -197,6 +197,38 @@ fn r21_a_log_is_verified_and_what_is_wrong_has_its_place() {
 }
 
 #[test]
+fn r21_where_no_log_is_nothing_is_said_of_it() {
+    let shell = written();
+    fs::write(shell.folder().join("exported.jsonl"), shell.ok("audit checkpoint")).unwrap();
+    fs::create_dir(shell.folder().join("empty")).unwrap();
+    let key = "--key callgate/audit.key";
+    let nothing = "there is no audit log here (no segments";
+    for (folder, place) in [("callgate", "which is callgate/audit\n"), ("empty", "such as empty/audit\n")] {
+        for arguments in [
+            format!("audit find --user recorder --folder {folder}"),
+            format!("audit tail --folder {folder}"),
+            format!("audit tail --follow --folder {folder}"),
+            format!("audit verify --folder {folder} {key}"),
+            format!("audit verify --folder {folder} {key} --checkpoint exported.jsonl"),
+        ] {
+            let (code, out, err) = shell.run(&arguments);
+            assert_eq!((code, &*out), (2, ""), "{arguments}: {err}");
+            assert!(err.starts_with(&format!("callgate: {folder}: {nothing}")) && err.ends_with(place), "{err}");
+            assert_eq!(err.contains("has signed its records up to 6"), arguments.contains("exported"), "{err}");
+        }
+    }
+    // One that never recorded; and the config's own, of which the records are gone.
+    fs::remove_file(shell.folder().join("callgate/audit/audit-0000000001.jsonl")).unwrap();
+    let (code, out, _) = shell.run("audit verify");
+    assert!(code == 1 && out.contains("the log ends with record 0"), "{out}");
+    fs::remove_file(shell.folder().join("callgate/audit-checkpoints.jsonl")).unwrap();
+    for arguments in ["audit verify", "audit tail", "audit find --user recorder"] {
+        let (code, out, err) = shell.run(arguments);
+        assert!(code == 2 && out.is_empty() && err.contains(nothing), "{arguments}: {code} {out}{err}");
+    }
+}
+
+#[test]
 fn what_cannot_be_read_is_told_and_ends_with_2() {
     let shell = Shell::new();
     for (arguments, expected) in [

@@ -6,13 +6,13 @@ mod tail;
 mod verify;
 
 use std::{
-    io,
+    fs, io,
     path::{Path, PathBuf},
 };
 
 use anyhow::Result;
 use callgate::{
-    audit::{AuditKey, Checkpoint, Signed, checkpoints},
+    audit::{AuditKey, Checkpoint, Says, Signed, checkpoints, number_of},
     config::Config,
 };
 
@@ -56,6 +56,46 @@ impl Log {
             Some(folder) => Ok(folder.clone()),
             None => Ok(Config::load(&self.config)?.audit.folder),
         }
+    }
+
+    /// The folder, if there is a log in it: where none is, that nothing is found there says nothing.
+    fn segments(&self) -> Result<PathBuf> {
+        let folder = self.folder()?;
+        if has_segments(&folder).map_err(|error| unreadable(&folder, &error))? {
+            return Ok(folder);
+        }
+        Err(no_log(&folder, "").into())
+    }
+}
+
+/// There is no segment in this folder.
+fn no_log(folder: &Path, signed: &str) -> Unusable {
+    let inside = folder.join("audit");
+    let place = match has_segments(&inside) {
+        Ok(true) => format!("which is {}", inside.display()),
+        _ => format!("such as {}", inside.display()),
+    };
+    let folder = folder.display();
+    Unusable(format!(
+        "{folder}: there is no audit log here (no segments{signed}): name the folder of its segments, {place}"
+    ))
+}
+
+fn has_segments(folder: &Path) -> io::Result<bool> {
+    for entry in fs::read_dir(folder)? {
+        if entry?.file_name().to_str().and_then(number_of).is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// What of a log that isn't there was signed, for the words that it isn't there.
+fn signed_of_it(checkpoints: &[Checkpoint]) -> String {
+    let whole = checkpoints.iter().filter(|checkpoint| checkpoint.says == Says::Whole);
+    match whole.map(|checkpoint| checkpoint.head.n).max() {
+        Some(n) if n > 0 => format!(", and a checkpoint has signed its records up to {n}"),
+        _ => String::new(),
     }
 }
 

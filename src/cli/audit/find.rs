@@ -20,7 +20,7 @@ Who has a key is who it was disclosed to, without those for whom it was withheld
 
 It doesn't ask whether the records are right: `callgate audit verify` does.
 
-Exit codes: 0 done, also if there is nothing; 2 wrong arguments, or the log can't be read.";
+Exit codes: 0 done, also if there is nothing; 2 wrong arguments, or there is no log, or it can't be read.";
 
 /// Show who got which key
 #[derive(clap::Args)]
@@ -70,7 +70,7 @@ pub(in crate::cli) struct Find {
 impl Find {
     pub(super) fn run(self) -> Result<()> {
         let Self { call, user, device, session, instance, from, to, all, json, log } = self;
-        let folder = log.folder()?;
+        let folder = log.segments()?;
         let failed = |error| -> Unusable { unreadable(&folder, &error) };
         let mut finder = Finder::new(Query { call, user, device, session, instance, from, to });
         let mut records = Records::of(&folder);

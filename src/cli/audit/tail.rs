@@ -20,7 +20,7 @@ Examples:
 
 It shows each record once, and doesn't ask whether they are right: `callgate audit verify` does.
 
-Exit codes: 0 done; 2 the log can't be read.";
+Exit codes: 0 done; 2 there is no log, or it can't be read.";
 
 /// How often it is looked for new records.
 const LOOK: Duration = Duration::from_millis(250);
@@ -47,7 +47,7 @@ pub(in crate::cli) struct Tail {
 
 impl Tail {
     pub(super) fn run(self) -> Result<()> {
-        let folder = self.log.folder()?;
+        let folder = self.log.segments()?;
         let failed = |error| -> Unusable { unreadable(&folder, &error) };
         let mut records = Records::newest(&folder, self.lines as u64).map_err(failed)?;
         let mut newest = VecDeque::new();

@@ -9,7 +9,7 @@ use callgate::{
 };
 use serde::Serialize;
 
-use super::{Log, key, signed, unreadable};
+use super::{Log, has_segments, key, no_log, signed, signed_of_it, unreadable};
 use crate::cli::out::{counted, remark, say};
 
 const EXAMPLES: &str = "\
@@ -21,7 +21,8 @@ Examples:
 It finds records that were changed, removed, moved or put in, and with a checkpoint also an end that was cut off. It can't
 find that the end was cut off behind the newest checkpoint that you have. docs/AUDIT.md says more.
 
-Exit codes: 0 the log is as it was written; 1 it isn't: what was found is printed; 2 the log or the key can't be read.";
+Exit codes: 0 the log is as it was written; 1 it isn't: what was found is printed; 2 there is no log, or it
+or the key can't be read.";
 
 /// Verify that the log is as it was written
 #[derive(clap::Args)]
@@ -83,6 +84,12 @@ impl Verify {
         let mut checkpoints = Vec::new();
         for file in &files {
             checkpoints.extend(signed(file, &key)?);
+        }
+        // Without --folder a log that was signed and is gone is what is looked for.
+        let signed = signed_of_it(&checkpoints);
+        let is_meant = self.log.folder.is_none() && !signed.is_empty();
+        if !is_meant && !has_segments(&folder).map_err(|error| unreadable(&folder, &error))? {
+            return Err(no_log(&folder, &signed).into());
         }
         let report = audit::verify(&folder, &key, &checkpoints).map_err(|error| unreadable(&folder, &error))?;
         if self.json {
