@@ -11,6 +11,7 @@ use std::{
     process::{Command, Stdio},
 };
 
+use callgate::audit::{AuditLog, Options};
 use tempfile::TempDir;
 
 /// A gateway with a feed that listens there and has a password, on doors that are free.
@@ -98,6 +99,18 @@ fn a_feed_s_port_that_is_taken_is_named_and_files_are_warned_of_as_the_check_doe
     let (code, said) = gateway.run(&CHECK);
     assert_eq!((code, warned_of(&said)), (0, PRIVATE.to_vec()), "{said}");
     assert!(!said.contains("hunter2"));
+}
+
+#[test]
+fn a_second_gateway_by_the_same_folder_is_told_that_one_runs() {
+    let gateway = Gateway::new("127.0.0.1:0");
+    let file = |name: &str| gateway.path().join(name);
+    let options = Options::new(file("audit"), file("audit.key"), file("audit-checkpoints.jsonl"));
+    let first = AuditLog::open(Options { reserve_bytes: 0, ..options }).unwrap();
+    let (code, said) = gateway.run(&SERVE);
+    assert_eq!(code, 1, "{said}");
+    assert!(said.contains("a gateway runs by this folder already: stop that one first"), "{said}");
+    drop(first);
 }
 
 #[test]

@@ -60,7 +60,8 @@ pub enum OpenError {
         key: PathBuf,
     },
     /// Another process has the log open.
-    #[error("{}: another process writes this log", .0.display())]
+    #[error("{}: another process writes this log, so a gateway runs by this folder already: stop that one first, or give this \
+             one a folder of its own (`callgate init DIR`)", .0.display())]
     InUse(PathBuf),
     /// There is no key.
     #[error(transparent)]
