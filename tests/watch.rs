@@ -154,6 +154,38 @@ fn what_a_person_has_to_mend_ends_it_with_what_to_do() {
 }
 
 #[test]
+fn what_cannot_be_read_is_not_said_to_be_missing() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("file"), "").unwrap();
+    let output = callgate(folder.path(), &["watch", "--folder", "file"]).output().unwrap();
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{error}");
+    assert!(error.contains("file/app-1.pem: Not a directory") && !error.contains("cert issue"), "{error}");
+}
+
+#[test]
+fn unless_it_is_told_where_the_gateway_is_it_goes_by_the_config_in_its_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    assert!(callgate(folder.path(), &["init"]).output().unwrap().status.success());
+    assert!(callgate(folder.path(), &["user", "add", "app"]).output().unwrap().status.success());
+    let issue = ["cert", "issue", "--user", "app", "--instance", "1"];
+    assert!(callgate(folder.path(), &issue).output().unwrap().status.success());
+    fs::write(folder.path().join("password"), "a long password\n").unwrap();
+    // Nobody is at these ports.
+    for (tls, clear, at) in [("127.0.0.1:2", "127.0.0.1:3", "127.0.0.1"), ("0.0.0.0:2", "[::]:3", "localhost")] {
+        let doors = format!("[doors]\ntls = \"{tls}\"\nclear = \"{clear}\"\n");
+        fs::write(folder.path().join("callgate/callgate.toml"), doors).unwrap();
+        for (arguments, port) in
+            [(&["watch", "--for", "1"][..], 2), (&["watch", "--for", "1", "--password-file", "password"], 3)]
+        {
+            let output = callgate(folder.path(), arguments).output().unwrap();
+            let error = String::from_utf8_lossy(&output.stderr);
+            assert!(error.contains(&format!("no session of app/1 at {at}:{port}: ")), "{error}");
+        }
+    }
+}
+
+#[test]
 fn where_no_gateway_is_it_says_what_to_do_and_tries_again_until_it_ends() {
     let mut gateway = Gateway::start();
     // Nobody is there, and nobody else takes it.

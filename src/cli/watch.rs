@@ -5,15 +5,20 @@ mod terminal;
 use std::{
     fs,
     io::{self, IsTerminal},
+    net::SocketAddr,
     path::PathBuf,
     pin::pin,
     time::{Duration, Instant, SystemTime},
 };
 
 use anyhow::{Context, Result, bail};
-use callgate::client::{
-    ClientError,
-    watch::{Class, Options, Picture, Proof, Seen, Style, Summary, line, watch},
+use callgate::{
+    client::{
+        ClientError,
+        watch::{Class, Options, Picture, Proof, Seen, Style, Summary, line, watch},
+    },
+    config::Config,
+    trust::CONFIG,
 };
 use clap::ValueEnum;
 use tokio::{
@@ -60,9 +65,10 @@ Exit codes: 0 ended as it was told to, by --for, --count or a signal; 1 no sessi
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Watch {
-    /// The gateway, as host or host:port [default: localhost, at 2749, or at 2748 with a password]
-    #[arg(long, value_name = "ADDR", default_value = "localhost", hide_default_value = true)]
-    gateway: String,
+    /// The gateway, as host or host:port [default: the door that the config in the folder names, else localhost at 2749, or
+    /// at 2748 with a password]
+    #[arg(long, value_name = "ADDR")]
+    gateway: Option<String>,
 
     /// Whose session
     #[arg(long, value_name = "NAME", default_value = "app")]
@@ -133,20 +139,23 @@ enum EventClass {
 impl Watch {
     pub(super) fn run(self) -> Result<()> {
         let options = self.options()?;
-        let show = self.show()?;
+        let show = self.show(&options)?;
         let end = End { after: self.seconds.map(Duration::from_secs), events: self.count };
         // The picture goes with it: an error is told on the terminal as it was.
         runtime()?.block_on(run(&options, show, end))
     }
 
     fn options(&self) -> Result<Options> {
+        let gateway = self.gateway();
         let file = |given: &Option<PathBuf>, name: String| given.clone().unwrap_or_else(|| self.folder.join(name));
         let (proof, port) = match &self.password_file {
             Some(path) => (Proof::Password(password(path)?), 2748),
             None => {
                 let name = format!("{}-{}", self.user, self.instance);
                 let (folder, user, instance) = (self.folder.display(), &self.user, &self.instance);
-                if self.certificate.is_none() && !self.folder.join(format!("{name}.pem")).exists() {
+                let path = self.folder.join(format!("{name}.pem"));
+                let is_there = || path.try_exists().map_err(|error| Unusable(format!("{}: {error}", path.display())));
+                if self.certificate.is_none() && !is_there()? {
                     return Err(Unusable(format!(
                         "{folder}/{name}.pem is not there. `callgate cert issue --folder {folder} --user {user} --instance \
                          {instance}` makes it; --folder, --user and --instance name another one"
@@ -157,13 +166,13 @@ impl Watch {
                     certificate: file(&self.certificate, format!("{name}.pem")),
                     key: file(&self.key, format!("{name}.key")),
                     ca: file(&self.ca, "ca.pem".into()),
-                    server_name: self.server_name.clone().unwrap_or_else(|| host(&self.gateway).into()),
+                    server_name: self.server_name.clone().unwrap_or_else(|| host(&gateway).into()),
                 };
                 (proof, 2749)
             }
         };
         Ok(Options {
-            gateway: with_port(&self.gateway, port),
+            gateway: with_port(&gateway, port),
             user: self.user.clone(),
             instance: self.instance.clone(),
             proof,
@@ -172,7 +181,21 @@ impl Watch {
         })
     }
 
-    fn show(&self) -> Result<Show> {
+    /// Where the gateway is: as told, else by the config beside the certificate. One that isn't there, or is not for our eyes,
+    /// is not needed.
+    fn gateway(&self) -> String {
+        if let Some(told) = &self.gateway {
+            return told.clone();
+        }
+        let config = Config::load(self.folder.join(CONFIG)).ok();
+        let door = config.and_then(|Config { doors, .. }| match self.password_file {
+            Some(_) => doors.clear,
+            None => doors.tls,
+        });
+        door.filter(|door| door.port() > 0).map_or_else(|| "localhost".into(), of_door)
+    }
+
+    fn show(&self, options: &Options) -> Result<Show> {
         let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
         if self.json {
             return Ok(Show::Json);
@@ -181,7 +204,7 @@ impl Watch {
             return Ok(Show::Lines);
         }
         let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        let title = format!("{}/{} at {}", self.user, self.instance, self.gateway);
+        let title = format!("{}/{} at {}", self.user, self.instance, options.gateway);
         Ok(Show::Picture {
             picture: Box::new(Picture::new(&title, SystemTime::now())),
             terminal: Terminal::enter().context("the terminal can't be used: try --plain")?,
@@ -341,6 +364,12 @@ fn password(path: &PathBuf) -> Result<Zeroizing<String>> {
         Some(first) if !first.is_empty() => Ok(Zeroizing::new(first.to_owned())),
         _ => Err(unusable("there is no password in its first line".into()).into()),
     }
+}
+
+/// A door of this machine, as its certificate names it.
+fn of_door(door: SocketAddr) -> String {
+    let ip = door.ip();
+    if ip.is_unspecified() { format!("localhost:{}", door.port()) } else { door.to_string() }
 }
 
 /// The host of "host", "host:port", "[address]:port" or an address of IPv6.
