@@ -170,7 +170,15 @@ fn init_makes_what_serve_check_takes_and_private_files_private() {
     for name in ["ca.key", "gateway.key", "ledger.jsonl", "callgate.toml"] {
         assert_eq!(shell.mode(&format!("callgate/{name}")), 0o600, "{name}");
     }
-    assert!(shell.ok(CHECK).starts_with("ok callgate/callgate.toml: 0 users, 0 devices, 0 switches;"));
+    let seeds =
+        |said: &str| said.contains("callgate.redb is to be made, and gets 0 users and 0 devices from the config;");
+    let Answer { code, out: said, err: warned, .. } = shell.run(CHECK);
+    assert_eq!(code, 0, "{warned}");
+    assert!(said.starts_with("ok callgate/callgate.toml: 0 switches; ") && seeds(&said), "{said}");
+    assert!(warned.starts_with("warning: there is no `[[switch]]`, so no call will be seen"), "{warned}");
+    shell.ok("user add recorder --group enabled,secure,all-devices");
+    let said = shell.ok(CHECK);
+    assert!(said.contains("; users and devices are those of the store ") && !said.contains(" 0 users"), "{said}");
 }
 
 #[test]
@@ -200,7 +208,7 @@ fn r14_passwd_prints_a_line_for_the_config_and_never_the_password() {
     let config = shell.path("callgate/callgate.toml");
     let text = fs::read_to_string(&config).unwrap();
     fs::write(&config, format!("{text}\n[[user]]\nname = \"wallboard\"\npassword = \"{line}\"\n")).unwrap();
-    assert!(shell.ok(CHECK).contains("1 user,"));
+    assert!(shell.ok(CHECK).contains("gets 1 user and "));
     fs::write(&config, format!("{text}\n[[user]]\nname = \"wallboard\"\npassword = \"pencil\"\n")).unwrap();
     let (code, error) = shell.check();
     assert_eq!(code, 2);

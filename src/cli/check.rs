@@ -34,19 +34,37 @@ pub(super) fn check(config: &Config, path: &Path) -> Result<()> {
         }
     }
     say!(
-        "ok {}: {}, {}, {}; clear door {}, TLS door {}",
+        "ok {}: {}; {}; clear door {}, TLS door {}",
         path.display(),
-        counted(config.directory.users().count(), "user", "users"),
-        counted(config.directory.devices().count(), "device", "devices"),
         counted(config.switches.len(), "switch", "switches"),
+        who_counts(config),
         door(config.doors.clear),
         door(config.doors.tls),
     )?;
     let shared = shared_files(config, path).into_iter().map(|file| file.to_string());
-    for warning in warnings(config).into_iter().chain(shared) {
+    for warning in no_switch(config).map(String::from).into_iter().chain(warnings(config)).chain(shared) {
         remark!("warning: {warning}");
     }
     Ok(())
+}
+
+/// Where users and devices come from. Those of the config are for a store that is still empty.
+fn who_counts(config: &Config) -> String {
+    let store = config.store.file.display();
+    if config.store.file.exists() {
+        return format!("users and devices are those of the store {store}");
+    }
+    let users = counted(config.directory.users().count(), "user", "users");
+    let devices = counted(config.directory.devices().count(), "device", "devices");
+    format!("the store {store} is to be made, and gets {users} and {devices} from the config")
+}
+
+/// Nothing tells such a gateway of calls.
+pub(super) fn no_switch(config: &Config) -> Option<&'static str> {
+    config
+        .switches
+        .is_empty()
+        .then_some("there is no `[[switch]]`, so no call will be seen: docs/CONFIGURATION.md has its settings")
 }
 
 /// Reads on until the first HEP datagram.

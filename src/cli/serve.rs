@@ -190,6 +190,9 @@ fn warn_of(config: &Config, path: &Path) {
     for setting in &config.overruled {
         warn!(setting, "a setting doesn't count");
     }
+    if let Some(problem) = check::no_switch(config) {
+        warn!(problem, "no switch");
+    }
     for SharedFile { path, what, mode } in shared_files(config, path) {
         warn!(file = %path.display(), mode = format_args!("{mode:04o}"),
             "others than its owner may read or write the {what}: chmod 600");
