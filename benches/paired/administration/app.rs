@@ -58,6 +58,20 @@ pub struct Session {
     last: Option<u64>,
 }
 
+/// What came instead of a session. Only a certificate that was revoked behind its handshake is none of the gateway's faults.
+fn revoked(message: &to_app::Message) -> io::Error {
+    let refusal = match message {
+        to_app::Message::OpenResult(v1::OpenResult { result: Some(open_result::Result::Refused(refusal)) }) => {
+            Some(refusal)
+        }
+        to_app::Message::Close(close) => close.reason.as_ref(),
+        _ => None,
+    };
+    let is_revoked = refusal.is_some_and(|refusal| refusal.code() == ErrorCode::CertificateRevoked);
+    assert!(is_revoked, "{message:?}");
+    io::ErrorKind::PermissionDenied.into()
+}
+
 impl Session {
     /// Connects, opens and monitors.
     ///
@@ -77,8 +91,10 @@ impl Session {
         let decoder = FrameDecoder::new(MAX_FRAME_OPEN);
         let mut session = Self { stream, decoder, user, place, may_have_keys: true, last: None };
         session.send(Message::Hello(v1::Hello { versions: vec![VERSION], ..Default::default() })).await?;
-        let welcome = session.next().await?;
-        assert!(matches!(welcome, to_app::Message::Welcome(_)), "{welcome:?}");
+        match session.next().await? {
+            to_app::Message::Welcome(_) => {}
+            other => return Err(revoked(&other)),
+        }
         session
             .send(Message::Open(v1::OpenRequest {
                 user: Population::user(user),
@@ -89,7 +105,7 @@ impl Session {
             .await?;
         match session.next().await? {
             to_app::Message::OpenResult(v1::OpenResult { result: Some(open_result::Result::Opened(_)) }) => {}
-            other => panic!("{other:?}"),
+            other => return Err(revoked(&other)),
         }
         session.send(Message::Monitor(v1::MonitorDevice { device: DEVICE.into(), classes: vec![] })).await?;
         Ok(session)

@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use tokio::{
     sync::Semaphore,
     task::{JoinSet, LocalSet, spawn_local},
-    time::{sleep_until, timeout},
+    time::{sleep, sleep_until, timeout},
 };
 
 use super::{
@@ -37,6 +37,8 @@ const AT_ONCE: usize = 16;
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How often events are permitted.
 const TICK: Duration = Duration::from_millis(5);
+/// How long apps listen on when the load is over.
+const LAST_WORD: Duration = Duration::from_secs(1);
 
 #[derive(clap::Args)]
 pub struct Administration {
@@ -160,15 +162,20 @@ impl Administration {
                 let address = server.tls;
                 opening.spawn_local(async move {
                     let _permit = permits.acquire().await.unwrap();
-                    let session = Session::open(address, &lab, population, (user, number)).await.unwrap();
                     // Whoever loses its certificate goes on with another one, which may be revoked before it is used.
+                    let open = async move |first: Option<usize>| {
+                        let mut next = first;
+                        loop {
+                            let number = next.take().or_else(|| spare.borrow_mut().pop_front())?;
+                            if let Ok(session) = Session::open(address, &lab, population, (user, number)).await {
+                                return Some(session);
+                            }
+                        }
+                    };
+                    let session = open(Some(number)).await.expect("there are enough certificates");
                     spawn_local(async move {
                         session.receive(&heard).await;
-                        loop {
-                            let Some(number) = spare.borrow_mut().pop_front() else { return };
-                            let Ok(session) = Session::open(address, &lab, population, (user, number)).await else {
-                                continue;
-                            };
+                        while let Some(session) = open(None).await {
                             session.receive(&heard).await;
                         }
                     });
@@ -193,6 +200,8 @@ impl Administration {
             phases.push(Phase { events_per_second, from, until: monotonic_nanos() });
             timeout(PATIENCE, app::somebody_has(heard, permitted)).await.expect("events are lost");
         }
+        // What the last change has told is still to be heard.
+        sleep(LAST_WORD).await;
         phases
     }
 }
