@@ -182,6 +182,10 @@ async fn what_others_name_goes_only_by_a_cascade() {
 async fn r14_a_password_is_set_as_a_verifier_and_told_to_nobody() {
     let rig = Rig::start(USERS, "").await;
     let path = "/v1/users/viewer/password";
+    for (length, status) in [(257, 422), (256, 200)] {
+        let password = json!({ "password": "ö".repeat(length) });
+        assert_eq!(rig.put(path, "*", password).await.status, status, "{length} characters");
+    }
     assert_eq!(rig.put(path, "*", json!({})).await.refused(), (422, "FIELD_INVALID".into()));
     assert_eq!(rig.put(path, "*", json!({ "verifier": "plain" })).await.refused(), (422, "FIELD_INVALID".into()));
     assert_eq!(rig.put(path, "*", json!({ "password": "\u{7}" })).await.refused(), (422, "FIELD_INVALID".into()));

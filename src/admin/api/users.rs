@@ -27,6 +27,8 @@ use crate::{
 
 const OPERATOR: Least = Least::Role(Role::Operator);
 const READER: Least = Least::Role(Role::Reader);
+/// The longest password, in characters (R41a).
+const MAX_PASSWORD: usize = 256;
 
 pub(super) fn routes(routes: Routes) -> Routes {
     routes
@@ -354,6 +356,10 @@ fn shown(state: &Everything, stored: &Stored<UserRecord>, user: &directory::User
 /// It takes some time, by its purpose: so in a thread of its own.
 async fn verifier_of(password: SecretText) -> Result<Arc<ScramVerifier>, Problem> {
     let password = password.into_secret();
+    let len = password.chars().count();
+    if len > MAX_PASSWORD {
+        return Err(Problem::field("password", format_args!("{len} characters: up to {MAX_PASSWORD} are allowed")));
+    }
     let make = move || ScramVerifier::generate(&password, ScramVerifier::DEFAULT_ITERATIONS);
     let made = tokio::task::spawn_blocking(make).await;
     let made = made.map_err(|_| Problem::of(ErrorCode::Internal, ""))?;
