@@ -389,6 +389,16 @@ fn cert_issue_knows_its_users_and_overwrites_only_by_force() {
 }
 
 #[test]
+fn a_certificate_that_counts_without_its_files_is_named_to_be_revoked() {
+    let shell = Shell::with_recorder();
+    fs::create_dir_all(shell.path("callgate/recorder-1.key/in the way")).unwrap();
+    let (code, said) = shell.fails(&format!("{ISSUE} --force"));
+    let sha256 = said.split_once("--sha256 ").map(|(_, rest)| &rest[..64]).unwrap_or_else(|| panic!("{said}"));
+    assert_eq!(code, 1, "{said}");
+    shell.ok(&format!("cert revoke --sha256 {sha256} --reason lost"));
+}
+
+#[test]
 fn cert_issue_leaves_no_foreign_ca_beside_the_certificate() {
     let (shell, other) = (Shell::with_recorder(), Shell::set_up());
     fs::create_dir(shell.path("app")).unwrap();

@@ -89,7 +89,10 @@ impl Issue {
             let added: Changed<Certificate> = admin.post(&certificates(), &new).await?;
             Ok((issued, added, user))
         })?;
-        write_identity(out, &self.user, &self.instance, &issued, existing)?;
+        write_identity(out, &self.user, &self.instance, &issued, existing).with_context(|| {
+            let sha256 = &added.item.sha256;
+            format!("the ledger has the certificate, and its files are not there: callgate cert revoke --sha256 {sha256} --reason 'not written'")
+        })?;
         if !ca_is_there {
             write_public(&ca_copy, ca.certificate_pem().as_bytes(), Existing::Keep)?;
         }
