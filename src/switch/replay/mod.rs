@@ -190,7 +190,7 @@ impl Replay {
         Self { delay, ..self }
     }
 
-    async fn play(mut self, io: SwitchIo) -> Result<(), SwitchError> {
+    async fn play(mut self, mut io: SwitchIo) -> Result<(), SwitchError> {
         let mut desk = Desk::new(self.name, io.commands, io.stop);
         let mut meter = FeedMeter::new(desk.name());
         if !self.delay.is_zero() {
@@ -203,6 +203,10 @@ impl Replay {
         let mut player = Player::new(self.packets, &mut *self.feed, self.speed, start.into_std());
         let mut steps = 0_u32;
         let result = loop {
+            // What the next packet says is looked at now, though it may not be due for a while.
+            if io.devices.has_changed().unwrap_or(false) {
+                player.set_devices(&io.devices.borrow_and_update().addresses);
+            }
             let Step { due, at, events, media } = match player.step() {
                 Ok(Some(step)) => step,
                 Ok(None) => break Ok(()),

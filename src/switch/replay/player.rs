@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::{MediaPacket, ReplayCounts, ReplayError, Speed};
 use crate::{
-    model::{SwitchEvent, Timestamp},
+    model::{Address, DeviceName, SwitchEvent, Timestamp},
     switch::{
         capture::{CaptureError, Packet, PacketKind},
         feed::Feed,
@@ -54,6 +54,11 @@ impl<P: Iterator<Item = Result<Packet, CaptureError>>, F: Feed> Player<P, F> {
 
     pub(super) fn feed(&self) -> &F {
         &self.feed
+    }
+
+    /// The devices that the operator knows from now on.
+    pub(super) fn set_devices(&mut self, devices: &[(Address, DeviceName)]) {
+        self.feed.set_devices(devices);
     }
 
     /// The next thing to do, which may be nothing; `None` when the capture was played to its end.

@@ -4,13 +4,14 @@ use std::{
     time::{Duration, Instant},
 };
 
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::{
     model::{Address, CallDirection, CallId, CallRef, CallState, DeviceName, EventBody, LineNumber, SwitchEvent},
     switch::{
-        Action, Command, CommandError,
+        Action, Command, CommandError, KnownDevices,
         capture::{Capture, PacketKind},
         feed::Refusal,
     },
@@ -18,10 +19,15 @@ use crate::{
 
 const SECOND: i64 = 1_000_000;
 
+/// What a feed is told of devices at once.
+type Told = Vec<(Address, DeviceName)>;
+
 /// Makes an event of each datagram and of each deadline, and notes what it saw.
 #[derive(Default)]
 struct Fake {
     seen: Arc<Mutex<Vec<(Timestamp, Instant)>>>,
+    /// What it was told of devices, each time.
+    devices: Arc<Mutex<Vec<Told>>>,
     /// Deadlines to come, latest first.
     deadlines: Vec<Instant>,
     stuck: bool,
@@ -43,8 +49,8 @@ impl Feed for Fake {
         Ok(())
     }
 
-    fn set_devices(&mut self, _: &[(Address, DeviceName)]) {
-        unreachable!("a recording has the devices of its time")
+    fn set_devices(&mut self, devices: &[(Address, DeviceName)]) {
+        self.devices.lock().unwrap().push(devices.to_vec());
     }
 
     fn on_time(&mut self, _: Instant, out: &mut Vec<SwitchEvent>) {
@@ -280,6 +286,33 @@ async fn a_capture_is_played_in_its_own_time_and_to_its_end() {
     assert_eq!(running.await.unwrap(), Ok(()));
     assert_eq!(media_out.recv().await, Some(Heard::Event { call: CallId(1), at: Timestamp(65 * SECOND) }));
     assert_eq!((counts_out.await.unwrap().feed.datagrams, media_out.recv().await), (2, None));
+}
+
+#[tokio::test(start_paused = true)]
+async fn devices_that_change_before_the_first_call_or_between_two_are_those_of_what_comes_then() {
+    let feed = Fake::default();
+    let told = Arc::clone(&feed.devices);
+    let packets = [packet(0, b"HEP3"), packet(SECOND, b"HEP3"), packet(2 * SECOND, b"HEP3")];
+    let replay = Replay::new("replay".parse().unwrap(), packets.into_iter(), feed, Speed::REAL_TIME);
+    let replay = Box::new(replay.with_delay(Duration::from_secs(10)));
+    let (mut io, mut ends) = io(8);
+    let (known, devices) = watch::channel(Arc::<KnownDevices>::default());
+    io.devices = devices;
+    let running = tokio::spawn(replay.run(io));
+    let change = |device: &str| {
+        let addresses = vec![("udp:127.0.0.1:16010".parse().unwrap(), device.parse().unwrap())];
+        known.send_replace(Arc::new(KnownDevices { addresses, ..KnownDevices::default() }));
+    };
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    change("2001");
+    ends.events.recv().await.unwrap();
+    assert_eq!(told.lock().unwrap().len(), 1);
+    change("2002");
+    ends.events.recv().await.unwrap();
+    ends.events.recv().await.unwrap();
+    let names: Vec<_> = told.lock().unwrap().iter().map(|devices| devices[0].1.to_string()).collect();
+    assert_eq!(names, ["2001", "2002"]);
+    assert_eq!(running.await.unwrap(), Ok(()));
 }
 
 #[tokio::test(start_paused = true)]
