@@ -21,6 +21,7 @@ const COMMANDS: &[&str] = &[
     "device add",
     "group add",
     "user add",
+    "account setup-token",
     "account add",
     "device list",
     "device show",

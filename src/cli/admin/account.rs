@@ -6,7 +6,7 @@ use anyhow::Result;
 use callgate::{
     admin::{
         accounts::Role,
-        api::{self, AccountToken, Changed, Gone, MadeToken},
+        api::{self, AccountToken, Changed, Gone, MadeToken, NewSetupToken},
     },
     client::admin::{Admin, Path},
 };
@@ -17,7 +17,7 @@ use zeroize::Zeroizing;
 
 use super::{
     Ask, Form,
-    said::{joined, nothing},
+    said::{self, joined, nothing},
 };
 use crate::cli::{
     out::Unwritten,
@@ -56,6 +56,13 @@ Examples:
 const REMOVE_EXAMPLES: &str = "\
 Example:
   callgate account remove prometheus     # its logins and tokens end";
+
+const SETUP_TOKEN_EXAMPLES: &str = "\
+Example:
+  callgate account setup-token > token
+
+Standard output has the token and nothing else. It counts once, for `POST /v1/setup`, and takes the place of the one before.
+Once there is an administrator none is made: `callgate account add` makes further ones.";
 
 const TOKEN_EXAMPLES: &str = "\
 Examples:
@@ -129,6 +136,10 @@ pub(in crate::cli) enum Account {
         /// Its name
         name: String,
     },
+
+    /// Make a new token for the first administrator, and print it: the one that the first start printed counts no more
+    #[command(after_help = SETUP_TOKEN_EXAMPLES)]
+    SetupToken,
 
     /// Tokens of an account, for programs
     #[command(subcommand, after_help = TOKEN_EXAMPLES)]
@@ -294,6 +305,10 @@ impl Ask for Account {
                 let gone: Gone = admin.remove(&path(&name)).await?;
                 form.gone(&gone, format_args!("the account {name:?} is gone"))
             }
+            Self::SetupToken => {
+                let made: Changed<NewSetupToken> = admin.act(&Path::of(&["setup-token"])).await?;
+                form.changed(&made, format_args!("{}", made.item.token.tell()))
+            }
             Self::Token(command) => command.ask(admin, form).await,
         }
     }
@@ -331,17 +346,16 @@ impl Set {
         certificates || self.role.is_some() || self.description.is_some()
     }
 
-    fn change(&self, account: &mut Settings) {
+    fn change(&self, account: &mut Settings) -> Result<()> {
         if let Some(role) = self.role {
             account.role = role.into();
         }
         if let Some(description) = &self.description {
             account.description.clone_from(description);
         }
-        account.certificates.extend(self.add_certificate.iter().map(|sha256| sha256.to_lowercase()));
-        account
-            .certificates
-            .retain(|sha256| !self.remove_certificate.iter().any(|other| other.eq_ignore_ascii_case(sha256)));
+        let lower = |all: &[String]| all.iter().map(|sha256| sha256.to_lowercase()).collect::<Vec<_>>();
+        let (add, remove) = (lower(&self.add_certificate), lower(&self.remove_certificate));
+        said::change(&mut account.certificates, &add, &remove, &format!("the account {:?}", self.name), "certificate")
     }
 }
 

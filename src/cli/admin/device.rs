@@ -14,7 +14,7 @@ use serde_json::json;
 
 use super::{
     Ask, Form,
-    said::{cascading, joined, listed, nothing},
+    said::{self, cascading, joined, listed, nothing},
 };
 use crate::cli::{
     out::Unwritten,
@@ -218,10 +218,12 @@ impl Set {
         form.changed(&device, format_args!("the device {:?} is changed", self.name))
     }
 
-    fn change(&self, device: &mut Settings) {
+    fn change(&self, device: &mut Settings) -> Result<()> {
+        let whose = format!("the device {:?}", self.name);
         let added = self.add_address.iter().filter(|address| !device.addresses.contains(address)).copied();
         let added: Vec<Address> = added.collect();
         device.addresses.extend(added);
+        said::are_there(&device.addresses, &self.remove_address, &whose, "address")?;
         device.addresses.retain(|address| !self.remove_address.contains(address));
         for new in &self.add_line {
             match device.lines.iter_mut().find(|line| line.number == new.number) {
@@ -229,23 +231,29 @@ impl Set {
                 None => device.lines.push(new.clone().into()),
             }
         }
+        let numbers: Vec<u32> = device.lines.iter().map(|line| line.number.0).collect();
+        said::are_there(&numbers, &self.remove_line, &whose, "line")?;
         device.lines.retain(|line| !self.remove_line.contains(&line.number.0));
         if let Some(description) = &self.description {
             device.description.clone_from(description);
         }
+        Ok(())
     }
 }
 
 impl Which {
     async fn ask(self, admin: &mut Admin, form: Form, restricted: bool) -> Result<()> {
         let path = path(&self.name);
-        let change = |device: &mut Settings| match self.line {
-            None => device.restricted = restricted,
-            Some(number) => match device.lines.iter_mut().find(|line| line.number.0 == number) {
-                Some(line) => line.restricted = restricted,
-                // A device without lines has line 1.
-                None => device.lines.push(Line { number: LineNumber(number), label: String::new(), restricted }),
-            },
+        let change = |device: &mut Settings| {
+            match self.line {
+                None => device.restricted = restricted,
+                Some(number) => match device.lines.iter_mut().find(|line| line.number.0 == number) {
+                    Some(line) => line.restricted = restricted,
+                    // A device without lines has line 1.
+                    None => device.lines.push(Line { number: LineNumber(number), label: String::new(), restricted }),
+                },
+            }
+            anyhow::Ok(())
         };
         let device: Changed<api::Device> = admin.change(&path, &path, change).await?;
         let what = match self.line {

@@ -146,10 +146,10 @@ impl Ask for Group {
                     return Err(nothing().into());
                 }
                 let change = |group: &mut Settings| {
-                    devices.change(&mut group.devices, &mut group.patterns);
                     if let Some(description) = &description {
                         group.description.clone_from(description);
                     }
+                    devices.change(&mut group.devices, &mut group.patterns, &format!("the group {name:?}"))
                 };
                 let group: Changed<api::Group> = admin.change(&path(&name), &path(&name), change).await?;
                 form.changed(&group, format_args!("the group {name:?} is changed"))

@@ -1,6 +1,6 @@
 //! What is said of what the API answers.
 
-use std::fmt;
+use std::{collections::BTreeSet, fmt};
 
 use anyhow::Result;
 use callgate::{
@@ -87,6 +87,51 @@ fn effect(effect: &Effects) -> Option<String> {
         said.push(format!("{} withheld", counted(effect.withheld, "key that waited", "keys that waited")));
     }
     (!said.is_empty()).then(|| said.join(", "))
+}
+
+/// Names that are less alike aren't offered for each other.
+const NEAR: f64 = 0.8;
+
+/// Adds to a set, and takes from it what must be there: a slip of the pen must not look like a right that is gone.
+pub(super) fn change<T: Ord + Clone + fmt::Display>(
+    set: &mut BTreeSet<T>,
+    add: &[T],
+    remove: &[T],
+    whose: &str,
+    what: &str,
+) -> Result<()> {
+    set.extend(add.iter().cloned());
+    are_there(&*set, remove, whose, what)?;
+    set.retain(|one| !remove.contains(one));
+    Ok(())
+}
+
+/// Whether all that is to be removed is there.
+pub(super) fn are_there<'a, T: PartialEq + fmt::Display + 'a>(
+    there: impl IntoIterator<Item = &'a T> + Clone,
+    remove: &[T],
+    whose: &str,
+    what: &str,
+) -> Result<()> {
+    match remove.iter().find(|one| !there.clone().into_iter().any(|other| other == *one)) {
+        Some(one) => Err(not_there(whose, what, one, there).into()),
+        None => Ok(()),
+    }
+}
+
+/// What is to be removed isn't there; the nearest that is, if one is near.
+pub(super) fn not_there<T: fmt::Display>(
+    whose: &str,
+    what: &str,
+    name: impl fmt::Display,
+    there: impl IntoIterator<Item = T>,
+) -> Unusable {
+    let name = name.to_string();
+    let there = there.into_iter().map(|one| one.to_string());
+    let alike = there.map(|one| (strsim::jaro_winkler(&name, &one), one)).filter(|(alike, _)| *alike >= NEAR);
+    let near = alike.max_by(|a, b| a.0.total_cmp(&b.0));
+    let near = near.map_or_else(String::new, |(_, near)| format!("; the nearest is {near:?}"));
+    Unusable(format!("{whose} has no {what} {name:?}{near}: nothing is changed"))
 }
 
 /// Nobody said what to change.

@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 
 use super::{
     Ask, Form,
-    said::{cascading, joined, listed, nothing},
+    said::{self, cascading, joined, listed, nothing},
     standard_group::{StandardGroup, word},
 };
 use crate::cli::{
@@ -34,7 +34,7 @@ A standard group is named by its word or by its whole name. Groups of your own a
 
 const SET_EXAMPLES: &str = "\
 Examples:
-  callgate user set recorder --add-device 1002 --remove-device 1001
+  callgate user set dashboard --add-device 1002 --remove-device 1001
   callgate user set recorder --remove-group srtp-keys       # its sessions go on, and get no key any more
   callgate user set recorder --remove-group secure --cascade   # the SRTP group goes with it (R8)
   printf '%s\\n' 'another password' | callgate user set dashboard --password
@@ -288,7 +288,8 @@ impl Set {
         groups || own_groups || self.devices.are_any() || self.kind.is_some() || self.description.is_some()
     }
 
-    fn change(&self, user: &mut Settings) {
+    fn change(&self, user: &mut Settings) -> Result<()> {
+        let whose = format!("the user {:?}", self.name);
         if let Some(kind) = self.kind {
             user.kind = kind.into();
         }
@@ -296,9 +297,12 @@ impl Set {
             user.description.clone_from(description);
         }
         user.groups = self.add_group.iter().fold(user.groups, |groups, group| groups.with(group.group()));
+        if let Some(group) = self.remove_group.iter().find(|group| !user.groups.contains(group.group())) {
+            return Err(said::not_there(&whose, "group", word(group.group()), user.groups.iter().map(word)).into());
+        }
         user.groups = self.remove_group.iter().fold(user.groups, |groups, group| groups.without(group.group()));
-        change(&mut user.own_groups, &self.add_own_group, &self.remove_own_group);
-        self.devices.change(&mut user.devices, &mut user.patterns);
+        said::change(&mut user.own_groups, &self.add_own_group, &self.remove_own_group, &whose, "own group")?;
+        self.devices.change(&mut user.devices, &mut user.patterns, &whose)
     }
 }
 
@@ -310,15 +314,16 @@ impl DeviceChanges {
         devices || [add_pattern, remove_pattern].iter().any(|patterns| !patterns.is_empty())
     }
 
-    pub(super) fn change(&self, devices: &mut BTreeSet<DeviceName>, patterns: &mut BTreeSet<DevicePattern>) {
-        change(devices, &self.add_device, &self.remove_device);
-        change(patterns, &self.add_pattern, &self.remove_pattern);
+    /// Makes them, for whom `whose` names.
+    pub(super) fn change(
+        &self,
+        devices: &mut BTreeSet<DeviceName>,
+        patterns: &mut BTreeSet<DevicePattern>,
+        whose: &str,
+    ) -> Result<()> {
+        said::change(devices, &self.add_device, &self.remove_device, whose, "device")?;
+        said::change(patterns, &self.add_pattern, &self.remove_pattern, whose, "pattern")
     }
-}
-
-fn change<T: Ord + Clone>(set: &mut BTreeSet<T>, add: &[T], remove: &[T]) {
-    set.extend(add.iter().cloned());
-    set.retain(|one| !remove.contains(one));
 }
 
 impl From<Kind> for UserKind {

@@ -100,23 +100,23 @@ impl Admin {
     /// else was faster, what that came to is changed.
     ///
     /// # Errors
-    /// [`AdminError`].
-    pub async fn change<T: DeserializeOwned + Serialize, A: DeserializeOwned>(
+    /// [`AdminError`], and what `change` refuses: nothing is written then.
+    pub async fn change<T: DeserializeOwned + Serialize, A: DeserializeOwned, E: From<AdminError>>(
         &mut self,
         read: &Path,
         write: &Path,
-        mut change: impl FnMut(&mut T),
-    ) -> Result<A, AdminError> {
+        mut change: impl FnMut(&mut T) -> Result<(), E>,
+    ) -> Result<A, E> {
         let mut tries = TRIES;
         loop {
             let Marked { mut it, mark } = self.read::<T>(read).await?;
-            change(&mut it);
+            change(&mut it)?;
             // What nobody has written yet, such as a device that a switch makes up, has no mark.
             let found = mark.as_ref().map_or(Found::Absent, Found::Marked);
             tries -= 1;
             match self.ask(&Method::PUT, write, found, Some(json(&it)?)).await {
                 Err(AdminError::Refused(problem)) if problem.is_conflict() && tries > 0 => {}
-                answer => return answer?.read(),
+                answer => return Ok(answer?.read()?),
             }
         }
     }
