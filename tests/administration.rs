@@ -155,6 +155,112 @@ fn a_gateway_that_starts_waits_for_a_command_that_has_the_store() {
     gateway.stop();
 }
 
+#[test]
+fn r38_a_setup_token_is_made_until_there_is_an_administrator() {
+    let shell = Shell::set_up();
+    let token = shell.ok("callgate account setup-token");
+    assert!(token.starts_with("cgsetup_") && token.lines().count() == 1, "{token:?}");
+    assert_ne!(shell.ok("callgate account setup-token"), token);
+    shell.ok("printf '%s\\n' 'a long password' | callgate account add eva --role administrator --password");
+    let (code, said) = shell.fails("callgate account setup-token");
+    assert!(code == 1 && said.contains("SETUP_TOKEN_INVALID"), "{said}");
+}
+
+#[test]
+fn taking_away_what_is_not_there_is_refused_and_changes_nothing() {
+    let shell = Shell::set_up();
+    for add in [
+        "device add 1001 --address udp:192.0.2.7:5060",
+        "device add 1002",
+        "group add reception --device 1001,1002 --pattern '10*'",
+        "user add bob --group enabled,secure --device 1001,1002 --pattern '2*' --own-group reception",
+        "account add eva --role reader",
+    ] {
+        shell.ok(&format!("callgate {add}"));
+    }
+    let shown = |what: &str| shell.ok(&format!("callgate {what} --json"));
+    for (what, change, said) in [
+        ("user show bob", "--remove-device nodev", "the user \"bob\" has no device \"nodev\""),
+        ("user show bob", "--remove-device 1001,1003", "has no device \"1003\"; the nearest is \"1002\""),
+        ("user show bob", "--remove-pattern zzz", "has no pattern \"zzz\""),
+        ("user show bob", "--remove-own-group recption", "has no own group \"recption\"; the nearest is \"reception\""),
+        ("user show bob", "--remove-group srtp-keys", "has no group \"srtp-keys\""),
+        ("user show bob", "--description new --remove-device x", "has no device \"x\""),
+        ("group show reception", "--remove-device 1003", "the group \"reception\" has no device \"1003\""),
+        ("group show reception", "--remove-pattern '20*'", "has no pattern \"20*\""),
+        ("account show eva", "--remove-certificate 5f2c", "the account \"eva\" has no certificate \"5f2c\""),
+        ("device show 1001", "--remove-address udp:192.0.2.8:5060", "the device \"1001\" has no address"),
+        ("device show 1001", "--remove-line 3", "the device \"1001\" has no line \"3\""),
+    ] {
+        let before = shown(what);
+        let set = what.replace(" show ", " set ");
+        let (code, error) = shell.fails(&format!("callgate {set} {change}"));
+        assert!(code == 2 && error.contains(said) && error.contains("nothing is changed"), "{change}: {error}");
+        assert_eq!(shown(what), before, "{change}");
+    }
+    assert!(!shell.fails("callgate user set bob --remove-device nodev").1.contains("nearest"), "none is near");
+    shell.ok("callgate user set bob --remove-device 1001,1002 --remove-own-group reception --remove-group secure");
+    let bob: serde_json::Value = serde_json::from_str(&shown("user show bob")).unwrap();
+    assert_eq!((&bob["devices"], &bob["own_groups"]), (&serde_json::json!([]), &serde_json::json!([])), "{bob}");
+}
+
+#[test]
+fn r13_brackets_in_a_pattern_are_warned_of_where_they_are_no_address() {
+    let shell = Shell::set_up();
+    let patterns =
+        [("'sim-0000[1-3]'", true), ("'{a,b}'", true), ("'sim-*'", false), ("'udp:[2001:db8::*]:5060'", false)];
+    for (number, (pattern, warned)) in patterns.into_iter().enumerate() {
+        let answer = shell.run(&format!("callgate group add g{number} --pattern {pattern}"));
+        assert_eq!((answer.code, answer.out), (0, format!("the group \"g{number}\" is added\n")));
+        assert_eq!(answer.err.contains("only * (any number of characters) and ? (one)"), warned, "{pattern}");
+    }
+}
+
+#[test]
+fn r43_a_wrong_address_is_refused_with_a_right_one() {
+    let (code, error) = Shell::set_up().fails("callgate device add 1001 --address foo");
+    assert!(code == 2 && error.contains("such as udp:192.0.2.7:5060"), "{error}");
+}
+
+#[test]
+fn r3_a_certificate_is_meant_by_its_first_digits() {
+    let shell = Shell::set_up();
+    shell.ok("callgate user add recorder --group enabled,secure");
+    shell.ok("callgate user add beta --group enabled,secure");
+    for app in ["recorder --instance 2", "recorder --instance 1", "beta --instance 1"] {
+        shell.ok(&format!("callgate cert issue --user {app}"));
+    }
+    let listed = shell.ok("callgate cert list");
+    let apps: Vec<&str> = listed.lines().skip(1).filter_map(|line| line.split_whitespace().next()).collect();
+    assert_eq!(apps, ["beta/1", "recorder/1", "recorder/2"]);
+    let rows: serde_json::Value = serde_json::from_str(&shell.ok("callgate cert list --user beta --json")).unwrap();
+    let (start, _) = rows[0]["sha256"].as_str().unwrap().split_at(12);
+    assert!(shell.ok(&format!("callgate cert show {start}...")).contains("beta"));
+    assert!(shell.ok(&format!("callgate cert revoke --sha256 {start} --reason lost")).contains(" of beta/1"));
+    let shown = shell.ok(&format!("callgate cert show {}", start.to_ascii_uppercase()));
+    let at = shown.lines().find(|line| line.starts_with("revoked at")).unwrap();
+    assert!(!at.contains('.') && at.ends_with('Z'), "{at}");
+    for wrong in ["5f2", "nonsense", "'5f2c... '"] {
+        for command in ["show", "revoke --reason lost --sha256"] {
+            let (code, error) = shell.fails(&format!("callgate cert {command} {wrong}"));
+            assert!(code == 2 && error.contains("is no SHA-256 of a certificate"), "{error}");
+        }
+    }
+    let none: String = start.chars().rev().chain(start.chars()).collect();
+    let (code, error) = shell.fails(&format!("callgate cert show {none}"));
+    assert!(code == 1 && error.contains("begins with"), "{error}");
+}
+
+#[test]
+fn closing_sessions_of_nobody_says_that_none_was_open() {
+    let shell = Shell::set_up();
+    let gateway = Gateway::start(&shell);
+    let said = shell.ok("callgate session close --user nobody");
+    assert_eq!(said, "no session of nobody was open\n");
+    assert_eq!(shell.ok("callgate session close --user nobody --instance 2"), "no session of nobody/2 was open\n");
+    gateway.stop();
+}
+
 /// A gateway that runs.
 struct Gateway(Child);
 

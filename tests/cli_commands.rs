@@ -563,7 +563,7 @@ fn explain_tells_each_rule_for_a_user_and_a_device_and_what_to_change() {
     let text = said("recorder --device 1001");
     assert!(text.contains("Answer: recorder/1 opens no session. On the TLS door: "), "{text}");
     assert!(
-        text.contains("NO   R3   ") && text.contains("mend: issue or import a certificate for recorder/1"),
+        text.contains("NO   R3   ") && text.contains("mend: callgate cert issue --user recorder --instance 1"),
         "{text}"
     );
     shell.ok("cert issue --user recorder --instance 1");
@@ -583,7 +583,7 @@ fn explain_tells_each_rule_for_a_user_and_a_device_and_what_to_change() {
         text.contains("Answer: viewer/1 opens on the TLS door, sees 1001, and gets no key: USER_NOT_AUTHORIZED (R16).")
     );
     assert!(
-        text.contains("the SRTP group only with the other two (R8)") && !text.contains("On the clear door"),
+        text.contains("mend: callgate user set viewer --add-group 'Standard CTI Allow Reception of SRTP Key Material'   # the SRTP group only with the other two (R8)") && !text.contains("On the clear door"),
         "{text}"
     );
 

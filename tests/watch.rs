@@ -88,7 +88,7 @@ fn without_a_terminal_it_is_plain_lines_and_one_class_is_enough() {
     assert!(!text.contains('\x1b'), "{text:?}");
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!(lines.len(), 3, "{text}");
-    assert!(lines[0].starts_with("session ") && lines[0].contains("1 devices, heartbeat 30 s"), "{text}");
+    assert!(lines[0].starts_with("session ") && lines[0].contains("1 device, heartbeat 30 s"), "{text}");
     assert_eq!(lines[1], "1001 is monitored: 0 calls in progress");
     assert!(lines[2].contains("1001 sent audio: keys are here (KEYS_AVAILABLE), to 127.0.0.1:20212"), "{text}");
     gateway.served.stop();

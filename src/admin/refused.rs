@@ -30,7 +30,7 @@ pub enum Refused {
         owner: String,
     },
     /// A user can't go while its certificates count: whoever got its name later would own them.
-    #[error("{user} has {count} certificates that count")]
+    #[error("{user} has {count} {} that count", if *count == 1 { "certificate" } else { "certificates" })]
     StillCertified {
         /// The user.
         user: String,

@@ -7,15 +7,19 @@ mod issue;
 mod list;
 mod revoke;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use callgate::{
     admin::api::{Certificate, User},
-    client::admin::Path,
+    client::admin::{Admin, Path},
     config::Config,
     model::Group,
 };
 
-use super::out::remark;
+use super::{exit::Unusable, out::remark};
+
+/// Of how many digits a SHA-256 is, and how many of them are enough to name a certificate.
+const DIGITS: usize = 64;
+const ENOUGH: usize = 4;
 
 /// Apps' certificates: issue, import, revoke and list them; or get the gateway's own from another CA
 #[derive(clap::Subcommand)]
@@ -53,6 +57,33 @@ fn certificates() -> Path {
 /// Whose it is, as a certificate names it.
 fn owner(certificate: &Certificate) -> String {
     format!("{}/{}", certificate.user, certificate.instance)
+}
+
+/// The SHA-256 of the one certificate that is meant, by all of its digits or the first of them.
+async fn sha256(admin: &mut Admin, given: &str) -> Result<String> {
+    let digits = given.trim_end_matches('.').to_ascii_lowercase();
+    let is_hex = digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+    match digits.len() {
+        DIGITS if is_hex => return Ok(digits),
+        ENOUGH..DIGITS if is_hex => {}
+        _ => {
+            let problem = format!(
+                "{given:?} is no SHA-256 of a certificate: give its {DIGITS} hexadecimal digits, or at least the first \
+                 {ENOUGH}, as `callgate cert list` shows them"
+            );
+            return Err(Unusable(problem).into());
+        }
+    }
+    let mut meant: Vec<Certificate> = admin.list(&certificates()).await?;
+    meant.retain(|certificate| certificate.sha256.starts_with(&digits));
+    match meant.as_slice() {
+        [one] => Ok(one.sha256.clone()),
+        [] => bail!("the ledger has no certificate whose SHA-256 begins with {digits}: see `callgate cert list`"),
+        several => {
+            let problem = format!("the SHA-256 of {} certificates begin with {digits}: give more of it", several.len());
+            Err(Unusable(problem).into())
+        }
+    }
 }
 
 fn warn_of_group(config: &Config, user: &User) {

@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    net::{AddrParseError, IpAddr, SocketAddr},
+    net::{IpAddr, SocketAddr},
     str::FromStr,
 };
 
@@ -63,16 +63,21 @@ impl<'de> Deserialize<'de> for Address {
     }
 }
 
-impl FromStr for Address {
-    type Err = AddrParseError;
+/// A text is no address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("it is no address such as udp:192.0.2.7:5060 or tcp:[2001:db8::7]:5060")]
+pub struct NoAddress;
 
-    fn from_str(text: &str) -> Result<Self, AddrParseError> {
+impl FromStr for Address {
+    type Err = NoAddress;
+
+    fn from_str(text: &str) -> Result<Self, NoAddress> {
         let (transport, socket) = match text.split_once(':') {
             Some(("udp", rest)) => (Transport::Udp, rest),
             Some(("tcp", rest)) => (Transport::Tcp, rest),
             _ => (Transport::Udp, text),
         };
-        let socket: SocketAddr = socket.parse()?;
+        let socket: SocketAddr = socket.parse().map_err(|_| NoAddress)?;
         Ok(Self::new(transport, socket.ip(), socket.port()))
     }
 }

@@ -12,7 +12,7 @@ mod suite;
 pub mod text;
 
 pub use access::{Door, Group, Groups, Mode, UnknownGroup};
-pub use address::{Address, Transport};
+pub use address::{Address, NoAddress, Transport};
 pub use event::{
     CallDirection, CallRef, CallState, Codec, EndCause, EventBody, EventClass, MediaOpened, MediaStopped, Party,
     Protection, StopCause, StreamDirection, SwitchEvent,

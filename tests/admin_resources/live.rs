@@ -113,7 +113,7 @@ async fn r43_each_rule_is_explained_by_the_rights_of_now() {
     assert!(said["answer"].as_str().unwrap().contains("doesn't see 1001"), "{said}");
     let rules = said["doors"][0]["disclosing"].as_array().unwrap();
     let against: Vec<_> = rules.iter().filter(|rule| rule["holds"] == false).map(|rule| &rule["mend"]).collect();
-    assert_eq!(against, [&json!("set restricted of the device \"1001\" to false")]);
+    assert_eq!(against, [&json!("callgate device unrestrict 1001")]);
 
     let said = explain("user=viewer&device=192.0.2.9:5060&instance=3").await.ok(200);
     assert!(!said.to_string().contains("config"), "nothing of it is changed in the config: {said}");

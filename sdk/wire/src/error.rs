@@ -399,7 +399,7 @@ pub static TABLE: &[ErrorInfo] = &[
         ErrorCode::GroupStillNeeded,
         "R8",
         "The user is in the group of SRTP key material, which needs this group.",
-        "Take the user out of that group, too: first, or at once with cascade.",
+        "Take the user out of that group, too: first, or at once with `--cascade` (in the API `?cascade=true`).",
     ),
     entry(
         ErrorCode::StandardGroup,
@@ -411,19 +411,19 @@ pub static TABLE: &[ErrorInfo] = &[
         ErrorCode::StillReferenced,
         "R13",
         "Others still name it.",
-        "Take it from them first, or do so at once with cascade.",
+        "Take it from them first, or at once with `--cascade` (in the API `?cascade=true`).",
     ),
     entry(
         ErrorCode::StillCertified,
         "R11",
         "It still has certificates that count.",
-        "Revoke them first, or do so at once with cascade.",
+        "Revoke them first, or at once with `--cascade` (in the API `?cascade=true`).",
     ),
     entry(
         ErrorCode::FieldInvalid,
         "R43",
         "A value is not allowed there.",
-        "Compare it with the ranges in the description of the API; the detail names it.",
+        "Give a value that is allowed: the `--help` of a command and the description of the API say which are.",
     ),
     entry(
         ErrorCode::AdminNotAuthenticated,
@@ -435,13 +435,13 @@ pub static TABLE: &[ErrorInfo] = &[
         ErrorCode::AdminNotAllowed,
         "R38",
         "Your role doesn't allow it.",
-        "Ask somebody with the role that the detail names.",
+        "Ask somebody who has the role that is needed.",
     ),
     entry(
         ErrorCode::AdminLockedOut,
         "R38",
-        "Too many logins to this account or from this address failed.",
-        "Wait a minute, or have an administrator unlock the account.",
+        "Too many logins from this address failed.",
+        "Wait as long as `Retry-After` says.",
     ),
     entry(
         ErrorCode::SetupTokenInvalid,
@@ -508,7 +508,7 @@ pub static TABLE: &[ErrorInfo] = &[
         ErrorCode::NotConfigured,
         "R43",
         "The gateway's config doesn't have what this needs.",
-        "Set what the detail names, and have the gateway read its config again.",
+        "Set what is named, and have the gateway read its config again.",
     ),
     INTERNAL,
 ];

@@ -71,7 +71,10 @@ impl Facts<'_> {
                         "put the present CRL of its CA where tls.client_crl names it".into()
                     }
                     (_, ChangedIn::Files) => format!("callgate cert issue --user {user} --instance {instance}"),
-                    (_, ChangedIn::Store) => format!("issue or import a certificate for {user}/{instance}"),
+                    (_, ChangedIn::Store) => format!(
+                        "callgate cert issue --user {} --instance {instance} (or `callgate cert add` with one of another CA)",
+                        quoted(user.as_str())
+                    ),
                 };
                 (self.certificate.clone(), mend)
             }
@@ -83,7 +86,7 @@ impl Facts<'_> {
                         ChangedIn::Files => {
                             format!("callgate passwd, and its line as password = \"...\" of the user {user:?}")
                         }
-                        ChangedIn::Store => format!("set a password of the user {user:?}"),
+                        ChangedIn::Store => self.set_user("--password"),
                     },
                 ),
             },
@@ -100,13 +103,16 @@ impl Facts<'_> {
                             unnamed::no_device(self.changed_in)
                         ),
                         format!(
-                            "name it as the note below says, or add {:?} to groups of the user {user:?}",
-                            Group::ControlOfAllDevices.name()
+                            "name it as the note below says, or {}",
+                            self.add_groups(&[Group::ControlOfAllDevices])
                         ),
                     ),
                     (false, _) => (
                         "the device is none of the user's: no event of it is sent".into(),
-                        format!("add {device:?} to devices of the user {user:?}"),
+                        match self.changed_in {
+                            ChangedIn::Files => format!("add {device:?} to devices of the user {user:?}"),
+                            ChangedIn::Store => self.set_user(&format!("--add-device {}", quoted(device))),
+                        },
                     ),
                 }
             }
@@ -116,18 +122,15 @@ impl Facts<'_> {
                     "the device is restricted: no app sees it".into(),
                     match self.changed_in {
                         ChangedIn::Files => format!("take restricted = true from the device {device:?}"),
-                        ChangedIn::Store => format!("set restricted of the device {device:?} to false"),
+                        ChangedIn::Store => format!("callgate device unrestrict {}", quoted(device)),
                     },
                 ),
             },
             Condition::KeyGroups => match missing(self.user.groups).as_slice() {
                 [] => ("the user is in all three groups that keys need".into(), String::new()),
                 missing => (
-                    format!("the user is not in {}", missing.join(" and ")),
-                    format!(
-                        "add {} to groups of the user {user:?}; the SRTP group only with the other two (R8)",
-                        missing.join(", ")
-                    ),
+                    format!("the user is not in {}", names(missing).join(" and ")),
+                    format!("{}   # the SRTP group only with the other two (R8)", self.add_groups(missing)),
                 ),
             },
             Condition::SecureDoor => match holds {
@@ -138,15 +141,35 @@ impl Facts<'_> {
     }
 
     fn member(&self, group: Group, holds: bool) -> (String, String) {
-        let (user, group) = (&self.user.name, group.name());
+        let name = group.name();
         match holds {
-            true => (format!("the user is in {group:?}"), String::new()),
-            false => (format!("the user is not in {group:?}"), format!("add {group:?} to groups of the user {user:?}")),
+            true => (format!("the user is in {name:?}"), String::new()),
+            false => (format!("the user is not in {name:?}"), self.add_groups(&[group])),
         }
+    }
+
+    /// How the user gets into groups.
+    fn add_groups(&self, groups: &[Group]) -> String {
+        match self.changed_in {
+            ChangedIn::Files => format!("add {} to groups of the user {:?}", names(groups).join(", "), self.user.name),
+            ChangedIn::Store => {
+                let groups: Vec<_> = groups.iter().map(|group| group.name()).collect();
+                self.set_user(&format!("--add-group {}", quoted(&groups.join(","))))
+            }
+        }
+    }
+
+    /// The command that changes the user, as it is pasted into a shell.
+    fn set_user(&self, arguments: &str) -> String {
+        format!("callgate user set {} {arguments}", quoted(self.user.name.as_str()))
     }
 
     fn door_words(&self, holds: bool, door: Door) -> (String, String) {
         let (user, group) = (&self.user.name, Group::SecureConnection.name());
+        let take = match self.changed_in {
+            ChangedIn::Files => format!("take {group:?} from groups of the user {user:?}"),
+            ChangedIn::Store => self.set_user(&format!("--remove-group {}", quoted(group))),
+        };
         let is_in = self.user.groups.contains(Group::SecureConnection);
         let member = if is_in { format!("the user is in {group:?}") } else { format!("the user is not in {group:?}") };
         match (holds, door) {
@@ -159,11 +182,11 @@ impl Facts<'_> {
             (true, _) => (format!("{member}, and so this is its door"), String::new()),
             (false, Door::Tls) => (
                 format!("{member}, and so may open on the clear door only"),
-                format!("add {group:?} to groups of the user {user:?}, or connect to the clear door"),
+                format!("connect to the clear door, or {}", self.add_groups(&[Group::SecureConnection])),
             ),
             (false, Door::Clear) => (
                 format!("{member}, and so may open on the TLS door only"),
-                format!("connect to the TLS door, or take {group:?} from groups of the user {user:?}"),
+                format!("connect to the TLS door, or {take}"),
             ),
         }
     }
@@ -229,10 +252,23 @@ impl Facts<'_> {
     }
 }
 
-/// The groups that keys need and that aren't there, each in quotes.
-fn missing(groups: Groups) -> Vec<String> {
-    let missing = KEY_GROUPS.into_iter().filter(|group| !groups.contains(*group));
-    missing.map(|group| format!("{:?}", group.name())).collect()
+/// The groups that keys need and that aren't there.
+fn missing(groups: Groups) -> Vec<Group> {
+    KEY_GROUPS.into_iter().filter(|group| !groups.contains(*group)).collect()
+}
+
+/// Names of groups, each in quotes.
+fn names(groups: &[Group]) -> Vec<String> {
+    groups.iter().map(|group| format!("{:?}", group.name())).collect()
+}
+
+/// A word as a shell takes it, whatever stands in it.
+fn quoted(word: &str) -> String {
+    let is_plain = |c: char| c.is_alphanumeric() || "-_.:@/".contains(c);
+    match !word.is_empty() && word.chars().all(is_plain) {
+        true => word.into(),
+        false => format!("'{}'", word.replace('\'', r"'\''")),
+    }
 }
 
 fn stream_said(stream: Stream, disclosure: Disclosure) -> StreamSaid {
@@ -267,5 +303,23 @@ fn told(disclosure: Disclosure) -> String {
             (indicator, Some(reason)) => format!("{indicator}/{reason} ({rule})"),
             (indicator, None) => format!("{indicator} ({rule})"),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn r43_a_name_in_a_command_is_one_word_of_the_shell() {
+        for (word, expected) in [
+            ("1001", "1001"),
+            ("udp:192.0.2.1:5060", "udp:192.0.2.1:5060"),
+            ("floor 2", "'floor 2'"),
+            ("ann's $HOME", r"'ann'\''s $HOME'"),
+            ("", "''"),
+        ] {
+            assert_eq!(quoted(word), expected);
+        }
     }
 }

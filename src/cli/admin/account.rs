@@ -321,7 +321,7 @@ impl Add {
         let password = typed.as_ref().map(|typed| typed.as_str());
         let new = New { name: &name, settings: Settings { role: role.into(), description, certificates }, password };
         let changed: Changed<api::Account> = admin.post(&Path::of(&["accounts"]), &new).await?;
-        form.changed(&changed, format_args!("the account {name:?} is there"))
+        form.changed(&changed, format_args!("the account {name:?} is added"))
     }
 }
 

@@ -202,7 +202,7 @@ impl Add {
             "name": name, "addresses": addresses, "lines": lines, "description": description, "restricted": restricted,
         });
         let device: Changed<api::Device> = admin.post(&Path::of(&["devices"]), &device).await?;
-        form.changed(&device, format_args!("the device {name:?} is there"))
+        form.changed(&device, format_args!("the device {name:?} is added"))
     }
 }
 

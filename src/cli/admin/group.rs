@@ -14,7 +14,7 @@ use serde_json::json;
 
 use super::{
     Ask, Form,
-    said::{cascading, joined, listed, nothing},
+    said::{cascading, joined, listed, nothing, warn_of_patterns},
     user::DeviceChanges,
 };
 use crate::cli::{
@@ -90,11 +90,11 @@ pub(in crate::cli) enum Group {
 
 #[derive(clap::Args)]
 pub(in crate::cli) struct Add {
-    /// Its name; one that begins with "Standard" is refused
+    /// Its name; one that begins with the word "Standard", in whatever case, is refused
     name: GroupName,
 
-    /// A device that its members may see
-    #[arg(long = "device", value_name = "NAME")]
+    /// A device that its members may see; several with commas between them
+    #[arg(long = "device", value_name = "NAME", value_delimiter = ',')]
     devices: Vec<DeviceName>,
 
     /// Devices that its members may see, also those that come later: a pattern of their names, with * and ?
@@ -131,10 +131,11 @@ impl Ask for Group {
     async fn ask(self, admin: &mut Admin, form: Form) -> Result<()> {
         match self {
             Self::Add(Add { name, devices, patterns, description }) => {
+                warn_of_patterns(&patterns);
                 let group =
                     json!({ "name": name, "devices": devices, "patterns": patterns, "description": description });
                 let group: Changed<api::Group> = admin.post(&Path::of(&["groups"]), &group).await?;
-                form.changed(&group, format_args!("the group {name:?} is there"))
+                form.changed(&group, format_args!("the group {name:?} is added"))
             }
             Self::List { own } => {
                 let path = Path::of(&["groups"]).with_any("standard", own.then_some("false"));

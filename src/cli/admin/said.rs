@@ -6,13 +6,14 @@ use anyhow::Result;
 use callgate::{
     admin::api::{Acknowledged, Changed, Effects, Gone},
     client::admin::{Admin, Marked, Path},
+    directory::DevicePattern,
 };
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::Form;
 use crate::cli::{
     exit::Unusable,
-    out::{Unwritten, counted, say},
+    out::{Unwritten, counted, remark, say},
     table::Table,
 };
 
@@ -132,6 +133,19 @@ pub(super) fn not_there<T: fmt::Display>(
     let near = alike.max_by(|a, b| a.0.total_cmp(&b.0));
     let near = near.map_or_else(String::new, |(_, near)| format!("; the nearest is {near:?}"));
     Unusable(format!("{whose} has no {what} {name:?}{near}: nothing is changed"))
+}
+
+/// Says what patterns know of wildcards, if one has characters that are such elsewhere. They may be meant as they are:
+/// addresses of IPv6 have some, and are names of devices.
+pub(super) fn warn_of_patterns<'a>(patterns: impl IntoIterator<Item = &'a DevicePattern>) {
+    let is_meant = |text: &str| text.contains("]:");
+    let unknown = |text: &str| text.contains(['[', ']', '{', '}']) && !is_meant(text);
+    for pattern in patterns.into_iter().filter(|pattern| unknown(pattern.as_str())) {
+        remark!(
+            "warning: the pattern {pattern:?} means names with these brackets in them: only * (any number of characters) \
+             and ? (one) stand for others"
+        );
+    }
 }
 
 /// Nobody said what to change.

@@ -9,7 +9,7 @@ use callgate::{
 
 use super::{Ask, Form};
 use crate::cli::{
-    out::Unwritten,
+    out::{Unwritten, counted},
     table::{Cell, Mood, Table, fields},
 };
 
@@ -76,13 +76,20 @@ impl Ask for Session {
             Self::Show { session } => form.show(admin, &path(&session), show).await,
             Self::Close { session: Some(session), .. } => {
                 let gone: Gone = admin.remove(&path(&session)).await?;
-                form.gone(&gone, format_args!("the session {session} is closed"))
+                form.told(&gone, format_args!("the session {session} is closed"))
             }
             Self::Close { user, instance, .. } => {
+                let mut whose = user.as_ref().map_or_else(String::new, ToString::to_string);
+                if let Some(instance) = &instance {
+                    whose = format!("{whose}/{instance}");
+                }
                 let instance = instance.as_ref().map(InstanceId::as_str);
                 let path = Path::of(&["sessions"]).with_any("user", user.as_ref().map(UserName::as_str));
                 let gone: Gone = admin.remove(&path.with_any("instance", instance)).await?;
-                form.gone(&gone, format_args!("none of them is left"))
+                match gone.done.effect.closed {
+                    0 => form.told(&gone, format_args!("no session of {whose} was open")),
+                    closed => form.told(&gone, format_args!("{} closed", counted(closed, "session", "sessions"))),
+                }
             }
         }
     }

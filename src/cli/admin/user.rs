@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 
 use super::{
     Ask, Form,
-    said::{self, cascading, joined, listed, nothing},
+    said::{self, cascading, joined, listed, nothing, warn_of_patterns},
     standard_group::{StandardGroup, word},
 };
 use crate::cli::{
@@ -69,7 +69,10 @@ pub(in crate::cli) enum User {
 
     /// One user
     #[command(after_help = SHOW_EXAMPLES)]
-    Show { name: UserName },
+    Show {
+        /// Its name
+        name: UserName,
+    },
 
     /// Change a user: what isn't named stays as it is
     #[command(after_help = SET_EXAMPLES)]
@@ -78,6 +81,7 @@ pub(in crate::cli) enum User {
     /// Remove a user: its sessions are closed
     #[command(after_help = REMOVE_EXAMPLES)]
     Remove {
+        /// Its name
         name: UserName,
 
         /// Its certificates are revoked with it; without it a user whose certificates count is not removed
@@ -103,8 +107,8 @@ pub(in crate::cli) struct Add {
     #[arg(long = "own-group", value_name = "NAME")]
     own_groups: Vec<GroupName>,
 
-    /// A device that it may see
-    #[arg(long = "device", value_name = "NAME")]
+    /// A device that it may see; several with commas between them
+    #[arg(long = "device", value_name = "NAME", value_delimiter = ',')]
     devices: Vec<DeviceName>,
 
     /// Devices that it may see, also those that come later: a pattern of their names, with * and ?
@@ -125,6 +129,7 @@ pub(in crate::cli) struct Add {
 
 #[derive(clap::Args)]
 pub(in crate::cli) struct Set {
+    /// Its name
     name: UserName,
 
     /// Whether it stands for an application or a person (R6)
@@ -135,7 +140,7 @@ pub(in crate::cli) struct Set {
     #[arg(long, value_name = "GROUP", value_delimiter = ',')]
     add_group: Vec<StandardGroup>,
 
-    /// A standard group that it leaves
+    /// A standard group that it leaves; several with commas between them
     #[arg(long, value_name = "GROUP", value_delimiter = ',')]
     remove_group: Vec<StandardGroup>,
 
@@ -173,12 +178,12 @@ pub(in crate::cli) struct Set {
 /// Devices that come to a user or a group, and go from it.
 #[derive(clap::Args)]
 pub(super) struct DeviceChanges {
-    /// A device that is seen from now on
-    #[arg(long, value_name = "NAME")]
+    /// A device that is seen from now on; several with commas between them
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
     add_device: Vec<DeviceName>,
 
-    /// A device that is not seen any more
-    #[arg(long, value_name = "NAME")]
+    /// A device that is not seen any more; several with commas between them
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
     remove_device: Vec<DeviceName>,
 
     /// A pattern of devices' names that is added
@@ -258,8 +263,9 @@ impl Add {
         };
         let password = self.typed.as_ref().map(|typed| typed.as_str());
         let new = New { name: &self.name, settings, password };
+        warn_of_patterns(&new.settings.patterns);
         let changed: Changed<api::User> = admin.post(&Path::of(&["users"]), &new).await?;
-        form.changed(&changed, format_args!("the user {:?} is there", self.name))
+        form.changed(&changed, format_args!("the user {:?} is added", self.name))
     }
 }
 
@@ -321,6 +327,7 @@ impl DeviceChanges {
         patterns: &mut BTreeSet<DevicePattern>,
         whose: &str,
     ) -> Result<()> {
+        warn_of_patterns(&self.add_pattern);
         said::change(devices, &self.add_device, &self.remove_device, whose, "device")?;
         said::change(patterns, &self.add_pattern, &self.remove_pattern, whose, "pattern")
     }

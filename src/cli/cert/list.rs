@@ -7,7 +7,7 @@ use callgate::{
     model::UserName,
 };
 
-use super::{certificates, owner};
+use super::{certificates, owner, sha256};
 use crate::cli::{
     admin::{Form, Gateway},
     out::Unwritten,
@@ -42,7 +42,7 @@ pub(in crate::cli) struct List {
 #[derive(clap::Args)]
 #[command(after_help = SHOW_EXAMPLES)]
 pub(in crate::cli) struct Show {
-    /// Its SHA-256
+    /// Its SHA-256, or so many of the first digits that no other begins alike: at least 4
     #[arg(value_name = "HEX")]
     sha256: String,
 
@@ -62,16 +62,20 @@ impl List {
 
 impl Show {
     pub(super) fn run(self) -> Result<()> {
-        let path = Path::of(&["certificates", &self.sha256.to_ascii_lowercase()]);
-        self.gateway.reach(async |admin| self.form.show(admin, &path, show).await)
+        self.gateway.reach(async |admin| {
+            let sha256 = sha256(admin, &self.sha256).await?;
+            self.form.show(admin, &Path::of(&["certificates", &sha256]), show).await
+        })
     }
 }
 
 fn table(certificates: &[Certificate]) -> Table {
     let mut table = Table::new(&["APP", "STATE", "UNTIL", "SHA-256", "FROM"]);
+    let mut certificates: Vec<&Certificate> = certificates.iter().collect();
+    certificates.sort_by_key(|it| (&it.user, &it.instance, &it.added_at));
     for certificate in certificates {
         let from = match (certificate.origin, &certificate.revoked) {
-            (_, Some(revoked)) => format!("revoked at {}: {}", revoked.at, revoked.reason),
+            (_, Some(revoked)) => format!("revoked at {}: {}", whole_seconds(&revoked.at), revoked.reason),
             (CertificateOrigin::Issued, None) => "own CA".into(),
             (CertificateOrigin::Imported, None) => format!("another CA, {}", crl(certificate.crl.as_ref())),
         };
@@ -100,10 +104,10 @@ fn show(certificate: &Certificate) -> Result<(), Unwritten> {
         ("serial", certificate.serial.as_str().into()),
         ("valid from", certificate.not_before.as_str().into()),
         ("valid until", certificate.not_after.as_str().into()),
-        ("added at", certificate.added_at.as_str().into()),
+        ("added at", whole_seconds(&certificate.added_at).into()),
     ];
     if let Some(revoked) = &certificate.revoked {
-        shown.extend([("revoked at", revoked.at.as_str().into()), ("reason", revoked.reason.as_str().into())]);
+        shown.extend([("revoked at", whole_seconds(&revoked.at).into()), ("reason", revoked.reason.as_str().into())]);
     }
     fields(shown)
 }
@@ -117,6 +121,11 @@ fn state(certificate: &Certificate) -> Cell {
         (CertificateState::Valid, Some(code)) => Cell::from(code).is(Mood::Bad),
         (CertificateState::Valid, None) => Cell::from("valid").is(Mood::Good),
     }
+}
+
+/// A moment in UTC, as it is shown to people.
+fn whole_seconds(at: &str) -> String {
+    at.split_once('.').map_or_else(|| at.into(), |(seconds, _)| format!("{seconds}Z"))
 }
 
 /// How the CRL of another CA counts.

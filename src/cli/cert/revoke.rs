@@ -8,7 +8,7 @@ use callgate::{
 };
 use serde_json::json;
 
-use super::{certificates, owner};
+use super::{certificates, owner, sha256};
 use crate::cli::admin::{Form, Gateway, json};
 
 const EXAMPLES: &str = "\
@@ -36,7 +36,8 @@ pub(in crate::cli) struct Revoke {
     #[arg(long, value_name = "ID", requires = "user", conflicts_with = "sha256")]
     instance: Option<InstanceId>,
 
-    /// Instead of user and instance, one certificate: its SHA-256, as `callgate cert list` shows it
+    /// Instead of user and instance, one certificate: its SHA-256 as `callgate cert list` shows it, or so many of the first digits
+    /// that no other begins alike (at least 4)
     #[arg(long, value_name = "HEX")]
     sha256: Option<String>,
 
@@ -80,8 +81,9 @@ impl Revoke {
     }
 
     async fn meant(&self, admin: &mut Admin) -> Result<Vec<Certificate>> {
-        if let Some(sha256) = &self.sha256 {
-            return match admin.read(&Path::of(&["certificates", &sha256.to_ascii_lowercase()])).await {
+        if let Some(given) = &self.sha256 {
+            let sha256 = sha256(admin, given).await?;
+            return match admin.read(&Path::of(&["certificates", &sha256])).await {
                 Ok(certificate) => Ok(vec![certificate.it]),
                 Err(AdminError::Refused(problem)) if problem.0.status == 404 => Ok(Vec::new()),
                 Err(error) => Err(error.into()),

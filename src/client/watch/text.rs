@@ -1,6 +1,6 @@
 //! What was seen, in words for people. Names from the network are shown without control characters.
 
-use std::time::SystemTime;
+use std::{fmt, time::SystemTime};
 
 use time::{OffsetDateTime, macros::format_description};
 
@@ -10,20 +10,21 @@ use super::seen::{CallSeen, MediaSeen, Seen, Who};
 pub fn line(seen: &Seen) -> Option<String> {
     let text = match seen {
         Seen::Opened(opened) => format!(
-            "session {} is open: {} devices, heartbeat {} s{}",
+            "session {} is open: {}, heartbeat {} s{}",
             opened.session,
-            opened.devices,
+            counted(opened.devices, "device"),
             opened.heartbeat_seconds,
             opened.certificate_expires.as_ref().map_or_else(String::new, |at| format!(", certificate until {at}"))
         ),
         // They are told of together.
         Seen::Monitored(monitored) if monitored.is_one_of_many => return None,
         Seen::MonitoredMany { devices, with_calls } => {
-            format!("{devices} devices are monitored, {with_calls} with calls in progress")
+            let are = if *devices == 1 { "is" } else { "are" };
+            format!("{} {are} monitored, {with_calls} with calls in progress", counted(*devices, "device"))
         }
         Seen::Monitored(monitored) => {
             let calls = monitored.calls.len() + monitored.calls_left_out as usize;
-            format!("{} is monitored: {calls} calls in progress", monitored.device)
+            format!("{} is monitored: {} in progress", monitored.device, counted(calls, "call"))
         }
         Seen::Closed(closed) => {
             let what = if closed.was_open { "closed" } else { "no session" };
@@ -36,12 +37,18 @@ pub fn line(seen: &Seen) -> Option<String> {
     Some(shown(&text))
 }
 
+/// "1 call", "2 calls".
+fn counted<N: fmt::Display + PartialEq + From<u8>>(number: N, one: &str) -> String {
+    let s = if number == N::from(1) { "" } else { "s" };
+    format!("{number} {one}{s}")
+}
+
 /// What changed in the session's rights. `None`: something else was seen.
 pub(super) fn rights(seen: &Seen) -> Option<String> {
     let text = match seen {
         Seen::CapabilityChanged(changed) => format!(
-            "rights changed: {} devices, {}; groups: {}",
-            changed.devices,
+            "rights changed: {}, {}; groups: {}",
+            counted(changed.devices, "device"),
             if changed.may_have_keys { "may have keys" } else { "no keys" },
             if changed.groups.is_empty() { "none".into() } else { changed.groups.join(", ") }
         ),
