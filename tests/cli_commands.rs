@@ -625,10 +625,15 @@ fn r13_explain_says_how_a_device_gets_a_name_and_what_it_says_works() {
         let text = shell.ok(&format!("explain --user recorder --device {address} --door tls"));
         assert!(text.contains("and the device 192.0.2.7:5060\n"), "as the gateway calls it: {text}");
         assert!(text.contains("NO   R13  no device "), "{text}");
-        assert!(text.contains("\"Standard CTI Allow Control of All Devices\""), "{text}");
+        assert!(text.contains("--add-group 'Standard CTI Allow Control of All Devices'"), "{text}");
     }
-    shell.ok("device add phone-192.0.2.7 --address 192.0.2.7:5060");
-    shell.ok("user set recorder --add-device phone-192.0.2.7");
+    let said = shell.ok("explain --user recorder --device 192.0.2.7:5060");
+    for command in
+        ["device add phone-192.0.2.7 --address 192.0.2.7:5060", "user set recorder --add-device phone-192.0.2.7"]
+    {
+        assert!(said.contains(&format!("\n  callgate {command}\n")), "{said}");
+        shell.ok(command);
+    }
     let text = shell.ok("explain --user recorder --device phone-192.0.2.7");
     assert!(text.contains("sees phone-192.0.2.7, and gets the keys of SRTP streams"), "{text}");
 

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::{ChangedIn, Facts, Unexplained};
+use super::{ChangedIn, Facts, Unexplained, words::quoted};
 use crate::{
     config::Config,
     model::{Address, Group, Transport},
@@ -60,9 +60,13 @@ pub(super) fn how_to_name(facts: &Facts<'_>) -> String {
     let controls = user.groups.contains(Group::ControlOfAllDevices);
     if facts.changed_in == ChangedIn::Store {
         let who = who.replace(" there", "");
+        let add = format!("callgate device add {} --address {address}", quoted(name));
         return match controls {
-            true => format!("{who}, as this user does. To name it, make a device with this address"),
-            false => format!("{who}. To name it, make a device with this address, and associate it with the user"),
+            true => format!("{who}, as this user does. To name it\n\n  {add}"),
+            false => {
+                let associate = facts.set_user(&format!("--add-device {}", quoted(name)));
+                format!("{who}. To name it, and associate it with the user\n\n  {add}\n  {associate}")
+            }
         };
     }
     let device = format!("  [[device]]\n  name = {name:?}\n  addresses = [{address:?}]");

@@ -160,7 +160,7 @@ impl Facts<'_> {
     }
 
     /// The command that changes the user, as it is pasted into a shell.
-    fn set_user(&self, arguments: &str) -> String {
+    pub(super) fn set_user(&self, arguments: &str) -> String {
         format!("callgate user set {} {arguments}", quoted(self.user.name.as_str()))
     }
 
@@ -263,7 +263,7 @@ fn names(groups: &[Group]) -> Vec<String> {
 }
 
 /// A word as a shell takes it, whatever stands in it.
-fn quoted(word: &str) -> String {
+pub(super) fn quoted(word: &str) -> String {
     let is_plain = |c: char| c.is_alphanumeric() || "-_.:@/".contains(c);
     match !word.is_empty() && word.chars().all(is_plain) {
         true => word.into(),
