@@ -38,7 +38,7 @@ pub fn line(seen: &Seen) -> Option<String> {
 }
 
 /// "1 call", "2 calls".
-fn counted<N: fmt::Display + PartialEq + From<u8>>(number: N, one: &str) -> String {
+fn counted<N: fmt::Display + PartialEq + From<u8> + Copy>(number: N, one: &str) -> String {
     let s = if number == N::from(1) { "" } else { "s" };
     format!("{number} {one}{s}")
 }
