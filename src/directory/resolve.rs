@@ -63,8 +63,7 @@ impl Resolver {
         let mut disagreements = Vec::new();
         let devices = self.devices(records, &mut disagreements);
         if !devices.keys().eq(self.names.iter()) {
-            self.names = devices.keys().cloned().collect();
-            self.associations.clear();
+            self.rename(devices.keys().cloned().collect());
         }
         let users: BTreeMap<_, _> = records
             .users
@@ -75,6 +74,26 @@ impl Resolver {
         // Sets that nobody has any more.
         self.associations.retain(|_, devices| Arc::strong_count(devices) > 1);
         (Directory { users, devices }, disagreements)
+    }
+
+    /// Other devices are there than before. A device that comes or goes is looked at alone: all of them, for each pattern of each
+    /// user, would be seconds in which nothing else is changed.
+    fn rename(&mut self, names: BTreeSet<DeviceName>) {
+        let come: Vec<DeviceName> = names.difference(&self.names).cloned().collect();
+        let gone: Vec<DeviceName> = self.names.difference(&names).cloned().collect();
+        for (named, devices) in &mut self.associations {
+            let come: Vec<&DeviceName> = come.iter().filter(|name| named.mean(name)).collect();
+            let gone: Vec<&DeviceName> = gone.iter().filter(|name| devices.contains(*name)).collect();
+            if come.is_empty() && gone.is_empty() {
+                continue;
+            }
+            let devices = Arc::make_mut(devices);
+            for name in gone {
+                devices.remove(name);
+            }
+            devices.extend(come.into_iter().cloned());
+        }
+        self.names = names;
     }
 
     fn devices(
@@ -173,14 +192,21 @@ impl Resolver {
         if let Some(known) = self.associations.get(&associations) {
             return Arc::clone(known);
         }
-        let mut devices: BTreeSet<DeviceName> = associations.devices.intersection(&self.names).cloned().collect();
-        if !associations.patterns.is_empty() {
-            let matching = |name: &&DeviceName| associations.patterns.iter().any(|pattern| pattern.matches(name));
-            devices.extend(self.names.iter().filter(matching).cloned());
-        }
+        let devices: BTreeSet<DeviceName> = if associations.patterns.is_empty() {
+            associations.devices.intersection(&self.names).cloned().collect()
+        } else {
+            self.names.iter().filter(|name| associations.mean(name)).cloned().collect()
+        };
         let devices = Arc::new(devices);
         self.associations.insert(associations, Arc::clone(&devices));
         devices
+    }
+}
+
+impl Associations {
+    /// Whether a device of this name is one of them.
+    fn mean(&self, name: &DeviceName) -> bool {
+        self.devices.contains(name) || self.patterns.iter().any(|pattern| pattern.matches(name))
     }
 }
 
@@ -267,6 +293,37 @@ mod tests {
 
         records.devices.insert("2002".parse().unwrap(), stored(11, DeviceRecord::default()));
         assert_eq!(seen(&resolver.directory(&records).0, "u"), ["1001", "2001", "2002", "3001"], "a new device counts");
+    }
+
+    #[test]
+    fn r13_devices_that_come_and_go_leave_users_with_what_they_had_if_all_were_looked_at_anew() {
+        let name = |n: u32| format!("{}{:03}", n % 3, n).parse::<DeviceName>().unwrap();
+        let mut records = Records::default();
+        let users = [user(&[], &[], &["0003", "1004"], &[]), user(&[], &[], &["0000"], &["1*", "??07"])];
+        let users = users.into_iter().chain([user(&[], &["floor"], &["2005"], &[]), user(&[], &[], &[], &["*"])]);
+        for (n, user) in (0..).zip(users) {
+            records.users.insert(format!("u{n}").parse().unwrap(), stored(n, user));
+        }
+        let group = GroupRecord { patterns: BTreeSet::from(["2*".parse().unwrap()]), ..GroupRecord::default() };
+        records.groups.insert("floor".parse().unwrap(), stored(9, group));
+        let mut resolver = Resolver::default();
+        // Each step takes some devices away and brings others, several at once.
+        for step in 0..200_u32 {
+            for n in (0..12).filter(|n| step.wrapping_mul(2_654_435_761).rotate_left(*n) & 3 == 0) {
+                if records.devices.remove(&name(n)).is_none() {
+                    records.devices.insert(name(n), stored(u64::from(step), DeviceRecord::default()));
+                }
+            }
+            let (kept, anew) = (resolver.directory(&records).0, Resolver::default().directory(&records).0);
+            for user in ["u0", "u1", "u2", "u3"] {
+                assert_eq!(seen(&kept, user), seen(&anew, user), "{user} at step {step}");
+            }
+        }
+        let before = resolver.directory(&records).0;
+        records.devices.insert("1999".parse().unwrap(), stored(999, DeviceRecord::default()));
+        let after = resolver.directory(&records).0;
+        let keeps = |user: &str| Arc::ptr_eq(&before.user(user).unwrap().devices, &after.user(user).unwrap().devices);
+        assert_eq!(["u0", "u1", "u2", "u3"].map(keeps), [true, false, true, false], "whom it is none of keeps its set");
     }
 
     #[test]
