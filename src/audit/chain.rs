@@ -5,10 +5,8 @@
 //! behind it, which a checkpoint that was exported shows.
 
 use std::{
-    fmt,
-    fs::{self, OpenOptions},
+    fmt, fs,
     io::{self, Read, Write},
-    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
 
@@ -111,10 +109,12 @@ impl AuditKey {
         let made = (|| {
             let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
             fs::create_dir_all(folder)?;
-            let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+            // As a whole or not at all: half a key would make the log look foreign at the next start.
+            let mut file = tempfile::Builder::new().prefix(".audit-key-").tempfile_in(folder)?;
             file.write_all(&*text)?;
             file.write_all(b"\n")?;
-            file.sync_all()?;
+            file.as_file().sync_all()?;
+            file.persist_noclobber(path).map_err(|error| error.error)?;
             fs::File::open(folder)?.sync_all()
         })();
         made.map_err(|cause| KeyError::File { path: path.into(), cause })?;

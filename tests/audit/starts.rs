@@ -159,6 +159,10 @@ fn a_key_that_is_gone_or_another_one_stops_the_start() {
     drop(place.open());
     assert_sound(&place.report());
     assert!(AuditKey::make(&path).is_err(), "a key is never overwritten");
+    let files = fs::read_dir(path.parent().unwrap()).unwrap();
+    let unfinished =
+        files.filter(|file| file.as_ref().unwrap().file_name().to_string_lossy().starts_with(".audit-key-"));
+    assert_eq!(unfinished.count(), 0, "nothing is left of the other one");
 }
 
 #[test]
