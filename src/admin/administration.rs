@@ -22,6 +22,11 @@ use crate::{
     trust::{CertificateRecord, ClientCrls, CrlCheck, Fingerprint, Ledger},
 };
 
+/// How many certificates the record of their user's removal names: more don't fit into it. Each of the others is revoked before,
+/// with a record of its own.
+const NAMED: usize = 12;
+const USER_REMOVED: &str = "the user was removed";
+
 /// How many certificates a ledger's file had that the store didn't have so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Imported {
@@ -96,17 +101,36 @@ impl Administration {
     /// # Errors
     /// [`Refused`].
     pub async fn change(&self, actor: &Actor, change: &Change, of: Of, cascade: Cascade) -> Result<Done, Refused> {
-        let turn = self.carrier.turn(actor).await?;
-        let mut plan = change.plan(of, cascade, turn.records())?;
-        if let Change::RemoveUser(name) = change {
-            let revoked = revocations(&turn, name, OffsetDateTime::now_utc());
-            if cascade == Cascade::Nothing && !revoked.is_empty() {
-                return Err(Refused::StillCertified { user: name.to_string(), count: revoked.len() });
+        let (mut revoked, mut closed) = (0, 0);
+        let (turn, plan) = loop {
+            let turn = self.carrier.turn(actor).await?;
+            let mut plan = change.plan(of, cascade, turn.records())?;
+            let Change::RemoveUser(name) = change else { break (turn, plan) };
+            let revocations = revocations(&turn, name, OffsetDateTime::now_utc());
+            if cascade == Cascade::Nothing && !revocations.is_empty() {
+                return Err(Refused::StillCertified { user: name.to_string(), count: revocations.len() });
             }
-            plan.steps.splice(0..0, revoked);
-        }
+            let Some((unnamed, _)) = revocations.get(NAMED) else {
+                let named: Vec<_> = revocations.iter().map(|(_, step)| format!("-certificate {}", step.key)).collect();
+                plan.detail = named.join(", ");
+                revoked += revocations.len();
+                plan.steps.splice(0..0, revocations.into_iter().map(|(_, step)| step));
+                break (turn, plan);
+            };
+            drop(turn);
+            match self.revoke(actor, *unnamed, USER_REMOVED).await {
+                Ok(done) => closed += done.effect.closed,
+                // It is in effect, and the change itself will say the same.
+                Err(Refused::NotStored(_)) => {}
+                Err(refused) => return Err(refused),
+            }
+            revoked += 1;
+        };
         let (kind, name) = change.subject();
-        self.carrier.carry(turn, actor, plan, (change.verb(), kind, name)).await
+        let mut done = self.carrier.carry(turn, actor, plan, (change.verb(), kind, name)).await?;
+        done.revoked = revoked;
+        done.effect.closed += closed;
+        Ok(done)
     }
 
     /// Adds a certificate of a user to the ledger. It counts when this returns, and not before. One that was imported can be
@@ -350,12 +374,14 @@ fn imported_again(working: &Working, fingerprint: Fingerprint, record: &Certific
     })
 }
 
-fn revocations(working: &Working, user: &UserName, now: OffsetDateTime) -> Vec<Step> {
+/// Of the certificates of a user that count.
+fn revocations(working: &Working, user: &UserName, now: OffsetDateTime) -> Vec<(Fingerprint, Step)> {
     let of_user =
         working.certificates().iter().filter(|(_, (_, record))| record.user == *user && record.counts_at(now));
-    of_user
-        .map(|(fingerprint, (version, record))| revocation(*fingerprint, *version, record, now, "the user was removed"))
-        .collect()
+    let step = |(fingerprint, (version, record)): (&Fingerprint, &(Version, Arc<CertificateRecord>))| {
+        (*fingerprint, revocation(*fingerprint, *version, record, now, USER_REMOVED))
+    };
+    of_user.map(step).collect()
 }
 
 fn revocation(

@@ -61,6 +61,8 @@ pub struct Done {
     pub rights: u64,
     /// What the change did to sessions.
     pub effect: Effect,
+    /// How many certificates were revoked with what is gone.
+    pub revoked: usize,
 }
 
 /// What the store did with the steps of a change.
@@ -198,7 +200,7 @@ impl Carrier {
         let written = written?;
         let (rights, effect) = effect?;
         match written {
-            Written::Stored(version) => Ok(Done { change, version, rights, effect }),
+            Written::Stored(version) => Ok(Done { change, version, rights, effect, revoked: 0 }),
             Written::Owed(error) => Err(Refused::NotStored(error)),
         }
     }

@@ -194,7 +194,7 @@ async fn r3_r33a_what_would_not_get_in_is_not_imported_and_no_private_key_is_tol
     assert_eq!(rig.post("/v1/certificates", taken).await.refused(), (409, "ALREADY_EXISTS".into()));
     let ca = Ca::load(&rig.folder.path().join("ca.pem"), &rig.folder.path().join("ca.key")).unwrap();
     let lost = issue(&ca, rig.folder.path(), "5");
-    rig.delete("/v1/users/recorder?cascade=true").await.ok(200);
+    assert_eq!(rig.delete("/v1/users/recorder?cascade=true").await.ok(200)["revoked"], 1);
     let nobody = json!({ "user": "recorder", "instance": "5", "pem": lost.certificate_pem, "no_crl": true });
     assert_eq!(rig.post("/v1/certificates", nobody).await.refused(), (422, "FIELD_INVALID".into()));
     rig.finish().await;

@@ -32,6 +32,8 @@ pub struct Changed<T> {
 /// It is gone, and what that did
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Gone {
+    /// How many certificates were revoked with it
+    pub revoked: usize,
     /// What the change did
     pub done: Acknowledged,
 }
@@ -143,7 +145,7 @@ impl<T> Changed<T> {
 
 impl From<Done> for Gone {
     fn from(done: Done) -> Self {
-        Self { done: done.into() }
+        Self { revoked: done.revoked, done: done.into() }
     }
 }
 

@@ -198,7 +198,7 @@ impl Api {
         let acted = self.administration.act(&caller.actor, ("close", kind, name), detail, close).await?;
         let (change, Ok((closed, open))) = acted;
         let effect = Effects { sessions: open, changed: 0, closed, withheld: 0 };
-        Ok(Gone { done: Acknowledged { change, rights: self.administration.rights(), effect } })
+        Ok(Gone { revoked: 0, done: Acknowledged { change, rights: self.administration.rights(), effect } })
     }
 }
 

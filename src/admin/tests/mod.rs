@@ -43,6 +43,13 @@ impl Log {
         }
     }
 
+    /// What was different by what is done since the last call: verb, name and detail.
+    fn details(&self) -> Vec<[String; 3]> {
+        let records = std::mem::take(&mut *self.records.lock().unwrap()).into_iter();
+        let done = records.filter(|record| record.outcome == Outcome::Done);
+        done.map(|record| [record.verb, record.name, record.detail]).collect()
+    }
+
     /// Verb, name and outcome of each record since the last call.
     fn told(&self) -> Vec<(String, String, Outcome)> {
         let records = std::mem::take(&mut *self.records.lock().unwrap());
@@ -456,6 +463,39 @@ async fn r11_a_user_goes_only_without_certificates_that_count() {
     let state = rig.administration.state();
     assert!(state.directory.user("u").is_none());
     assert!(!state.certificates[&Fingerprint([1; 32])].1.counts_at(OffsetDateTime::now_utc()));
+}
+
+#[tokio::test]
+async fn r21_each_certificate_that_goes_with_its_user_is_named_on_record_and_counted() {
+    // As many as a record names, and more.
+    for count in [0, 2, 12, 15] {
+        let rig = Rig::new().await;
+        rig.change(&user("u", &[Group::CtiEnabled], &[])).await.unwrap();
+        for n in 0..count {
+            let record = certificate("u", &n.to_string());
+            rig.administration.add_certificate(&ACTOR, Fingerprint([n; 32]), &record).await.unwrap();
+        }
+        rig.log.told();
+        let remove = Change::RemoveUser("u".parse().unwrap());
+        let done = rig.administration.change(&ACTOR, &remove, Of::Latest, Cascade::All).await.unwrap();
+        assert_eq!(done.revoked, usize::from(count));
+        let details = rig.log.details();
+        let ([verb, name, named], before) = details.split_last().unwrap();
+        assert_eq!((&**verb, &**name), ("remove", "u"));
+        // The log keeps so much of a value.
+        assert!(named.len() <= 1024, "{named}");
+        for n in 0..count {
+            let sha256 = Fingerprint([n; 32]).to_hex();
+            let is_named = named.split(", ").any(|part| part == format!("-certificate {sha256}"));
+            let is_alone = before.iter().any(|[verb, name, detail]| {
+                (&**verb, name, detail.ends_with("the user was removed")) == ("revoke", &sha256, true)
+            });
+            assert!(is_named != is_alone, "{n} of {count}: {details:?}");
+        }
+        assert_eq!(before.len(), usize::from(count.saturating_sub(12)));
+        let certificates = &rig.administration.state().certificates;
+        assert!(certificates.values().all(|(_, record)| record.revoked.is_some()));
+    }
 }
 
 #[tokio::test]

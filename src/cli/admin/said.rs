@@ -59,9 +59,15 @@ impl Form {
         self.acknowledged(changed, &changed.done, what)
     }
 
-    /// Says that something is gone, and what that did to open sessions.
+    /// Says that something is gone, what was revoked with it, and what that did to open sessions.
     pub(super) fn gone(self, gone: &Gone, what: fmt::Arguments<'_>) -> Result<()> {
-        self.acknowledged(gone, &gone.done, what)
+        match gone.revoked {
+            0 => self.acknowledged(gone, &gone.done, what),
+            count => {
+                let revoked = counted(count, "certificate", "certificates");
+                self.acknowledged(gone, &gone.done, format_args!("{what}; {revoked} revoked"))
+            }
+        }
     }
 
     fn acknowledged(self, answer: &impl Serialize, done: &Acknowledged, what: fmt::Arguments<'_>) -> Result<()> {
