@@ -152,6 +152,11 @@ pub enum Refusal {
     /// There is nothing of this name.
     #[error("there is no {0}")]
     NotFound(String),
+    /// It is restricted, and would be so no more.
+    #[error(
+        "device {0:?} is restricted, and that ends when it goes: who sees all devices would see it again as soon as it has calls"
+    )]
+    StillRestricted(DeviceName),
     /// The name of a standard group, or one that looks like it (R7).
     #[error("{0:?}: names of standard groups are theirs alone")]
     StandardGroup(GroupName),
@@ -185,7 +190,7 @@ impl Refusal {
             Self::GroupStillNeeded { .. } => ErrorCode::GroupStillNeeded,
             Self::NotFound(_) => ErrorCode::NotFound,
             Self::StandardGroup(_) => ErrorCode::StandardGroup,
-            Self::StillReferenced { .. } => ErrorCode::StillReferenced,
+            Self::StillReferenced { .. } | Self::StillRestricted(_) => ErrorCode::StillReferenced,
             Self::VersionConflict { .. } => ErrorCode::VersionConflict,
         }
     }
@@ -411,6 +416,12 @@ fn remove_device(name: &DeviceName, of: Of, cascade: Cascade, records: &Records)
         .devices
         .get(name)
         .is_some_and(|stored| stored.record.restricted || stored.record.lines.iter().any(|line| line.restricted));
+    if was_hidden && cascade == Cascade::Nothing {
+        return Err(Refusal::StillRestricted(name.clone()));
+    }
+    if was_hidden {
+        by.insert(0, "its restriction".into());
+    }
     let direction = if was_hidden { Direction::Grants } else { Direction::Takes };
     Ok(Plan { steps, direction, detail: some(&by) })
 }

@@ -410,8 +410,8 @@ pub static TABLE: &[ErrorInfo] = &[
     entry(
         ErrorCode::StillReferenced,
         "R13",
-        "Others still name it.",
-        "Take it from them first, or at once with `--cascade` (in the API `?cascade=true`).",
+        "Others still name it, or it is restricted.",
+        "Take it from them, or lift its restriction, first, or at once with `--cascade` (in the API `?cascade=true`).",
     ),
     entry(
         ErrorCode::StillCertified,

@@ -219,8 +219,8 @@ async fn put_device(
 
 /// Remove a device's description
 ///
-/// It is refused while users or groups name the device, unless `cascade` takes it from them. A restriction goes with it. A device
-/// that a switch makes up is still there then, as the switch makes it up.
+/// It is refused while users or groups name the device, or while it or a line of it is restricted, unless `cascade` takes it from
+/// them and ends that. A device that a switch makes up, or that has calls, is there again then, and nobody restricted that one.
 #[utoipa::path(
     delete, path = "/v1/devices/{device}", tag = "devices",
     params(("device" = String, Path, description = "Its name"), CascadeQuery),

@@ -59,7 +59,10 @@ Examples:
 const REMOVE_EXAMPLES: &str = "\
 Examples:
   callgate device remove 1002
-  callgate device remove 1001 --cascade          # users and groups don't name it any more either";
+  callgate device remove 1001 --cascade          # users and groups don't name it any more either
+
+With a device its restriction ends. If a switch sees calls of it after that, who sees all devices sees it again (R13): one
+that nobody shall see stays, and stays restricted.";
 
 /// Devices and their lines
 #[derive(clap::Subcommand)]
@@ -97,7 +100,7 @@ pub(in crate::cli) enum Device {
         /// Its name
         name: DeviceName,
 
-        /// Users and groups that name it do so no more; without this such a device is not removed
+        /// Users and groups that name it do so no more, and its restriction ends; without this such a device is not removed
         #[arg(long)]
         cascade: bool,
     },

@@ -162,7 +162,29 @@ fn r21_a_change_says_whether_it_gives_anything_to_anybody() {
     .into_iter()
     .enumerate()
     {
-        assert_eq!(put(&mut records, &what), Ok(direction), "change {number}");
+        assert_eq!(change(&mut records, &what, Cascade::All), Ok(direction), "change {number}");
+    }
+}
+
+#[test]
+fn r13_a_restriction_ends_only_by_name_or_with_cascade() {
+    let line = Line { number: LineNumber(1), label: String::new(), restricted: true };
+    for record in [
+        DeviceRecord { restricted: true, ..DeviceRecord::default() },
+        DeviceRecord { lines: vec![line], ..DeviceRecord::default() },
+    ] {
+        let mut records = Records::default();
+        put(&mut records, &Change::PutDevice(named("1001"), record.clone())).unwrap();
+        put(&mut records, &Change::PutUser(named("u"), settings(&[], &["1001"]))).unwrap();
+        let remove = Change::RemoveDevice(named("1001"));
+        assert!(matches!(put(&mut records, &remove), Err(Refusal::StillReferenced { .. })));
+        put(&mut records, &Change::PutUser(named("u"), settings(&[], &[]))).unwrap();
+        // A switch that sees its calls would make it known again, and nobody restricted that one.
+        assert_eq!(put(&mut records, &remove), Err(Refusal::StillRestricted(named("1001"))));
+        let plan = remove.plan(Of::Latest, Cascade::All, &records).unwrap();
+        assert_eq!((plan.direction, &*plan.detail), (Direction::Grants, "its restriction"));
+        put(&mut records, &Change::PutDevice(named("1001"), DeviceRecord::default())).unwrap();
+        assert_eq!(put(&mut records, &remove), Ok(Direction::Takes));
     }
 }
 

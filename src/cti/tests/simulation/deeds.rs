@@ -131,7 +131,10 @@ impl Deed {
             }
             Self::PutUser(user, person, cascade) => next.put_user(user, person, cascade)?,
             Self::RemoveDevice(device, cascade) => {
-                next.devices[device].take().ok_or(ErrorCode::NotFound)?;
+                let phone = next.devices[device].take().ok_or(ErrorCode::NotFound)?;
+                if cascade == Cascade::Nothing && (phone.restricted || phone.first_line_restricted) {
+                    return Err(ErrorCode::StillReferenced);
+                }
                 let people = next.users.iter_mut().flatten().map(|person| &mut person.named);
                 let mut names = people.chain(next.groups.iter_mut().flatten()).map(|named| &mut named.devices[device]);
                 if cascade == Cascade::Nothing && names.any(|named| *named) {
