@@ -20,11 +20,11 @@ Examples:
 
 const SHOW_EXAMPLES: &str = "\
 Example:
-  callgate session show s0006a1b2c3d4e-1";
+  callgate session show s0660ea429d7e0";
 
 const CLOSE_EXAMPLES: &str = "\
 Examples:
-  callgate session close s0006a1b2c3d4e-1
+  callgate session close s0660ea429d7e0
   callgate session close --user recorder                 # all of a user
   callgate session close --user recorder --instance 2
 
