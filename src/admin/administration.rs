@@ -22,8 +22,8 @@ use crate::{
     trust::{CertificateRecord, ClientCrls, CrlCheck, Fingerprint, Ledger},
 };
 
-/// How many certificates the record of their user's removal names: more don't fit into it. Each of the others is revoked before,
-/// with a record of its own.
+/// How many certificates the record of their user's removal names: more don't fit into it. Each of the others has a record of its
+/// own.
 const NAMED: usize = 12;
 const USER_REMOVED: &str = "the user was removed";
 
@@ -101,36 +101,29 @@ impl Administration {
     /// # Errors
     /// [`Refused`].
     pub async fn change(&self, actor: &Actor, change: &Change, of: Of, cascade: Cascade) -> Result<Done, Refused> {
-        let (mut revoked, mut closed) = (0, 0);
-        let (turn, plan) = loop {
-            let turn = self.carrier.turn(actor).await?;
-            let mut plan = change.plan(of, cascade, turn.records())?;
-            let Change::RemoveUser(name) = change else { break (turn, plan) };
-            let revocations = revocations(&turn, name, OffsetDateTime::now_utc());
-            if cascade == Cascade::Nothing && !revocations.is_empty() {
-                return Err(Refused::StillCertified { user: name.to_string(), count: revocations.len() });
-            }
-            let Some((unnamed, _)) = revocations.get(NAMED) else {
-                let named: Vec<_> = revocations.iter().map(|(_, step)| format!("-certificate {}", step.key)).collect();
-                plan.detail = named.join(", ");
-                revoked += revocations.len();
-                plan.steps.splice(0..0, revocations.into_iter().map(|(_, step)| step));
-                break (turn, plan);
-            };
-            drop(turn);
-            match self.revoke(actor, *unnamed, USER_REMOVED).await {
-                Ok(done) => closed += done.effect.closed,
-                // It is in effect, and the change itself will say the same.
-                Err(Refused::NotStored(_)) => {}
-                Err(refused) => return Err(refused),
-            }
-            revoked += 1;
-        };
+        let turn = self.carrier.turn(actor).await?;
+        let mut plan = change.plan(of, cascade, turn.records())?;
         let (kind, name) = change.subject();
-        let mut done = self.carrier.carry(turn, actor, plan, (change.verb(), kind, name)).await?;
-        done.revoked = revoked;
-        done.effect.closed += closed;
-        Ok(done)
+        let subject = (change.verb(), kind, name);
+        let Change::RemoveUser(user) = change else { return self.carrier.carry(turn, actor, plan, subject).await };
+        let revocations = revocations(&turn, user, OffsetDateTime::now_utc());
+        let count = revocations.len();
+        if cascade == Cascade::Nothing && count > 0 {
+            return Err(Refused::StillCertified { user: user.to_string(), count });
+        }
+        // All of it in one turn: the user has nothing left when the first certificate has gone.
+        let sha256: Vec<String> = revocations.iter().map(|step| step.key.clone()).collect();
+        let (named, others) = sha256.split_at(count.min(NAMED));
+        plan.detail = named.iter().map(|sha256| format!("-certificate {sha256}")).collect::<Vec<_>>().join(", ");
+        let alone = |sha256: &String| {
+            let (change, name) = (change_id()?, sha256.clone());
+            let (verb, kind, detail) = ("revoke".into(), "certificate".into(), USER_REMOVED.into());
+            Ok(AdminRecord { change, actor: actor.to_string(), verb, kind, name, detail, outcome: Outcome::Done })
+        };
+        let besides = others.iter().map(alone).collect::<Result<Vec<_>, Refused>>()?;
+        plan.steps.splice(0..0, revocations);
+        let done = self.carrier.carry_with(turn, actor, plan, subject, besides).await?;
+        Ok(Done { revoked: count, ..done })
     }
 
     /// Adds a certificate of a user to the ledger. It counts when this returns, and not before. One that was imported can be
@@ -375,13 +368,12 @@ fn imported_again(working: &Working, fingerprint: Fingerprint, record: &Certific
 }
 
 /// Of the certificates of a user that count.
-fn revocations(working: &Working, user: &UserName, now: OffsetDateTime) -> Vec<(Fingerprint, Step)> {
+fn revocations(working: &Working, user: &UserName, now: OffsetDateTime) -> Vec<Step> {
     let of_user =
         working.certificates().iter().filter(|(_, (_, record))| record.user == *user && record.counts_at(now));
-    let step = |(fingerprint, (version, record)): (&Fingerprint, &(Version, Arc<CertificateRecord>))| {
-        (*fingerprint, revocation(*fingerprint, *version, record, now, USER_REMOVED))
-    };
-    of_user.map(step).collect()
+    of_user
+        .map(|(fingerprint, (version, record))| revocation(*fingerprint, *version, record, now, USER_REMOVED))
+        .collect()
 }
 
 fn revocation(

@@ -118,10 +118,26 @@ impl Carrier {
     /// [`Refused`].
     pub(super) async fn carry(
         self: &Arc<Self>,
+        turn: Turn,
+        actor: &Actor,
+        plan: Plan,
+        subject: (&str, &str, &str),
+    ) -> Result<Done, Refused> {
+        self.carry_with(turn, actor, plan, subject, Vec::new()).await
+    }
+
+    /// The same for a change that has records `besides`, since one doesn't hold all that it does: what came of it is what came
+    /// of them.
+    ///
+    /// # Errors
+    /// [`Refused`].
+    pub(super) async fn carry_with(
+        self: &Arc<Self>,
         mut turn: Turn,
         actor: &Actor,
         plan: Plan,
         (verb, kind, name): (&str, &str, &str),
+        besides: Vec<AdminRecord>,
     ) -> Result<Done, Refused> {
         let begun = AdminRecord {
             change: change_id()?,
@@ -133,7 +149,7 @@ impl Carrier {
             outcome: Outcome::Begun,
         };
         let carrier = Arc::clone(self);
-        in_a_task(async move { carrier.make(&mut turn, begun, plan.steps, plan.direction).await }).await?
+        in_a_task(async move { carrier.make(&mut turn, (begun, besides), plan.steps, plan.direction).await }).await?
     }
 
     /// The next turn, before which all is done that the ones before have left to be done: to its end, even if nobody waits for
@@ -160,7 +176,7 @@ impl Carrier {
     async fn make(
         &self,
         working: &mut Working,
-        begun: AdminRecord,
+        (begun, besides): (AdminRecord, Vec<AdminRecord>),
         mut steps: Vec<Step>,
         direction: Direction,
     ) -> Result<Done, Refused> {
@@ -189,6 +205,12 @@ impl Carrier {
             _ => Outcome::Failed,
         };
         let change = begun.change.clone();
+        for record in besides {
+            if outcome == Outcome::InEffect {
+                working.owed.then_record(AdminRecord { outcome: Outcome::Done, ..record.clone() });
+            }
+            self.record(AdminRecord { outcome, ..record }).await;
+        }
         if is_recorded {
             if outcome == Outcome::InEffect {
                 working.owed.then_record(AdminRecord { outcome: Outcome::Done, ..begun.clone() });
