@@ -74,7 +74,7 @@ fn run(folder: &std::path::Path, arguments: &[&str]) {
 
 fn config(place: &Place, kind: Kind) -> String {
     let mut config = format!(
-        "[doors]\nclear = \"127.0.0.1:0\"\ntls = \"127.0.0.1:0\"\n[metrics]\nlisten = \"127.0.0.1:0\"\n\
+        "[doors]\nclear = \"127.0.0.1:0\"\ntls = \"127.0.0.1:0\"\n[metrics]\nlisten = \"127.0.0.1:0\"\n[admin]\nlisten = \"127.0.0.1:0\"\n\
          [[switch]]\nname = \"pbx\"\nkind = \"hep\"\nlisten = \"127.0.0.1:{}\"\npbx = [\"udp:127.0.0.1:{}\"]\n",
         place.hep(),
         place.sip()
