@@ -4,12 +4,19 @@ use std::io::{BufRead, IsTerminal, Read, Write, stderr, stdin};
 
 use anyhow::{Context, Result};
 use callgate::directory::{ScramError, ScramVerifier};
+use serde::Serialize;
 use zeroize::Zeroizing;
 
 use super::exit::Unusable;
 
 /// The longest password, in bytes. The room for it is taken at once: growing would leave copies behind.
 const MAX_LEN: u64 = 1024;
+
+/// A password that is to be somebody's.
+#[derive(Serialize)]
+pub(super) struct Set<'a> {
+    pub(super) password: &'a str,
+}
 
 /// One line of standard input.
 pub(super) fn read() -> Result<Zeroizing<String>> {

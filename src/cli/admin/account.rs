@@ -267,11 +267,6 @@ struct New<'a> {
     password: Option<&'a str>,
 }
 
-#[derive(Serialize)]
-struct SetPassword<'a> {
-    password: &'a str,
-}
-
 impl Ask for Account {
     fn prepare(&mut self) -> Result<()> {
         if let Self::Add(Add { password: true, typed, .. }) | Self::Set(Set { password: true, typed, .. }) = self {
@@ -334,7 +329,7 @@ impl Set {
         }
         if let Some(password) = &self.typed {
             let path = Path::of(&["accounts", &self.name, "password"]);
-            changed = Some(admin.put(&path, &SetPassword { password }).await?);
+            changed = Some(admin.put(&path, &password::Set { password }).await?);
         }
         let changed = changed.ok_or_else(nothing)?;
         form.changed(&changed, format_args!("the account {:?} is changed", self.name))

@@ -222,11 +222,6 @@ struct New<'a> {
     password: Option<&'a str>,
 }
 
-#[derive(Serialize)]
-struct SetPassword<'a> {
-    password: &'a str,
-}
-
 impl Ask for User {
     fn prepare(&mut self) -> Result<()> {
         if let Self::Add(Add { password: true, typed, .. }) | Self::Set(Set { password: true, typed, .. }) = self {
@@ -279,7 +274,7 @@ impl Set {
         }
         let path = Path::of(&["users", self.name.as_str(), "password"]);
         if let Some(password) = &self.typed {
-            changed = Some(admin.put(&path, &SetPassword { password }).await?);
+            changed = Some(admin.put(&path, &password::Set { password }).await?);
         } else if self.no_password {
             changed = Some(admin.remove(&path).await?);
         }
