@@ -68,6 +68,12 @@ fn r20_a_key_is_found_in_every_form_that_it_could_be_printed_in() {
 }
 
 #[test]
+fn a_key_as_it_is_isn_t_taken_for_the_letters_in_it() {
+    let key = b"\x80letters\xff\xfe0123456789abcdefghi\xff";
+    assert_eq!(leaks::find_key(key, key), Some("as it is"));
+}
+
+#[test]
 fn r20_any_twelve_bytes_of_a_key_are_found() {
     let key = key();
     for at in 0..=key.len() - 12 {

@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, Mutex, Once, OnceLock, PoisonError},
 };
 
-use aho_corasick::AhoCorasick;
+use aho_corasick::{AhoCorasick, MatchKind};
 use base64::{
     Engine,
     prelude::{BASE64_STANDARD, BASE64_URL_SAFE},
@@ -103,7 +103,9 @@ struct Search {
 impl Search {
     fn of(keys: &[Vec<u8>]) -> Self {
         let (forms, pieces): (Vec<_>, Vec<_>) = keys.iter().flat_map(|key| pieces(key)).unzip();
-        Self { pieces: AhoCorasick::new(pieces).unwrap(), forms }
+        // The longest of those that begin first: a key as it is isn't taken for the few letters in it.
+        let pieces = AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(pieces).unwrap();
+        Self { pieces, forms }
     }
 
     fn find(&self, haystack: &[u8]) -> Option<&'static str> {
