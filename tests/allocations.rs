@@ -21,14 +21,19 @@ mod lab;
 
 use std::{
     alloc::System,
-    io::{Read, Write},
+    io::{ErrorKind, Read, Write},
     net::{SocketAddr, TcpStream},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex, RwLock,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
 use callgate::{
-    audit::{AuditLog, Kind, Options, Receiver, Record, Trail, Value},
+    audit::{AuditLog, Fault, Kind, Options, Receiver, Record, Touch, Trail, Value},
     gateway::Gateway,
     hub::{Ask, Hub, SessionKey, WorkerId},
     model::{SwitchEvent, SwitchName},
@@ -124,6 +129,55 @@ fn r21_a_record_allocates_nothing() {
     // Buffers reach their size, and the keeper is at something else now and then.
     round();
     assert!((0..20).any(|_| round() == 0));
+}
+
+/// What waited for a disk that stood still, or that took nothing, needs no memory once it is there.
+#[test]
+fn r21_the_log_gives_back_what_a_bad_disk_has_made_it_take() {
+    const BAD: u64 = 4 * 1024 * 1024;
+    let _alone = ALONE.lock();
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str| folder.path().join(name);
+    let (stands_still, takes_nothing) = (Arc::new(RwLock::new(())), Arc::new(AtomicBool::new(false)));
+    let (still, nothing) = (Arc::clone(&stands_still), Arc::clone(&takes_nothing));
+    let fault = Fault::new(move |touch| match touch {
+        Touch::Flush => still.read().map(drop).map_err(|_| ErrorKind::Other.into()),
+        Touch::Write if nothing.load(Ordering::Relaxed) => Err(ErrorKind::StorageFull.into()),
+        _ => Ok(()),
+    });
+    let options = Options::new(file("log"), file("key"), file("checkpoints"));
+    let log = AuditLog::open(Options { fault: Some(fault), ..options }).unwrap();
+    let live = || {
+        let stats = ALLOCATIONS.stats();
+        stats.bytes_allocated - stats.bytes_deallocated
+    };
+    let write = |bytes: u64| {
+        let detail = "x".repeat(500);
+        for _ in 0..bytes / 500 {
+            log.write_soon(&Record::new(Kind::Administration, &[("detail", (&*detail).into())]));
+        }
+    };
+    let comes_back = |before: usize| {
+        let until = Instant::now() + Duration::from_secs(60);
+        while live() > before + 256 * 1024 {
+            assert!(Instant::now() < until, "{} bytes more than before", live() - before);
+            thread::sleep(Duration::from_millis(10));
+        }
+    };
+
+    write(1000);
+    let before = live();
+    let disk = stands_still.write().unwrap();
+    write(BAD);
+    assert!(live() > before + BAD as usize, "it waits in memory");
+    drop(disk);
+    comes_back(before);
+
+    takes_nothing.store(true, Ordering::Relaxed);
+    write(BAD / 2);
+    assert!(live() > before + BAD as usize / 2, "it waits in memory");
+    takes_nothing.store(false, Ordering::Relaxed);
+    comes_back(before);
 }
 
 #[test]

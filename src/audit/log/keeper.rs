@@ -15,7 +15,7 @@ use super::{
     checkpoints::Checkpoints,
     failed,
     house::Lasting,
-    state::{Damage, Gate, USUAL},
+    state::{Damage, Gate, USUAL, clear},
 };
 use crate::audit::{
     Kind, Record,
@@ -191,7 +191,7 @@ impl Keeper {
             }
         }
         drop(state);
-        self.flushing.clear();
+        clear(&mut self.flushing);
         if let Err(error) = &flushed {
             failed("flush", error);
         }

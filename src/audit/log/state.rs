@@ -32,6 +32,12 @@ pub(super) enum Damage {
 /// What lines begin with as room: more than what is written between two flushes by most.
 pub(super) const USUAL: usize = 256 * 1024;
 
+/// Makes room for other lines. What a slow disk or a closed gate has added to it is given back.
+pub(super) fn clear(lines: &mut Vec<u8>) {
+    lines.clear();
+    lines.shrink_to(USUAL);
+}
+
 /// The log as it stands. Whoever writes has it locked.
 pub(super) struct State {
     pub(super) gate: Gate,
@@ -130,6 +136,7 @@ impl State {
             self.waiting = waiting;
             put?;
         }
+        clear(&mut self.line);
         self.gate = Gate::Open;
         Ok(())
     }

@@ -70,6 +70,9 @@ impl Waiting {
     /// The first so many bytes are written.
     pub(super) fn written(&mut self, bytes: usize) {
         self.bodies.drain(..bytes.min(self.bodies.len()));
+        if self.bodies.is_empty() {
+            self.bodies = Vec::new();
+        }
     }
 
     /// Makes a record of the number of those that were lost, if any were.
