@@ -42,6 +42,13 @@ impl Gateway {
         }
     }
 
+    /// Its audit log, as a gateway that runs has it open.
+    fn audit_log(&self) -> AuditLog {
+        let file = |name: &str| self.path().join(name);
+        let options = Options::new(file("audit"), file("audit.key"), file("audit-checkpoints.jsonl"));
+        AuditLog::open(Options { reserve_bytes: 0, ..options }).unwrap()
+    }
+
     /// Runs to its end: the exit code, and what it said beside its answer, other than what went well on the way.
     fn run(&self, arguments: &[&str]) -> (i32, String) {
         let mut command = Command::new(env!("CARGO_BIN_EXE_callgate"));
@@ -104,12 +111,26 @@ fn a_feed_s_port_that_is_taken_is_named_and_files_are_warned_of_as_the_check_doe
 #[test]
 fn a_second_gateway_by_the_same_folder_is_told_that_one_runs() {
     let gateway = Gateway::new("127.0.0.1:0");
-    let file = |name: &str| gateway.path().join(name);
-    let options = Options::new(file("audit"), file("audit.key"), file("audit-checkpoints.jsonl"));
-    let first = AuditLog::open(Options { reserve_bytes: 0, ..options }).unwrap();
+    let first = gateway.audit_log();
     let (code, said) = gateway.run(&SERVE);
     assert_eq!(code, 1, "{said}");
     assert!(said.contains("a gateway runs by this folder already: stop that one first"), "{said}");
+    drop(first);
+}
+
+#[test]
+fn a_gateway_without_a_switch_is_warned_of_as_the_check_does() {
+    let gateway = Gateway::new("127.0.0.1:0");
+    // Its log is another one's, so that it ends by itself.
+    let first = gateway.audit_log();
+    for (config, told) in [(fs::read_to_string(gateway.path().join("callgate.toml")).unwrap(), 0), (String::new(), 1)] {
+        fs::write(gateway.path().join("callgate.toml"), config).unwrap();
+        for (arguments, code) in [(&SERVE[..], 1), (&CHECK, 0)] {
+            let (ended, said) = gateway.run(arguments);
+            assert_eq!(ended, code, "{said}");
+            assert_eq!(said.matches("there is no `[[switch]]`, so no call will be seen").count(), told, "{said}");
+        }
+    }
     drop(first);
 }
 

@@ -3,7 +3,7 @@
 use callgate_wire::v1::ErrorCode;
 
 use super::{accounts::AccountRefusal, journal::JournalClosed};
-use crate::{cti::NotAcknowledged, directory::Refusal, store::StoreError};
+use crate::{cti::NotAcknowledged, directory::Refusal, model::counted, store::StoreError};
 
 /// Why a change isn't acknowledged. Each has its stable code (R43).
 #[derive(Debug, Clone, thiserror::Error)]
@@ -30,7 +30,7 @@ pub enum Refused {
         owner: String,
     },
     /// A user can't go while its certificates count: whoever got its name later would own them.
-    #[error("{user} has {count} {} that count", if *count == 1 { "certificate" } else { "certificates" })]
+    #[error("{user} has {} that count", counted(*count, "certificate", "certificates"))]
     StillCertified {
         /// The user.
         user: String,

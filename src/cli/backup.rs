@@ -73,7 +73,7 @@ impl Backup {
         if self.json {
             say!("{}", serde_json::to_string(&Told { file, entries, bytes, epoch, version })?)?;
         } else {
-            say!("{}: {}, {bytes} bytes", file.display(), counted(usize::try_from(entries)?, "entry", "entries"))?;
+            say!("{}: {}, {bytes} bytes", file.display(), counted(entries, "entry", "entries"))?;
         }
         Ok(())
     }

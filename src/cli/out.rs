@@ -29,11 +29,6 @@ pub(super) fn aside(text: fmt::Arguments<'_>) {
     let _ = writeln!(io::stderr().lock(), "{text}");
 }
 
-/// "1 device", "2 devices".
-pub(super) fn counted(number: usize, one: &str, several: &str) -> String {
-    format!("{number} {}", if number == 1 { one } else { several })
-}
-
 /// [`line`], as `println!` is written.
 macro_rules! say {
     ($($text:tt)*) => { $crate::cli::out::line(format_args!($($text)*)) };
@@ -44,4 +39,5 @@ macro_rules! remark {
     ($($text:tt)*) => { $crate::cli::out::aside(format_args!($($text)*)) };
 }
 
+pub(super) use callgate::model::counted;
 pub(super) use {remark, say};

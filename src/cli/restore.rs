@@ -100,7 +100,7 @@ impl Restore {
             say!("{}", serde_json::to_string(&told)?)?;
             return Ok(());
         }
-        let entries = counted(usize::try_from(entries)?, "entry", "entries");
+        let entries = counted(entries, "entry", "entries");
         let verb = if self.check { "would have" } else { "has" };
         say!("{} {verb} the {entries} of the backup of {made}; it is its epoch {epoch}", store.display())?;
         for (bucket, kind) in TOLD {

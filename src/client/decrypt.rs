@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     directory::{Device, User, UserKind},
-    model::{DeviceName, Group, SwitchName},
+    model::{DeviceName, Group, SwitchName, counted},
     switch::{
         capture::Capture,
         replay::{ReplayError, Speed, survey},
@@ -59,8 +59,8 @@ pub async fn decrypt(
         // What they said is missing in the account, which doesn't show it.
         tracing::warn!("not all of the capture can be used: {}", looked.counts);
     }
-    let of = |number: usize, one: &str| format!("{number} {one}{}", if number == 1 { "" } else { "s" });
-    let (devices, pbxes) = (of(looked.devices.len(), "device"), of(looked.pbxes.len(), "PBX"));
+    let devices = counted(looked.devices.len(), "device", "devices");
+    let pbxes = counted(looked.pbxes.len(), "PBX", "PBXs");
     progress(&format!("{}; {devices}, {pbxes}", looked.counts));
 
     let devices = looked.devices;

@@ -2,6 +2,7 @@
 
 mod access;
 mod address;
+mod counted;
 mod event;
 mod id;
 mod key;
@@ -13,6 +14,7 @@ pub mod text;
 
 pub use access::{Door, Group, Groups, Mode, UnknownGroup};
 pub use address::{Address, NoAddress, Transport};
+pub use counted::counted;
 pub use event::{
     CallDirection, CallRef, CallState, Codec, EndCause, EventBody, EventClass, MediaOpened, MediaStopped, Party,
     Protection, StopCause, StreamDirection, SwitchEvent,

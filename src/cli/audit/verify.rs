@@ -100,7 +100,7 @@ impl Verify {
         match report.found {
             0 => Ok(()),
             found => {
-                bail!("the log isn't as it was written: {}", counted(usize::try_from(found)?, "finding", "findings"))
+                bail!("the log isn't as it was written: {}", counted(found, "finding", "findings"))
             }
         }
     }
@@ -110,8 +110,8 @@ fn tell(report: &Report) -> Result<()> {
     for finding in &report.findings {
         say!("{finding}")?;
     }
-    let records = counted(usize::try_from(report.records)?, "record", "records");
-    let segments = counted(usize::try_from(report.segments)?, "segment", "segments");
+    let records = counted(report.records, "record", "records");
+    let segments = counted(report.segments, "segment", "segments");
     let first = report.after.map_or(0, |after| after.n) + 1;
     say!("{records} in {segments}, from {first} to {}", report.last.n)?;
     match report.checkpoint {
@@ -122,7 +122,7 @@ fn tell(report: &Report) -> Result<()> {
         say!("{} stand in two segments: it wasn't known whether the first was on the disk", report.repeated)?;
     }
     if report.left_behind > 0 {
-        let lines = counted(usize::try_from(report.left_behind)?, "line was", "lines were");
+        let lines = counted(report.left_behind, "line was", "lines were");
         say!("{lines} left behind by a write that failed: nothing was given by them")?;
     }
     if report.is_unfinished {

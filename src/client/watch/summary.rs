@@ -1,8 +1,9 @@
 //! What was seen in all, for the end. Pure.
 
-use std::{fmt, time::Duration};
+use std::time::Duration;
 
 use super::seen::Seen;
+use crate::model::counted;
 
 /// Counts what is seen.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -67,20 +68,10 @@ impl Summary {
             "watched {} s: {}, {}; media opened {keyed} times with keys, {clear} times not encrypted, {without_keys} times \
              without keys; {} lost",
             watched.as_secs(),
-            Number(self.sessions, "session"),
-            Number(self.events, "event"),
-            Number(self.lost, "event"),
+            counted(self.sessions, "session", "sessions"),
+            counted(self.events, "event", "events"),
+            counted(self.lost, "event", "events"),
         )
-    }
-}
-
-/// So many of something.
-struct Number(u64, &'static str);
-
-impl fmt::Display for Number {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self(number, what) = self;
-        write!(f, "{number} {what}{}", if *number == 1 { "" } else { "s" })
     }
 }
 

@@ -1,10 +1,11 @@
 //! What was seen, in words for people. Names from the network are shown without control characters.
 
-use std::{fmt, time::SystemTime};
+use std::time::SystemTime;
 
 use time::{OffsetDateTime, macros::format_description};
 
 use super::seen::{CallSeen, MediaSeen, Seen, Who};
+use crate::model::counted;
 
 /// One line. `None`: nothing to say.
 pub fn line(seen: &Seen) -> Option<String> {
@@ -12,7 +13,7 @@ pub fn line(seen: &Seen) -> Option<String> {
         Seen::Opened(opened) => format!(
             "session {} is open: {}, heartbeat {} s{}",
             opened.session,
-            counted(opened.devices, "device"),
+            counted(opened.devices, "device", "devices"),
             opened.heartbeat_seconds,
             opened.certificate_expires.as_ref().map_or_else(String::new, |at| format!(", certificate until {at}"))
         ),
@@ -20,11 +21,11 @@ pub fn line(seen: &Seen) -> Option<String> {
         Seen::Monitored(monitored) if monitored.is_one_of_many => return None,
         Seen::MonitoredMany { devices, with_calls } => {
             let are = if *devices == 1 { "is" } else { "are" };
-            format!("{} {are} monitored, {with_calls} with calls in progress", counted(*devices, "device"))
+            format!("{} {are} monitored, {with_calls} with calls in progress", counted(*devices, "device", "devices"))
         }
         Seen::Monitored(monitored) => {
             let calls = monitored.calls.len() + monitored.calls_left_out as usize;
-            format!("{} is monitored: {} in progress", monitored.device, counted(calls, "call"))
+            format!("{} is monitored: {} in progress", monitored.device, counted(calls, "call", "calls"))
         }
         Seen::Closed(closed) => {
             let what = if closed.was_open { "closed" } else { "no session" };
@@ -37,18 +38,12 @@ pub fn line(seen: &Seen) -> Option<String> {
     Some(shown(&text))
 }
 
-/// "1 call", "2 calls".
-fn counted<N: fmt::Display + PartialEq + From<u8> + Copy>(number: N, one: &str) -> String {
-    let s = if number == N::from(1) { "" } else { "s" };
-    format!("{number} {one}{s}")
-}
-
 /// What changed in the session's rights. `None`: something else was seen.
 pub(super) fn rights(seen: &Seen) -> Option<String> {
     let text = match seen {
         Seen::CapabilityChanged(changed) => format!(
             "rights changed: {}, {}; groups: {}",
-            counted(changed.devices, "device"),
+            counted(changed.devices, "device", "devices"),
             if changed.may_have_keys { "may have keys" } else { "no keys" },
             if changed.groups.is_empty() { "none".into() } else { changed.groups.join(", ") }
         ),
