@@ -36,7 +36,8 @@ const RUN: &[(&str, &[&str])] = &[
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Pages whose commands another test runs, since they need more than a folder.
-const ELSEWHERE: &[(&str, &str)] = &[("docs/API.md", "tests/api_page.rs")];
+const ELSEWHERE: &[(&str, &str)] =
+    &[("docs/API.md", "tests/api_page.rs"), ("docs/OPERATIONS.md", "tests/operations_page.rs")];
 
 #[test]
 fn every_command_of_a_page_works() {

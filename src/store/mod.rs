@@ -66,8 +66,8 @@ pub const MAX_VALUE: usize = 1024 * 1024;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Version(pub u64);
 
-/// How often this store was restored from a backup, and a little more. What was handed out in an earlier epoch (tokens,
-/// sessions) counts no more: its end may have been forgotten.
+/// 1 for a new store. A restore makes it higher than that of the store and that of the backup: what was handed out in an
+/// earlier epoch (tokens, sessions) counts no more, since its end may have been forgotten.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Epoch(pub u64);
 
@@ -215,15 +215,17 @@ pub type Export<'a> = Pin<Box<dyn Future<Output = Result<(File, BackedUp), Backu
 
 /// Versioned values in buckets. All implementations pass the same tests (`tests/store`).
 ///
-/// A call that is given up after it was begun may happen all the same.
+/// A call that is given up after it was begun may happen all the same. Any can fail by [`StoreError::Unavailable`], and by
+/// [`StoreError::Damaged`] where a disk that had failed comes back with less; those with a key or a value by
+/// [`StoreError::Length`].
 pub trait Store: Send + Sync + fmt::Debug {
-    /// The value of a key.
+    /// The value of a key. `None`: it has none, or was deleted.
     fn get<'a>(&'a self, bucket: Bucket, key: &'a str) -> Answer<'a, Option<Entry>>;
 
     /// Writes a value if the key is as expected, and returns when that is durable.
     ///
     /// # Errors
-    /// [`StoreError::Conflict`] if it isn't; the other errors of the machine.
+    /// [`StoreError::Conflict`] if it isn't; those of every call.
     fn put<'a>(
         &'a self,
         bucket: Bucket,
@@ -236,7 +238,7 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// Deletes a key if it has this version, and returns the version of its end when that is durable.
     ///
     /// # Errors
-    /// [`StoreError::Conflict`] if it hasn't; the other errors of the machine.
+    /// [`StoreError::Conflict`] if it hasn't; those of every call.
     fn delete<'a>(&'a self, bucket: Bucket, key: &'a str, expect: Version, urgency: Urgency) -> Answer<'a, Version>;
 
     /// All entries of a bucket, in the order of the keys, as they stood at one moment.
