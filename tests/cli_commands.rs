@@ -196,13 +196,13 @@ fn init_overwrites_nothing_and_names_what_is_there() {
 #[test]
 fn r14_passwd_prints_a_line_for_the_config_and_never_the_password() {
     let shell = Shell::set_up();
-    let answer = shell.run_with(&["passwd"], "pencil\n", &[("CALLGATE_LOG", "trace")]);
+    let answer = shell.run_with(&["passwd"], "a pencil\n", &[("CALLGATE_LOG", "trace")]);
     assert_eq!(answer.code, 0);
     assert!(!answer.out.contains("pencil") && !answer.err.contains("pencil"));
     let line = answer.out.trim_end();
     let verifier: ScramVerifier = line.parse().unwrap();
     assert_eq!(verifier.iterations(), 65_536);
-    let again = ScramVerifier::from_password("pencil", verifier.salt(), verifier.iterations()).unwrap();
+    let again = ScramVerifier::from_password("a pencil", verifier.salt(), verifier.iterations()).unwrap();
     assert!(again.stored_key().same_as(verifier.stored_key()));
 
     let config = shell.path("callgate/callgate.toml");
@@ -214,14 +214,16 @@ fn r14_passwd_prints_a_line_for_the_config_and_never_the_password() {
     assert_eq!(code, 2);
     assert!(error.contains("run `callgate passwd`") && !error.contains("pencil"), "{error}");
 
-    for (password, expected) in
-        [("\n", "the password is empty"), ("a\u{7}\n", "characters that SASLprep (RFC 4013) forbids")]
-    {
+    for (password, expected) in [
+        ("\n", "the password is empty"),
+        ("pencils\n", "the password: it has 7 characters: from 8 to 256 are allowed"),
+        ("a\u{7}\n", "characters that SASLprep (RFC 4013) forbids"),
+    ] {
         let answer = shell.run_with(&["passwd"], password, &[]);
         assert_eq!(answer.code, 2);
         assert!(answer.err.contains(expected), "{}", answer.err);
     }
-    assert_eq!(shell.run_with(&["passwd", "--iterations", "1"], "pencil\n", &[]).code, 2);
+    assert_eq!(shell.run_with(&["passwd", "--iterations", "1"], "a pencil\n", &[]).code, 2);
 }
 
 #[test]

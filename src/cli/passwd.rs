@@ -7,12 +7,12 @@ use super::{out::say, password};
 
 const EXAMPLES: &str = "\
 Example:
-  printf '%s\\n' 'the password' | callgate passwd
+  printf '%s\\n' 'a long password' | callgate passwd
   # paste the line into the config: password = \"SCRAM-SHA-256$...\"";
 
 /// Read a password from standard input and print its SCRAM line for the config
 ///
-/// One line is read; a password is never an argument, which others on the machine could read. The password can't be
+/// One line of 8 to 256 characters is read; a password is never an argument, which others on the machine could read. The password can't be
 /// found out from the line other than by trying, so keep the line to yourself, too.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]

@@ -3,7 +3,7 @@
 use std::io::{BufRead, IsTerminal, Read, Write, stderr, stdin};
 
 use anyhow::{Context, Result};
-use callgate::directory::{ScramError, ScramVerifier};
+use callgate::directory::{NewPassword, ScramVerifier};
 use serde::Serialize;
 use zeroize::Zeroizing;
 
@@ -39,16 +39,6 @@ pub(super) fn read() -> Result<Zeroizing<String>> {
 
 /// What proves the password on the clear door (R14).
 pub(super) fn verifier(iterations: u32) -> Result<ScramVerifier> {
-    let password = read()?;
-    Ok(ScramVerifier::generate(&password, iterations).map_err(|error| Unusable(refused(&error)))?)
-}
-
-/// An empty password was told before.
-fn refused(error: &ScramError) -> String {
-    match error {
-        ScramError::Password => {
-            "the password has characters that SASLprep (RFC 4013) forbids, such as control ones: take others".into()
-        }
-        other => other.to_string(),
-    }
+    let password = NewPassword::typed(&read()?).map_err(|error| Unusable(format!("the password: {error}")))?;
+    Ok(password.verifier(iterations).map_err(|error| Unusable(error.to_string()))?)
 }

@@ -11,6 +11,7 @@ mod pattern;
 mod records;
 mod resolve;
 mod scram;
+mod user_password;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -27,6 +28,7 @@ pub use pattern::DevicePattern;
 pub use records::{DeviceRecord, GroupRecord, Records, Stored, Unreadable, UserRecord, UserSettings};
 pub use resolve::{Disagreement, Resolver};
 pub use scram::{ScramError, ScramVerifier};
+pub use user_password::{NewPassword, NewPasswordError};
 
 /// The longest description, in bytes: what an app is told of a device fits into a frame (R41a).
 pub const MAX_DESCRIPTION: usize = 512;

@@ -182,9 +182,15 @@ async fn what_others_name_goes_only_by_a_cascade() {
 async fn r14_a_password_is_set_as_a_verifier_and_told_to_nobody() {
     let rig = Rig::start(USERS, "").await;
     let path = "/v1/users/viewer/password";
-    for (length, status) in [(257, 422), (256, 200)] {
+    for (length, status) in [(257, 422), (256, 200), (8, 200)] {
         let password = json!({ "password": "ö".repeat(length) });
         assert_eq!(rig.put(path, "*", password).await.status, status, "{length} characters");
+    }
+    let new = json!({ "name": "short", "password": "1" });
+    for short in [rig.put(path, "*", json!({ "password": "pencils" })).await, rig.post("/v1/users", new).await] {
+        assert_eq!(short.refused(), (422, "FIELD_INVALID".into()));
+        let detail = short.json()["detail"].as_str().unwrap().to_owned();
+        assert!(detail.starts_with("password: it has ") && detail.ends_with("from 8 to 256 are allowed"), "{detail}");
     }
     assert_eq!(rig.put(path, "*", json!({})).await.refused(), (422, "FIELD_INVALID".into()));
     assert_eq!(rig.put(path, "*", json!({ "verifier": "plain" })).await.refused(), (422, "FIELD_INVALID".into()));

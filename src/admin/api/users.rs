@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     admin::{Caller, State as Everything, accounts::Role},
-    directory::{self, Cascade, Change, DevicePattern, Of, ScramVerifier, Stored, UserRecord, UserSettings},
+    directory::{self, Cascade, Change, DevicePattern, NewPassword, Of, ScramVerifier, Stored, UserRecord, UserSettings},
     hub::contains_ignore_ascii_case,
     model::{DeviceName, Group, GroupName, Groups, UserName},
     store::Version,
@@ -27,8 +27,6 @@ use crate::{
 
 const OPERATOR: Least = Least::Role(Role::Operator);
 const READER: Least = Least::Role(Role::Reader);
-/// The longest password, in characters (R41a).
-const MAX_PASSWORD: usize = 256;
 
 pub(super) fn routes(routes: Routes) -> Routes {
     routes
@@ -111,7 +109,7 @@ struct NewUser {
     #[schema(value_type = Vec<String>, max_items = 256)]
     patterns: BTreeSet<DevicePattern>,
     /// Its password for the clear door; without one no password is right
-    #[schema(value_type = Option<String>, format = Password, max_length = 256)]
+    #[schema(value_type = Option<String>, format = Password, min_length = 8, max_length = 256)]
     password: Option<SecretText>,
 }
 
@@ -143,7 +141,7 @@ struct NewUserSettings {
 #[serde(deny_unknown_fields)]
 struct NewUserPassword {
     /// The password; only a verifier of it is kept (SCRAM-SHA-256)
-    #[schema(value_type = Option<String>, format = Password, max_length = 256)]
+    #[schema(value_type = Option<String>, format = Password, min_length = 8, max_length = 256)]
     password: Option<SecretText>,
     /// Its verifier, so that the password itself goes nowhere
     #[schema(value_type = Option<String>, format = Password, max_length = 512)]
@@ -355,15 +353,10 @@ fn shown(state: &Everything, stored: &Stored<UserRecord>, user: &directory::User
 
 /// It takes some time, by its purpose: so in a thread of its own.
 async fn verifier_of(password: SecretText) -> Result<Arc<ScramVerifier>, Problem> {
-    let password = password.into_secret();
-    let len = password.chars().count();
-    if len > MAX_PASSWORD {
-        return Err(Problem::field("password", format_args!("{len} characters: up to {MAX_PASSWORD} are allowed")));
-    }
-    let make = move || ScramVerifier::generate(&password, ScramVerifier::DEFAULT_ITERATIONS);
-    let made = tokio::task::spawn_blocking(make).await;
+    let password = NewPassword::typed(&password.into_secret()).map_err(|error| Problem::field("password", error))?;
+    let made = tokio::task::spawn_blocking(move || password.verifier(ScramVerifier::DEFAULT_ITERATIONS)).await;
     let made = made.map_err(|_| Problem::of(ErrorCode::Internal, ""))?;
-    Ok(Arc::new(made.map_err(|error| Problem::field("password", error))?))
+    Ok(Arc::new(made.map_err(|error| Problem::of(ErrorCode::Internal, error.to_string()))?))
 }
 
 impl From<UserKind> for directory::UserKind {

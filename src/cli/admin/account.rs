@@ -163,7 +163,7 @@ pub(in crate::cli) struct Add {
     #[arg(long = "certificate", value_name = "HEX")]
     certificates: Vec<String>,
 
-    /// Read its password from standard input, one line; without one it logs in by a certificate, or has tokens
+    /// Read its password from standard input: one line of 12 to 256 characters; without one it logs in by a certificate, or has tokens
     #[arg(long)]
     password: bool,
 
@@ -192,7 +192,7 @@ pub(in crate::cli) struct Set {
     #[arg(long, value_name = "HEX")]
     remove_certificate: Vec<String>,
 
-    /// Read a new password from standard input, one line
+    /// Read a new password from standard input: one line of 12 to 256 characters
     #[arg(long)]
     password: bool,
 

@@ -119,7 +119,7 @@ pub(in crate::cli) struct Add {
     #[arg(long, value_name = "TEXT", default_value = "")]
     description: String,
 
-    /// Read its password for the clear door from standard input, one line
+    /// Read its password for the clear door from standard input: one line of 8 to 256 characters
     #[arg(long)]
     password: bool,
 
@@ -159,7 +159,7 @@ pub(in crate::cli) struct Set {
     #[arg(long, value_name = "TEXT")]
     description: Option<String>,
 
-    /// Read a new password for the clear door from standard input, one line
+    /// Read a new password for the clear door from standard input: one line of 8 to 256 characters
     #[arg(long, conflicts_with = "no_password")]
     password: bool,
 
