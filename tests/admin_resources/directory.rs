@@ -216,6 +216,7 @@ async fn r43_what_is_wrong_with_a_body_is_said_with_its_field() {
         ("/v1/users", json!({ "name": "u", "devices": ["9"] }), "devices: there is no device \"9\""),
         ("/v1/users", json!({ "name": "u", "own_groups": ["x"] }), "own_groups: there is no group \"x\""),
         ("/v1/users", json!({ "name": "u", "colour": "red" }), "unknown field `colour`"),
+        ("/v1/groups", json!(["list", "", [], []]), "the body is a list: one JSON object is expected"),
         ("/v1/devices", json!({ "name": "d", "addresses": ["udp:127.0.0.1:16010"] }), "belongs to the device \"1001\""),
         ("/v1/devices", json!({ "name": "d", "lines": [{ "number": 0 }] }), "line 0: numbers from 1 to 65535"),
         ("/v1/devices", json!({ "name": "d", "lines": [{ "number": 2, "restricted": true }] }), "can't be restricted"),

@@ -22,7 +22,7 @@ use crate::{
     store::Version,
 };
 
-/// The body, as JSON. Its memory is wiped behind the reading where nobody else has it.
+/// The body, as one JSON object. Its memory is wiped behind the reading where nobody else has it.
 #[derive(Debug)]
 pub(super) struct Body<T>(pub(super) T);
 
@@ -108,6 +108,10 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
             return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, ErrorCode::RequestNotUnderstood, detail));
         }
         let bytes = Bytes::from_request(request, state).await?;
+        // Serde takes a list for a structure, by the order of its fields: nobody means that, and no description says it.
+        if bytes.trim_ascii_start().first() == Some(&b'[') {
+            return Err(Problem::of(ErrorCode::FieldInvalid, "the body is a list: one JSON object is expected"));
+        }
         let read = Json::<T>::from_bytes(&bytes);
         if let Ok(mut bytes) = bytes.try_into_mut() {
             bytes.as_mut().zeroize();
