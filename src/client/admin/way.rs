@@ -31,6 +31,7 @@ use crate::{
 /// How long it may take until a gateway that has its store listens at its socket, or another command has done its work.
 const PATIENCE: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(50);
+const ROOT: u32 = 0;
 /// The longest answer.
 const MAX_ANSWER: usize = 64 << 20;
 
@@ -77,6 +78,18 @@ pub enum AdminError {
         /// Whose it is.
         owner: u32,
     },
+    /// Somebody else listens at the socket: nothing is told them, such as a password.
+    #[error(
+        "{}: the user {listener} listens there, who is neither root nor you nor the owner of the store: nothing was asked for. \
+         Look whose socket it is; the gateway of this config has another `admin.socket`, or runs as another user than its \
+         store belongs to", path.display()
+    )]
+    OtherListener {
+        /// The socket.
+        path: PathBuf,
+        /// Who listens there.
+        listener: u32,
+    },
     /// The API has refused it.
     #[error(transparent)]
     Refused(Box<Problem>),
@@ -116,7 +129,11 @@ impl AdminError {
             Self::Refused(problem) => problem.is_input(),
             Self::Store { error, .. } => error.is_input(),
             Self::OtherOwner { .. } => true,
-            Self::Gone(_) | Self::NotKept(_) | Self::NotUnderstood(_) | Self::Socket { .. } => false,
+            Self::Gone(_)
+            | Self::NotKept(_)
+            | Self::NotUnderstood(_)
+            | Self::OtherListener { .. }
+            | Self::Socket { .. } => false,
         }
     }
 }
@@ -125,7 +142,7 @@ impl Admin {
     /// Reaches the gateway of this config if it runs, and its store if not.
     ///
     /// # Errors
-    /// [`AdminError::Socket`], [`AdminError::Store`], [`AdminError::OtherOwner`].
+    /// [`AdminError::Socket`], [`AdminError::OtherListener`], [`AdminError::Store`], [`AdminError::OtherOwner`].
     pub async fn connect(config: &Config) -> Result<Self, AdminError> {
         let socket = &config.admin.socket;
         let begun = Instant::now();
@@ -147,11 +164,17 @@ impl Admin {
     /// Reaches the gateway of this config; `None`: none runs.
     ///
     /// # Errors
-    /// [`AdminError::Socket`].
+    /// [`AdminError::Socket`], [`AdminError::OtherListener`].
     pub async fn running(config: &Config) -> Result<Option<Self>, AdminError> {
         let socket = &config.admin.socket;
         match UnixStream::connect(socket).await {
             Ok(stream) => {
+                let unknown = |error| AdminError::Socket { path: socket.clone(), error };
+                let listener = stream.peer_cred().map_err(unknown)?.uid();
+                let owner = owner(&config.store.file).map(|(_, owner)| owner);
+                if !may_answer(listener, geteuid().as_raw(), owner) {
+                    return Err(AdminError::OtherListener { path: socket.clone(), listener });
+                }
                 let way = Way::over(stream).await.map_err(|error| AdminError::Gone(error.to_string()))?;
                 Ok(Some(Self { way, reached: Reached::Gateway(socket.clone()) }))
             }
@@ -246,16 +269,40 @@ async fn whole(response: Response<Reply>) -> Result<Answer, AdminError> {
 
 /// Whether the store is this user's, or its folder if there is none yet.
 fn is_own(store: &Path) -> Result<(), AdminError> {
-    let folder = store.parent().unwrap_or(Path::new("."));
-    for path in [store, folder] {
+    match owner(store) {
+        Some((path, owner)) if owner != geteuid().as_raw() => Err(AdminError::OtherOwner { path: path.into(), owner }),
         // What isn't there, or can't be looked at, is told of when it is opened.
-        let Ok(metadata) = fs::metadata(path) else { continue };
-        let owner = metadata.uid();
-        return if owner == geteuid().as_raw() {
-            Ok(())
-        } else {
-            Err(AdminError::OtherOwner { path: path.into(), owner })
-        };
+        _ => Ok(()),
     }
-    Ok(())
+}
+
+/// Whose the store is, or its folder if there is none yet.
+fn owner(store: &Path) -> Option<(&Path, u32)> {
+    let folder = store.parent().unwrap_or(Path::new("."));
+    [store, folder].into_iter().find_map(|path| Some((path, fs::metadata(path).ok()?.uid())))
+}
+
+/// Whether a listener of this user may be asked: root can do everything anyhow, and who owns the store runs its gateway.
+/// Anybody else has put a socket where the gateway's should be, to hear passwords.
+fn may_answer(listener: u32, me: u32, owner_of_store: Option<u32>) -> bool {
+    listener == ROOT || listener == me || Some(listener) == owner_of_store
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn r38_who_is_neither_root_nor_the_caller_nor_the_owner_of_the_store_is_asked_for_nothing() {
+        for (listener, me, owner, expected) in [
+            (0, 1000, Some(900), true),
+            (1000, 1000, Some(900), true),
+            (900, 0, Some(900), true),
+            (1000, 0, Some(900), false),
+            (1000, 0, None, false),
+            (1001, 1000, Some(1000), false),
+        ] {
+            assert_eq!(may_answer(listener, me, owner), expected, "{listener} {me} {owner:?}");
+        }
+    }
 }
