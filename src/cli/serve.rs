@@ -76,7 +76,15 @@ async fn serve(config: Config, path: &Path) -> Result<()> {
     let notifier = Notifier::from_environment();
     // Before anything counts.
     let page = Page::install()?;
-    let (trail, administration) = take(&config).await?;
+    let taken = tokio::select! {
+        taken = take(&config) => Some(taken?),
+        _ = interrupt.recv() => None,
+        _ = terminate.recv() => None,
+    };
+    let Some((trail, administration)) = taken else {
+        info!("told to stop before it had its store");
+        return Ok(());
+    };
     let mut gateway = Served::start(config, administration, trail, Some(page)).await?;
     tell_setup_token(&gateway).await;
     let mut stopped = Box::pin(gateway.stopped());
@@ -130,11 +138,16 @@ async fn serve(config: Config, path: &Path) -> Result<()> {
 /// runs isn't.
 async fn take(config: &Config) -> Result<(Arc<AuditLog>, Administration), StartError> {
     let begun = Instant::now();
+    let mut is_told = false;
     loop {
         match open(config).await {
             Err(error) if error.is_in_use() && begun.elapsed() < PATIENCE => {
                 if UnixStream::connect(&config.admin.socket).await.is_ok() {
                     return Err(error);
+                }
+                if !is_told {
+                    info!(%error, "waiting for another process to give the store back");
+                    is_told = true;
                 }
                 tokio::time::sleep(PAUSE).await;
             }
