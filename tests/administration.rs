@@ -156,6 +156,25 @@ fn a_gateway_that_starts_waits_for_a_command_that_has_the_store() {
 }
 
 #[test]
+fn a_gateway_that_waits_for_the_store_is_stopped_at_once() {
+    let shell = Shell::set_up();
+    shell.ok("callgate user list");
+    let taken = File::open(shell.path("callgate/audit/audit.lock")).unwrap();
+    taken.lock().unwrap();
+    for signal in ["-TERM", "-INT"] {
+        let mut waits = Command::new(env!("CARGO_BIN_EXE_callgate"));
+        waits.args(["serve", "--config", "callgate/callgate.toml"]).current_dir(shell.path(""));
+        let mut waits = waits.env_remove("CALLGATE_LOG").stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        let mut log = BufReader::new(waits.stderr.take().unwrap()).lines().map(Result::unwrap);
+        assert!(log.any(|line| line.contains("waiting for another process to give the store back")));
+        assert!(Command::new("kill").args([signal, &waits.id().to_string()]).status().unwrap().success());
+        // The lock is still taken: who goes on waiting fails.
+        let rest: Vec<String> = log.collect();
+        assert!(waits.wait().unwrap().success(), "{signal}: {rest:?}");
+    }
+}
+
+#[test]
 fn r38_a_setup_token_is_made_until_there_is_an_administrator() {
     let shell = Shell::set_up();
     let token = shell.ok("callgate account setup-token");
@@ -172,8 +191,8 @@ fn taking_away_what_is_not_there_is_refused_and_changes_nothing() {
     for add in [
         "device add 1001 --address udp:192.0.2.7:5060",
         "device add 1002",
-        "group add reception --device 1001,1002 --pattern '10*'",
-        "user add bob --group enabled,secure --device 1001,1002 --pattern '2*' --own-group reception",
+        "group add reception --device 1001 --device 1002 --pattern '10*'",
+        "user add bob --group enabled,secure --device 1001 --device 1002 --pattern '2*' --own-group reception",
         "account add eva --role reader",
     ] {
         shell.ok(&format!("callgate {add}"));
@@ -181,7 +200,7 @@ fn taking_away_what_is_not_there_is_refused_and_changes_nothing() {
     let shown = |what: &str| shell.ok(&format!("callgate {what} --json"));
     for (what, change, said) in [
         ("user show bob", "--remove-device nodev", "the user \"bob\" has no device \"nodev\""),
-        ("user show bob", "--remove-device 1001,1003", "has no device \"1003\"; the nearest is \"1002\""),
+        ("user show bob", "--remove-device 1001 --remove-device 1003", "no device \"1003\"; the nearest is \"1002\""),
         ("user show bob", "--remove-pattern zzz", "has no pattern \"zzz\""),
         ("user show bob", "--remove-own-group recption", "has no own group \"recption\"; the nearest is \"reception\""),
         ("user show bob", "--remove-group srtp-keys", "has no group \"srtp-keys\""),
@@ -199,9 +218,47 @@ fn taking_away_what_is_not_there_is_refused_and_changes_nothing() {
         assert_eq!(shown(what), before, "{change}");
     }
     assert!(!shell.fails("callgate user set bob --remove-device nodev").1.contains("nearest"), "none is near");
-    shell.ok("callgate user set bob --remove-device 1001,1002 --remove-own-group reception --remove-group secure");
+    let devices = "--remove-device 1001 --remove-device 1002";
+    shell.ok(&format!("callgate user set bob {devices} --remove-own-group reception --remove-group secure"));
     let bob: serde_json::Value = serde_json::from_str(&shown("user show bob")).unwrap();
     assert_eq!((&bob["devices"], &bob["own_groups"]), (&serde_json::json!([]), &serde_json::json!([])), "{bob}");
+}
+
+#[test]
+fn a_device_is_named_whatever_characters_its_name_has() {
+    let shell = Shell::set_up();
+    shell.ok("callgate device add 'Hall, left'");
+    shell.ok("callgate device add 1001");
+    shell.ok("callgate group add hall --device 'Hall, left' --device 1001");
+    shell.ok("callgate user add bob --device 'Hall, left' --device 1001");
+    shell.ok("callgate user set bob --remove-device 'Hall, left'");
+    shell.ok("callgate user set bob --add-device 'Hall, left' --remove-device 1001");
+    let devices = |what: &str| {
+        let shown: serde_json::Value = serde_json::from_str(&shell.ok(&format!("callgate {what} --json"))).unwrap();
+        shown["devices"].clone()
+    };
+    assert_eq!(devices("group show hall"), serde_json::json!(["1001", "Hall, left"]));
+    assert_eq!(devices("user show bob"), serde_json::json!(["Hall, left"]));
+}
+
+#[test]
+fn lists_show_only_what_is_asked_for() {
+    let shell = Shell::set_up();
+    shell.ok("callgate group add 'floor 2'");
+    shell.ok("callgate user add ann --own-group 'floor 2' --group enabled");
+    shell.ok("callgate user add bob --kind end-user");
+    for (filter, names) in [
+        ("", &["ann", "bob"][..]),
+        ("--group enabled", &["ann"]),
+        ("--group 'Standard CTI Enabled'", &["ann"]),
+        ("--group 'floor 2'", &["ann"]),
+        ("--group secure", &[]),
+        ("--group nobody", &[]),
+    ] {
+        let listed = shell.ok(&format!("callgate user list {filter} --json"));
+        let listed: Vec<serde_json::Value> = serde_json::from_str(&listed).unwrap();
+        assert_eq!(listed.iter().map(|user| user["name"].as_str().unwrap()).collect::<Vec<_>>(), names, "{filter}");
+    }
 }
 
 #[test]

@@ -276,7 +276,8 @@ fn r11_the_ca_s_list_of_revoked_certificates_is_made_and_others_can_check_it() {
     let second = load("callgate/ca.crl");
     assert!(second.number() > first.number(), "{first:?}, {second:?}");
     assert!(said.starts_with("wrote callgate/ca.crl: number ") && said.contains(" 1 revoked, "), "{said}");
-    shell.ok("cert crl --out der.crl --der");
+    let said: serde_json::Value = serde_json::from_str(&shell.ok("cert crl --out der.crl --der --json")).unwrap();
+    assert_eq!((&said["file"], &said["revoked"]), (&"der.crl".into(), &1.into()), "{said}");
     assert_eq!(load("der.crl").revoked(), 1);
     assert_eq!(fs::metadata(shell.path("callgate/ca.crl")).unwrap().permissions().mode() & 0o777, 0o644);
 
@@ -589,6 +590,18 @@ fn explain_tells_each_rule_for_a_user_and_a_device_and_what_to_change() {
         "{text}"
     );
 
+    let text = said("recorder");
+    assert!(text.contains("and the devices that it sees") && !text.contains("R13  the device is"), "{text}");
+    let expected =
+        "Answer: recorder/1 opens on the TLS door, and gets the keys of SRTP streams of devices that it sees";
+    assert!(text.contains(expected) && text.contains("Note: 2 devices are the user's"), "{text}");
+    let json: serde_json::Value = serde_json::from_str(&said("viewer --json")).unwrap();
+    let asked = json["doors"][0]["disclosing"].as_array().unwrap();
+    let rules: Vec<_> = asked.iter().map(|said| said["rule"].as_str().unwrap()).collect();
+    assert_eq!((&json["device"], rules), (&serde_json::Value::Null, vec!["R16", "R2", "R16"]), "{json}");
+    assert!(json["answer"].as_str().unwrap().ends_with("and gets no key: USER_NOT_AUTHORIZED (R16)."), "{json}");
+    assert!(said("viewer --door clear").contains("Answer: viewer/1 opens no session on the clear door"));
+
     let json: serde_json::Value = serde_json::from_str(&said("viewer --device 1001 --json")).unwrap();
     assert_eq!((&json["doors"][0]["opens"], &json["doors"][1]["opens"]), (&true.into(), &false.into()), "{json}");
     assert_eq!(json["doors"][0]["streams"][0]["indicator"], "USER_NOT_AUTHORIZED", "{json}");
@@ -663,6 +676,10 @@ fn r43_explain_knows_names_and_numbers_and_offers_the_nearest() {
     for code in ["CONNECTION_ON_INVALID_PORT", "connection_on_invalid_port", "202"] {
         assert!(shell.ok(&format!("explain {code}")).starts_with(expected));
     }
+    let json =
+        |code: &str| serde_json::from_str::<serde_json::Value>(&shell.ok(&format!("explain {code} --json"))).unwrap();
+    assert_eq!((&json("202")["number"], &json("NOT_ENCRYPTED")["rule"]), (&202.into(), &"R17".into()));
+    assert!(json("KEYS_UNAVAILABLE")["reasons"].as_array().unwrap().iter().all(|reason| reason["mend"].is_string()));
     let reasons = shell.ok("explain KEYS_UNAVAILABLE");
     assert_eq!(reasons.lines().filter(|line| line.starts_with("KEYS_UNAVAILABLE_")).count(), 6, "{reasons}");
     for indicator in ["KEYS_AVAILABLE", "NOT_ENCRYPTED"] {
@@ -684,6 +701,8 @@ fn a_gateway_certificate_from_another_ca_is_taken_only_if_all_of_it_is_right() {
     assert_eq!(shell.mode("other/gateway.key"), 0o600);
     let (code, error) = shell.fails("cert csr --out other");
     assert_eq!(code, 2, "{error}");
+    let said: serde_json::Value = serde_json::from_str(&shell.ok("cert csr --out another --json")).unwrap();
+    assert_eq!(said, serde_json::json!({ "key": "another/gateway.key", "request": "another/gateway.csr" }));
 
     let other = OtherCa::new(&shell.path("other-ca.pem"));
     let request = fs::read_to_string(shell.path("other/gateway.csr")).unwrap();
@@ -700,6 +719,12 @@ fn a_gateway_certificate_from_another_ca_is_taken_only_if_all_of_it_is_right() {
         assert!(error.starts_with(expected), "{error}");
     }
 
+    fs::create_dir(shell.path("json")).unwrap();
+    fs::copy(shell.path("other/gateway.key"), shell.path("json/gateway.key")).unwrap();
+    let said: serde_json::Value =
+        serde_json::from_str(&shell.ok("cert import --out json --certificate answer.pem --json")).unwrap();
+    assert!(said["certificate"].as_str().unwrap().ends_with("/json/gateway.pem"), "{said}");
+    assert_eq!(said["chain_checked"], false, "{said}");
     let said = shell.ok("cert import --out other --certificate answer.pem --ca other-ca.pem");
     let settings = said.split_once("[tls]\n").unwrap().1;
     let config = shell.path("callgate/callgate.toml");

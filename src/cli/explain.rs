@@ -5,18 +5,23 @@ mod access;
 use anyhow::{Result, bail};
 use callgate::model::InstanceId;
 use callgate_wire::{ErrorInfo, TABLE, lookup_name};
-use clap::ValueEnum;
+use serde::Serialize;
 
-use super::{admin::Gateway, out::say};
+use super::{
+    admin::{Gateway, json},
+    door_name::DoorName,
+    out::say,
+};
 
 const EXAMPLES: &str = "\
 Examples:
   callgate explain CONNECTION_ON_INVALID_PORT          # a code: what it means, and what to change
-  callgate explain 202
+  callgate explain 202 --json
+  callgate explain --user recorder                     # on which doors its apps open, and whether they get keys
   callgate explain --user recorder --device 1001       # every rule for this user and device, and what it decides
   callgate explain --user recorder --device 1001 --door tls --json
 
-The second form asks the gateway that runs, which goes by what counts now; where none runs, its config and its store.
+With a user it asks the gateway that runs, which goes by what counts now; where none runs, its config and its store.
 
 Exit codes: 0 explained, whatever the answer is; 1 there is no such code, user or device; 2 what was asked, or the config, can't be
 used.";
@@ -33,10 +38,10 @@ pub(super) struct Explain {
     code: Option<String>,
 
     /// The user whose app it is
-    #[arg(long, value_name = "NAME", requires = "device")]
+    #[arg(long, value_name = "NAME")]
     user: Option<String>,
 
-    /// The device: its name, or the address of one that isn't configured
+    /// The device: its name, or the address of one that isn't configured [default: what holds for each that the user sees]
     #[arg(long, value_name = "NAME", requires = "user")]
     device: Option<String>,
 
@@ -49,35 +54,41 @@ pub(super) struct Explain {
     door: Option<DoorName>,
 
     /// Print one JSON object
-    #[arg(long, requires = "user")]
+    #[arg(long)]
     json: bool,
 
     #[command(flatten)]
     gateway: Gateway,
 }
 
-/// A door, as an argument.
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum DoorName {
-    /// TCP with mutual TLS
-    Tls,
-    /// TCP in the clear
-    Clear,
-}
-
 impl Explain {
     pub(super) fn run(self) -> Result<()> {
         match (&self.code, &self.user, &self.device) {
-            (Some(code), ..) => explain_code(code),
-            (None, Some(user), Some(device)) => access::explain(&self, user, device),
-            _ => bail!("a code, or a user and a device, is needed"),
+            (Some(code), ..) => explain_code(code, self.json),
+            (None, Some(user), device) => access::explain(&self, user, device.as_deref()),
+            _ => bail!("a code or a user is needed"),
         }
     }
 }
 
-fn explain_code(code: &str) -> Result<()> {
-    if let Some(lines) = indicator(&code.trim().to_uppercase()) {
-        return Ok(lines.iter().try_for_each(|line| say!("{line}"))?);
+/// What a code or an indicator means.
+#[derive(Serialize)]
+struct Meaning {
+    code: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    number: Option<i32>,
+    rule: &'static str,
+    what: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mend: Option<&'static str>,
+    /// Codes that it comes with, of which each says why.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    reasons: Vec<Self>,
+}
+
+fn explain_code(code: &str, is_json: bool) -> Result<()> {
+    if let Some(indicator) = indicator(&code.trim().to_uppercase()) {
+        return if is_json { json(&indicator) } else { tell_indicator(&indicator) };
     }
     if is_rule(code.trim()) {
         bail!("{code} is a rule, and not a code: docs/RULES.md in the sources has it, and what enforces it");
@@ -85,9 +96,23 @@ fn explain_code(code: &str) -> Result<()> {
     let Some(info) = lookup_name(code.trim()) else {
         bail!("no code is called {code:?}; the nearest are {}", nearest(code).join(", "));
     };
+    if is_json {
+        return json(&Meaning::of(info));
+    }
     say!("{} ({}), rule {}", info.name(), info.number(), info.rule)?;
     say!("What: {}", info.text)?;
     say!("Mend: {}", info.mend)?;
+    Ok(())
+}
+
+fn tell_indicator(Meaning { code, rule, what, reasons, .. }: &Meaning) -> Result<()> {
+    if reasons.is_empty() {
+        return Ok(say!("{code} ({rule}): {what}")?);
+    }
+    say!("{code} ({rule}) {what}:")?;
+    for Meaning { code, number, what, .. } in reasons {
+        say!("{code} ({}): {what}", number.unwrap_or_default())?;
+    }
     Ok(())
 }
 
@@ -98,19 +123,31 @@ fn is_rule(code: &str) -> bool {
 }
 
 /// The indicators of a stream that are no errors, and the one that has reasons.
-fn indicator(name: &str) -> Option<Vec<String>> {
+fn indicator(name: &str) -> Option<Meaning> {
     const REASONS: &str = "KEYS_UNAVAILABLE";
-    match name.strip_prefix("INDICATOR_").unwrap_or(name) {
-        "KEYS_AVAILABLE" => {
-            Some(vec!["KEYS_AVAILABLE (R17): the stream is SRTP, and the event holds its keys.".into()])
-        }
-        "NOT_ENCRYPTED" => Some(vec!["NOT_ENCRYPTED (R17): the stream is not SRTP, so there are no keys.".into()]),
+    let name = name.strip_prefix("INDICATOR_").unwrap_or(name);
+    let (what, reasons) = match name {
+        "KEYS_AVAILABLE" => ("the stream is SRTP, and the event holds its keys.", Vec::new()),
+        "NOT_ENCRYPTED" => ("the stream is not SRTP, so there are no keys.", Vec::new()),
         REASONS => {
             let reasons = TABLE.iter().filter(|info| info.name().starts_with(REASONS));
-            let lines = reasons.map(|info| format!("{} ({}): {}", info.name(), info.number(), info.text));
-            Some(std::iter::once(format!("{REASONS} (R17) has one of these reasons:")).chain(lines).collect())
+            ("has one of these reasons", reasons.map(Meaning::of).collect())
         }
-        _ => None,
+        _ => return None,
+    };
+    Some(Meaning { code: name.into(), number: None, rule: "R17", what, mend: None, reasons })
+}
+
+impl Meaning {
+    fn of(info: &ErrorInfo) -> Self {
+        Self {
+            code: info.name().into(),
+            number: Some(info.number()),
+            rule: info.rule,
+            what: info.text,
+            mend: Some(info.mend),
+            reasons: Vec::new(),
+        }
     }
 }
 

@@ -9,6 +9,7 @@ mod completions;
 mod config_file;
 mod decrypt;
 mod demo;
+mod door_name;
 mod exit;
 mod explain;
 mod init;
@@ -147,4 +148,36 @@ fn runtime() -> anyhow::Result<Runtime> {
 
 fn help() -> anyhow::Result<()> {
     Ok(Arguments::command().print_help().map_err(out::Unwritten::from)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What prints no JSON on demand, and why.
+    const WITHOUT_JSON: &[(&str, &str)] = &[
+        ("audit checkpoint", "what it prints is one line of JSON"),
+        ("completions", "what it prints is for a shell"),
+        ("init", "it makes files whose names don't change"),
+        ("passwd", "what it prints is one line, and that is what a script wants"),
+        ("serve", "what it has to say is in its log"),
+    ];
+
+    fn without_json(command: &clap::Command, path: &str) -> Vec<String> {
+        if command.has_subcommands() {
+            let below = |below: &clap::Command| without_json(below, format!("{path} {}", below.get_name()).trim());
+            return command.get_subcommands().flat_map(below).collect();
+        }
+        let has_json = command.get_arguments().any(|argument| argument.get_long() == Some("json"));
+        if has_json { Vec::new() } else { vec![path.into()] }
+    }
+
+    #[test]
+    fn every_command_answers_as_json_too_or_has_a_reason_not_to() {
+        let mut command = Arguments::command();
+        command.build();
+        let mut without = without_json(&command, "");
+        without.sort();
+        assert_eq!(without, WITHOUT_JSON.iter().map(|(path, _)| *path).collect::<Vec<_>>());
+    }
 }

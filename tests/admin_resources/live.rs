@@ -120,6 +120,9 @@ async fn r43_each_rule_is_explained_by_the_rights_of_now() {
     assert_eq!(explain("user=nobody&device=1001").await.refused(), (404, "NOT_FOUND".into()));
     assert_eq!(explain("user=viewer&device=nothing").await.refused(), (404, "NOT_FOUND".into()));
     assert_eq!(explain("user=viewer&device=192.0.2.9").await.refused(), (422, "FIELD_INVALID".into()));
-    assert_eq!(explain("user=viewer").await.refused(), (400, "REQUEST_NOT_UNDERSTOOD".into()));
+    assert_eq!(explain("device=1001").await.refused(), (400, "REQUEST_NOT_UNDERSTOOD".into()));
+    let said = explain("user=recorder").await.ok(200);
+    assert_eq!((&said["device"], said["doors"].as_array().unwrap().len()), (&json!(null), 2));
+    assert!(said["answer"].as_str().unwrap().contains("keys of SRTP streams of devices that it sees"), "{said}");
     rig.finish().await;
 }

@@ -34,9 +34,9 @@ struct ExplainQuery {
     /// The user whose app it is
     #[param(max_length = 128, example = "recorder")]
     user: String,
-    /// The device: its name, or the address of one that nobody described
+    /// The device: its name, or the address of one that nobody described; without it what holds for each that the user sees
     #[param(max_length = 128, example = "1001")]
-    device: String,
+    device: Option<String>,
     /// The instance whose certificate is looked for; 1 if it isn't said
     #[param(value_type = Option<String>, pattern = "^[a-zA-Z0-9]{1,128}$", example = "1")]
     instance: Option<InstanceId>,
@@ -46,7 +46,7 @@ struct ExplainQuery {
 
 /// Explain what an app gets
 ///
-/// Each rule in order, what it saw, and what to change: by the same decisions that the doors and the sessions are judged by.
+/// Each rule in order, what it saw, and what to change; without a device the rules of the doors and of keys. By the same decisions that the doors and the sessions are judged by.
 #[utoipa::path(
     get, path = "/v1/explain", tag = "live", params(ExplainQuery),
     responses((status = 200, description = "The explanation", body = Explanation)),
@@ -65,13 +65,13 @@ async fn explain_access(
     let question = Question {
         user: &query.user,
         instance: &instance,
-        device: &query.device,
+        device: query.device.as_deref(),
         door: query.door.map(Into::into),
         now: OffsetDateTime::now_utc(),
     };
     explain(&basis, &question).map(Json).map_err(|unexplained| match unexplained {
         Unexplained::User { .. } => Problem::not_found(format_args!("user {:?}", query.user)),
-        Unexplained::Device { .. } => Problem::not_found(format_args!("device {:?}", query.device)),
+        Unexplained::Device { name, .. } => Problem::not_found(format_args!("device {name:?}")),
         Unexplained::Named { .. } | Unexplained::Pbx { .. } | Unexplained::Port { .. } => {
             Problem::field("device", unexplained)
         }

@@ -19,7 +19,9 @@ use super::{
 };
 use crate::{
     admin::{Caller, State as Everything, accounts::Role},
-    directory::{self, Cascade, Change, DevicePattern, NewPassword, Of, ScramVerifier, Stored, UserRecord, UserSettings},
+    directory::{
+        self, Cascade, Change, DevicePattern, NewPassword, Of, ScramVerifier, Stored, UserRecord, UserSettings,
+    },
     hub::contains_ignore_ascii_case,
     model::{DeviceName, Group, GroupName, Groups, UserName},
     store::Version,

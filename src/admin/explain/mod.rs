@@ -49,8 +49,8 @@ pub struct Question<'a> {
     pub user: &'a str,
     /// The instance whose certificate is looked for.
     pub instance: &'a InstanceId,
-    /// The device: its name, or the address of one that isn't configured.
-    pub device: &'a str,
+    /// The device: its name, or the address of one that isn't configured; `None`: what holds whatever the device is.
+    pub device: Option<&'a str>,
     /// Only this door; `None`: both.
     pub door: Option<Door>,
     /// Now.
@@ -113,8 +113,8 @@ pub struct Explanation {
     pub kind: String,
     /// The instance
     pub instance: String,
-    /// The device, as the gateway calls it
-    pub device: String,
+    /// The device, as the gateway calls it; null: what holds for each that the user sees
+    pub device: Option<String>,
     /// How a session fares on each door, the TLS door first
     pub doors: Vec<DoorSaid>,
     /// What is worth knowing besides
@@ -134,7 +134,7 @@ pub struct DoorSaid {
     pub code: Option<String>,
     /// What opening needs, in the order in which it is asked
     pub opening: Vec<Said>,
-    /// What seeing the device and its keys needs, in the order in which it is asked
+    /// What seeing the device and its keys needs, in the order in which it is asked; without a device what the keys need
     pub disclosing: Vec<Said>,
     /// What a session is told of each kind of stream
     pub streams: Vec<StreamSaid>,
@@ -198,7 +198,8 @@ struct Facts<'a> {
     changed_in: ChangedIn,
     user: &'a User,
     instance: &'a InstanceId,
-    name: String,
+    /// The device's; `None`: none is asked for.
+    name: Option<String>,
     device: Option<&'a Device>,
     case: Case,
     /// What the ledger says, in words.
@@ -212,10 +213,11 @@ fn gather<'a>(basis: &'a Basis<'_>, question: &Question<'a>) -> Result<Facts<'a>
         let known = unnamed::nearest(question.user, directory.users().map(|user| user.name.as_str()));
         return Err(Unexplained::User { name: question.user.into(), known });
     };
-    let known = directory.device(question.device);
-    let name = match known {
-        Some(device) => device.name.to_string(),
-        None => unnamed::called(config, question.device)?,
+    let known = question.device.and_then(|device| directory.device(device));
+    let name = match (known, question.device) {
+        (Some(device), _) => Some(device.name.to_string()),
+        (None, Some(device)) => Some(unnamed::called(config, device)?),
+        (None, None) => None,
     };
     let (certificate, words) = certificate(basis, user, question);
     Ok(Facts {
@@ -232,7 +234,8 @@ fn gather<'a>(basis: &'a Basis<'_>, question: &Question<'a>) -> Result<Facts<'a>
             groups: user.groups,
             has_password: user.password.is_some(),
             certificate,
-            associated: user.devices.contains(name.as_str()),
+            // Where none is asked for, it is about those that the user sees.
+            associated: name.as_deref().is_none_or(|name| user.devices.contains(name)),
             restricted: known.is_some_and(|device| device.restricted),
         },
         name,

@@ -49,11 +49,11 @@ pub(super) fn no_device(changed_in: ChangedIn) -> &'static str {
 }
 
 /// A device that nobody described can't be associated with anybody: its address is no name that `devices` takes.
-pub(super) fn how_to_name(facts: &Facts<'_>) -> String {
-    let Facts { config, user, name: address, .. } = facts;
-    let ip = address.parse::<Address>().map_or_else(|_| address.clone(), |address| address.socket.ip().to_string());
+pub(super) fn how_to_name(facts: &Facts<'_>, address: &str) -> String {
+    let Facts { config, user, .. } = facts;
+    let ip = address.parse::<Address>().map_or_else(|_| address.to_owned(), |address| address.socket.ip().to_string());
     let called = [format!("phone-{ip}"), format!("phone-{address}")];
-    let name = called.iter().find(|name| config.directory.device(name).is_none()).map_or(address, |name| name);
+    let name = called.iter().find(|name| config.directory.device(name).is_none()).map_or(address, String::as_str);
     let none = no_device(facts.changed_in);
     let who =
         format!("{none} has this address. Until it has a name there, only users who control all devices see it (R13)");

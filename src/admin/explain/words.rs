@@ -21,7 +21,10 @@ impl Facts<'_> {
             opens: door.opens,
             code,
             opening: say_all(&door.opening),
-            disclosing: say_all(&door.disclosing),
+            disclosing: match self.name {
+                Some(_) => say_all(&door.disclosing),
+                None => say_all(&without_device(&door.disclosing)),
+            },
             streams: door.streams.iter().map(|(stream, disclosure)| stream_said(*stream, *disclosure)).collect(),
         }
     }
@@ -38,7 +41,8 @@ impl Facts<'_> {
 
     /// What was seen, and what to change if it doesn't hold.
     fn words(&self, condition: Condition, holds: bool, door: Door) -> (String, String) {
-        let (user, device, instance) = (&self.user.name, &self.name, self.instance);
+        let (user, instance) = (&self.user.name, self.instance);
+        let device = self.name.as_deref().unwrap_or_default();
         match condition {
             Condition::Mode => match (self.config.mode, door) {
                 (Mode::NonSecure, Door::Clear) => (
@@ -193,9 +197,10 @@ impl Facts<'_> {
 
     pub(super) fn notes(&self) -> Vec<String> {
         let mut notes = Vec::new();
-        match self.device {
-            None => notes.push(unnamed::how_to_name(self)),
-            Some(device) => {
+        match (self.device, &self.name) {
+            (None, None) => notes.push(self.which_devices()),
+            (None, Some(address)) => notes.push(unnamed::how_to_name(self, address)),
+            (Some(device), _) => {
                 for line in device.lines.iter().filter(|line| line.restricted) {
                     notes.push(format!(
                         "line {} of the device is restricted: no event of it is sent (R13)",
@@ -215,9 +220,21 @@ impl Facts<'_> {
         notes
     }
 
+    fn which_devices(&self) -> String {
+        let all = Group::ControlOfAllDevices;
+        match (self.user.groups.contains(all), self.user.devices.len()) {
+            (true, _) => format!("the user is in {:?}, and sees each device that isn't restricted (R13)", all.name()),
+            (false, 0) => "no device is the user's, so that no event of any is sent (R13)".into(),
+            (false, 1) => "one device is the user's: --device names it, and asks for its rules, too (R13)".into(),
+            (false, devices) => {
+                format!("{devices} devices are the user's: --device names one, and asks for its rules, too (R13)")
+            }
+        }
+    }
+
     pub(super) fn answer(&self, doors: &[OnDoor]) -> String {
         let who = format!("{}/{}", self.user.name, self.instance);
-        let device = &self.name;
+        let device = self.name.as_deref();
         let shown = |door: Door| if door == Door::Tls { "TLS" } else { "clear" };
         let open: Vec<_> = doors.iter().filter(|door| door.opens).collect();
         let Some(best) = open.iter().find(|door| door.gets_keys()).or(open.first()) else {
@@ -225,16 +242,22 @@ impl Facts<'_> {
         };
         let names: Vec<_> = open.iter().map(|door| shown(door.door)).collect();
         let opens = format!("{who} opens on the {} door", names.join(" and the "));
-        if !best.sees_device() {
+        if let Some(device) = device
+            && !best.sees_device()
+        {
             return format!("{opens}, and doesn't see {device}.");
         }
+        let (sees, of_which) = match device {
+            Some(device) => (format!(", sees {device}"), ""),
+            None => (String::new(), " of devices that it sees"),
+        };
         if best.gets_keys() {
             let by = if open.len() > 1 { format!(", on the {} door,", shown(best.door)) } else { String::new() };
-            return format!("{opens}, sees {device}, and gets{by} the keys of SRTP streams that it monitors in time.");
+            return format!("{opens}{sees}, and gets{by} the keys of SRTP streams{of_which} that it monitors in time.");
         }
         let why = best.streams.iter().find(|(stream, _)| *stream == Stream::InTime);
         let why = why.map_or_else(String::new, |(_, disclosure)| told(*disclosure));
-        format!("{opens}, sees {device}, and gets no key: {why}.")
+        format!("{opens}{sees}, and gets no key: {why}.")
     }
 
     /// Of the doors that were looked at, the one that is the user's by R10 tells what to mend.
@@ -250,6 +273,12 @@ impl Facts<'_> {
             _ => format!("{who} opens no session. On the {name} door: {}.", why.join("; ")),
         }
     }
+}
+
+/// Without what is asked of one device.
+fn without_device(checks: &[Check]) -> Vec<Check> {
+    let of_device = [Condition::Associated, Condition::NotRestricted];
+    checks.iter().filter(|check| !of_device.contains(&check.condition)).copied().collect()
 }
 
 /// The groups that keys need and that aren't there.

@@ -93,8 +93,8 @@ pub(in crate::cli) struct Add {
     /// Its name; one that begins with the word "Standard", in whatever case, is refused
     name: GroupName,
 
-    /// A device that its members may see; several with commas between them
-    #[arg(long = "device", value_name = "NAME", value_delimiter = ',')]
+    /// A device that its members may see; may be given more than once
+    #[arg(long = "device", value_name = "NAME")]
     devices: Vec<DeviceName>,
 
     /// Devices that its members may see, also those that come later: a pattern of their names, with * and ?

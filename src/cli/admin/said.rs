@@ -50,7 +50,7 @@ impl Form {
     }
 
     /// Says that something is as it should be.
-    pub(super) fn told(self, answer: &impl Serialize, what: fmt::Arguments<'_>) -> Result<()> {
+    pub(in crate::cli) fn told(self, answer: &impl Serialize, what: fmt::Arguments<'_>) -> Result<()> {
         if self.json { json(answer) } else { Ok(say!("{what}")?) }
     }
 

@@ -9,6 +9,7 @@ use callgate::{
 
 use super::{Ask, Form};
 use crate::cli::{
+    door_name::DoorName,
     out::{Unwritten, counted},
     table::{Cell, Mood, Table, fields},
 };
@@ -16,7 +17,8 @@ use crate::cli::{
 const LIST_EXAMPLES: &str = "\
 Examples:
   callgate session list
-  callgate session list --user recorder --json";
+  callgate session list --door clear
+  callgate session list --user recorder --instance 1 --json";
 
 const SHOW_EXAMPLES: &str = "\
 Example:
@@ -40,6 +42,14 @@ pub(in crate::cli) enum Session {
         /// Only those of this user
         #[arg(long, value_name = "NAME")]
         user: Option<UserName>,
+
+        /// Only those of this instance
+        #[arg(long, value_name = "ID")]
+        instance: Option<InstanceId>,
+
+        /// Only those on this door
+        #[arg(long, value_name = "DOOR")]
+        door: Option<DoorName>,
     },
 
     /// One session
@@ -69,8 +79,11 @@ pub(in crate::cli) enum Session {
 impl Ask for Session {
     async fn ask(self, admin: &mut Admin, form: Form) -> Result<()> {
         match self {
-            Self::List { user } => {
-                let path = Path::of(&["sessions"]).with_any("user", user.as_ref().map(UserName::as_str));
+            Self::List { user, instance, door } => {
+                let path = Path::of(&["sessions"])
+                    .with_any("user", user.as_ref().map(UserName::as_str))
+                    .with_any("instance", instance.as_ref().map(InstanceId::as_str))
+                    .with_any("door", door.map(DoorName::word));
                 form.list(admin, &path, "no session is open", table).await
             }
             Self::Show { session } => form.show(admin, &path(&session), show).await,

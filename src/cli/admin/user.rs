@@ -49,7 +49,7 @@ Examples:
 const LIST_EXAMPLES: &str = "\
 Examples:
   callgate user list
-  callgate user list --json";
+  callgate user list --group srtp-keys --json";
 
 const SHOW_EXAMPLES: &str = "\
 Examples:
@@ -65,7 +65,11 @@ pub(in crate::cli) enum User {
 
     /// Every user
     #[command(after_help = LIST_EXAMPLES)]
-    List,
+    List {
+        /// Only members of this group: a standard one by its word or its whole name, or one of your own
+        #[arg(long, value_name = "NAME")]
+        group: Option<String>,
+    },
 
     /// One user
     #[command(after_help = SHOW_EXAMPLES)]
@@ -107,8 +111,8 @@ pub(in crate::cli) struct Add {
     #[arg(long = "own-group", value_name = "NAME")]
     own_groups: Vec<GroupName>,
 
-    /// A device that it may see; several with commas between them
-    #[arg(long = "device", value_name = "NAME", value_delimiter = ',')]
+    /// A device that it may see; may be given more than once
+    #[arg(long = "device", value_name = "NAME")]
     devices: Vec<DeviceName>,
 
     /// Devices that it may see, also those that come later: a pattern of their names, with * and ?
@@ -178,12 +182,12 @@ pub(in crate::cli) struct Set {
 /// Devices that come to a user or a group, and go from it.
 #[derive(clap::Args)]
 pub(super) struct DeviceChanges {
-    /// A device that is seen from now on; several with commas between them
-    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    /// A device that is seen from now on; may be given more than once
+    #[arg(long, value_name = "NAME")]
     add_device: Vec<DeviceName>,
 
-    /// A device that is not seen any more; several with commas between them
-    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    /// A device that is not seen any more; may be given more than once
+    #[arg(long, value_name = "NAME")]
     remove_device: Vec<DeviceName>,
 
     /// A pattern of devices' names that is added
@@ -233,8 +237,13 @@ impl Ask for User {
     async fn ask(self, admin: &mut Admin, form: Form) -> Result<()> {
         match self {
             Self::Add(command) => command.ask(admin, form).await,
-            Self::List => {
+            Self::List { group: None } => {
                 form.list(admin, &Path::of(&["users"]), "there is no user yet: callgate user add", table).await
+            }
+            Self::List { group: Some(group) } => {
+                let standard = StandardGroup::from_str(&group, false);
+                let name = standard.map_or(group, |standard| standard.group().name().into());
+                form.list(admin, &Path::of(&["users"]).with("group", &name), "no user is in it", table).await
             }
             Self::Show { name } => form.show(admin, &path(&name), show).await,
             Self::Set(command) => command.ask(admin, form).await,

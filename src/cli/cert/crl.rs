@@ -1,16 +1,17 @@
 //! `callgate cert crl`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use callgate::{
     admin::api::{Certificate, Revoked},
     trust::{CA_CERTIFICATE, CA_KEY, CRL, Ca, CertificateRecord, Crl, Existing, Origin, Revocation, write_public},
 };
-use time::{Duration, OffsetDateTime};
+use serde::Serialize;
+use time::{Duration, OffsetDateTime, format_description::well_known::Rfc3339};
 
 use super::certificates;
-use crate::cli::{admin::Gateway, out::say};
+use crate::cli::admin::{Form, Gateway};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -42,6 +43,18 @@ pub(in crate::cli) struct MakeCrl {
     /// Write DER instead of PEM
     #[arg(long)]
     der: bool,
+
+    #[command(flatten)]
+    form: Form,
+}
+
+/// What was written.
+#[derive(Serialize)]
+struct Wrote<'a> {
+    file: &'a Path,
+    number: String,
+    revoked: usize,
+    next_update: String,
 }
 
 impl MakeCrl {
@@ -57,13 +70,11 @@ impl MakeCrl {
         let pem = crl.to_pem();
         let bytes = if self.der { crl.der().as_ref() } else { pem.as_bytes() };
         write_public(&out, bytes, Existing::Replace)?;
-        say!(
-            "wrote {}: number {number}, {} revoked, the next one by {}",
-            out.display(),
-            crl.revoked(),
-            crl.next_update().date()
-        )?;
-        Ok(())
+        let (revoked, next_update) = (crl.revoked(), crl.next_update());
+        let wrote =
+            Wrote { file: &out, number: number.to_string(), revoked, next_update: next_update.format(&Rfc3339)? };
+        let (file, next) = (out.display(), next_update.date());
+        self.form.told(&wrote, format_args!("wrote {file}: number {number}, {revoked} revoked, the next one by {next}"))
     }
 }
 

@@ -1,12 +1,16 @@
 //! `callgate cert csr` and `callgate cert import`: a gateway's certificate from another CA.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use callgate::trust::{Existing, check_gateway, make_folder, request_gateway, write_private, write_public};
 use rustls::pki_types::UnixTime;
+use serde::Serialize;
 
-use crate::cli::out::say;
+use crate::cli::{
+    admin::{Form, json},
+    out::say,
+};
 
 /// The private key that a request was made with.
 const KEY: &str = "gateway.key";
@@ -39,6 +43,9 @@ pub(in crate::cli) struct Csr {
     /// are always among them
     #[arg(long = "name", value_name = "NAME")]
     names: Vec<String>,
+
+    #[command(flatten)]
+    form: Form,
 }
 
 /// Take the certificate that came for a request of `cert csr`
@@ -58,6 +65,24 @@ pub(in crate::cli) struct Import {
     /// The CA's certificate (PEM); without it the chain is not checked
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
+
+    #[command(flatten)]
+    form: Form,
+}
+
+/// What `cert csr` has made.
+#[derive(Serialize)]
+struct Requested<'a> {
+    key: &'a Path,
+    request: &'a Path,
+}
+
+/// What `cert import` has taken, as the config is to name it.
+#[derive(Serialize)]
+struct Imported<'a> {
+    certificate: &'a Path,
+    key: &'a Path,
+    chain_checked: bool,
 }
 
 impl Csr {
@@ -67,6 +92,9 @@ impl Csr {
         let (key, csr) = (self.out.join(KEY), self.out.join(REQUEST));
         write_private(&key, request.key_pem.as_bytes(), Existing::Keep)?;
         write_public(&csr, request.request_pem.as_bytes(), Existing::Keep)?;
+        if self.form.is_json() {
+            return json(&Requested { key: &key, request: &csr });
+        }
         say!("wrote {} (0600, the only copy)", key.display())?;
         say!("wrote {}: send it to the CA", csr.display())?;
         Ok(())
@@ -78,14 +106,19 @@ impl Import {
         let (key, target) = (self.out.join(KEY), self.out.join(CERTIFICATE));
         let chain = check_gateway(&self.certificate, &key, self.ca.as_deref(), UnixTime::now())?;
         write_public(&target, chain.as_bytes(), Existing::Keep)?;
+        let (absolute, absolute_key) = (std::path::absolute(&target)?, std::path::absolute(&key)?);
+        if self.form.is_json() {
+            let chain_checked = self.ca.is_some();
+            return json(&Imported { certificate: &absolute, key: &absolute_key, chain_checked });
+        }
         say!("wrote {}", target.display())?;
         if self.ca.is_none() {
             say!("The chain was not checked: give --ca to do so.")?;
         }
         say!("Write into the config, and restart the gateway:")?;
         say!("[tls]")?;
-        say!("certificate = {:?}", std::path::absolute(&target)?.display().to_string())?;
-        say!("key = {:?}", std::path::absolute(&key)?.display().to_string())?;
+        say!("certificate = {:?}", absolute.display().to_string())?;
+        say!("key = {:?}", absolute_key.display().to_string())?;
         Ok(())
     }
 }

@@ -1,4 +1,4 @@
-//! `callgate explain --user U --device D`: what the gateway goes by, in words.
+//! `callgate explain --user U [--device D]`: what the gateway goes by, in words.
 
 use anyhow::Result;
 use callgate::{
@@ -6,16 +6,12 @@ use callgate::{
     client::admin::Path,
 };
 
-use super::{DoorName, Explain};
-use crate::cli::out::say;
+use super::Explain;
+use crate::cli::{door_name::DoorName, out::say};
 
-pub(super) fn explain(arguments: &Explain, user: &str, device: &str) -> Result<()> {
-    let door = arguments.door.map(|door| match door {
-        DoorName::Tls => "tls",
-        DoorName::Clear => "clear",
-    });
-    let path = Path::of(&["explain"]).with("user", user).with("device", device);
-    let path = path.with("instance", arguments.instance.as_str()).with_any("door", door);
+pub(super) fn explain(arguments: &Explain, user: &str, device: Option<&str>) -> Result<()> {
+    let path = Path::of(&["explain"]).with("user", user).with_any("device", device);
+    let path = path.with("instance", arguments.instance.as_str()).with_any("door", arguments.door.map(DoorName::word));
     arguments.gateway.reach(async |admin| {
         let explanation: Explanation = admin.read(&path).await?.it;
         if arguments.json {
@@ -28,7 +24,10 @@ pub(super) fn explain(arguments: &Explain, user: &str, device: &str) -> Result<(
 
 fn tell(explanation: &Explanation) -> Result<()> {
     let Explanation { user, kind, instance, device, .. } = explanation;
-    say!("{user}, an {kind} user (R6), instance {instance}, and the device {device}")?;
+    match device {
+        Some(device) => say!("{user}, an {kind} user (R6), instance {instance}, and the device {device}")?,
+        None => say!("{user}, an {kind} user (R6), instance {instance}, and the devices that it sees")?,
+    }
     for door in &explanation.doors {
         let door_name = if door.door == "tls" { "TLS" } else { "clear" };
         say!("\nOn the {door_name} door")?;
