@@ -262,6 +262,19 @@ fn lists_show_only_what_is_asked_for() {
 }
 
 #[test]
+fn r38_the_settings_are_shown_with_and_without_a_gateway() {
+    let shell = Shell::set_up();
+    let shown = shell.ok("callgate settings");
+    for part in ["mixed", "clear at 127.0.0.1:2748", "days left", "each user on its own", "sessions of a user"] {
+        assert!(shown.contains(part), "{part}: {shown}");
+    }
+    let gateway = Gateway::start(&shell);
+    let settings: serde_json::Value = serde_json::from_str(&shell.ok("callgate settings --json")).unwrap();
+    assert_eq!(settings["doors"]["clear"], "127.0.0.1:0", "those of the gateway that runs: {settings}");
+    gateway.stop();
+}
+
+#[test]
 fn r13_brackets_in_a_pattern_are_warned_of_where_they_are_no_address() {
     let shell = Shell::set_up();
     let patterns =
@@ -314,6 +327,7 @@ fn closing_sessions_of_nobody_says_that_none_was_open() {
     let gateway = Gateway::start(&shell);
     let said = shell.ok("callgate session close --user nobody");
     assert_eq!(said, "no session of nobody was open\n");
+    assert_eq!(shell.ok("callgate session list --door tls --instance 1"), "no session is open\n");
     assert_eq!(shell.ok("callgate session close --user nobody --instance 2"), "no session of nobody/2 was open\n");
     gateway.stop();
 }

@@ -28,6 +28,7 @@ const RUN: &[(&str, &[&str])] = &[
     ("callgate device", &[]),
     ("callgate explain", &[]),
     ("callgate init", &["callgate/callgate.toml", "callgate/ca.pem", "callgate/ledger.jsonl"]),
+    ("callgate settings", &[]),
     ("callgate user", &[]),
     ("printf", &[]),
 ];

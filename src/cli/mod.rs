@@ -22,6 +22,7 @@ mod password;
 mod process;
 mod restore;
 mod serve;
+mod settings;
 mod stop;
 mod table;
 mod watch;
@@ -87,6 +88,7 @@ enum Command {
     Account(admin::About<admin::Account>),
     #[command(subcommand)]
     Cert(cert::Cert),
+    Settings(settings::ShowSettings),
     Passwd(passwd::Passwd),
     Backup(backup::Backup),
     Restore(restore::Restore),
@@ -123,6 +125,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Session(command) => command.run(),
         Command::Account(command) => command.run(),
         Command::Cert(command) => command.run(),
+        Command::Settings(command) => command.run(),
         Command::Explain(command) => command.run(),
         Command::Watch(command) => command.run(),
         Command::Completions(command) => command.run(),

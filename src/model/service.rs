@@ -90,6 +90,18 @@ impl SecurityLevel {
         Self::SecureHigh,
     ];
 
+    /// The level of a service that listens like this, in the clear and by TLS that demands so much.
+    pub fn of(is_clear: bool, tls: Option<Strength>) -> Self {
+        match (is_clear, tls) {
+            (false, None) => Self::Disabled,
+            (true, None) => Self::Unsecure,
+            (true, Some(_)) => Self::UnsecureAndSecure,
+            (false, Some(Strength::Low)) => Self::SecureLow,
+            (false, Some(Strength::Medium)) => Self::SecureMedium,
+            (false, Some(Strength::High)) => Self::SecureHigh,
+        }
+    }
+
     /// The word for it in the config.
     pub fn name(self) -> &'static str {
         match self {
@@ -153,5 +165,8 @@ mod tests {
                 (false, Some(Strength::High)),
             ]
         );
+        for level in SecurityLevel::ALL {
+            assert_eq!(SecurityLevel::of(level.is_clear(), level.strength()), level);
+        }
     }
 }

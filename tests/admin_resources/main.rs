@@ -11,3 +11,4 @@ mod directory;
 mod disclosures;
 mod live;
 mod rig;
+mod settings;

@@ -26,6 +26,7 @@ mod problem;
 mod routes;
 mod secret_text;
 mod sessions;
+mod settings;
 #[cfg(test)]
 mod tests;
 mod tokens;
@@ -46,6 +47,10 @@ pub use live::{
 pub use page::Page;
 pub use problem::ProblemBody;
 pub use sessions::{Door, OpenSession};
+pub use settings::{
+    AuditSettings, CertificateFile, CertificateKind, HeartbeatSettings, LimitSettings, SecurityMode, ServiceSettings,
+    Settings, SwitchSettings, SwitchType,
+};
 pub use tokens::{AccountToken, MadeToken};
 pub use users::{User, UserKind};
 
@@ -150,6 +155,7 @@ fn routes() -> Routes {
         live::routes,
         disclosures::routes,
         explain::routes,
+        settings::routes,
         backup::routes,
     ];
     parts.into_iter().fold(Routes::new(), |routes, part| part(routes))

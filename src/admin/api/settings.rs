@@ -1,0 +1,359 @@
+//! The settings in force, to read (R38). They are changed in the config: this shows them, and never a secret.
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use axum::{Json, extract::State};
+use callgate_wire::v1::ErrorCode;
+use serde::{Deserialize, Serialize};
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+use utoipa::ToSchema;
+use utoipa_axum::routes;
+
+use super::{
+    Api,
+    problem::Problem,
+    routes::{Kind, Least, Routes},
+};
+use crate::{
+    admin::accounts::Role,
+    audit::{self, Flush},
+    config::{Config, HttpConfig, Limits, SwitchConfig, SwitchKind},
+    model::{self, Network, SecurityLevel},
+    trust::Ends,
+};
+
+const DAY: i64 = 86_400;
+
+pub(super) fn routes(routes: Routes) -> Routes {
+    routes.add(Least::Role(Role::Reader), Kind::Read, routes!(read_settings))
+}
+
+/// The settings in force; where no gateway runs, those that one would go by
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Settings {
+    /// The cluster security mode (R2)
+    pub mode: SecurityMode,
+    /// Both kinds of users may use both doors; it gives nobody a key (R10)
+    pub lenient_doors: bool,
+    /// The two doors of apps
+    pub doors: ServiceSettings,
+    /// The metrics page and health
+    pub metrics: ServiceSettings,
+    /// The administration over HTTPS
+    pub admin: ServiceSettings,
+    /// The administration's unix socket
+    pub admin_socket: String,
+    /// The certificates of what listens by TLS
+    pub certificates: Vec<CertificateFile>,
+    /// Which heartbeat intervals are agreed to (R39)
+    pub heartbeat: HeartbeatSettings,
+    /// The bounds that can be set (R41a)
+    pub limits: LimitSettings,
+    /// The audit log (R21)
+    pub audit: AuditSettings,
+    /// The file of the store
+    pub store: String,
+    /// The connectors to switches, in the order of the config
+    pub switches: Vec<SwitchSettings>,
+}
+
+/// The cluster security mode (R2)
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum SecurityMode {
+    /// The TLS door is closed, and no key leaves
+    NonSecure,
+    /// Both doors are open
+    Mixed,
+}
+
+/// Where a service listens, how secure it is, and for whom
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ServiceSettings {
+    /// The security level that this comes to (R4)
+    #[schema(example = "unsecure+secure")]
+    pub level: String,
+    /// Where it listens in the clear; null: nowhere
+    #[schema(example = "127.0.0.1:2748")]
+    pub clear: Option<String>,
+    /// Where it listens for TLS; null: nowhere
+    #[schema(example = "0.0.0.0:2749")]
+    pub tls: Option<String>,
+    /// Who may connect; without any everybody (R5)
+    #[schema(example = json!(["192.0.2.0/24"]))]
+    pub networks: Vec<String>,
+}
+
+/// A file of certificates
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct CertificateFile {
+    /// What they are
+    pub kind: CertificateKind,
+    /// The file
+    pub file: String,
+    /// When the first of them ends; null if the file can't be read
+    #[schema(format = DateTime)]
+    pub not_after: Option<String>,
+    /// How many whole days that is from now; below 0 it has ended
+    pub days_left: Option<i64>,
+}
+
+/// What certificates of a file are
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum CertificateKind {
+    /// The CAs that apps' certificates come from
+    ClientCa,
+    /// The gateway's own, and those between it and its CA
+    Gateway,
+}
+
+/// Which heartbeat intervals are agreed to (R39)
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct HeartbeatSettings {
+    /// For apps without a wish
+    pub default_seconds: u32,
+    /// Wishes below it are raised to it
+    pub min_seconds: u32,
+    /// Wishes above it are lowered to it
+    pub max_seconds: u32,
+}
+
+/// The bounds that can be set (R41a)
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct LimitSettings {
+    /// Time to open a session, the handshake included
+    pub open_seconds: u32,
+    /// Time for an app to answer whether it is alive (R12)
+    pub probe_seconds: u32,
+    /// Connections of one door whose session is not open yet
+    pub opening_connections: usize,
+    /// Open sessions in all
+    pub sessions: usize,
+    /// Open sessions of one user
+    pub sessions_per_user: usize,
+    /// Devices that one session monitors
+    pub monitors_per_session: usize,
+    /// Requests of one session without an answer
+    pub requests_in_flight: usize,
+    /// Bytes that wait for a session that reads slowly
+    pub queued_bytes_per_session: usize,
+    /// Failed tries to open from one address in a minute
+    pub tries_per_source_per_minute: u32,
+    /// Workers; 0 stands for one per core
+    pub workers: usize,
+    /// Connections of one service over HTTP
+    pub http_connections: usize,
+    /// The same from one address
+    pub http_connections_per_source: usize,
+    /// Time to answer a request over HTTP
+    pub http_request_seconds: u32,
+}
+
+/// The audit log (R21)
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct AuditSettings {
+    /// The folder of its segments
+    pub folder: String,
+    /// The file of its checkpoints
+    pub checkpoints: String,
+    /// How long after its writing a record is flushed to the disk; 0: before anything is given by it
+    pub flush_milliseconds: u64,
+    /// How long a segment becomes
+    pub segment_bytes: u64,
+    /// How old a segment becomes
+    pub segment_hours: u64,
+    /// Room that is held back on the disk for what must be on record
+    pub reserve_bytes: u64,
+    /// How many segments are kept; null: all of them
+    pub keep_segments: Option<usize>,
+    /// How long segments are kept; null: for good
+    pub keep_days: Option<u64>,
+    /// Each record is written to the log as well
+    pub log: bool,
+}
+
+/// A connector to a switch
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct SwitchSettings {
+    /// Its name
+    #[schema(example = "pbx")]
+    pub name: String,
+    /// What it connects to
+    pub kind: SwitchType,
+    /// Addresses of the PBX itself
+    #[schema(example = json!(["udp:192.0.2.1:5060"]))]
+    pub pbx: Vec<String>,
+    /// Where a feed listens, UDP
+    pub listen: Option<String>,
+    /// Who may send to a feed (R5)
+    pub networks: Vec<String>,
+    /// Whether a feed asks for a password
+    pub has_password: bool,
+    /// Bytes of a feed that may wait to be tracked
+    pub queue_bytes: Option<usize>,
+    /// The capture that is played
+    pub capture: Option<String>,
+    /// How many devices are made up
+    pub simulated_devices: Option<u32>,
+}
+
+/// The kinds of connectors
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum SwitchType {
+    /// A live feed of HEP over UDP
+    Hep,
+    /// A recording that is played
+    Replay,
+    /// Devices that aren't there
+    Simulated,
+}
+
+/// Read the settings in force
+///
+/// They are changed in the config, and read again at SIGHUP or at the next start. No secret is among them.
+#[utoipa::path(
+    get, path = "/v1/settings", tag = "live",
+    responses((status = 200, description = "The settings", body = Settings)),
+)]
+async fn read_settings(State(api): State<Arc<Api>>) -> Result<Json<Settings>, Problem> {
+    let config = Arc::clone(&api.config.borrow());
+    // Files are read.
+    let shown = tokio::task::spawn_blocking(move || shown(&config, OffsetDateTime::now_utc())).await;
+    shown.map(Json).map_err(|_| Problem::of(ErrorCode::Internal, ""))
+}
+
+fn shown(config: &Config, now: OffsetDateTime) -> Settings {
+    let doors = &config.doors;
+    Settings {
+        mode: match config.mode {
+            model::Mode::NonSecure => SecurityMode::NonSecure,
+            model::Mode::Mixed => SecurityMode::Mixed,
+        },
+        lenient_doors: config.lenient_doors,
+        doors: ServiceSettings {
+            level: SecurityLevel::of(doors.clear.is_some(), doors.tls.map(|_| doors.strength)).name().into(),
+            clear: doors.clear.map(|address| address.to_string()),
+            tls: doors.tls.map(|address| address.to_string()),
+            networks: texts(&config.door_networks),
+        },
+        metrics: service(&config.metrics),
+        admin: service(&config.admin.https),
+        admin_socket: text(&config.admin.socket),
+        certificates: certificates(config, now),
+        heartbeat: HeartbeatSettings {
+            default_seconds: config.heartbeat.default_seconds,
+            min_seconds: config.heartbeat.min_seconds,
+            max_seconds: config.heartbeat.max_seconds,
+        },
+        limits: limits(&config.limits),
+        audit: audit_log(&config.audit),
+        store: text(&config.store.file),
+        switches: config.switches.iter().map(switch).collect(),
+    }
+}
+
+fn service(config: &HttpConfig) -> ServiceSettings {
+    let (clear, tls) = (config.listen.clear(), config.listen.tls());
+    ServiceSettings {
+        level: SecurityLevel::of(clear.is_some(), tls.map(|(_, strength)| strength)).name().into(),
+        clear: clear.map(|address| address.to_string()),
+        tls: tls.map(|(address, _)| address.to_string()),
+        networks: texts(&config.networks),
+    }
+}
+
+/// Those of what listens by TLS. Where nothing does, the files need not be there.
+fn certificates(config: &Config, now: OffsetDateTime) -> Vec<CertificateFile> {
+    let by_tls = [config.metrics.listen.tls(), config.admin.https.listen.tls()];
+    if config.doors.tls.is_none() && by_tls.iter().all(Option::is_none) {
+        return Vec::new();
+    }
+    let ends = Ends::read(&config.tls).ok();
+    let file = |kind, file: &Path, end: Option<i64>| CertificateFile {
+        kind,
+        file: text(file),
+        not_after: end
+            .and_then(|end| OffsetDateTime::from_unix_timestamp(end).ok())
+            .and_then(|end| end.format(&Rfc3339).ok()),
+        days_left: end.map(|end| (end - now.unix_timestamp()).div_euclid(DAY)),
+    };
+    vec![
+        file(CertificateKind::Gateway, &config.tls.certificate, ends.map(|ends| ends.gateway)),
+        file(CertificateKind::ClientCa, &config.tls.client_ca, ends.map(|ends| ends.client_ca)),
+    ]
+}
+
+fn limits(limits: &Limits) -> LimitSettings {
+    LimitSettings {
+        open_seconds: limits.open_seconds,
+        probe_seconds: limits.probe_seconds,
+        opening_connections: limits.opening_connections,
+        sessions: limits.sessions,
+        sessions_per_user: limits.sessions_per_user,
+        monitors_per_session: limits.monitors_per_session,
+        requests_in_flight: limits.requests_in_flight,
+        queued_bytes_per_session: limits.queued_bytes_per_session,
+        tries_per_source_per_minute: limits.tries_per_source_per_minute,
+        workers: limits.workers,
+        http_connections: limits.http_connections,
+        http_connections_per_source: limits.http_connections_per_source,
+        http_request_seconds: limits.http_request_seconds,
+    }
+}
+
+fn audit_log(options: &audit::Options) -> AuditSettings {
+    let hours = |age: Duration| age.as_secs() / 3600;
+    AuditSettings {
+        folder: text(&options.folder),
+        checkpoints: text(&options.checkpoints),
+        flush_milliseconds: match options.flush {
+            Flush::Always => 0,
+            Flush::Every(time) => u64::try_from(time.as_millis()).unwrap_or(u64::MAX),
+        },
+        segment_bytes: options.segment_bytes,
+        segment_hours: hours(options.segment_age),
+        reserve_bytes: options.reserve_bytes,
+        keep_segments: options.keep_segments,
+        keep_days: options.keep_age.map(|age| hours(age) / 24),
+        log: options.log,
+    }
+}
+
+fn switch(config: &SwitchConfig) -> SwitchSettings {
+    let shown = SwitchSettings {
+        name: config.name.to_string(),
+        kind: SwitchType::Hep,
+        pbx: config.pbx.iter().map(ToString::to_string).collect(),
+        listen: None,
+        networks: Vec::new(),
+        has_password: false,
+        queue_bytes: None,
+        capture: None,
+        simulated_devices: None,
+    };
+    match &config.kind {
+        SwitchKind::Hep(hep) => SwitchSettings {
+            listen: Some(hep.listen.to_string()),
+            networks: texts(&hep.networks),
+            has_password: hep.password_file.is_some(),
+            queue_bytes: Some(hep.queue_bytes),
+            ..shown
+        },
+        SwitchKind::Replay { capture, .. } => {
+            SwitchSettings { kind: SwitchType::Replay, capture: Some(text(capture)), ..shown }
+        }
+        SwitchKind::Simulated(settings) => {
+            SwitchSettings { kind: SwitchType::Simulated, simulated_devices: Some(settings.devices), ..shown }
+        }
+    }
+}
+
+fn texts(networks: &[Network]) -> Vec<String> {
+    networks.iter().map(ToString::to_string).collect()
+}
+
+fn text(path: &Path) -> String {
+    path.display().to_string()
+}
