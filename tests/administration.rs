@@ -134,6 +134,28 @@ fn a_command_that_waits_for_a_password_keeps_nobody_waiting() {
 }
 
 #[test]
+fn a_user_and_its_password_are_changed_together_or_not_at_all() {
+    let shell = Shell::set_up();
+    shell.ok("callgate user add bob --group enabled");
+    let bob = || serde_json::from_str::<serde_json::Value>(&shell.ok("callgate user show bob --json")).unwrap();
+    let before = bob();
+    let (code, error) = shell.fails("echo pencil | callgate user set bob --description new --password");
+    assert!(code == 2 && error.contains("password: it has 6 characters: from 8 to 256 are allowed"), "{error}");
+    assert_eq!(bob(), before);
+    shell.ok("echo 'a long password' | callgate user set bob --description new --password");
+    assert_eq!((&bob()["description"], &bob()["has_password"]), (&"new".into(), &true.into()));
+    shell.ok("callgate user set bob --description newer");
+    assert_eq!(bob()["has_password"], true);
+    shell.ok("callgate user set bob --description newest --no-password");
+    assert_eq!((&bob()["description"], &bob()["has_password"]), (&"newest".into(), &false.into()));
+
+    shell.ok("callgate account add eva --role reader");
+    let (_, error) = shell.fails("echo short | callgate account set eva --description new --password");
+    assert!(error.contains("all is changed but the password"), "{error}");
+    assert!(shell.ok("callgate account show eva").contains("new"));
+}
+
+#[test]
 fn a_gateway_that_starts_waits_for_a_command_that_has_the_store() {
     let shell = Shell::set_up();
     shell.ok("callgate user list");

@@ -594,7 +594,7 @@ fn explain_tells_each_rule_for_a_user_and_a_device_and_what_to_change() {
     assert!(text.contains("and the devices that it sees") && !text.contains("R13  the device is"), "{text}");
     let expected =
         "Answer: recorder/1 opens on the TLS door, and gets the keys of SRTP streams of devices that it sees";
-    assert!(text.contains(expected) && text.contains("Note: one device is the user's"), "{text}");
+    assert!(text.contains(expected) && text.contains("Note: 2 devices are the user's"), "{text}");
     let json: serde_json::Value = serde_json::from_str(&said("viewer --json")).unwrap();
     let asked = json["doors"][0]["disclosing"].as_array().unwrap();
     let rules: Vec<_> = asked.iter().map(|said| said["rule"].as_str().unwrap()).collect();

@@ -35,6 +35,8 @@ pub enum Change {
     PutGroup(GroupName, GroupRecord),
     /// A user is made or replaced; its password stays.
     PutUser(UserName, UserSettings),
+    /// A user is made or replaced, and its password for the clear door with it; `None` takes that away.
+    PutUserWithPassword(UserName, UserSettings, Option<Arc<ScramVerifier>>),
     /// A device goes.
     RemoveDevice(DeviceName),
     /// A group of the operator's own goes.
@@ -234,9 +236,13 @@ impl Change {
             Self::PutDevice(name, record) => put_device(name, record, of, records),
             Self::PutGroup(name, record) => put_group(name, record, of, records),
             Self::AddUser(name, settings, password) => {
-                put_user(name, settings.clone(), password.as_ref(), (Of::New, cascade), records)
+                let password = password.as_ref().map(Some);
+                put_user(name, settings.clone(), password, (Of::New, cascade), records)
             }
             Self::PutUser(name, settings) => put_user(name, settings.clone(), None, (of, cascade), records),
+            Self::PutUserWithPassword(name, settings, password) => {
+                put_user(name, settings.clone(), Some(password.as_ref()), (of, cascade), records)
+            }
             Self::RemoveDevice(name) => remove_device(name, of, cascade, records),
             Self::RemoveGroup(name) => remove_group(name, of, cascade, records),
             Self::RemoveUser(name) => {
@@ -261,9 +267,11 @@ impl Change {
         match self {
             Self::PutDevice(name, _) | Self::RemoveDevice(name) => ("device", name.as_str()),
             Self::PutGroup(name, _) | Self::RemoveGroup(name) => ("group", name.as_str()),
-            Self::AddUser(name, ..) | Self::PutUser(name, _) | Self::RemoveUser(name) | Self::SetPassword(name, _) => {
-                ("user", name.as_str())
-            }
+            Self::AddUser(name, ..)
+            | Self::PutUser(name, _)
+            | Self::PutUserWithPassword(name, ..)
+            | Self::RemoveUser(name)
+            | Self::SetPassword(name, _) => ("user", name.as_str()),
         }
     }
 
@@ -271,7 +279,7 @@ impl Change {
     pub fn verb(&self) -> &'static str {
         match self {
             Self::AddUser(..) => "add",
-            Self::PutDevice(..) | Self::PutGroup(..) | Self::PutUser(..) => "put",
+            Self::PutDevice(..) | Self::PutGroup(..) | Self::PutUser(..) | Self::PutUserWithPassword(..) => "put",
             Self::RemoveDevice(_) | Self::RemoveGroup(_) | Self::RemoveUser(_) => "remove",
             Self::SetPassword(_, None) => "remove password",
             Self::SetPassword(_, Some(_)) => "set password",
@@ -279,10 +287,11 @@ impl Change {
     }
 }
 
+/// `password`: what becomes of it; `None`: it stays.
 fn put_user(
     name: &UserName,
     mut settings: UserSettings,
-    password: Option<&Arc<ScramVerifier>>,
+    password: Option<Option<&Arc<ScramVerifier>>>,
     (of, cascade): (Of, Cascade),
     records: &Records,
 ) -> Result<Plan, Refusal> {
@@ -294,6 +303,7 @@ fn put_user(
     named("own_groups", settings.own_groups.len())?;
     let nothing = UserSettings::default();
     let was = before.map_or(&nothing, |stored| &stored.record.settings);
+    let had = before.and_then(|stored| stored.record.password.as_ref());
     if settings.groups.contains(Group::SrtpKeyMaterial) && !settings.groups.allow_keys() {
         let needed = Groups::from_iter([Group::CtiEnabled, Group::SecureConnection]);
         let missing = needed.beyond(settings.groups);
@@ -314,11 +324,13 @@ fn put_user(
     let adds = !settings.groups.beyond(was.groups).is_empty()
         || !settings.devices.is_subset(&was.devices)
         || !settings.patterns.is_subset(&was.patterns)
-        || !settings.own_groups.is_subset(&was.own_groups);
+        || !settings.own_groups.is_subset(&was.own_groups)
+        || before.is_some() && matches!(password, Some(Some(_)));
     let takes = !was.groups.beyond(settings.groups).is_empty()
         || !was.devices.is_subset(&settings.devices)
         || !was.patterns.is_subset(&settings.patterns)
-        || !was.own_groups.is_subset(&settings.own_groups);
+        || !was.own_groups.is_subset(&settings.own_groups)
+        || matches!(password, Some(None)) && had.is_some();
     let mut difference = Difference::default();
     difference.names("group", was.groups.iter(), settings.groups.iter());
     difference.names("own group", &was.own_groups, &settings.own_groups);
@@ -326,8 +338,9 @@ fn put_user(
     difference.names("pattern", &was.patterns, &settings.patterns);
     difference.value("kind", &was.kind, &settings.kind);
     difference.value("description", &was.description, &settings.description);
-    let password = password.or(before.and_then(|stored| stored.record.password.as_ref())).cloned();
-    let record = UserRecord { settings, password };
+    let differs = before.is_some() && password.is_some_and(|password| password.is_some() || had.is_some());
+    difference.value("password", &false, &differs);
+    let record = UserRecord { settings, password: password.unwrap_or(had).cloned() };
     let steps = vec![user_step(name, &record, expect)];
     Ok(Plan { steps, direction: Direction::of(adds, takes), detail: difference.told() })
 }

@@ -204,6 +204,24 @@ async fn r14_a_password_is_set_as_a_verifier_and_told_to_nobody() {
         assert!(!text.contains("pencil") && !text.contains("SCRAM"), "{text}");
     }
     assert_eq!(rig.delete(path).await.ok(200)["item"]["has_password"], false);
+
+    // With the rest of the user, in one change.
+    let put = async |password: Value| {
+        let mut user = json!({ "kind": "application", "description": "together", "groups": [], "own_groups": [],
+                               "devices": [], "patterns": [] });
+        user.as_object_mut().unwrap().extend(password.as_object().unwrap().clone());
+        rig.put("/v1/users/viewer", "*", user).await
+    };
+    let both = json!({ "password": "another pencil", "no_password": true });
+    for refused in [put(json!({ "password": "pencils" })).await, put(both).await] {
+        assert_eq!(refused.refused(), (422, "FIELD_INVALID".into()));
+    }
+    assert_ne!(rig.get("/v1/users/viewer").await.ok(200)["description"], "together", "nothing is changed");
+    for (password, has_one) in
+        [(json!({ "password": "another pencil" }), true), (json!({}), true), (json!({ "no_password": true }), false)]
+    {
+        assert_eq!(put(password.clone()).await.ok(200)["item"]["has_password"], has_one, "{password}");
+    }
     rig.finish().await;
 }
 

@@ -115,7 +115,7 @@ struct NewUser {
     password: Option<SecretText>,
 }
 
-/// What a user is to be; its password stays
+/// What a user is to be; its password stays, unless it is changed with the rest
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct NewUserSettings {
@@ -136,6 +136,12 @@ struct NewUserSettings {
     /// Devices by pattern
     #[schema(value_type = Vec<String>, max_items = 256)]
     patterns: BTreeSet<DevicePattern>,
+    /// A new password for the clear door; without this it stays
+    #[schema(value_type = Option<String>, format = Password, min_length = 8, max_length = 256)]
+    password: Option<SecretText>,
+    /// It has no password any more
+    #[serde(default)]
+    no_password: bool,
 }
 
 /// A password that a user is to have for the clear door: itself, or what `callgate passwd` makes of it
@@ -247,9 +253,17 @@ async fn put_user(
 ) -> Result<Put<User>, Problem> {
     let of = condition.of_any()?;
     let is_there = api.administration.state().records.users.contains_key(&name);
-    let NewUserSettings { kind, description, groups, own_groups, devices, patterns } = settings;
+    let NewUserSettings { kind, description, groups, own_groups, devices, patterns, password, no_password } = settings;
     let settings = UserSettings { kind: kind.into(), description, groups, own_groups, devices, patterns };
-    let done = api.put_directory(&caller, &Change::PutUser(name.clone(), settings), of, query, is_there).await?;
+    let change = match (password, no_password) {
+        (None, false) => Change::PutUser(name.clone(), settings),
+        (None, true) => Change::PutUserWithPassword(name.clone(), settings, None),
+        (Some(password), false) => {
+            Change::PutUserWithPassword(name.clone(), settings, Some(verifier_of(password).await?))
+        }
+        (Some(_), true) => return Err(Problem::field("password", "a new one or no_password, and not both")),
+    };
+    let done = api.put_directory(&caller, &change, of, query, is_there).await?;
     Ok(Put::of(of, place("users", &[name.as_str()]), Changed::new(done, api.user(&name)?)))
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use callgate::{
     admin::{
         accounts::Role,
@@ -45,7 +45,8 @@ Examples:
   callgate account set eva --description 'Eva, telephony'
   printf '%s\\n' 'another long password' | callgate account set eva --password
 
-Its logins and tokens end, unless only the description is different.";
+Its logins and tokens end, unless only the description is different. A password is set after the rest: if it is refused, the rest
+is changed, and the command says so.";
 
 const LOCK_EXAMPLES: &str = "\
 Examples:
@@ -83,6 +84,9 @@ Example:
 const TOKEN_REMOVE_EXAMPLES: &str = "\
 Example:
   callgate account token remove prometheus scrape";
+
+/// What is said where only the second of two changes is refused.
+const PASSWORD_STAYS: &str = "all is changed but the password, which is the old one: set it by another command";
 
 /// Accounts of the administration over HTTPS, and their tokens
 ///
@@ -329,7 +333,8 @@ impl Set {
         }
         if let Some(password) = &self.typed {
             let path = Path::of(&["accounts", &self.name, "password"]);
-            changed = Some(admin.put(&path, &password::Set { password }).await?);
+            let set = admin.put(&path, &password::Set { password }).await;
+            changed = Some(if changed.is_some() { set.context(PASSWORD_STAYS)? } else { set? });
         }
         let changed = changed.ok_or_else(nothing)?;
         form.changed(&changed, format_args!("the account {:?} is changed", self.name))

@@ -10,7 +10,7 @@ use callgate::{
     model::{DeviceName, Group, GroupName, Groups, UserName},
 };
 use clap::ValueEnum;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use zeroize::Zeroizing;
 
 use super::{
@@ -206,8 +206,8 @@ enum Kind {
     EndUser,
 }
 
-/// What of a user is written.
-#[derive(Debug, Serialize, Deserialize)]
+/// What of a user is written. Its password is in the same change, so that all of it is made or nothing.
+#[derive(Serialize, Deserialize)]
 struct Settings {
     kind: UserKind,
     description: String,
@@ -215,6 +215,24 @@ struct Settings {
     own_groups: BTreeSet<GroupName>,
     devices: BTreeSet<DeviceName>,
     patterns: BTreeSet<DevicePattern>,
+    #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
+    password: Option<Typed>,
+    #[serde(skip_deserializing, skip_serializing_if = "is_false")]
+    no_password: bool,
+}
+
+/// A password, which is told to nobody but who is asked to set it.
+struct Typed(Zeroizing<String>);
+
+impl Serialize for Typed {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+fn is_false(is: &bool) -> bool {
+    !is
 }
 
 /// A user that is to be made. It is written at once: nothing but what is sent has the password.
@@ -223,7 +241,6 @@ struct New<'a> {
     name: &'a UserName,
     #[serde(flatten)]
     settings: Settings,
-    password: Option<&'a str>,
 }
 
 impl Ask for User {
@@ -264,9 +281,10 @@ impl Add {
             own_groups: self.own_groups.into_iter().collect(),
             devices: self.devices.into_iter().collect(),
             patterns: self.patterns.into_iter().collect(),
+            password: self.typed.map(Typed),
+            no_password: false,
         };
-        let password = self.typed.as_ref().map(|typed| typed.as_str());
-        let new = New { name: &self.name, settings, password };
+        let new = New { name: &self.name, settings };
         warn_of_patterns(&new.settings.patterns);
         let changed: Changed<api::User> = admin.post(&Path::of(&["users"]), &new).await?;
         form.changed(&changed, format_args!("the user {:?} is added", self.name))
@@ -275,19 +293,12 @@ impl Add {
 
 impl Set {
     async fn ask(self, admin: &mut Admin, form: Form) -> Result<()> {
-        let mut changed: Option<Changed<api::User>> = None;
-        if self.has_settings() {
-            let read = path(&self.name);
-            let write = cascading(read.clone(), self.cascade);
-            changed = Some(admin.change(&read, &write, |user: &mut Settings| self.change(user)).await?);
+        if !self.has_settings() && self.typed.is_none() && !self.no_password {
+            return Err(nothing().into());
         }
-        let path = Path::of(&["users", self.name.as_str(), "password"]);
-        if let Some(password) = &self.typed {
-            changed = Some(admin.put(&path, &password::Set { password }).await?);
-        } else if self.no_password {
-            changed = Some(admin.remove(&path).await?);
-        }
-        let changed = changed.ok_or_else(nothing)?;
+        let read = path(&self.name);
+        let write = cascading(read.clone(), self.cascade);
+        let changed: Changed<api::User> = admin.change(&read, &write, |user: &mut Settings| self.change(user)).await?;
         form.changed(&changed, format_args!("the user {:?} is changed", self.name))
     }
 
@@ -312,6 +323,8 @@ impl Set {
         }
         user.groups = self.remove_group.iter().fold(user.groups, |groups, group| groups.without(group.group()));
         said::change(&mut user.own_groups, &self.add_own_group, &self.remove_own_group, &whose, "own group")?;
+        user.password = self.typed.clone().map(Typed);
+        user.no_password = self.no_password;
         self.devices.change(&mut user.devices, &mut user.patterns, &whose)
     }
 }
