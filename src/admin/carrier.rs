@@ -13,8 +13,9 @@ use arc_swap::ArcSwap;
 use aws_lc_rs::rand;
 use time::OffsetDateTime;
 use tokio::{
-    runtime::Handle,
+    runtime::{Handle, RuntimeFlavor},
     sync::{Mutex, OwnedMutexGuard},
+    task::block_in_place,
 };
 use tracing::{error, warn};
 
@@ -306,8 +307,11 @@ impl Carrier {
     /// What was taken counts from here on: for readers, at the doors, and when this returns, behind them.
     async fn make_live(&self, working: &mut Working) -> Result<(u64, Effect), NotAcknowledged> {
         let changes_rights = working.changes_rights();
-        let state = Arc::new(working.state());
-        self.state.store(Arc::clone(&state));
+        let state = aside(|| {
+            let state = Arc::new(working.state());
+            self.state.store(Arc::clone(&state));
+            state
+        });
         // Handshakes first: what is revoked gets no further, and what is added is known to the rights below.
         self.ledger.replace(Arc::clone(&state.ledger));
         let Some(live) = self.live.get() else { return Ok((0, Effect::default())) };
@@ -341,6 +345,15 @@ pub(super) async fn in_a_task<T: Send + 'static>(
     match Handle::try_current() {
         Ok(runtime) => runtime.spawn(work).await.map_err(|_| NotAcknowledged),
         Err(_) => Ok(work.await),
+    }
+}
+
+/// Does what may take seconds, in place: whom else this thread runs, another one runs meanwhile. A runtime of one thread has no
+/// other.
+fn aside<T>(work: impl FnOnce() -> T) -> T {
+    match Handle::try_current().map(|runtime| runtime.runtime_flavor()) {
+        Ok(RuntimeFlavor::MultiThread) => block_in_place(work),
+        _ => work(),
     }
 }
 

@@ -51,7 +51,7 @@ pub(super) async fn seed(store: &dyn Store, seed: &Seed) -> Result<Seeded, Store
         put(store, Bucket::DEVICES, device.name.as_str(), &stored.record.to_value()).await?;
         devices += 1;
     }
-    for (name, stored) in &records.users {
+    for (name, stored) in &*records.users {
         put(store, Bucket::USERS, name.as_str(), &stored.record.to_value()).await?;
         users += 1;
     }

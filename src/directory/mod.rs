@@ -7,6 +7,7 @@
 //! [`Resolver`] makes a directory of them.
 
 mod change;
+mod meant;
 mod pattern;
 mod records;
 mod resolve;
@@ -41,7 +42,8 @@ pub const MAX_LINES: usize = 64;
 #[derive(Debug, Default)]
 pub struct Directory {
     users: BTreeMap<UserName, Arc<User>>,
-    devices: BTreeMap<DeviceName, Arc<Device>>,
+    /// Snapshots that differ in users alone share them.
+    devices: Arc<BTreeMap<DeviceName, Arc<Device>>>,
 }
 
 /// A user: the account that apps open sessions as.
@@ -161,7 +163,7 @@ impl Directory {
         users: impl IntoIterator<Item = User>,
         devices: impl IntoIterator<Item = Device>,
     ) -> Result<Self, DirectoryError> {
-        let mut directory = Self::default();
+        let mut known = BTreeMap::new();
         let mut owners: HashMap<Address, DeviceName> = HashMap::new();
         for mut device in devices {
             device.complete();
@@ -171,10 +173,11 @@ impl Directory {
                     return Err(DirectoryError::DuplicateAddress { address: *address, first, second: device.name });
                 }
             }
-            if let Some(first) = directory.devices.insert(device.name.clone(), Arc::new(device)) {
+            if let Some(first) = known.insert(device.name.clone(), Arc::new(device)) {
                 return Err(DirectoryError::DuplicateDevice(first.name.clone()));
             }
         }
+        let mut directory = Self { users: BTreeMap::new(), devices: Arc::new(known) };
         for user in users {
             directory.check(&user)?;
             if let Some(first) = directory.users.insert(user.name.clone(), Arc::new(user)) {
@@ -206,8 +209,8 @@ impl Directory {
 
     /// Whether both have the very same devices.
     pub fn has_devices_of(&self, other: &Self) -> bool {
-        self.devices.len() == other.devices.len()
-            && self.devices.values().zip(other.devices.values()).all(|(one, other)| Arc::ptr_eq(one, other))
+        let have_same = || self.devices.values().zip(other.devices.values()).all(|(one, other)| Arc::ptr_eq(one, other));
+        Arc::ptr_eq(&self.devices, &other.devices) || (self.devices.len() == other.devices.len() && have_same())
     }
 
     /// The devices that `user` may see (R13), in the order of the names.

@@ -21,6 +21,11 @@ impl DevicePattern {
     pub fn matches(&self, name: &DeviceName) -> bool {
         matches(self.as_str(), name.as_str())
     }
+
+    /// What every name begins with that is meant: what stands before the first `*` or `?`.
+    pub(super) fn beginning(&self) -> &str {
+        self.as_str().split(['*', '?']).next().unwrap_or_default()
+    }
 }
 
 /// Goes back at most to the last `*`: a pattern of many stars costs no more than its length times the name's.

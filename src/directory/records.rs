@@ -17,15 +17,15 @@ use crate::{
     store::{Bucket, Entry, Version},
 };
 
-/// All records, as they stand at one moment.
+/// All records, as they stand at one moment. A clone shares them; a change of one kind copies what is of that kind.
 #[derive(Debug, Clone, Default)]
 pub struct Records {
     /// Users, by name.
-    pub users: BTreeMap<UserName, Stored<UserRecord>>,
+    pub users: Arc<BTreeMap<UserName, Stored<UserRecord>>>,
     /// Groups of the operator's own, by name.
-    pub groups: BTreeMap<GroupName, Stored<GroupRecord>>,
+    pub groups: Arc<BTreeMap<GroupName, Stored<GroupRecord>>>,
     /// Devices, by name.
-    pub devices: BTreeMap<DeviceName, Stored<DeviceRecord>>,
+    pub devices: Arc<BTreeMap<DeviceName, Stored<DeviceRecord>>>,
     /// The devices of switches that make them up. Of those that have a record, the record counts.
     pub made_up: Arc<BTreeSet<DeviceName>>,
 }
@@ -115,9 +115,9 @@ impl Records {
     pub fn take(&mut self, bucket: Bucket, key: &str, entry: Option<&Entry>) -> Result<(), Unreadable> {
         let unreadable = |reason: String| Unreadable { bucket: bucket.0, key: key.into(), reason };
         match bucket {
-            Bucket::USERS => put(&mut self.users, key, entry, UserRecord::from_value),
-            Bucket::GROUPS => put(&mut self.groups, key, entry, from_json),
-            Bucket::DEVICES => put(&mut self.devices, key, entry, from_json),
+            Bucket::USERS => put(Arc::make_mut(&mut self.users), key, entry, UserRecord::from_value),
+            Bucket::GROUPS => put(Arc::make_mut(&mut self.groups), key, entry, from_json),
+            Bucket::DEVICES => put(Arc::make_mut(&mut self.devices), key, entry, from_json),
             _ => Ok(()),
         }
         .map_err(unreadable)
@@ -126,7 +126,7 @@ impl Records {
     /// The records that stand for these users and devices: what a config seeds a store with. Versions are 0.
     pub fn of(directory: &Directory) -> Self {
         let version = Version(0);
-        let mut records = Self::default();
+        let mut users = BTreeMap::new();
         for user in directory.users() {
             let settings = UserSettings {
                 kind: user.kind,
@@ -135,8 +135,9 @@ impl Records {
                 ..UserSettings::default()
             };
             let record = Arc::new(UserRecord { settings, password: user.password.clone() });
-            records.users.insert(user.name.clone(), Stored { version, record });
+            users.insert(user.name.clone(), Stored { version, record });
         }
+        let mut devices = BTreeMap::new();
         for device in directory.devices() {
             let record = Arc::new(DeviceRecord {
                 description: device.description.clone(),
@@ -144,9 +145,9 @@ impl Records {
                 lines: device.lines.clone(),
                 restricted: device.restricted,
             });
-            records.devices.insert(device.name.clone(), Stored { version, record });
+            devices.insert(device.name.clone(), Stored { version, record });
         }
-        records
+        Self { users: Arc::new(users), devices: Arc::new(devices), ..Self::default() }
     }
 }
 
