@@ -31,7 +31,7 @@ use crate::{
     cti::{LiveRights, NotAcknowledged},
     directory::{Direction, Plan, Step, Write},
     hub::{Certificates, Effect, Rights},
-    store::{Entry, Expect, Store, StoreError, Urgency, Version},
+    store::{Expect, Store, StoreError, Urgency, Version},
     trust::Ledger,
 };
 
@@ -242,49 +242,42 @@ impl Carrier {
         if self.journal.write(&record).is_ok() {
             return;
         }
-        if let Err(error) = self.write_one(&outbox::keep_outcome(&record), Urgency::TakesAway).await {
+        let kept = outbox::keep_outcome(&record);
+        if let Err(error) = self.store.write(&[kept.as_write()], Urgency::TakesAway).await {
             warn!(%error, change = record.change, "what came of a change waits for the log, and not in the store");
             self.journal.write_soon(&record);
         }
     }
 
-    /// Writes the steps. Those of a change that only takes are made in memory when the store doesn't take them.
+    /// Writes the steps, together where the store can. Those of a change that only takes are made in memory when the store doesn't
+    /// take them: all of them, since nobody knows which it took, if any.
     async fn write(&self, working: &mut Working, steps: Vec<Step>, takes: bool) -> Result<Written, StoreError> {
         let urgency = if takes { Urgency::TakesAway } else { Urgency::Ordinary };
-        let mut last = None;
-        let mut why = working.owed.why().cloned();
-        for step in steps {
+        let written = match working.owed.why() {
             // Behind what is owed, so that the order stays.
-            let written = match &why {
-                Some(why) => Err(why.clone()),
-                None => self.write_one(&step, urgency).await,
-            };
-            let (bucket, key) = (step.bucket, step.key.clone());
-            let entry = match written {
-                Ok(entry) => entry,
-                Err(error @ StoreError::Unavailable(_)) if takes => {
-                    warn!(%error, bucket = bucket.0, "the store doesn't take what takes rights away: it is in effect, and is tried again");
-                    why = Some(error.clone());
-                    working.owed.owe(step, error)
+            Some(why) => Err(why.clone()),
+            None => self.store.write(&steps.iter().map(Step::as_write).collect::<Vec<_>>(), urgency).await,
+        };
+        match written {
+            Ok(versions) => {
+                let mut last = None;
+                for (step, version) in steps.into_iter().zip(versions) {
+                    let entry = step.entry(version);
+                    last = entry.as_ref().map(|entry| entry.version);
+                    working.take_or_tell(step.bucket, &step.key, entry.as_ref());
                 }
-                Err(error) => return Err(error),
-            };
-            last = entry.as_ref().map(|entry| entry.version);
-            working.take_or_tell(bucket, &key, entry.as_ref());
-        }
-        Ok(why.map_or(Written::Stored(last), Written::Owed))
-    }
-
-    async fn write_one(&self, step: &Step, urgency: Urgency) -> Result<Option<Entry>, StoreError> {
-        match &step.write {
-            Write::Delete(version) => {
-                self.store.delete(step.bucket, &step.key, *version, urgency).await?;
-                Ok(None)
+                Ok(Written::Stored(last))
             }
-            Write::Put(value, expect) => {
-                let version = self.store.put(step.bucket, &step.key, value, *expect, urgency).await?;
-                Ok(Some(Entry { key: step.key.clone(), value: value.as_slice().into(), version }))
+            Err(why @ StoreError::Unavailable(_)) if takes => {
+                warn!(error = %why, "the store doesn't take what takes rights away: it is in effect, and is tried again");
+                for step in steps {
+                    let (bucket, key) = (step.bucket, step.key.clone());
+                    let entry = working.owed.owe(step, why.clone());
+                    working.take_or_tell(bucket, &key, entry.as_ref());
+                }
+                Ok(Written::Owed(why))
             }
+            Err(error) => Err(error),
         }
     }
 

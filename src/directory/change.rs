@@ -17,7 +17,7 @@ use zeroize::Zeroizing;
 use super::{DeviceRecord, GroupRecord, Records, ScramVerifier, Stored, UserRecord, UserSettings};
 use crate::{
     model::{DeviceName, Group, GroupName, Groups, LineNumber, UserName},
-    store::{Bucket, Expect, Version},
+    store::{Becomes, Bucket, Entry, Expect, KeyWrite, Version},
 };
 use checks::{addresses, description, known_devices, lines, named, patterns};
 use difference::Difference;
@@ -88,6 +88,25 @@ pub struct Step {
     pub key: String,
     /// What it is to be.
     pub write: Write,
+}
+
+impl Step {
+    /// It, as the store takes it.
+    pub fn as_write(&self) -> KeyWrite<'_> {
+        let becomes = match &self.write {
+            Write::Delete(version) => Becomes::Gone(*version),
+            Write::Put(value, expect) => Becomes::Value(value, *expect),
+        };
+        KeyWrite { bucket: self.bucket, key: &self.key, becomes }
+    }
+
+    /// What the key has when it was written as this version; `None`: it is gone.
+    pub fn entry(&self, version: Version) -> Option<Entry> {
+        match &self.write {
+            Write::Delete(_) => None,
+            Write::Put(value, _) => Some(Entry { key: self.key.clone(), value: value.as_slice().into(), version }),
+        }
+    }
 }
 
 /// What becomes of a key.

@@ -69,7 +69,8 @@ mod tests {
     fn r13_what_patterns_mean_is_what_each_name_says_alone() {
         let texts = ["1", "10", "100", "1001", "1002", "101", "2", "SEP", "SEP1", "SEP1a", "SEP2", "T", "ä", "äb"];
         let names: Vec<DeviceName> = texts.iter().map(|text| text.parse().unwrap()).collect();
-        let texts = ["*", "10*", "10?*", "1001", "1?01", "?", "SEP*", "SEP1*", "*1", "*P*1*", "ä*", "z*", "SEP1ab*", "?E*"];
+        let texts =
+            ["*", "10*", "10?*", "1001", "1?01", "?", "SEP*", "SEP1*", "*1", "*P*1*", "ä*", "z*", "SEP1ab*", "?E*"];
         let patterns: Vec<DevicePattern> = texts.iter().map(|text| text.parse().unwrap()).collect();
         for one in &patterns {
             for other in &patterns {

@@ -209,7 +209,8 @@ impl Directory {
 
     /// Whether both have the very same devices.
     pub fn has_devices_of(&self, other: &Self) -> bool {
-        let have_same = || self.devices.values().zip(other.devices.values()).all(|(one, other)| Arc::ptr_eq(one, other));
+        let have_same =
+            || self.devices.values().zip(other.devices.values()).all(|(one, other)| Arc::ptr_eq(one, other));
         Arc::ptr_eq(&self.devices, &other.devices) || (self.devices.len() == other.devices.len() && have_same())
     }
 

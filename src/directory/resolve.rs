@@ -354,7 +354,8 @@ mod tests {
         let mut records = records(&["1001", "1002", "2001", "3001"]);
         let group = GroupRecord { patterns: BTreeSet::from(["2*".parse().unwrap()]), ..GroupRecord::default() };
         Arc::make_mut(&mut records.groups).insert("floor 2".parse().unwrap(), stored(9, group));
-        Arc::make_mut(&mut records.users).insert("u".parse().unwrap(), stored(10, user(&[], &["floor 2", "gone"], &["3001", "4001"], &["1?01"])));
+        Arc::make_mut(&mut records.users)
+            .insert("u".parse().unwrap(), stored(10, user(&[], &["floor 2", "gone"], &["3001", "4001"], &["1?01"])));
         records.made_up = Arc::new(BTreeSet::from(["5001".parse().unwrap()]));
         let mut resolver = Resolver::default();
         let (directory, disagreements) = resolver.directory(&records);
@@ -383,7 +384,8 @@ mod tests {
         for step in 0..200_u32 {
             for n in (0..12).filter(|n| step.wrapping_mul(2_654_435_761).rotate_left(*n) & 3 == 0) {
                 if Arc::make_mut(&mut records.devices).remove(&name(n)).is_none() {
-                    Arc::make_mut(&mut records.devices).insert(name(n), stored(u64::from(step), DeviceRecord::default()));
+                    Arc::make_mut(&mut records.devices)
+                        .insert(name(n), stored(u64::from(step), DeviceRecord::default()));
                 }
             }
             let (kept, anew) = (resolver.directory(&records).0, Resolver::default().directory(&records).0);
@@ -401,7 +403,8 @@ mod tests {
     #[test]
     fn r8_a_user_with_the_key_group_alone_gets_no_key() {
         let mut records = Records::default();
-        Arc::make_mut(&mut records.users).insert("u".parse().unwrap(), stored(1, user(&[Group::SrtpKeyMaterial], &[], &[], &[])));
+        Arc::make_mut(&mut records.users)
+            .insert("u".parse().unwrap(), stored(1, user(&[Group::SrtpKeyMaterial], &[], &[], &[])));
         let (directory, disagreements) = Resolver::default().directory(&records);
         assert!(directory.user("u").unwrap().groups.is_empty());
         assert_eq!(disagreements, [Disagreement::KeyGroup("u".parse().unwrap())]);
@@ -427,7 +430,10 @@ mod tests {
         let mut incarnation = |there: bool, groups: &[Group]| {
             Arc::make_mut(&mut records.users).insert("other".parse().unwrap(), stored(1, user(&[], &[], &[], &[])));
             match there {
-                true => drop(Arc::make_mut(&mut records.users).insert("u".parse().unwrap(), stored(2, user(groups, &[], &[], &[])))),
+                true => drop(
+                    Arc::make_mut(&mut records.users)
+                        .insert("u".parse().unwrap(), stored(2, user(groups, &[], &[], &[]))),
+                ),
                 false => drop(Arc::make_mut(&mut records.users).remove("u")),
             }
             let (directory, _) = resolver.directory(&records);
@@ -446,7 +452,8 @@ mod tests {
         Arc::make_mut(&mut records.users).insert("b".parse().unwrap(), stored(6, user(&[], &[], &[], &["*"])));
         let mut resolver = Resolver::default();
         let before = resolver.directory(&records).0;
-        Arc::make_mut(&mut records.users).insert("b".parse().unwrap(), stored(7, user(&[Group::CtiEnabled], &[], &[], &["*"])));
+        Arc::make_mut(&mut records.users)
+            .insert("b".parse().unwrap(), stored(7, user(&[Group::CtiEnabled], &[], &[], &["*"])));
         let after = resolver.directory(&records).0;
         assert!(Arc::ptr_eq(before.user("a").unwrap(), after.user("a").unwrap()));
         assert!(!Arc::ptr_eq(before.user("b").unwrap(), after.user("b").unwrap()));

@@ -6,8 +6,8 @@ use std::{
 };
 
 use super::{
-    Answer, Bucket, Change, Entry, Epoch, Expect, Export, Store, StoreError, Urgency, Version, Watch, backup,
-    check_lengths,
+    Answer, Bucket, Change, Entry, Epoch, Export, KeyWrite, Store, StoreError, Urgency, Version, Watch, backup,
+    check_expected, check_lengths,
     content::{Content, Held},
     migration::{self, STEPS},
     watch::{Snapshot, Watchers},
@@ -24,6 +24,27 @@ struct Inner {
     watchers: Watchers,
 }
 
+impl Inner {
+    fn make(&mut self, write: &KeyWrite<'_>) -> Version {
+        let (bucket, key) = (write.bucket, write.key.to_owned());
+        self.version += 1;
+        let version = Version(self.version);
+        let change = match write.value() {
+            Some(value) => {
+                let value: Arc<[u8]> = value.into();
+                self.held.insert((bucket, key.clone()), Held { version, value: Arc::clone(&value) });
+                Change::Put(Entry { key, value, version })
+            }
+            None => {
+                self.held.remove(&(bucket, key.clone()));
+                Change::Delete { key, version }
+            }
+        };
+        self.watchers.tell(bucket, &change);
+        version
+    }
+}
+
 impl Memory {
     /// An empty one.
     pub fn new() -> Self {
@@ -34,29 +55,17 @@ impl Memory {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write(&self, bucket: Bucket, key: &str, value: Option<&[u8]>, expect: Expect) -> Result<Version, StoreError> {
-        check_lengths(key, value.unwrap_or_default())?;
-        let mut inner = self.inner();
-        let place = (bucket, key.to_owned());
-        let found = inner.held.get(&place).map(|held| held.version);
-        if !expect.is_met_by(found) {
-            return Err(StoreError::Conflict { bucket: bucket.0, key: key.into(), found });
+    /// All of them, or none.
+    fn write_all(&self, writes: &[KeyWrite<'_>]) -> Result<Vec<Version>, StoreError> {
+        for write in writes {
+            check_lengths(write.key, write.value().unwrap_or_default())?;
         }
-        inner.version += 1;
-        let version = Version(inner.version);
-        let change = match value {
-            Some(value) => {
-                let value: Arc<[u8]> = value.into();
-                inner.held.insert(place, Held { version, value: Arc::clone(&value) });
-                Change::Put(Entry { key: key.into(), value, version })
-            }
-            None => {
-                inner.held.remove(&place);
-                Change::Delete { key: key.into(), version }
-            }
-        };
-        inner.watchers.tell(bucket, &change);
-        Ok(version)
+        let mut inner = self.inner();
+        let expected = writes.iter().map(|write| (write.bucket, write.key, write.expect()));
+        check_expected(expected, |bucket, key| {
+            Ok::<_, StoreError>(inner.held.get(&(bucket, key.to_owned())).map(|held| held.version))
+        })?;
+        Ok(writes.iter().map(|write| inner.make(write)).collect())
     }
 
     fn snapshot(&self, bucket: Bucket) -> Snapshot {
@@ -87,19 +96,8 @@ impl Store for Memory {
         })
     }
 
-    fn put<'a>(
-        &'a self,
-        bucket: Bucket,
-        key: &'a str,
-        value: &'a [u8],
-        expect: Expect,
-        _urgency: Urgency,
-    ) -> Answer<'a, Version> {
-        Box::pin(async move { self.write(bucket, key, Some(value), expect) })
-    }
-
-    fn delete<'a>(&'a self, bucket: Bucket, key: &'a str, expect: Version, _urgency: Urgency) -> Answer<'a, Version> {
-        Box::pin(async move { self.write(bucket, key, None, Expect::Version(expect)) })
+    fn write<'a>(&'a self, writes: &'a [KeyWrite<'a>], _urgency: Urgency) -> Answer<'a, Vec<Version>> {
+        Box::pin(async move { self.write_all(writes) })
     }
 
     fn list(&self, bucket: Bucket) -> Answer<'_, Vec<Entry>> {

@@ -1,8 +1,8 @@
 //! What the gateway keeps: versioned values in buckets, one file on one machine, a cluster's key-value store on many.
 //!
-//! A [`Store`] has no transactions over several keys. So each state machine has one linearisation point, one
-//! [`put`](Store::put) with the version that it expects, and idempotent steps after it. What a `put` or a `delete` has
-//! acknowledged is there after a crash. It knows nothing of what the values mean.
+//! A [`Store`] promises no transactions over several keys, though one that has them uses them. So each state machine has one
+//! linearisation point, one write of a key with the version that it expects, and idempotent steps after it. What a
+//! [`write`](Store::write) has acknowledged is there after a crash. It knows nothing of what the values mean.
 
 mod backup;
 mod content;
@@ -11,7 +11,7 @@ mod memory;
 mod migration;
 mod watch;
 
-use std::{fmt, fs::File, future::Future, io, path::PathBuf, pin::Pin, sync::Arc};
+use std::{collections::BTreeSet, fmt, fs::File, future::Future, io, path::PathBuf, pin::Pin, sync::Arc};
 
 use tokio::sync::mpsc;
 
@@ -97,6 +97,42 @@ impl Expect {
         match self {
             Self::Absent => found.is_none(),
             Self::Version(version) => found == Some(version),
+        }
+    }
+}
+
+/// One key of a write.
+#[derive(Clone, Copy)]
+pub struct KeyWrite<'a> {
+    /// Where.
+    pub bucket: Bucket,
+    /// Which: 1 to 512 bytes.
+    pub key: &'a str,
+    /// What it is to be.
+    pub becomes: Becomes<'a>,
+}
+
+/// What becomes of a key.
+#[derive(Clone, Copy)]
+pub enum Becomes<'a> {
+    /// It goes, if it has this version.
+    Gone(Version),
+    /// It has this value, up to 1 MiB, if it was as expected.
+    Value(&'a [u8], Expect),
+}
+
+impl<'a> KeyWrite<'a> {
+    fn value(&self) -> Option<&'a [u8]> {
+        match self.becomes {
+            Becomes::Gone(_) => None,
+            Becomes::Value(value, _) => Some(value),
+        }
+    }
+
+    fn expect(&self) -> Expect {
+        match self.becomes {
+            Becomes::Gone(version) => Expect::Version(version),
+            Becomes::Value(_, expect) => expect,
         }
     }
 }
@@ -222,6 +258,16 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// The value of a key. `None`: it has none, or was deleted.
     fn get<'a>(&'a self, bucket: Bucket, key: &'a str) -> Answer<'a, Option<Entry>>;
 
+    /// Writes these keys in this order, each if it is as expected, and returns their versions (of a key that is gone, that of its
+    /// end) when all of them are durable. No key is named twice.
+    ///
+    /// After an error nothing of it is there if the store has transactions, as the embedded one and the one in memory have: not
+    /// after a crash either. In one that has none the first few keys may be written, and never one without all before it.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] for the first key that isn't as expected; those of every call.
+    fn write<'a>(&'a self, writes: &'a [KeyWrite<'a>], urgency: Urgency) -> Answer<'a, Vec<Version>>;
+
     /// Writes a value if the key is as expected, and returns when that is durable.
     ///
     /// # Errors
@@ -233,13 +279,19 @@ pub trait Store: Send + Sync + fmt::Debug {
         value: &'a [u8],
         expect: Expect,
         urgency: Urgency,
-    ) -> Answer<'a, Version>;
+    ) -> Answer<'a, Version> {
+        let write = KeyWrite { bucket, key, becomes: Becomes::Value(value, expect) };
+        Box::pin(async move { only(&self.write(&[write], urgency).await?) })
+    }
 
     /// Deletes a key if it has this version, and returns the version of its end when that is durable.
     ///
     /// # Errors
     /// [`StoreError::Conflict`] if it hasn't; those of every call.
-    fn delete<'a>(&'a self, bucket: Bucket, key: &'a str, expect: Version, urgency: Urgency) -> Answer<'a, Version>;
+    fn delete<'a>(&'a self, bucket: Bucket, key: &'a str, expect: Version, urgency: Urgency) -> Answer<'a, Version> {
+        let write = KeyWrite { bucket, key, becomes: Becomes::Gone(expect) };
+        Box::pin(async move { only(&self.write(&[write], urgency).await?) })
+    }
 
     /// All entries of a bucket, in the order of the keys, as they stood at one moment.
     fn list(&self, bucket: Bucket) -> Answer<'_, Vec<Entry>>;
@@ -263,6 +315,41 @@ impl fmt::Debug for Entry {
             .field("version", &self.version)
             .finish()
     }
+}
+
+/// Without the value, which may be nobody's business.
+impl fmt::Debug for KeyWrite<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let bytes = self.value().map(<[u8]>::len);
+        f.debug_struct("KeyWrite")
+            .field("bucket", &self.bucket)
+            .field("key", &self.key)
+            .field("bytes", &bytes)
+            .field("expect", &self.expect())
+            .finish()
+    }
+}
+
+fn only(versions: &[Version]) -> Result<Version, StoreError> {
+    versions.first().copied().ok_or_else(|| io::Error::other("a write of one key has no version").into())
+}
+
+/// Whether each of these keys is as it is expected to be, by the versions that are there.
+///
+/// # Errors
+/// [`StoreError::Conflict`] for the first that isn't, or is named for the second time; whatever else `found` says.
+fn check_expected<'a, E: From<StoreError>>(
+    expected: impl IntoIterator<Item = (Bucket, &'a str, Expect)>,
+    mut found: impl FnMut(Bucket, &str) -> Result<Option<Version>, E>,
+) -> Result<(), E> {
+    let mut named = BTreeSet::new();
+    for (bucket, key, expect) in expected {
+        let found = found(bucket, key)?;
+        if !expect.is_met_by(found) || !named.insert((bucket, key)) {
+            return Err(StoreError::Conflict { bucket: bucket.0, key: key.into(), found }.into());
+        }
+    }
+    Ok(())
 }
 
 fn shown(version: Option<Version>) -> String {

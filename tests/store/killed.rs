@@ -3,14 +3,14 @@
 //! The test runs its own binary as the process: a test that does nothing unless a variable says what its part is.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io::{BufRead, BufReader, Write},
     path::Path,
     process::{Command, Stdio},
     sync::Arc,
 };
 
-use callgate::store::{Bucket, Embedded, Expect, Store, Version, restore};
+use callgate::store::{Becomes, Bucket, Embedded, Expect, KeyWrite, Store, Urgency, Version, restore};
 use rand_chacha::{
     ChaCha8Rng,
     rand_core::{RngCore, SeedableRng},
@@ -25,6 +25,8 @@ use crate::{
 /// The folder of the store, for a process that is to be killed.
 const FOLDER: &str = "CALLGATE_TEST_STORE";
 const WRITERS: u64 = 4;
+/// How many keys are written at once.
+const TOGETHER: usize = 300;
 
 /// Writers write numbers, each to its own key, from the one that is there on.
 #[tokio::test]
@@ -48,6 +50,28 @@ async fn writes_until_it_is_killed() {
         });
     }
     writers.join_all().await;
+}
+
+/// One number goes to many keys at once.
+#[tokio::test]
+async fn writes_many_at_once_until_it_is_killed() {
+    let Some(folder) = std::env::var_os(FOLDER) else { return };
+    let store = open(Path::new(&folder));
+    let keys: Vec<String> = (0..TOGETHER).map(|n| format!("k{n:03}")).collect();
+    let there = store.list(USERS).await.unwrap();
+    let mut n = there.first().map_or(0, |entry| number(&entry.value));
+    let mut expect: Vec<_> = there.iter().map(|entry| Expect::Version(entry.version)).collect();
+    expect.resize(TOGETHER, Expect::Absent);
+    loop {
+        n += 1;
+        let value = n.to_string();
+        let becomes = expect.iter().map(|expect| Becomes::Value(value.as_bytes(), *expect));
+        let write = |(key, becomes): (_, _)| KeyWrite { bucket: USERS, key, becomes };
+        let writes: Vec<_> = keys.iter().map(String::as_str).zip(becomes).map(write).collect();
+        let versions = store.write(&writes, Urgency::TakesAway).await.unwrap();
+        expect = versions.into_iter().map(Expect::Version).collect();
+        say(&format!("there {n}"));
+    }
 }
 
 /// Two backups are restored in turn, over a store that is made anew now and then.
@@ -119,6 +143,24 @@ async fn r42_what_was_acknowledged_is_there_after_kill_9() {
         let newest_told = before.values().map(|(_, version)| *version).max().unwrap_or(Version(0)).max(newest);
         assert!(version > newest_told, "round {round}");
         newest = version;
+    }
+}
+
+#[tokio::test]
+async fn r42_of_keys_that_are_written_at_once_all_or_none_are_there_after_kill_9() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut draw = ChaCha8Rng::seed_from_u64(42);
+    for round in 0..rounds() {
+        let said =
+            run_and_kill("killed::writes_many_at_once_until_it_is_killed", folder.path(), 1 + draw.next_u32() % 9);
+        let told: u64 = said.last().and_then(|line| line.split(' ').nth(1)).unwrap().parse().unwrap();
+        let entries = open(folder.path()).list(USERS).await.unwrap();
+        let there: BTreeSet<u64> = entries.iter().map(|entry| number(&entry.value)).collect();
+        assert_eq!(entries.len(), TOGETHER, "round {round}");
+        assert!(
+            there == BTreeSet::from([told]) || there == BTreeSet::from([told + 1]),
+            "round {round}: {there:?}, {told}"
+        );
     }
 }
 

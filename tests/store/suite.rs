@@ -3,10 +3,12 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
+    time::Duration,
 };
 
 use callgate::store::{
-    Answer, BUCKETS, Bucket, Entry, Expect, MAX_KEY, MAX_VALUE, Store, StoreError, Urgency, Version,
+    Answer, BUCKETS, Becomes, Bucket, Change, Entry, Expect, KeyWrite, MAX_KEY, MAX_VALUE, Store, StoreError, Urgency,
+    Version,
 };
 use tokio::{sync::Barrier, task::JoinSet};
 
@@ -259,6 +261,67 @@ pub(crate) async fn a_conflict_says_what_is_there_and_changes_nothing(store: Sha
     let there = store.get(USERS, "k").await.unwrap().unwrap();
     assert_eq!((&*there.value, there.version), (&b"two"[..], changed));
     assert_eq!(store.get(Bucket::DEVICES, "k").await.unwrap(), None, "the same key in another bucket is another one");
+}
+
+fn value<'a>(key: &'a str, value: &'a [u8], expect: Expect) -> KeyWrite<'a> {
+    KeyWrite { bucket: USERS, key, becomes: Becomes::Value(value, expect) }
+}
+
+fn gone(key: &str, version: Version) -> KeyWrite<'_> {
+    KeyWrite { bucket: USERS, key, becomes: Becomes::Gone(version) }
+}
+
+pub(crate) async fn several_keys_are_written_at_once_in_their_order(store: Shared) {
+    let old = put(&*store, USERS, "b", b"old", Expect::Absent).await.unwrap();
+    let device = KeyWrite { bucket: Bucket::DEVICES, key: "b", becomes: Becomes::Value(b"device", Expect::Absent) };
+    let writes = [value("c", b"new", Expect::Absent), gone("b", old), device, value("a", b"new", Expect::Absent)];
+    let mut watch = store.watch(USERS).await.unwrap();
+    assert!(matches!(watch.recv().await, Some(Change::Resync(_))));
+    let versions = store.write(&writes, Urgency::Ordinary).await.unwrap();
+    assert!(versions.len() == 4 && versions.is_sorted() && versions[0] > old, "{versions:?}");
+    let entries = store.list(USERS).await.unwrap();
+    let there: Vec<_> = entries.iter().map(|entry| (&*entry.key, entry.version)).collect();
+    assert_eq!(there, [("a", versions[3]), ("c", versions[0])]);
+    assert_eq!(store.get(Bucket::DEVICES, "b").await.unwrap().unwrap().version, versions[2]);
+    for version in [versions[0], versions[1], versions[3]] {
+        assert_eq!(watch.recv().await.unwrap().version(), version);
+    }
+    assert_eq!(store.write(&[], Urgency::Ordinary).await.unwrap(), []);
+    let next = put(&*store, USERS, "d", b"", Expect::Absent).await.unwrap();
+    assert!(next > versions[3]);
+}
+
+/// Both stores here have transactions; one that hasn't may have the keys before.
+pub(crate) async fn one_of_several_keys_that_is_not_as_expected_leaves_all_as_they_were(store: Shared) {
+    let there = put(&*store, USERS, "k", b"there", Expect::Absent).await.unwrap();
+    let mut watch = store.watch(USERS).await.unwrap();
+    assert!(matches!(watch.recv().await, Some(Change::Resync(_))));
+    let past = Version(there.0 + 9);
+    for (wrong, is) in [
+        ([value("a", b"", Expect::Absent), value("k", b"", Expect::Absent)], Some(there)),
+        ([value("k", b"", Expect::Version(past)), value("a", b"", Expect::Absent)], Some(there)),
+        ([value("a", b"", Expect::Absent), gone("k", past)], Some(there)),
+        ([gone("k", there), gone("k", there)], Some(there)),
+    ] {
+        let error = store.write(&wrong, Urgency::TakesAway).await.unwrap_err();
+        assert_eq!(found(&error), is, "{wrong:?}");
+    }
+    let long = "k".repeat(MAX_KEY + 1);
+    let wrong = [gone("k", there), value(&long, b"", Expect::Absent)];
+    assert!(matches!(store.write(&wrong, Urgency::TakesAway).await, Err(StoreError::Length { .. })));
+    let entries = store.list(USERS).await.unwrap();
+    assert_eq!(entries, [Entry { key: "k".into(), value: b"there".as_slice().into(), version: there }]);
+    let next = put(&*store, USERS, "next", b"", Expect::Absent).await.unwrap();
+    assert_eq!(watch.recv().await.unwrap().version(), next, "nobody was told of anything");
+}
+
+/// More keys than have room to wait at once are written all the same.
+pub(crate) async fn many_keys_are_written_at_once(store: Shared) {
+    let keys: Vec<String> = (0..2_000).map(|n| format!("key {n}")).collect();
+    let writes: Vec<_> = keys.iter().map(|key| value(key, b"value", Expect::Absent)).collect();
+    let write = tokio::time::timeout(Duration::from_secs(60), store.write(&writes, Urgency::Ordinary));
+    assert_eq!(write.await.expect("it waits for ever").unwrap().len(), keys.len());
+    assert_eq!(store.list(USERS).await.unwrap().len(), keys.len());
 }
 
 /// Whoever gives up waiting leaves a change that is whole or none, and holds nobody up.

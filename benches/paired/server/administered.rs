@@ -19,7 +19,9 @@ use callgate::{
     directory::{Cascade, Change, GroupRecord, Of, UserSettings},
     gateway::{self, Gateway},
     model::{Group, SwitchName},
-    store::{Answer, Bucket, Embedded, Entry, Epoch, Expect, Export, Options, Store, Urgency, Version, Watch},
+    store::{
+        Answer, Bucket, Embedded, Entry, Epoch, Expect, Export, KeyWrite, Options, Store, Urgency, Version, Watch,
+    },
     switch::{Running, Switch, SwitchIo},
     trust::{Fingerprint, Ledger, records_of_file},
 };
@@ -201,26 +203,11 @@ impl Store for Clocked {
         self.store.get(bucket, key)
     }
 
-    fn put<'a>(
-        &'a self,
-        bucket: Bucket,
-        key: &'a str,
-        value: &'a [u8],
-        expect: Expect,
-        urgency: Urgency,
-    ) -> Answer<'a, Version> {
+    fn write<'a>(&'a self, writes: &'a [KeyWrite<'a>], urgency: Urgency) -> Answer<'a, Vec<Version>> {
         Box::pin(async move {
-            let version = self.store.put(bucket, key, value, expect, urgency).await;
+            let versions = self.store.write(writes, urgency).await;
             self.note();
-            version
-        })
-    }
-
-    fn delete<'a>(&'a self, bucket: Bucket, key: &'a str, expect: Version, urgency: Urgency) -> Answer<'a, Version> {
-        Box::pin(async move {
-            let version = self.store.delete(bucket, key, expect, urgency).await;
-            self.note();
-            version
+            versions
         })
     }
 

@@ -25,7 +25,7 @@ use super::{
 use crate::{
     directory::{Cascade, Change, Device, DeviceRecord, Directory, Of, User, UserKind, UserSettings},
     model::{DeviceName, Group, Groups},
-    store::{Answer, Bucket, Entry, Epoch, Expect, Export, Memory, Store, StoreError, Urgency, Version, Watch},
+    store::{Answer, Bucket, Entry, Epoch, Export, KeyWrite, Memory, Store, StoreError, Urgency, Version, Watch},
     trust::{CertificateRecord, CrlCheck, Fingerprint, Foreign, Origin},
 };
 
@@ -116,25 +116,16 @@ impl Store for Failing {
         self.store.get(bucket, key)
     }
 
-    fn put<'a>(
-        &'a self,
-        bucket: Bucket,
-        key: &'a str,
-        value: &'a [u8],
-        expect: Expect,
-        urgency: Urgency,
-    ) -> Answer<'a, Version> {
+    /// One key after the other, as a store without transactions does it.
+    fn write<'a>(&'a self, writes: &'a [KeyWrite<'a>], urgency: Urgency) -> Answer<'a, Vec<Version>> {
         Box::pin(async move {
             let _flow = self.flow.read().await;
-            self.take()?;
-            self.store.put(bucket, key, value, expect, urgency).await
-        })
-    }
-
-    fn delete<'a>(&'a self, bucket: Bucket, key: &'a str, expect: Version, urgency: Urgency) -> Answer<'a, Version> {
-        Box::pin(async move {
-            self.take()?;
-            self.store.delete(bucket, key, expect, urgency).await
+            let mut versions = Vec::new();
+            for write in writes {
+                self.take()?;
+                versions.extend(self.store.write(std::slice::from_ref(write), urgency).await?);
+            }
+            Ok(versions)
         })
     }
 

@@ -30,12 +30,7 @@ fn change(records: &mut Records, change: &Change, cascade: Cascade) -> Result<Di
     static VERSION: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(100);
     for step in plan.steps {
         let version = Version(VERSION.fetch_add(1, std::sync::atomic::Ordering::Relaxed));
-        let entry = match step.write {
-            Write::Delete(_) => None,
-            Write::Put(value, _) => {
-                Some(crate::store::Entry { key: step.key.clone(), value: value.as_slice().into(), version })
-            }
-        };
+        let entry = step.entry(version);
         records.take(step.bucket, &step.key, entry.as_ref()).unwrap();
     }
     Ok(plan.direction)

@@ -31,7 +31,7 @@ pub use disk::{Fault, Touch};
 pub use restore::{Difference, Fate, Reconcile, Restore, Restored, restore};
 
 use super::{
-    Answer, Bucket, Entry, Epoch, Expect, Export, Store, StoreError, Urgency, Version, Watch,
+    Answer, Bucket, Entry, Epoch, Export, KeyWrite, Store, StoreError, Urgency, Version, Watch,
     backup::{self, BackedUp, BackupError},
     check_lengths,
     content::Content,
@@ -41,7 +41,7 @@ use super::{
 use ballast::Ballast;
 use file::Failure;
 use place::Place;
-use writer::{Job, Write, Writer};
+use writer::{Job, Part, Write, Writer};
 
 /// What may wait for the writer: so many KiB of values, each write counted as [`WRITE_KIB`] more.
 const QUEUE_KIB: usize = 64 * 1024;
@@ -201,19 +201,8 @@ impl Store for Embedded {
         })
     }
 
-    fn put<'a>(
-        &'a self,
-        bucket: Bucket,
-        key: &'a str,
-        value: &'a [u8],
-        expect: Expect,
-        urgency: Urgency,
-    ) -> Answer<'a, Version> {
-        Box::pin(self.shared.write(bucket, key, Some(value), expect, urgency))
-    }
-
-    fn delete<'a>(&'a self, bucket: Bucket, key: &'a str, expect: Version, urgency: Urgency) -> Answer<'a, Version> {
-        Box::pin(self.shared.write(bucket, key, None, Expect::Version(expect), urgency))
+    fn write<'a>(&'a self, writes: &'a [KeyWrite<'a>], urgency: Urgency) -> Answer<'a, Vec<Version>> {
+        Box::pin(self.shared.write(writes, urgency))
     }
 
     fn list(&self, bucket: Bucket) -> Answer<'_, Vec<Entry>> {
@@ -243,21 +232,24 @@ impl Store for Embedded {
 }
 
 impl Shared {
-    async fn write(
-        &self,
-        bucket: Bucket,
-        key: &str,
-        value: Option<&[u8]>,
-        expect: Expect,
-        urgency: Urgency,
-    ) -> Result<Version, StoreError> {
-        check_lengths(key, value.unwrap_or_default())?;
-        let kib = WRITE_KIB + value.map_or(0, |value| value.len() / 1024);
-        let room = Arc::clone(&self.room).acquire_many_owned(u32::try_from(kib).unwrap_or(u32::MAX)).await;
-        let room = room.map_err(|_| StoreError::closed())?;
+    /// Has them written in one transaction: all of them, or none.
+    async fn write(&self, writes: &[KeyWrite<'_>], urgency: Urgency) -> Result<Vec<Version>, StoreError> {
+        for write in writes {
+            check_lengths(write.key, write.value().unwrap_or_default())?;
+        }
+        let kib =
+            writes.iter().map(|write| WRITE_KIB + write.value().map_or(0, |value| value.len() / 1024)).sum::<usize>();
+        // One that needs more than all the room has it to itself.
+        let room = u32::try_from(kib.min(QUEUE_KIB)).unwrap_or(u32::MAX);
+        let room = Arc::clone(&self.room).acquire_many_owned(room).await.map_err(|_| StoreError::closed())?;
+        let parts = writes.iter().map(|write| Part {
+            bucket: write.bucket,
+            key: write.key.to_owned(),
+            value: write.value().map(Arc::from),
+            expect: write.expect(),
+        });
         let (answer, answered) = oneshot::channel();
-        let (key, value) = (key.to_owned(), value.map(Arc::from));
-        let write = Write { bucket, key, value, expect, urgency, answer, _room: room };
+        let write = Write { parts: parts.collect(), urgency, answer, _room: room };
         self.jobs.send(Job::Write(write)).map_err(|_| StoreError::closed())?;
         answered.await.unwrap_or_else(|_| Err(StoreError::closed()))
     }

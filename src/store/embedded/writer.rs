@@ -6,19 +6,19 @@
 //! again and again, and whoever watches is told everything once it is open, since nobody knows what is in it.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, btree_map},
     io,
     sync::{Arc, PoisonError, mpsc},
     time::Instant,
 };
 
 use metrics::{counter, histogram};
-use redb::{Durability, ReadableTable, WriteTransaction};
+use redb::{Durability, ReadableTable, Table, WriteTransaction};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tracing::{debug, error, info, warn};
 
 use super::{
-    super::{Bucket, Change, Entry, Expect, StoreError, Urgency, Version},
+    super::{Bucket, Change, Entry, Expect, StoreError, Urgency, Version, check_expected},
     Options, Shared,
     ballast::Ballast,
     file::{self, Failure},
@@ -38,16 +38,21 @@ pub(super) enum Job {
     Write(Write),
 }
 
-/// A `put`, or without a value a `delete`.
+/// Keys that are written together, or not at all.
 pub(super) struct Write {
+    pub(super) parts: Vec<Part>,
+    pub(super) urgency: Urgency,
+    pub(super) answer: oneshot::Sender<Result<Vec<Version>, StoreError>>,
+    /// Its share of what may wait.
+    pub(super) _room: OwnedSemaphorePermit,
+}
+
+/// One key of a write. Without a value it goes.
+pub(super) struct Part {
     pub(super) bucket: Bucket,
     pub(super) key: String,
     pub(super) value: Option<Arc<[u8]>>,
     pub(super) expect: Expect,
-    pub(super) urgency: Urgency,
-    pub(super) answer: oneshot::Sender<Result<Version, StoreError>>,
-    /// Its share of what may wait.
-    pub(super) _room: OwnedSemaphorePermit,
 }
 
 /// The thread's own.
@@ -62,7 +67,7 @@ pub(super) struct Writer {
 
 /// What a group of writes comes to, once it is committed.
 struct Outcome {
-    answers: Vec<Result<Version, StoreError>>,
+    answers: Vec<Result<Vec<Version>, StoreError>>,
     changes: Vec<(Bucket, Change)>,
     version: u64,
 }
@@ -122,7 +127,7 @@ impl Writer {
         let (mut group, mut bytes, mut next) = (Vec::new(), 0, Some(first));
         while let Some(job) = next {
             let Job::Write(write) = job else { return (group, Some(job)) };
-            bytes += write.key.len() + write.value.as_ref().map_or(0, |value| value.len());
+            bytes += write.parts.iter().map(Part::bytes).sum::<usize>();
             group.push(write);
             next = if bytes < GROUP_BYTES { self.jobs.try_recv().ok() } else { None };
         }
@@ -242,8 +247,8 @@ impl Writer {
         }
         drop(watchers);
         for (write, answer) in group.into_iter().zip(outcome.answers) {
-            if answer.is_err() {
-                counter!("callgate_store_conflicts_total", "bucket" => write.bucket.0).increment(1);
+            if let Err(StoreError::Conflict { bucket, .. }) = &answer {
+                counter!("callgate_store_conflicts_total", "bucket" => *bucket).increment(1);
             }
             // Who asked may be gone.
             let _ = write.answer.send(answer);
@@ -310,46 +315,39 @@ impl Write {
     }
 }
 
+impl Part {
+    fn bytes(&self) -> usize {
+        self.key.len() + self.value.as_ref().map_or(0, |value| value.len())
+    }
+}
+
 /// Whether the disk has no room, or its owner may have no more of it.
 pub(super) fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
-/// Writes what meets its expectation.
+/// Writes what meets its expectations.
 fn apply(transaction: &WriteTransaction, group: &[Write]) -> Result<Outcome, Failure> {
     let mut version = file::version_to_write(transaction)?;
     let mut outcome = Outcome { answers: Vec::with_capacity(group.len()), changes: Vec::new(), version };
-    let mut tables = BTreeMap::new();
+    let mut tables = Tables { transaction, open: BTreeMap::new() };
     for write in group {
-        let table = match tables.entry(write.bucket) {
-            std::collections::btree_map::Entry::Occupied(table) => table.into_mut(),
-            std::collections::btree_map::Entry::Vacant(place) => {
-                place.insert(transaction.open_table(file::table(write.bucket.0))?)
+        let expected = write.parts.iter().map(|part| (part.bucket, part.key.as_str(), part.expect));
+        match check_expected(expected, |bucket, key| Ok(tables.version(bucket, key)?)) {
+            Ok(()) => {}
+            Err(Unmet::Conflict(conflict)) => {
+                outcome.answers.push(Err(conflict));
+                continue;
             }
-        };
-        let key = write.key.as_str();
-        let found = match table.get(key)? {
-            Some(found) => Some(file::unpack(found.value())?.0),
-            None => None,
-        };
-        if !write.expect.is_met_by(found) {
-            let (bucket, key) = (write.bucket.0, write.key.clone());
-            outcome.answers.push(Err(StoreError::Conflict { bucket, key, found }));
-            continue;
+            Err(Unmet::Failure(failure)) => return Err(failure),
         }
-        version += 1;
-        let change = match &write.value {
-            Some(value) => {
-                table.insert(key, file::pack(Version(version), value).as_slice())?;
-                Change::Put(Entry { key: key.into(), value: Arc::clone(value), version: Version(version) })
-            }
-            None => {
-                table.remove(key)?;
-                Change::Delete { key: key.into(), version: Version(version) }
-            }
-        };
-        outcome.changes.push((write.bucket, change));
-        outcome.answers.push(Ok(Version(version)));
+        let mut versions = Vec::with_capacity(write.parts.len());
+        for part in &write.parts {
+            version += 1;
+            versions.push(Version(version));
+            outcome.changes.push((part.bucket, tables.make(part, Version(version))?));
+        }
+        outcome.answers.push(Ok(versions));
     }
     drop(tables);
     if outcome.version != version {
@@ -357,6 +355,60 @@ fn apply(transaction: &WriteTransaction, group: &[Write]) -> Result<Outcome, Fai
         outcome.version = version;
     }
     Ok(outcome)
+}
+
+/// Why a write isn't made: it alone, or nothing of its group.
+enum Unmet {
+    Conflict(StoreError),
+    Failure(Failure),
+}
+
+impl From<StoreError> for Unmet {
+    fn from(conflict: StoreError) -> Self {
+        Self::Conflict(conflict)
+    }
+}
+
+impl From<Failure> for Unmet {
+    fn from(failure: Failure) -> Self {
+        Self::Failure(failure)
+    }
+}
+
+/// The tables of a transaction, each opened once.
+struct Tables<'t> {
+    transaction: &'t WriteTransaction,
+    open: BTreeMap<Bucket, Table<'t, &'static str, &'static [u8]>>,
+}
+
+impl<'t> Tables<'t> {
+    fn version(&mut self, bucket: Bucket, key: &str) -> Result<Option<Version>, Failure> {
+        match self.table(bucket)?.get(key)? {
+            Some(found) => Ok(Some(file::unpack(found.value())?.0)),
+            None => Ok(None),
+        }
+    }
+
+    fn make(&mut self, Part { bucket, key, value, .. }: &Part, version: Version) -> Result<Change, Failure> {
+        let table = self.table(*bucket)?;
+        Ok(match value {
+            Some(value) => {
+                table.insert(key.as_str(), file::pack(version, value).as_slice())?;
+                Change::Put(Entry { key: key.clone(), value: Arc::clone(value), version })
+            }
+            None => {
+                table.remove(key.as_str())?;
+                Change::Delete { key: key.clone(), version }
+            }
+        })
+    }
+
+    fn table(&mut self, bucket: Bucket) -> Result<&mut Table<'t, &'static str, &'static [u8]>, Failure> {
+        Ok(match self.open.entry(bucket) {
+            btree_map::Entry::Occupied(table) => table.into_mut(),
+            btree_map::Entry::Vacant(place) => place.insert(self.transaction.open_table(file::table(bucket.0))?),
+        })
+    }
 }
 
 fn refuse(group: Vec<Write>, why: &StoreError) {

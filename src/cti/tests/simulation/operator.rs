@@ -25,7 +25,7 @@ use crate::{
     directory::Of,
     hub::{Certificates, Effect, HubHandle, Rights},
     model::Mode,
-    store::{Answer, Bucket, Entry, Epoch, Expect, Export, Memory, Store, StoreError, Urgency, Version, Watch},
+    store::{Answer, Bucket, Entry, Epoch, Export, KeyWrite, Memory, Store, StoreError, Urgency, Version, Watch},
     trust::{CertificateRecord, Fingerprint},
 };
 
@@ -277,24 +277,15 @@ impl Store for Disk {
         self.store.get(bucket, key)
     }
 
-    fn put<'a>(
-        &'a self,
-        bucket: Bucket,
-        key: &'a str,
-        value: &'a [u8],
-        expect: Expect,
-        urgency: Urgency,
-    ) -> Answer<'a, Version> {
+    /// One key after the other, as a store without transactions does it.
+    fn write<'a>(&'a self, writes: &'a [KeyWrite<'a>], urgency: Urgency) -> Answer<'a, Vec<Version>> {
         Box::pin(async move {
-            self.time().await;
-            self.store.put(bucket, key, value, expect, urgency).await
-        })
-    }
-
-    fn delete<'a>(&'a self, bucket: Bucket, key: &'a str, expect: Version, urgency: Urgency) -> Answer<'a, Version> {
-        Box::pin(async move {
-            self.time().await;
-            self.store.delete(bucket, key, expect, urgency).await
+            let mut versions = Vec::new();
+            for write in writes {
+                self.time().await;
+                versions.extend(self.store.write(std::slice::from_ref(write), urgency).await?);
+            }
+            Ok(versions)
         })
     }
 
