@@ -29,6 +29,16 @@ pub struct Standing {
     pub token: Option<TokenName>,
 }
 
+impl Actor {
+    /// Tells it from all others, also from an account of the same name that was removed before it was made.
+    pub(super) fn identity(&self) -> String {
+        match self {
+            Self::Account(Standing { generation, .. }) => format!("{self} generation:{generation}"),
+            Self::Gateway | Self::Local(_) | Self::Setup => self.to_string(),
+        }
+    }
+}
+
 impl fmt::Display for Actor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -125,7 +125,7 @@ async fn once(api: &Api, caller: &Caller, key: &HeaderValue, request: Request, n
         Err(problem) => return problem.into_response(),
     };
     let path = parts.uri.to_string();
-    let turn = api.creations.turn(&caller.actor.to_string(), &key, &[path.as_bytes(), &body], Instant::now()).await;
+    let turn = api.creations.turn(&caller.actor, &key, &[path.as_bytes(), &body], Instant::now()).await;
     match turn {
         Err(problem) => problem.into_response(),
         Ok(Turn::Again(answer)) => answer,

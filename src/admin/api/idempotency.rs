@@ -18,6 +18,7 @@ use tokio::sync::{OwnedMutexGuard, OwnedSemaphorePermit, Semaphore};
 use zeroize::Zeroizing;
 
 use super::{MAX_BODY, problem::Problem};
+use crate::admin::Actor;
 
 /// How long an answer is kept.
 const KEPT: Duration = Duration::from_secs(24 * 60 * 60);
@@ -83,13 +84,13 @@ impl Creations {
     /// The key was sent with another request.
     pub(super) async fn turn(
         self: &Arc<Self>,
-        actor: &str,
+        actor: &Actor,
         key: &str,
         request: &[&[u8]],
         now: Instant,
     ) -> Result<Turn, Problem> {
         let request = self.fingerprint(request);
-        let slot = self.slot(actor, key, request, now);
+        let slot = self.slot(&actor.identity(), key, request, now);
         if slot.request != request {
             return Err(Problem::of(ErrorCode::IdempotencyKeyReused, format!("Idempotency-Key: {key:?}")));
         }
@@ -187,13 +188,18 @@ impl fmt::Debug for Creations {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::admin::Standing;
 
     fn creations() -> Arc<Creations> {
         Arc::new(Creations::new().unwrap())
     }
 
-    async fn turn(creations: &Arc<Creations>, actor: &str, body: &str, now: Instant) -> Result<Turn, Problem> {
-        creations.turn(actor, "key", &[b"/v1/users", body.as_bytes()], now).await
+    fn actor(account: &str, generation: u64) -> Actor {
+        Actor::Account(Standing { account: account.parse().unwrap(), generation, token: None })
+    }
+
+    async fn turn(creations: &Arc<Creations>, account: &str, body: &str, now: Instant) -> Result<Turn, Problem> {
+        creations.turn(&actor(account, 1), "key", &[b"/v1/users", body.as_bytes()], now).await
     }
 
     #[tokio::test]
@@ -208,6 +214,8 @@ mod tests {
             matches!(turn(&creations, "b", "{\"other\":1}", now).await, Ok(Turn::First(_))),
             "keys are an actor's own"
         );
+        let namesake = creations.turn(&actor("a", 2), "key", &[b"/v1/users", b"{}"], now).await;
+        assert!(matches!(namesake, Ok(Turn::First(_))), "nor those of one of its name that was removed before");
         assert!(matches!(turn(&creations, "a", "{}", now + KEPT).await, Ok(Turn::First(_))), "a day is over");
     }
 
@@ -228,10 +236,10 @@ mod tests {
         let now = Instant::now();
         for n in 0..PER_ACTOR + 5 {
             let at = now + Duration::from_millis(n as u64);
-            assert!(creations.turn("a", &n.to_string(), &[], at).await.is_ok());
+            assert!(creations.turn(&actor("a", 1), &n.to_string(), &[], at).await.is_ok());
         }
         assert_eq!(creations.slots.lock().unwrap().len(), PER_ACTOR);
-        assert!(!creations.slots.lock().unwrap().contains_key(&("a".into(), "0".into())));
+        assert!(!creations.slots.lock().unwrap().contains_key(&(actor("a", 1).identity(), "0".into())));
     }
 
     #[tokio::test]
@@ -240,7 +248,7 @@ mod tests {
         let now = Instant::now();
         let large = Bytes::from(vec![b'x'; MAX_BODY]);
         let at = |n: usize| now + Duration::from_millis(n as u64);
-        let turn = async |n: usize| creations.turn("a", &n.to_string(), &[], at(n)).await;
+        let turn = async |n: usize| creations.turn(&actor("a", 1), &n.to_string(), &[], at(n)).await;
         let Ok(Turn::First(under_way)) = turn(0).await else { panic!("the first") };
         for n in 1..=BYTES / MAX_BODY + 1 {
             let Ok(Turn::First(keep)) = turn(n).await else { panic!("the first") };
