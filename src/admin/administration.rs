@@ -101,7 +101,9 @@ impl Administration {
     /// # Errors
     /// [`Refused`].
     pub async fn change(&self, actor: &Actor, change: &Change, of: Of, cascade: Cascade) -> Result<Done, Refused> {
-        let turn = self.carrier.turn(actor).await?;
+        // As it looks now. By the time of its turn it may be another one.
+        let planned = change.plan(of, cascade, &self.state().records);
+        let turn = self.carrier.turn(actor, planned.map_or(Direction::Neutral, |plan| plan.direction)).await?;
         let mut plan = change.plan(of, cascade, turn.records())?;
         let (kind, name) = change.subject();
         let subject = (change.verb(), kind, name);
@@ -137,7 +139,7 @@ impl Administration {
         fingerprint: Fingerprint,
         record: &CertificateRecord,
     ) -> Result<Done, Refused> {
-        let turn = self.carrier.turn(actor).await?;
+        let turn = self.carrier.turn(actor, Direction::Neutral).await?;
         if !turn.records().users.contains_key(&record.user) {
             // Whoever got that name later would own it.
             return Err(Refusal::Field { field: "user", problem: format!("there is no user {:?}", record.user) }.into());
@@ -155,7 +157,7 @@ impl Administration {
     /// # Errors
     /// [`Refused`].
     pub async fn revoke(&self, actor: &Actor, fingerprint: Fingerprint, reason: &str) -> Result<Done, Refused> {
-        let turn = self.carrier.turn(actor).await?;
+        let turn = self.carrier.turn(actor, Direction::Takes).await?;
         let sha256 = fingerprint.to_hex();
         let Some((version, record)) = turn.certificates().get(&fingerprint) else {
             return Err(Refused::NoCertificate(sha256));
@@ -181,7 +183,7 @@ impl Administration {
             let known = self.state().certificates.get(fingerprint).map(|(_, known)| Arc::clone(known));
             match (known, &record.revoked) {
                 (None, _) => {
-                    let turn = self.carrier.turn(actor).await?;
+                    let turn = self.carrier.turn(actor, Direction::Neutral).await?;
                     let plan = addition(&turn, *fingerprint, record)?;
                     let subject = ("add", "certificate", &*fingerprint.to_hex());
                     self.carrier.carry(turn, actor, plan, subject).await?;
@@ -192,7 +194,7 @@ impl Administration {
                     imported.revoked += 1;
                 }
                 (Some(known), _) if known.imported_again(record).is_some() => {
-                    let turn = self.carrier.turn(actor).await?;
+                    let turn = self.carrier.turn(actor, Direction::Neutral).await?;
                     let Some(plan) = imported_again(&turn, *fingerprint, record) else { continue };
                     let subject = ("change", "certificate", &*fingerprint.to_hex());
                     self.carrier.carry(turn, actor, plan, subject).await?;
@@ -209,7 +211,8 @@ impl Administration {
     /// # Errors
     /// [`Refused`].
     pub async fn change_account(&self, actor: &Actor, change: &AccountChange, of: Of) -> Result<Done, Refused> {
-        let turn = self.carrier.turn(actor).await?;
+        let planned = change.plan(of, &self.state().accounts, OffsetDateTime::now_utc());
+        let turn = self.carrier.turn(actor, planned.map_or(Direction::Neutral, |plan| plan.direction)).await?;
         let plan = change.plan(of, turn.accounts(), OffsetDateTime::now_utc())?;
         let (kind, name) = change.subject();
         self.carrier.carry(turn, actor, plan, (change.verb(), kind, &name)).await
@@ -278,7 +281,7 @@ impl Administration {
     /// [`Refused`]: it can't be recorded, or the store can't be read, or hasn't taken yet what takes rights away: a restore would
     /// bring that back.
     pub async fn back_up(&self, actor: &Actor) -> Result<(File, BackedUp), Refused> {
-        let turn = self.carrier.turn(actor).await?;
+        let turn = self.carrier.turn(actor, Direction::Neutral).await?;
         if let Some(why) = turn.owed.why() {
             return Err(why.clone().into());
         }
@@ -303,6 +306,25 @@ impl Administration {
             BackupError::Store(error) => error.into(),
             error => StoreError::from(io::Error::other(error)).into(),
         })
+    }
+
+    /// Puts on record what gives something back and stores nothing, such as new tries to log in. It may be done when this returns, and
+    /// not before.
+    ///
+    /// # Errors
+    /// [`Refused`]: it can't be recorded, the actor doesn't stand any more, or the system has no randomness.
+    pub fn permit(&self, actor: &Actor, (verb, kind, name): (&str, &str, &str)) -> Result<(), Refused> {
+        stands(&self.state().accounts, actor)?;
+        self.carrier.journal.write(&AdminRecord {
+            change: change_id()?,
+            actor: actor.to_string(),
+            verb: verb.into(),
+            kind: kind.into(),
+            name: name.into(),
+            detail: String::new(),
+            outcome: Outcome::Done,
+        })?;
+        Ok(())
     }
 
     /// Puts on record what was no change, such as a login.

@@ -6,6 +6,7 @@
 
 use std::{
     fmt::Write as _,
+    ops::{Deref, DerefMut},
     sync::{Arc, OnceLock},
 };
 
@@ -45,11 +46,30 @@ pub(super) struct Carrier {
     pub(super) state: ArcSwap<State>,
     /// Taken for as long as a change takes.
     working: Arc<Mutex<Working>>,
+    /// Taken before it by whatever doesn't only take: so at most one of those stands before what does.
+    ordinary: Arc<Mutex<()>>,
     pub(super) live: OnceLock<LiveRights>,
 }
 
 /// Nobody else changes anything while it lives.
-pub(super) type Turn = OwnedMutexGuard<Working>;
+pub(super) struct Turn {
+    working: OwnedMutexGuard<Working>,
+    _ordinary: Option<OwnedMutexGuard<()>>,
+}
+
+impl Deref for Turn {
+    type Target = Working;
+
+    fn deref(&self) -> &Working {
+        &self.working
+    }
+}
+
+impl DerefMut for Turn {
+    fn deref_mut(&mut self) -> &mut Working {
+        &mut self.working
+    }
+}
 
 /// A change that is acknowledged.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,16 +103,19 @@ impl Carrier {
             ledger: Arc::new(Ledger::kept(&state.ledger)),
             state: ArcSwap::from_pointee(state),
             working: Arc::new(Mutex::new(working)),
+            ordinary: Arc::default(),
             live: OnceLock::new(),
         }
     }
 
-    /// Waits until it is this actor's turn to change something.
+    /// Waits until it is this actor's turn to change something. What only takes rights away waits for no more than the change under
+    /// way, one that comes next, and others of its kind; those are soon made, and come to an end, since there is an end to what can be
+    /// taken. It is only about the order: what the change does is found out in its turn.
     ///
     /// # Errors
     /// [`Refused::ActorGone`]: it waited for the change that took its own rights away. [`Refused::NotAcknowledged`].
-    pub(super) async fn turn(self: &Arc<Self>, actor: &Actor) -> Result<Turn, Refused> {
-        let turn = self.any_turn().await?;
+    pub(super) async fn turn(self: &Arc<Self>, actor: &Actor, direction: Direction) -> Result<Turn, Refused> {
+        let turn = self.any_turn(direction).await?;
         stands(turn.accounts(), actor)?;
         Ok(turn)
     }
@@ -103,14 +126,14 @@ impl Carrier {
     /// The store can't be used.
     pub(super) async fn heal(self: &Arc<Self>) -> Result<bool, StoreError> {
         // No change is between its outbox and its effect then.
-        let Ok(turn) = self.any_turn().await else { return Ok(true) };
+        let Ok(turn) = self.any_turn(Direction::Neutral).await else { return Ok(true) };
         let waits = outbox::deliver(&*self.store, &*self.journal, false).await?;
         Ok(waits || turn.owed.why().is_some())
     }
 
     /// As [`Owed::why`].
     pub(super) async fn owed(self: &Arc<Self>) -> Option<StoreError> {
-        self.any_turn().await.ok()?.owed.why().cloned()
+        self.any_turn(Direction::Neutral).await.ok()?.owed.why().cloned()
     }
 
     /// Makes the change that was planned in this turn.
@@ -155,8 +178,12 @@ impl Carrier {
 
     /// The next turn, before which all is done that the ones before have left to be done: to its end, even if nobody waits for
     /// the turn any more. Else what is stored would not be in effect everywhere.
-    async fn any_turn(self: &Arc<Self>) -> Result<Turn, NotAcknowledged> {
-        let mut working = Arc::clone(&self.working).lock_owned().await;
+    async fn any_turn(self: &Arc<Self>, direction: Direction) -> Result<Turn, NotAcknowledged> {
+        let ordinary = match direction {
+            Direction::Takes => None,
+            Direction::Grants | Direction::Neutral => Some(Arc::clone(&self.ordinary).lock_owned().await),
+        };
+        let mut working = Turn { working: Arc::clone(&self.working).lock_owned().await, _ordinary: ordinary };
         if working.is_certain && working.owed.is_settled() {
             return Ok(working);
         }

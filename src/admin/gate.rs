@@ -297,10 +297,13 @@ impl Gate {
     }
 
     /// The account may try to log in again at once.
-    pub fn unlock(&self, actor: &Actor, account: &AccountName) {
+    ///
+    /// # Errors
+    /// [`Refused`]: it can't be recorded, so it isn't done (R21).
+    pub fn unlock(&self, actor: &Actor, account: &AccountName) -> Result<(), Refused> {
+        self.administration.permit(actor, ("unlock", "account", account.as_str()))?;
         self.lockout().unlock(account);
-        let subject = ("unlock", "account", account.as_str());
-        self.administration.note(&actor.to_string(), subject, String::new(), Outcome::Done);
+        Ok(())
     }
 
     /// Whether somebody failed to log in to the account too often: there, or everywhere, it waits.

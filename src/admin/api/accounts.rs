@@ -274,7 +274,7 @@ async fn unlock_account(
     Named(name): Named<AccountName>,
 ) -> Result<Json<Account>, Problem> {
     api.account(&name)?;
-    api.gate.unlock(&caller.actor, &name);
+    api.gate.unlock(&caller.actor, &name)?;
     Ok(Json(api.account(&name)?))
 }
 

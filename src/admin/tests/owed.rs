@@ -226,3 +226,26 @@ async fn r21_no_backup_leaves_without_a_record_or_with_what_was_taken_away() {
     rig.administration.heal().await.unwrap();
     rig.administration.back_up(&ACTOR).await.unwrap();
 }
+
+#[tokio::test]
+async fn r21_what_takes_rights_away_waits_for_no_queue_of_what_grants() {
+    let rig = Arc::new(Rig::new().await);
+    rig.change(&user("taken", &[Group::CtiEnabled], &[])).await.unwrap();
+    rig.log.told();
+    let flow = Arc::clone(&rig.store.flow).write_owned().await;
+    let mut changes = tokio::task::JoinSet::new();
+    let grants = (0..20).map(|n| user(&format!("u{n}"), &[Group::CtiEnabled], &[]));
+    // By its name it could as well grant: it says less than is there.
+    for change in grants.chain([user("taken", &[], &[])]) {
+        let rig = Arc::clone(&rig);
+        changes.spawn(async move { rig.change(&change).await });
+        // It waits now: one thread runs them all, in their order.
+        tokio::task::yield_now().await;
+    }
+    drop(flow);
+    assert!(changes.join_all().await.iter().all(Result::is_ok));
+    let done = rig.log.told().into_iter().filter(|(.., outcome)| *outcome == Outcome::Done);
+    let order: Vec<String> = done.map(|(_, name, _)| name).collect();
+    let place = order.iter().position(|name| name == "taken").unwrap();
+    assert!(place <= 2 && order.len() == 21, "{order:?}");
+}
