@@ -13,12 +13,18 @@ use crate::{
     store::{Bucket, Entry, Expect, Store, StoreError, Urgency, Version},
 };
 
+/// The most records that wait (R41a). What is owed itself has the bounds of what can be taken away; changes of it can be made again
+/// and again.
+const MAX_RECORDS: usize = 10_000;
+
 /// What the store is owed, in the order in which it gets it.
 #[derive(Debug, Default)]
 pub(super) struct Owed {
     writes: VecDeque<OwedWrite>,
     /// The records of the changes that are done when all of it is written.
     records: VecDeque<AdminRecord>,
+    /// How many more there were, before the last of them.
+    left_out: u64,
     /// How many writes were ever owed.
     count: u64,
     /// What the store said last.
@@ -80,14 +86,27 @@ impl Owed {
         entry
     }
 
-    /// Puts a record on record when all that is owed now is written.
+    /// Puts a record on record when all that is owed now is written. Of too many the last one tells how many others there were.
     pub(super) fn then_record(&mut self, record: AdminRecord) {
+        if self.records.len() >= MAX_RECORDS {
+            self.records.pop_back();
+            self.left_out = self.left_out.saturating_add(1);
+        }
         self.records.push_back(record);
     }
 
     /// The next record whose change is done.
     pub(super) fn next_record(&mut self) -> Option<AdminRecord> {
-        if self.writes.is_empty() { self.records.pop_front() } else { None }
+        if !self.writes.is_empty() {
+            return None;
+        }
+        let mut record = self.records.pop_front()?;
+        let left_out = if self.records.is_empty() { std::mem::take(&mut self.left_out) } else { 0 };
+        if left_out > 0 {
+            let separator = if record.detail.is_empty() { "" } else { "; " };
+            record.detail.push_str(&format!("{separator}{left_out} changes just before it are done, too"));
+        }
+        Some(record)
     }
 
     /// What the store has of a key that is written later.
@@ -165,5 +184,34 @@ impl std::fmt::Debug for OwedWrite {
             .field("found", found)
             .field("bytes", &bytes)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::admin::Outcome;
+
+    #[test]
+    fn r41a_records_that_wait_are_bounded_and_those_left_out_are_told() {
+        let record = |n: usize| AdminRecord {
+            change: n.to_string(),
+            actor: "gateway".into(),
+            verb: "revoke".into(),
+            kind: "certificate".into(),
+            name: String::new(),
+            detail: String::new(),
+            outcome: Outcome::Done,
+        };
+        let mut owed = Owed::default();
+        (0..MAX_RECORDS + 7).for_each(|n| owed.then_record(record(n)));
+        let told: Vec<AdminRecord> = std::iter::from_fn(|| owed.next_record()).collect();
+        assert!(owed.is_settled() && told.len() == MAX_RECORDS);
+        assert!(told.iter().rev().skip(1).all(|record| record.detail.is_empty()));
+        let last = told.last().unwrap();
+        assert_eq!(last.change, (MAX_RECORDS + 6).to_string());
+        assert_eq!(last.detail, "7 changes just before it are done, too");
+        owed.then_record(record(0));
+        assert_eq!(owed.next_record(), Some(record(0)), "and once");
     }
 }
