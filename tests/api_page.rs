@@ -118,7 +118,7 @@ async fn every_command_of_the_page_works_in_its_place() {
     assert_eq!((&*device.description, device.restricted), ("Reception", true));
     assert_eq!(device.addresses, ["udp:192.0.2.7:5060".parse().unwrap()], "what restricts it takes nothing else away");
     assert!(state.directory.user("desk 1").is_some() && state.directory.device("1004").is_none());
-    assert!(state.accounts.have_administrator());
+    assert!(state.accounts.have_administrator(None, &state.certificates, OffsetDateTime::now_utc()));
     assert_eq!(out.matches("-----BEGIN X509 CRL-----").count(), 1);
     let file = |name: &str| fs::read(place.path().join(name)).unwrap();
     assert_eq!(file("callgate.crl")[0], 0x30);

@@ -211,20 +211,23 @@ impl Administration {
     /// # Errors
     /// [`Refused`].
     pub async fn change_account(&self, actor: &Actor, change: &AccountChange, of: Of) -> Result<Done, Refused> {
-        let planned = change.plan(of, &self.state().accounts, OffsetDateTime::now_utc());
+        let (state, now) = (self.state(), OffsetDateTime::now_utc());
+        let planned = change.plan(of, &state.accounts, &state.certificates, now);
         let turn = self.carrier.turn(actor, planned.map_or(Direction::Neutral, |plan| plan.direction)).await?;
-        let plan = change.plan(of, turn.accounts(), OffsetDateTime::now_utc())?;
+        let plan = change.plan(of, turn.accounts(), turn.certificates(), OffsetDateTime::now_utc())?;
         let (kind, name) = change.subject();
         self.carrier.carry(turn, actor, plan, (change.verb(), kind, &name)).await
     }
 
-    /// A setup token, if the first administrator is still to be made and none was told before: it must be told now.
+    /// A setup token, if the first administrator is still to be made and none was told before that can be used still: it must be
+    /// told now.
     ///
     /// # Errors
     /// [`Refused`].
     pub async fn first_setup_token(&self) -> Result<Option<Token>, Refused> {
-        let state = self.state();
-        if state.accounts.have_administrator() || state.accounts.setup_token().is_some() {
+        let (state, now) = (self.state(), OffsetDateTime::now_utc());
+        let is_made = state.accounts.have_administrator(None, &state.certificates, now);
+        if is_made || state.accounts.have_setup_token(now) {
             return Ok(None);
         }
         self.new_setup_token(&Actor::Gateway).await.map(|(token, _)| Some(token))

@@ -15,8 +15,8 @@ use time::OffsetDateTime;
 use super::{
     Actor, Administration, Done, Outcome, Refused, Standing,
     accounts::{
-        AccountChange, AccountRefusal, Busy, Lockout, LockoutRules, Password, PasswordError, Passwords, Role,
-        SessionRules, Sessions, Standstill, Token, TokenHash, TokenKind, Try,
+        AccountChange, Busy, Lockout, LockoutRules, Password, PasswordError, Passwords, Role, SessionRules, Sessions,
+        Standstill, Token, TokenHash, TokenKind, Try,
     },
     journal::NOBODY,
 };
@@ -279,9 +279,9 @@ impl Gate {
         let tried = self.begin(None, peer, now)?;
         // What can't succeed costs no hash.
         let hash = token.hash();
-        if self.administration.state().accounts.setup_token() != Some(hash) {
+        let state = self.administration.state();
+        if let Err(refusal) = state.accounts.check_setup_token(&hash, OffsetDateTime::now_utc()) {
             self.fail(Failure::SetupToken, "", peer, now);
-            let refusal = AccountRefusal::SetupToken("it is not the one that was printed last, or it was used");
             return Err(Refused::from(refusal).into());
         }
         // Whatever comes now, who has the token is nobody who guesses.

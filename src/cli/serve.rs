@@ -168,7 +168,7 @@ async fn tell_setup_token(gateway: &Served) {
         Ok(None) => {}
         Ok(Some(token)) => {
             let told = say!(
-                "Nobody administers over HTTPS yet. This token makes the first administrator, once (docs/API.md): {}\n\
+                "Nobody administers over HTTPS yet. This token makes the first administrator, once and within 24 hours (docs/API.md): {}\n\
                  On this machine `callgate account` and the other commands need none.",
                 token.tell()
             );

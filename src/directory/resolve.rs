@@ -458,6 +458,31 @@ mod tests {
         assert!(Arc::ptr_eq(before.user("a").unwrap(), after.user("a").unwrap()));
         assert!(!Arc::ptr_eq(before.user("b").unwrap(), after.user("b").unwrap()));
         assert!(Arc::ptr_eq(&after.user("a").unwrap().devices, &after.user("b").unwrap().devices));
-        assert!(Arc::ptr_eq(before.device("1001").unwrap(), after.device("1001").unwrap()));
+        assert!(Arc::ptr_eq(&before.devices, &after.devices), "a change of a user is no work for the devices");
+    }
+
+    #[test]
+    fn r13_a_user_that_did_not_change_follows_its_groups_and_is_told_of_again_while_it_disagrees() {
+        let mut records = records(&["1001", "1002"]);
+        Arc::make_mut(&mut records.users).insert("u".parse().unwrap(), stored(5, user(&[], &["floor"], &[], &[])));
+        let mut resolver = Resolver::default();
+        let unknown = || Disagreement::UnknownGroup { user: "u".parse().unwrap(), group: "floor".parse().unwrap() };
+        for version in 6..8 {
+            Arc::make_mut(&mut records.users).insert("v".parse().unwrap(), stored(version, user(&[], &[], &[], &[])));
+            assert_eq!(resolver.directory(&records).1, [unknown()]);
+        }
+        for (version, pattern, means) in [(8, "*1", &["1001"][..]), (9, "*2", &["1002"]), (10, "1*", &["1001", "1002"])]
+        {
+            let group = GroupRecord { patterns: BTreeSet::from([pattern.parse().unwrap()]), ..GroupRecord::default() };
+            Arc::make_mut(&mut records.groups).insert("floor".parse().unwrap(), stored(version, group));
+            let (directory, disagreements) = resolver.directory(&records);
+            assert_eq!(
+                (seen(&directory, "u"), disagreements),
+                (means.iter().map(ToString::to_string).collect(), vec![])
+            );
+        }
+        Arc::make_mut(&mut records.groups).clear();
+        let (directory, disagreements) = resolver.directory(&records);
+        assert_eq!((seen(&directory, "u").len(), disagreements), (0, vec![unknown()]));
     }
 }

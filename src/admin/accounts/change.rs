@@ -16,9 +16,11 @@ use crate::{
     directory::{Direction, MAX_DESCRIPTION, Of, Plan, Refusal, Step, Write},
     model::{AccountName, TokenName},
     store::{Bucket, Expect},
-    trust::Fingerprint,
+    trust::{CertificateRecords, Fingerprint},
 };
 
+/// How long a setup token can be used.
+const SETUP_TOKEN_LIFE: Duration = Duration::hours(24);
 /// The most accounts (R41a).
 pub const MAX_ACCOUNTS: usize = 1_000;
 /// The most tokens of an account (R41a).
@@ -99,7 +101,7 @@ pub enum AccountRefusal {
     /// Nobody would be left who may administer.
     #[error("{0:?} is the last administrator")]
     LastAdministrator(AccountName),
-    /// The setup token is wrong, was used, or isn't needed.
+    /// The setup token is wrong, was used, has ended, or isn't needed.
     #[error("{0}")]
     SetupToken(&'static str),
 }
@@ -116,35 +118,42 @@ impl AccountRefusal {
 }
 
 impl AccountChange {
-    /// What the change comes to, by the accounts of now.
+    /// What the change comes to, by the accounts and the ledger of now.
     ///
     /// # Errors
     /// [`AccountRefusal`]: then nothing is to be done.
-    pub fn plan(&self, of: Of, accounts: &Accounts, now: OffsetDateTime) -> Result<Plan, AccountRefusal> {
+    pub fn plan(
+        &self,
+        of: Of,
+        accounts: &Accounts,
+        certificates: &CertificateRecords,
+        now: OffsetDateTime,
+    ) -> Result<Plan, AccountRefusal> {
+        let known = Known { accounts, certificates, now };
         match self {
             Self::Add(name, NewAccount { settings, password }) => {
                 add(name, settings, password.as_ref(), of, accounts, now)
             }
             Self::AddToken(account, name, token) => add_token(account, name, *token, of, accounts, now),
-            Self::OfferSetup(hash) => offer_setup(*hash, accounts),
-            Self::Remove(name) => remove(name, of, accounts),
+            Self::OfferSetup(hash) => offer_setup(*hash, &known),
+            Self::Remove(name) => remove(name, of, &known),
             Self::RemoveToken(account, name) => {
                 let found = accounts.token(account, name).map(|stored| stored.version);
                 let version = of.version(found, || format!("token {name:?} of {account:?}"))?;
                 let steps = vec![step(Bucket::ACCOUNTS, token_key(account, name), Write::Delete(version))];
                 Ok(Plan { steps, direction: Direction::Takes, detail: String::new() })
             }
-            Self::Set(name, settings) => set(name, settings, of, accounts),
+            Self::Set(name, settings) => set(name, settings, of, &known),
             Self::SetDisabled(name, disabled) => {
                 let direction = if *disabled { Direction::Takes } else { Direction::Grants };
                 let changed = |record: &mut AccountRecord| record.disabled = *disabled;
-                put(name, of, accounts, direction, String::new(), changed)
+                put(name, of, &known, direction, String::new(), changed)
             }
             Self::SetPassword(name, password) => {
                 let changed = |record: &mut AccountRecord| record.password = Some(password.clone());
-                put(name, of, accounts, Direction::Grants, String::new(), changed)
+                put(name, of, &known, Direction::Grants, String::new(), changed)
             }
-            Self::Setup { token, account, password } => setup(token, account, password, accounts, now),
+            Self::Setup { token, account, password } => setup(token, account, password, &known),
         }
     }
 
@@ -175,6 +184,32 @@ impl AccountChange {
             Self::SetPassword(..) => "set password",
             Self::Setup { .. } => "set up",
         }
+    }
+}
+
+/// What a change is judged by.
+struct Known<'a> {
+    accounts: &'a Accounts,
+    certificates: &'a CertificateRecords,
+    now: OffsetDateTime,
+}
+
+impl Known<'_> {
+    /// Whether there is an administrator who can log in.
+    fn have_administrator(&self, apart_from: Option<&AccountName>) -> bool {
+        self.accounts.have_administrator(apart_from, self.certificates, self.now)
+    }
+
+    fn can_administer(&self, record: &AccountRecord) -> bool {
+        record.can_administer(self.certificates, self.now)
+    }
+
+    /// One who can log in stays when this account can't any more.
+    ///
+    /// # Errors
+    /// [`AccountRefusal::LastAdministrator`].
+    fn not_the_last(&self, name: &AccountName) -> Result<(), AccountRefusal> {
+        if self.have_administrator(Some(name)) { Ok(()) } else { Err(AccountRefusal::LastAdministrator(name.clone())) }
     }
 }
 
@@ -209,7 +244,8 @@ fn add(
     Ok(Plan { steps, direction: Direction::Grants, detail })
 }
 
-fn set(name: &AccountName, settings: &AccountSettings, of: Of, accounts: &Accounts) -> Result<Plan, AccountRefusal> {
+fn set(name: &AccountName, settings: &AccountSettings, of: Of, known: &Known<'_>) -> Result<Plan, AccountRefusal> {
+    let accounts = known.accounts;
     let AccountSettings { role, description, certificates } = settings;
     check(name, settings, accounts)?;
     let Some(before) = accounts.account(name).map(|stored| &*stored.record) else {
@@ -232,19 +268,19 @@ fn set(name: &AccountName, settings: &AccountSettings, of: Of, accounts: &Accoun
         record.description.clone_from(description);
         record.certificates.clone_from(certificates);
     };
-    put(name, of, accounts, Direction::of(adds, takes), detail.join(", "), changed)
+    put(name, of, known, Direction::of(adds, takes), detail.join(", "), changed)
 }
 
 /// Changes an account that is there. Its sessions and tokens end, unless only what is for people is different.
 fn put(
     name: &AccountName,
     of: Of,
-    accounts: &Accounts,
+    known: &Known<'_>,
     direction: Direction,
     detail: String,
     change: impl FnOnce(&mut AccountRecord),
 ) -> Result<Plan, AccountRefusal> {
-    let stored = accounts.account(name);
+    let stored = known.accounts.account(name);
     let version = of.version(stored.map(|stored| stored.version), || format!("account {name:?}"))?;
     let Some(stored) = stored else { return Err(Refusal::NotFound(format!("account {name:?}")).into()) };
     let mut record = (*stored.record).clone();
@@ -252,18 +288,19 @@ fn put(
     if (AccountRecord { description: stored.record.description.clone(), ..record.clone() }) != *stored.record {
         record.generation = record.generation.wrapping_add(1);
     }
-    if stored.record.can_administer() && !record.can_administer() {
-        not_the_last(name, accounts)?;
+    if known.can_administer(&stored.record) && !known.can_administer(&record) {
+        known.not_the_last(name)?;
     }
     let steps = vec![account_step(name, &record, Expect::Version(version))];
     Ok(Plan { steps, direction, detail })
 }
 
-fn remove(name: &AccountName, of: Of, accounts: &Accounts) -> Result<Plan, AccountRefusal> {
+fn remove(name: &AccountName, of: Of, known: &Known<'_>) -> Result<Plan, AccountRefusal> {
+    let accounts = known.accounts;
     let stored = accounts.account(name);
     let version = of.version(stored.map(|stored| stored.version), || format!("account {name:?}"))?;
-    if stored.is_some_and(|stored| stored.record.can_administer()) {
-        not_the_last(name, accounts)?;
+    if stored.is_some_and(|stored| known.can_administer(&stored.record)) {
+        known.not_the_last(name)?;
     }
     let tokens = accounts.tokens_of(name);
     let mut steps: Vec<Step> = tokens
@@ -309,36 +346,36 @@ fn add_token(
     Ok(Plan { steps, direction: Direction::Grants, detail })
 }
 
-fn offer_setup(hash: TokenHash, accounts: &Accounts) -> Result<Plan, AccountRefusal> {
-    if accounts.have_administrator() {
+fn offer_setup(hash: TokenHash, known: &Known<'_>) -> Result<Plan, AccountRefusal> {
+    let accounts = known.accounts;
+    if known.have_administrator(None) {
         return Err(AccountRefusal::SetupToken("there is an administrator already"));
     }
     let expect = accounts.setup().map_or(Expect::Absent, |(version, _)| Expect::Version(*version));
-    let record = SetupRecord { hash: Some(hash), epoch: accounts.epoch().0, used_for: None };
+    let not_after = rfc3339(known.now + SETUP_TOKEN_LIFE);
+    let detail = format!("until {not_after}");
+    let record = SetupRecord { hash: Some(hash), epoch: accounts.epoch().0, not_after, used_for: None };
     let steps = vec![step(Bucket::META, SETUP.into(), Write::Put(record.to_value(), expect))];
-    Ok(Plan { steps, direction: Direction::Grants, detail: String::new() })
+    Ok(Plan { steps, direction: Direction::Grants, detail })
 }
 
 fn setup(
     token: &TokenHash,
     account: &AccountName,
     password: &PasswordHash,
-    accounts: &Accounts,
-    now: OffsetDateTime,
+    known: &Known<'_>,
 ) -> Result<Plan, AccountRefusal> {
-    if accounts.have_administrator() {
+    let Known { accounts, now, .. } = *known;
+    if known.have_administrator(None) {
         return Err(AccountRefusal::SetupToken("there is an administrator already"));
     }
-    let version = match accounts.setup() {
-        Some((version, _)) if accounts.setup_token() == Some(*token) => *version,
-        Some((_, SetupRecord { hash: None, .. })) => return Err(AccountRefusal::SetupToken("it was used already")),
-        _ => return Err(AccountRefusal::SetupToken("it is not the one that was printed last")),
-    };
+    let version = accounts.check_setup_token(token, now)?;
     let settings =
         AccountSettings { role: Role::Administrator, description: String::new(), certificates: BTreeSet::new() };
     let made = add(account, &settings, Some(password), Of::New, accounts, now)?;
     // By its first write the token is used, whatever becomes of the second: of those who race for it one gets through.
-    let used = SetupRecord { hash: None, epoch: accounts.epoch().0, used_for: Some(account.clone()) };
+    let used =
+        SetupRecord { hash: None, epoch: accounts.epoch().0, not_after: rfc3339(now), used_for: Some(account.clone()) };
     let mut steps = vec![step(Bucket::META, SETUP.into(), Write::Put(used.to_value(), Expect::Version(version)))];
     steps.extend(made.steps);
     Ok(Plan { steps, ..made })
@@ -360,11 +397,6 @@ fn check(name: &AccountName, settings: &AccountSettings, accounts: &Accounts) ->
         Some(format!("{} is a certificate of the account {other:?} already", certificate.to_hex()))
     });
     taken.map_or(Ok(()), |problem| Err(field("certificates", problem)))
-}
-
-fn not_the_last(name: &AccountName, accounts: &Accounts) -> Result<(), AccountRefusal> {
-    let is_other = accounts.accounts().any(|(other, stored)| other != name && stored.record.can_administer());
-    if is_other { Ok(()) } else { Err(AccountRefusal::LastAdministrator(name.clone())) }
 }
 
 fn account_step(name: &AccountName, record: &AccountRecord, expect: Expect) -> Step {

@@ -6,7 +6,12 @@ use serde::{Deserialize, Serialize};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use super::{PasswordHash, TokenHash};
-use crate::{directory::Stored, model::AccountName, store::Epoch, trust::Fingerprint};
+use crate::{
+    directory::Stored,
+    model::AccountName,
+    store::Epoch,
+    trust::{CertificateRecords, Fingerprint},
+};
 
 /// What an account may do, from the least to the most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, utoipa::ToSchema)]
@@ -63,9 +68,12 @@ pub struct AccountRecord {
 }
 
 impl AccountRecord {
-    /// Whether somebody can administer everything by it.
-    pub fn can_administer(&self) -> bool {
-        self.role == Role::Administrator && !self.disabled && (self.password.is_some() || !self.certificates.is_empty())
+    /// Whether somebody can administer everything by it: it has a password, or a certificate that counts by the ledger. What the
+    /// CRL of another CA says of that isn't looked at: one that is late comes again.
+    pub fn can_administer(&self, certificates: &CertificateRecords, now: OffsetDateTime) -> bool {
+        let counts = |sha256| certificates.get(sha256).is_some_and(|(_, record)| record.counts_at(now));
+        let can_log_in = self.password.is_some() || self.certificates.iter().any(counts);
+        self.role == Role::Administrator && !self.disabled && can_log_in
     }
 
     /// The value that stands for it in the store. It holds the hash of the password, so it is wiped.
@@ -95,8 +103,10 @@ pub struct TokenRecord {
 impl TokenRecord {
     /// Whether it counts at this moment for the account as it is now.
     pub fn counts(&self, account: &AccountRecord, epoch: Epoch, now: OffsetDateTime) -> bool {
-        let in_time = OffsetDateTime::parse(&self.not_after, &Rfc3339).is_ok_and(|not_after| now <= not_after);
-        in_time && !account.disabled && self.generation == account.generation && self.epoch == epoch.0
+        is_in_time(&self.not_after, now)
+            && !account.disabled
+            && self.generation == account.generation
+            && self.epoch == epoch.0
     }
 
     pub(super) fn to_value(&self) -> zeroize::Zeroizing<Vec<u8>> {
@@ -112,12 +122,20 @@ pub struct SetupRecord {
     pub hash: Option<TokenHash>,
     /// The epoch of the store that it belongs to.
     pub epoch: u64,
+    /// Its last moment, RFC 3339. One without counts no more.
+    #[serde(default)]
+    pub not_after: String,
     /// The account that was made by it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub used_for: Option<AccountName>,
 }
 
 impl SetupRecord {
+    /// Whether its time isn't over.
+    pub(super) fn is_in_time(&self, now: OffsetDateTime) -> bool {
+        is_in_time(&self.not_after, now)
+    }
+
     pub(super) fn to_value(&self) -> zeroize::Zeroizing<Vec<u8>> {
         value(self)
     }
@@ -125,6 +143,10 @@ impl SetupRecord {
 
 /// An account and which state of it this is.
 pub(super) type StoredAccount = Stored<AccountRecord>;
+
+fn is_in_time(not_after: &str, now: OffsetDateTime) -> bool {
+    OffsetDateTime::parse(not_after, &Rfc3339).is_ok_and(|not_after| now <= not_after)
+}
 
 fn value(record: &impl Serialize) -> zeroize::Zeroizing<Vec<u8>> {
     // Names, texts and numbers: nothing of it can fail.

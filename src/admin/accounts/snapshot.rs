@@ -8,13 +8,13 @@ use std::{
 use serde::de::DeserializeOwned;
 use time::OffsetDateTime;
 
-use super::{AccountRecord, Role, SetupRecord, TokenHash, TokenRecord, record::StoredAccount};
+use super::{AccountRecord, AccountRefusal, Role, SetupRecord, TokenHash, TokenRecord, record::StoredAccount};
 use crate::{
     admin::actor::Standing,
     directory::{Stored, Unreadable},
     model::{AccountName, TokenName},
     store::{Bucket, Entry, Epoch, Version},
-    trust::Fingerprint,
+    trust::{CertificateRecords, Fingerprint},
 };
 
 /// The key of [`Bucket::META`] that has the setup token.
@@ -148,9 +148,15 @@ impl Accounts {
         token.record.counts(record, self.epoch(), now).then_some(record)
     }
 
-    /// Whether anybody can administer everything.
-    pub fn have_administrator(&self) -> bool {
-        self.accounts.values().any(|stored| stored.record.can_administer())
+    /// Whether anybody can administer everything; apart from this account, if one is named.
+    pub fn have_administrator(
+        &self,
+        apart_from: Option<&AccountName>,
+        certificates: &CertificateRecords,
+        now: OffsetDateTime,
+    ) -> bool {
+        let mut others = self.accounts.iter().filter(|(name, _)| Some(*name) != apart_from);
+        others.any(|(_, stored)| stored.record.can_administer(certificates, now))
     }
 
     /// What the store has of the setup token, and which state of it this is.
@@ -158,10 +164,32 @@ impl Accounts {
         self.setup.as_ref()
     }
 
-    /// The setup token that can be used: it was neither used nor handed out before a backup was restored.
-    pub fn setup_token(&self) -> Option<TokenHash> {
-        let (_, setup) = self.setup.as_ref()?;
-        setup.hash.filter(|_| setup.epoch == self.epoch().0)
+    /// Whether a setup token was told that can be used still: it was neither used nor handed out before a backup was restored, and
+    /// its time isn't over.
+    pub fn have_setup_token(&self, now: OffsetDateTime) -> bool {
+        self.setup
+            .as_ref()
+            .is_some_and(|(_, setup)| setup.hash.is_some() && setup.epoch == self.epoch().0 && setup.is_in_time(now))
+    }
+
+    /// The version of the record of the setup token, if this is the one that can be used.
+    ///
+    /// # Errors
+    /// [`AccountRefusal::SetupToken`].
+    pub fn check_setup_token(&self, token: &TokenHash, now: OffsetDateTime) -> Result<Version, AccountRefusal> {
+        let refused = |why| Err(AccountRefusal::SetupToken(why));
+        match &self.setup {
+            Some((_, SetupRecord { hash: None, .. })) => refused("it was used already"),
+            Some((version, setup)) if setup.hash == Some(*token) && setup.epoch == self.epoch().0 => {
+                if setup.is_in_time(now) {
+                    return Ok(*version);
+                }
+                refused(
+                    "it has ended, 24 hours after it was made: `callgate account setup-token` makes a new one, and so does the next start",
+                )
+            }
+            _ => refused("it is not the one that was printed last"),
+        }
     }
 
     /// The store's epoch.

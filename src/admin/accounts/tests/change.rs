@@ -1,5 +1,7 @@
 //! What a change of an account comes to.
 
+use time::Duration;
+
 use super::*;
 use crate::store::Bucket;
 
@@ -52,7 +54,18 @@ fn r38_the_last_who_can_administer_stays() {
     for change in &takes {
         assert_eq!(kept.change(change).unwrap_err(), ErrorCode::LastAdministrator, "{change:?}");
     }
-    kept.change(&AccountChange::Set(name("spare"), certified(Role::Administrator, Fingerprint([8; 32])))).unwrap();
+    // By a certificate that doesn't count nobody is let in either.
+    let other = Fingerprint([8; 32]);
+    kept.change(&AccountChange::Set(name("spare"), certified(Role::Administrator, other))).unwrap();
+    let good = kept.certificates[&other].1.clone();
+    let ended = CertificateRecord { not_after: "2026-12-31T00:00:00Z".into(), ..(*good).clone() };
+    for bad in [Some(ended), Some(good.revoked(now(), "lost")), None] {
+        kept.certificates.remove(&other);
+        kept.certificates.extend(bad.map(|bad| (other, (Version(0), Arc::new(bad)))));
+        assert_eq!(kept.change(&takes[0]).unwrap_err(), ErrorCode::LastAdministrator);
+        assert_eq!(kept.change(&AccountChange::SetDisabled(name("spare"), false)), Ok(Direction::Grants));
+    }
+    kept.certificates.insert(other, (Version(0), good));
     assert_eq!(kept.change(&takes[0]), Ok(Direction::Takes));
 }
 
@@ -71,15 +84,25 @@ fn r38_the_setup_token_makes_the_first_administrator_and_only_once() {
     kept.change(&AccountChange::OfferSetup(second.hash())).unwrap();
     assert_eq!(kept.change(&set_up(&first, "root")).unwrap_err(), ErrorCode::SetupTokenInvalid, "another was since");
     assert_eq!(kept.change(&set_up(&second, "root")), Ok(Direction::Grants));
-    assert!(kept.accounts.have_administrator());
+    assert!(kept.accounts.have_administrator(None, &kept.certificates, now()));
     assert_eq!(kept.change(&set_up(&second, "root2")).unwrap_err(), ErrorCode::SetupTokenInvalid, "it was used");
     let offer = AccountChange::OfferSetup(first.hash());
     assert_eq!(kept.change(&offer).unwrap_err(), ErrorCode::SetupTokenInvalid, "there is an administrator");
 
+    // It ends, and says so to who has it.
+    let mut late = Kept::new();
+    late.change(&AccountChange::OfferSetup(first.hash())).unwrap();
+    let at = |late: &Kept, token: &Token, after| late.accounts.check_setup_token(&token.hash(), now() + after);
+    assert!(at(&late, &first, Duration::DAY).is_ok() && late.accounts.have_setup_token(now() + Duration::DAY));
+    let after = Duration::DAY + Duration::SECOND;
+    assert!(at(&late, &first, after).unwrap_err().to_string().contains("24 hours"));
+    assert!(!at(&late, &second, after).unwrap_err().to_string().contains("24 hours"));
+    assert!(!late.accounts.have_setup_token(now() + after), "the next start makes one");
+
     // A crash between its two steps leaves it used, and nobody made: a new one can be offered.
     let mut cut = Kept::new();
     cut.change(&AccountChange::OfferSetup(first.hash())).unwrap();
-    let mut plan = set_up(&first, "root").plan(Of::New, &cut.accounts, now()).unwrap();
+    let mut plan = set_up(&first, "root").plan(Of::New, &cut.accounts, &cut.certificates, now()).unwrap();
     let Write::Put(value, _) = plan.steps.remove(0).write else { panic!("a put") };
     let entry = Entry { key: snapshot::SETUP.into(), value: value.as_slice().into(), version: Version(9) };
     cut.accounts.take(Bucket::META, snapshot::SETUP, Some(&entry)).unwrap();

@@ -6,7 +6,7 @@ mod password;
 mod sessions;
 mod who_counts;
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use callgate_wire::v1::ErrorCode;
 use time::OffsetDateTime;
@@ -17,7 +17,7 @@ use crate::{
     directory::{Direction, Of, Write},
     model::{AccountName, TokenName},
     store::{Entry, Epoch, Version},
-    trust::Fingerprint,
+    trust::{CertificateRecord, CertificateRecords, Fingerprint},
 };
 
 const CERTIFICATE: Fingerprint = Fingerprint([7; 32]);
@@ -50,12 +50,15 @@ fn certified(role: Role, certificate: Fingerprint) -> AccountSettings {
 /// Accounts as a store would have them.
 struct Kept {
     accounts: Accounts,
+    /// Ten that count.
+    certificates: CertificateRecords,
     version: u64,
 }
 
 impl Kept {
     fn new() -> Self {
-        Self { accounts: Accounts::at(Epoch(1)), version: 0 }
+        let known = |n| (Fingerprint([n; 32]), (Version(0), Arc::new(CertificateRecord::of("u", "1", "01"))));
+        Self { accounts: Accounts::at(Epoch(1)), certificates: (0..10).map(known).collect(), version: 0 }
     }
 
     /// With an administrator who is named `root`.
@@ -70,7 +73,7 @@ impl Kept {
     }
 
     fn change_of(&mut self, change: &AccountChange, of: Of) -> Result<Direction, ErrorCode> {
-        let plan = change.plan(of, &self.accounts, now()).map_err(|refusal| refusal.code())?;
+        let plan = change.plan(of, &self.accounts, &self.certificates, now()).map_err(|refusal| refusal.code())?;
         for step in plan.steps {
             self.version += 1;
             let version = Version(self.version);
