@@ -10,7 +10,7 @@ use crate::{
 
 /// The most devices or groups that one record names (R41a).
 pub const MAX_NAMED: usize = 10_000;
-/// The most patterns of one record (R41a): each is held against the name of every device, while no other change is made.
+/// The most patterns of one record (R41a): each is held against the names of devices that begin as it does, while no other change is made.
 pub const MAX_PATTERNS: usize = 256;
 /// The most addresses of a device (R41a).
 pub const MAX_ADDRESSES: usize = 64;
