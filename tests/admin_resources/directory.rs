@@ -222,6 +222,10 @@ async fn r14_a_password_is_set_as_a_verifier_and_told_to_nobody() {
     {
         assert_eq!(put(password.clone()).await.ok(200)["item"]["has_password"], has_one, "{password}");
     }
+    let mut stale = user(&[ENABLED], &[]);
+    stale["password"] = "another pencil".into();
+    assert_eq!(rig.put("/v1/users/viewer", "\"v1\"", stale).await.refused(), (412, "VERSION_CONFLICT".into()));
+    assert_eq!(rig.get("/v1/users/viewer").await.ok(200)["has_password"], false);
     rig.finish().await;
 }
 

@@ -14,6 +14,11 @@ async fn r21_while_the_log_is_closed_nothing_is_granted_and_all_is_taken_at_once
         let refused = rig.change(&grants).await.unwrap_err();
         assert_eq!(refused.code(), ErrorCode::AuditUnavailable);
     }
+    let settings = rig.administration.state().records.users["u"].record.settings.clone();
+    let verifier = Arc::new(ScramVerifier::generate("pencil", 4096).unwrap());
+    let password = Change::PutUserWithPassword("u".parse().unwrap(), settings, Some(verifier));
+    assert_eq!(rig.change(&password).await.unwrap_err().code(), ErrorCode::AuditUnavailable);
+    assert!(rig.administration.state().records.users["u"].record.password.is_none(), "nothing of it is done");
     let add = rig.administration.add_certificate(&ACTOR, Fingerprint([1; 32]), &certificate("u", "1")).await;
     assert_eq!(add.unwrap_err().code(), ErrorCode::AuditUnavailable);
     rig.change(&user("u", &[Group::CtiEnabled], &[])).await.unwrap();

@@ -23,7 +23,7 @@ use super::{
     *,
 };
 use crate::{
-    directory::{Cascade, Change, Device, DeviceRecord, Directory, Of, User, UserKind, UserSettings},
+    directory::{Cascade, Change, Device, DeviceRecord, Directory, Of, ScramVerifier, User, UserKind, UserSettings},
     model::{DeviceName, Group, Groups},
     store::{Answer, Bucket, Entry, Epoch, Export, KeyWrite, Memory, Store, StoreError, Urgency, Version, Watch},
     trust::{CertificateRecord, CrlCheck, Fingerprint, Foreign, Origin},

@@ -29,6 +29,16 @@ impl Difference {
         }
     }
 
+    /// Something that there was none of, or that is another one now.
+    pub(super) fn came(&mut self, what: &str) {
+        self.0.push(format!("+{what}"));
+    }
+
+    /// Something that there is none of any more.
+    pub(super) fn went(&mut self, what: &str) {
+        self.0.push(format!("-{what}"));
+    }
+
     /// All of it.
     pub(super) fn told(self) -> String {
         self.0.join(", ")

@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use super::*;
 use crate::{
     directory::{Line, Resolver},
@@ -127,6 +129,10 @@ fn a_change_is_of_what_its_author_saw() {
     let what = || "user \"u\"".to_owned();
     assert_eq!(of(Of::Version(expected)), Err(Refusal::VersionConflict { what: what(), found, expected }));
     assert_eq!(of(Of::Version(found)), Ok(()));
+    let verifier = Arc::new(ScramVerifier::generate("pencil", 4096).unwrap());
+    let with_password = Change::PutUserWithPassword(named("u"), UserSettings::default(), Some(verifier));
+    let refused = with_password.plan(Of::Version(expected), Cascade::Nothing, &records).map(drop);
+    assert_eq!(refused, Err(Refusal::VersionConflict { what: what(), found, expected }));
 }
 
 #[test]
@@ -161,6 +167,25 @@ fn r21_a_change_says_whether_it_gives_anything_to_anybody() {
     .enumerate()
     {
         assert_eq!(change(&mut records, &what, Cascade::All), Ok(direction), "change {number}");
+    }
+}
+
+#[test]
+fn r21_the_record_of_a_change_says_whether_a_password_was_given_or_taken() {
+    let mut records = Records::default();
+    let verifier = || Some(Arc::new(ScramVerifier::generate("pencil", 4096).unwrap()));
+    let described = UserSettings { description: "x".into(), ..UserSettings::default() };
+    let with = |password| Change::PutUserWithPassword(named("u"), described.clone(), password);
+    for (what, detail) in [
+        (Change::AddUser(named("u"), UserSettings::default(), verifier()), "+password"),
+        (with(verifier()), "~description, +password"),
+        (with(None), "-password"),
+        (with(None), ""),
+        (Change::PutUser(named("u"), described.clone()), ""),
+    ] {
+        let plan = what.plan(Of::Latest, Cascade::Nothing, &records).unwrap();
+        assert_eq!(plan.detail, detail, "{what:?}");
+        put(&mut records, &what).unwrap();
     }
 }
 
