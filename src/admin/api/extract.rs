@@ -108,23 +108,34 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
             return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, ErrorCode::RequestNotUnderstood, detail));
         }
         let bytes = Bytes::from_request(request, state).await?;
-        // Serde takes a list for a structure, by the order of its fields: nobody means that, and no description says it.
-        if bytes.trim_ascii_start().first() == Some(&b'[') {
-            return Err(Problem::of(ErrorCode::FieldInvalid, "the body is a list: one JSON object is expected"));
+        let read = match bytes.try_into_mut() {
+            Ok(mut bytes) => read_and_wipe(&mut bytes),
+            Err(bytes) => read(&bytes),
+        };
+        read.map(Self)
+    }
+}
+
+/// A body may hold a password, also one that is refused.
+fn read_and_wipe<T: DeserializeOwned>(body: &mut [u8]) -> Result<T, Problem> {
+    let read = read(body);
+    body.zeroize();
+    read
+}
+
+fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
+    // Serde takes a list for a structure, by the order of its fields: nobody means that, and no description says it.
+    if body.trim_ascii_start().first() == Some(&b'[') {
+        return Err(Problem::of(ErrorCode::FieldInvalid, "the body is a list: one JSON object is expected"));
+    }
+    match Json::<T>::from_bytes(body) {
+        Ok(Json(read)) => Ok(read),
+        Err(JsonRejection::JsonDataError(error)) => {
+            let text = error.body_text();
+            let detail = text.strip_prefix("Failed to deserialize the JSON body into the target type: ");
+            Err(Problem::of(ErrorCode::FieldInvalid, detail.unwrap_or(&text)))
         }
-        let read = Json::<T>::from_bytes(&bytes);
-        if let Ok(mut bytes) = bytes.try_into_mut() {
-            bytes.as_mut().zeroize();
-        }
-        match read {
-            Ok(Json(read)) => Ok(Self(read)),
-            Err(JsonRejection::JsonDataError(error)) => {
-                let text = error.body_text();
-                let detail = text.strip_prefix("Failed to deserialize the JSON body into the target type: ");
-                Err(Problem::of(ErrorCode::FieldInvalid, detail.unwrap_or(&text)))
-            }
-            Err(error) => Err(Problem::bad_request(error.body_text())),
-        }
+        Err(error) => Err(Problem::bad_request(error.body_text())),
     }
 }
 
@@ -207,6 +218,28 @@ fn version(tag: &str) -> Result<Version, Problem> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[derive(Debug, Deserialize)]
+    #[expect(dead_code, reason = "only whether it is read counts")]
+    struct Login {
+        account: String,
+        password: String,
+    }
+
+    #[test]
+    fn r14_a_body_is_wiped_whatever_becomes_of_it() {
+        for (body, status) in [
+            (r#"{"account": "u", "password": "pencil"}"#, None),
+            (r#"["u", "pencil"]"#, Some(422)),
+            (r#"{"account": 1, "password": "pencil"}"#, Some(422)),
+            (r#"{"password": "pencil""#, Some(400)),
+        ] {
+            let mut bytes = body.as_bytes().to_vec();
+            let read = read_and_wipe::<Login>(&mut bytes);
+            assert_eq!(read.err().map(|problem| problem.body().status), status, "{body}");
+            assert!(bytes.iter().all(|byte| *byte == 0), "{body}");
+        }
+    }
 
     #[test]
     fn a_condition_is_one_state_or_that_nothing_is_there() {
