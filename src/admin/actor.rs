@@ -2,7 +2,10 @@
 
 use std::fmt;
 
-use crate::model::{AccountName, TokenName};
+use crate::{
+    model::{AccountName, TokenName},
+    store::Version,
+};
 
 /// Who asks for a change, as records call it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,14 +29,26 @@ pub struct Standing {
     /// Its generation: after a change of the account this counts no more.
     pub generation: u64,
     /// The token that was shown, if it was one.
-    pub token: Option<TokenName>,
+    pub token: Option<ShownToken>,
+}
+
+/// A token of an account that somebody has shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ShownToken {
+    /// Its name.
+    pub name: TokenName,
+    /// Its version in the store. One that is made again by this name has another.
+    pub version: Version,
 }
 
 impl Actor {
-    /// Tells it from all others, also from an account of the same name that was removed before it was made.
+    /// Tells it from all others, also from an account or a token of the same name that was removed before it was made.
     pub(super) fn identity(&self) -> String {
         match self {
-            Self::Account(Standing { generation, .. }) => format!("{self} generation:{generation}"),
+            Self::Account(Standing { generation, token: None, .. }) => format!("{self} generation:{generation}"),
+            Self::Account(Standing { generation, token: Some(ShownToken { version, .. }), .. }) => {
+                format!("{self} generation:{generation} version:{}", version.0)
+            }
             Self::Gateway | Self::Local(_) | Self::Setup => self.to_string(),
         }
     }
@@ -43,7 +58,9 @@ impl fmt::Display for Actor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Account(Standing { account, token: None, .. }) => write!(f, "account:{account}"),
-            Self::Account(Standing { account, token: Some(token), .. }) => write!(f, "account:{account} token:{token}"),
+            Self::Account(Standing { account, token: Some(token), .. }) => {
+                write!(f, "account:{account} token:{}", token.name)
+            }
             Self::Gateway => f.write_str("gateway"),
             Self::Local(uid) => write!(f, "uid:{uid}"),
             Self::Setup => f.write_str("setup"),

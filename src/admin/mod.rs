@@ -21,7 +21,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 
-pub use actor::{Actor, Standing};
+pub use actor::{Actor, ShownToken, Standing};
 pub use administration::{Administration, Imported};
 pub use carrier::Done;
 pub use gate::{By, Caller, Denied, Gate, LoggedIn};

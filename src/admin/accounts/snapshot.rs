@@ -10,7 +10,7 @@ use time::OffsetDateTime;
 
 use super::{AccountRecord, AccountRefusal, Role, SetupRecord, TokenHash, TokenRecord, record::StoredAccount};
 use crate::{
-    admin::actor::Standing,
+    admin::actor::{ShownToken, Standing},
     directory::{Stored, Unreadable},
     model::{AccountName, TokenName},
     store::{Bucket, Entry, Epoch, Version},
@@ -131,8 +131,9 @@ impl Accounts {
     /// Who stands behind a token, and what it may do, if it counts.
     pub fn by_token(&self, hash: &TokenHash, now: OffsetDateTime) -> Option<(Standing, Role)> {
         let (account, token) = self.by_hash.get(hash)?;
-        let record = &self.token(account, token)?.record;
-        let standing = Standing { account: account.clone(), generation: record.generation, token: Some(token.clone()) };
+        let Stored { version, record } = self.token(account, token)?;
+        let shown = ShownToken { name: token.clone(), version: *version };
+        let standing = Standing { account: account.clone(), generation: record.generation, token: Some(shown) };
         let owner = self.stands(&standing, now)?;
         Some((standing, record.role.min(owner.role)))
     }
@@ -143,9 +144,9 @@ impl Accounts {
         if record.disabled || record.generation != standing.generation {
             return None;
         }
-        let Some(token) = &standing.token else { return Some(record) };
-        let token = self.token(&standing.account, token)?;
-        token.record.counts(record, self.epoch(), now).then_some(record)
+        let Some(shown) = &standing.token else { return Some(record) };
+        let token = self.token(&standing.account, &shown.name)?;
+        (token.version == shown.version && token.record.counts(record, self.epoch(), now)).then_some(record)
     }
 
     /// Whether anybody can administer everything; apart from this account, if one is named.

@@ -159,7 +159,7 @@ async fn remove_token(
     may(&caller, &account)?;
     if let Actor::Account(Standing { token: Some(own), .. }) = &caller.actor
         && caller.role != Role::Administrator
-        && *own != token
+        && own.name != token
     {
         return Err(Problem::forbidden("by a token none is removed but itself: log in, or show a certificate"));
     }

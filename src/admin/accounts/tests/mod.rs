@@ -13,7 +13,7 @@ use time::OffsetDateTime;
 
 use super::*;
 use crate::{
-    admin::actor::Standing,
+    admin::actor::{Actor, Standing},
     directory::{Direction, Of, Write},
     model::{AccountName, TokenName},
     store::{Entry, Epoch, Version},

@@ -31,6 +31,25 @@ fn r38_a_token_counts_until_it_ends_and_for_no_more_than_its_account_may() {
     assert_eq!(restored.by_token(&token.hash(), now()), None);
 }
 
+#[test]
+fn r38_a_token_that_is_made_again_by_its_former_name_is_another() {
+    let mut kept = Kept::administered();
+    kept.add("u", settings(Role::Operator));
+    let mut made = || {
+        let token = kept.add_token("u", Role::Reader, 1).unwrap();
+        let (standing, _) = kept.accounts.by_token(&token.hash(), now()).unwrap();
+        assert!(kept.stands(&standing));
+        kept.change(&AccountChange::RemoveToken(name("u"), token_name("t"))).unwrap();
+        standing
+    };
+    let (first, second) = (made(), made());
+    assert_eq!(first.generation, second.generation);
+    let identity = |standing: &Standing| Actor::Account(standing.clone()).identity();
+    assert_ne!(identity(&first), identity(&second), "what was answered to one isn't answered to the other");
+    kept.add_token("u", Role::Reader, 1).unwrap();
+    assert!(!kept.stands(&first) && !kept.stands(&second));
+}
+
 fn values(kept: &Kept) -> Vec<(String, Entry)> {
     let account = |(name, stored): (&AccountName, &record::StoredAccount)| {
         let key = snapshot::account_key(name);
