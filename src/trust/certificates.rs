@@ -136,9 +136,14 @@ impl CertificateRecord {
         Self { revoked, ..self.clone() }
     }
 
-    /// Whether it counts at this moment.
+    /// Whether it counts at this moment, or will: one that isn't valid yet is to be revoked as one that is.
     pub fn counts_at(&self, now: OffsetDateTime) -> bool {
         self.revoked.is_none() && self.not_after().is_ok_and(|not_after| now.unix_timestamp() <= not_after)
+    }
+
+    /// Whether its first moment has come. One that can't be read hasn't.
+    pub fn has_begun(&self, now: OffsetDateTime) -> bool {
+        self.dates().is_some_and(|(not_before, _)| not_before <= now)
     }
 
     /// The same as an import again makes it: only how the CRL of its CA counts can change. `None`: nothing is different, it

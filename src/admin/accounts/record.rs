@@ -68,10 +68,11 @@ pub struct AccountRecord {
 }
 
 impl AccountRecord {
-    /// Whether somebody can administer everything by it: it has a password, or a certificate that counts by the ledger. What the
+    /// Whether somebody can administer everything by it: it has a password, or a certificate that counts by the ledger and has begun. What the
     /// CRL of another CA says of that isn't looked at: one that is late comes again.
     pub fn can_administer(&self, certificates: &CertificateRecords, now: OffsetDateTime) -> bool {
-        let counts = |sha256| certificates.get(sha256).is_some_and(|(_, record)| record.counts_at(now));
+        let counts =
+            |sha256| certificates.get(sha256).is_some_and(|(_, record)| record.counts_at(now) && record.has_begun(now));
         let can_log_in = self.password.is_some() || self.certificates.iter().any(counts);
         self.role == Role::Administrator && !self.disabled && can_log_in
     }

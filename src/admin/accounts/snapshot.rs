@@ -160,6 +160,15 @@ impl Accounts {
         others.any(|(_, stored)| stored.record.can_administer(certificates, now))
     }
 
+    /// Whether an account was made that is to administer everything, and given a way to log in: a certificate that has ended meanwhile
+    /// is one, too. Only without such an account is it the first start.
+    pub fn have_made_administrator(&self) -> bool {
+        self.accounts.values().any(|stored| {
+            let AccountRecord { role, disabled, certificates, password, .. } = &*stored.record;
+            *role == Role::Administrator && !disabled && (password.is_some() || !certificates.is_empty())
+        })
+    }
+
     /// What the store has of the setup token, and which state of it this is.
     pub(super) fn setup(&self) -> Option<&(Version, SetupRecord)> {
         self.setup.as_ref()
@@ -186,7 +195,7 @@ impl Accounts {
                     return Ok(*version);
                 }
                 refused(
-                    "it has ended, 24 hours after it was made: `callgate account setup-token` makes a new one, and so does the next start",
+                    "it has ended, 24 hours after it was made: `callgate account setup-token` makes a new one, and so does the next start while no administrator was made",
                 )
             }
             _ => refused("it is not the one that was printed last"),

@@ -48,6 +48,28 @@ async fn what_the_store_does_not_take_is_failed_on_record_and_what_it_has_counts
 }
 
 #[tokio::test]
+async fn r38_no_setup_token_is_told_unasked_where_an_administrator_was_made() {
+    let rig = Rig::new().await;
+    // It isn't in the ledger: as one that has ended, it lets nobody in.
+    let settings = AccountSettings {
+        role: Role::Administrator,
+        description: String::new(),
+        certificates: [Fingerprint([9; 32])].into(),
+    };
+    let root: AccountName = "root".parse().unwrap();
+    let add = AccountChange::Add(root.clone(), NewAccount { settings, password: None });
+    rig.administration.change_account(&ACTOR, &add, Of::New).await.unwrap();
+    assert!(rig.administration.first_setup_token().await.unwrap().is_none());
+    assert!(rig.administration.new_setup_token(&ACTOR).await.is_ok(), "who asks for it gets one");
+
+    let rig = Rig::new().await;
+    rig.administration.change_account(&ACTOR, &add, Of::New).await.unwrap();
+    let disable = AccountChange::SetDisabled(root, true);
+    rig.administration.change_account(&ACTOR, &disable, Of::Latest).await.unwrap();
+    assert!(rig.administration.first_setup_token().await.unwrap().is_some(), "it may not log in at all");
+}
+
+#[tokio::test]
 async fn r15_a_change_that_nobody_waits_for_any_more_is_made_to_its_end() {
     let rig = Arc::new(Rig::new().await);
     rig.change(&user("u", &[Group::CtiEnabled], &[])).await.unwrap();

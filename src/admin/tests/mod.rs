@@ -19,12 +19,12 @@ use callgate_wire::v1::ErrorCode;
 use time::OffsetDateTime;
 
 use super::{
-    accounts::{AccountChange, Password, Passwords},
+    accounts::{AccountChange, AccountSettings, NewAccount, Password, Passwords, Role},
     *,
 };
 use crate::{
     directory::{Cascade, Change, Device, DeviceRecord, Directory, Of, ScramVerifier, User, UserKind, UserSettings},
-    model::{DeviceName, Group, Groups},
+    model::{AccountName, DeviceName, Group, Groups},
     store::{Answer, Bucket, Entry, Epoch, Export, KeyWrite, Memory, Store, StoreError, Urgency, Version, Watch},
     trust::{CertificateRecord, CrlCheck, Fingerprint, Foreign, Origin},
 };

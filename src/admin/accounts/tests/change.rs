@@ -59,7 +59,8 @@ fn r38_the_last_who_can_administer_stays() {
     kept.change(&AccountChange::Set(name("spare"), certified(Role::Administrator, other))).unwrap();
     let good = kept.certificates[&other].1.clone();
     let ended = CertificateRecord { not_after: "2026-12-31T00:00:00Z".into(), ..(*good).clone() };
-    for bad in [Some(ended), Some(good.revoked(now(), "lost")), None] {
+    let to_come = CertificateRecord { not_before: "2110-01-01T00:00:00Z".into(), ..(*good).clone() };
+    for bad in [Some(ended), Some(to_come), Some(good.revoked(now(), "lost")), None] {
         kept.certificates.remove(&other);
         kept.certificates.extend(bad.map(|bad| (other, (Version(0), Arc::new(bad)))));
         assert_eq!(kept.change(&takes[0]).unwrap_err(), ErrorCode::LastAdministrator);
