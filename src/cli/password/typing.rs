@@ -16,6 +16,7 @@ const CTRL_C: u8 = 0x03;
 const CTRL_D: u8 = 0x04;
 const BACKSPACE: u8 = 0x08;
 const CTRL_U: u8 = 0x15;
+const ESCAPE: u8 = 0x1b;
 const DELETE: u8 = 0x7f;
 
 /// The terminal of standard input, which shows nothing of what is typed until this is dropped.
@@ -26,6 +27,20 @@ pub(super) struct Keyboard {
 /// A line of which some is typed. There is room for more than a password has, and it doesn't grow.
 struct Typed {
     bytes: Zeroizing<Vec<u8>>,
+    sequence: Sequence,
+}
+
+/// How much came of a key that sends several bytes, such as an arrow (ECMA-48).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sequence {
+    /// Nothing.
+    None,
+    /// The escape.
+    Begun,
+    /// What says that one more byte comes.
+    One,
+    /// What says that parameters come, up to a byte that ends them.
+    Parameters,
 }
 
 /// What a key does.
@@ -86,20 +101,42 @@ impl Drop for Keyboard {
 
 impl Typed {
     fn new() -> Self {
-        Self { bytes: Zeroizing::new(Vec::with_capacity(MAX_LEN + 1)) }
+        Self { bytes: Zeroizing::new(Vec::with_capacity(MAX_LEN + 1)), sequence: Sequence::None }
     }
 
     fn press(&mut self, key: u8) -> Key {
+        if self.is_of_sequence(key) {
+            return Key::Edits;
+        }
         match key {
             b'\n' | b'\r' | CTRL_D => return Key::Ends,
             CTRL_C => return Key::Interrupts,
             BACKSPACE | DELETE => self.take_back(),
             CTRL_U => self.bytes.zeroize(),
+            // A terminal without `ISIG` hands on keys such as Ctrl-Z: nobody means them to be of a password.
+            0..=0x1f => {}
             // One too many is kept, by which it is seen to be too long.
             _ if self.bytes.len() <= MAX_LEN => self.bytes.push(key),
             _ => {}
         }
         Key::Edits
+    }
+
+    /// Whether it is of a key that sends several bytes, none of which is of the line. Another control character breaks that off.
+    fn is_of_sequence(&mut self, key: u8) -> bool {
+        let next = match (self.sequence, key) {
+            (_, ESCAPE) => Sequence::Begun,
+            (Sequence::Begun, b'[') => Sequence::Parameters,
+            (Sequence::Begun, b'O') => Sequence::One,
+            (Sequence::Parameters, b' '..=b'?') => Sequence::Parameters,
+            (Sequence::Begun | Sequence::One | Sequence::Parameters, b' '..=b'~') => {
+                self.sequence = Sequence::None;
+                return true;
+            }
+            _ => Sequence::None,
+        };
+        self.sequence = next;
+        next != Sequence::None
     }
 
     /// Takes back a character, which may have several bytes.
@@ -149,6 +186,14 @@ mod tests {
             ("\u{7f}\u{8}a", "a", Key::Edits),
             ("wrong\u{15}right", "right", Key::Edits),
             ("pen\u{3}", "pen", Key::Interrupts),
+            ("pen\u{1a}\u{1c}\t\u{0}cil", "pencil", Key::Edits),
+            // Arrows, one with a modifier, Alt and a letter, and F1.
+            ("pen\u{1b}[A\u{1b}[1;5D\u{1b}b\u{1b}OPcil", "pencil", Key::Edits),
+            ("pen\u{1b}\u{1b}[Acil", "pencil", Key::Edits),
+            ("pencil\u{1b}\n", "pencil", Key::Ends),
+            ("pencil\u{1b}[\u{3}", "pencil", Key::Interrupts),
+            ("pen\u{1b}[1\u{7f}n", "pen", Key::Edits),
+            ("pen\u{1b}ö", "penö", Key::Edits),
         ] {
             assert_eq!(typed(keys.as_bytes()), (text.into(), last), "{keys:?}");
         }
