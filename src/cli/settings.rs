@@ -68,8 +68,8 @@ fn show(settings: &Settings) -> Result<(), Unwritten> {
             CertificateKind::Gateway => "certificate",
         };
         let cell = match file.days_left {
-            Some(days) if days < SOON => Cell::from(format!("{}, {days} days left", file.file)).is(Mood::Bad),
-            Some(days) => format!("{}, {days} days left", file.file).into(),
+            Some(days) if days < SOON => Cell::from(format!("{}, {}", file.file, left(days))).is(Mood::Bad),
+            Some(days) => format!("{}, {}", file.file, left(days)).into(),
             None => Cell::from(format!("{}, which can't be read", file.file)).is(Mood::Bad),
         };
         shown.push((name, cell));
@@ -77,6 +77,14 @@ fn show(settings: &Settings) -> Result<(), Unwritten> {
     shown.extend(settings.switches.iter().map(|one| ("switch", switch(one).into())));
     shown.extend(limits(&settings.limits));
     fields(shown)
+}
+
+/// How long a certificate is good for, in whole days; of one that has ended, how long ago that was, rounded up.
+fn left(days: i64) -> String {
+    match days {
+        ..0 => format!("ended {} ago", counted(days.unsigned_abs(), "day", "days")),
+        days => format!("{} left", counted(days, "day", "days")),
+    }
 }
 
 fn service(settings: &ServiceSettings) -> String {
@@ -123,4 +131,22 @@ fn limits(limits: &LimitSettings) -> Vec<(&'static str, Cell)> {
         ("HTTP from one address", limits.http_connections_per_source.to_string().into()),
         ("time for an HTTP answer", format!("{} s", limits.http_request_seconds).into()),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_certificate_says_how_long_it_is_good_for_or_since_when_it_is_not() {
+        for (days, said) in [
+            (-3, "ended 3 days ago"),
+            (-1, "ended 1 day ago"),
+            (0, "0 days left"),
+            (1, "1 day left"),
+            (30, "30 days left"),
+        ] {
+            assert_eq!(left(days), said);
+        }
+    }
 }
