@@ -172,10 +172,10 @@ impl Admin {
                 let unknown = |error| AdminError::Socket { path: socket.clone(), error };
                 let listener = stream.peer_cred().map_err(unknown)?.uid();
                 let owner = owner(&config.store.file).map(|(_, owner)| owner);
-                if !may_answer(listener, geteuid().as_raw(), owner) {
+                let is_trusted = may_answer(listener, geteuid().as_raw(), owner);
+                let Some(way) = Way::to(stream, is_trusted).await? else {
                     return Err(AdminError::OtherListener { path: socket.clone(), listener });
-                }
-                let way = Way::over(stream).await.map_err(|error| AdminError::Gone(error.to_string()))?;
+                };
                 Ok(Some(Self { way, reached: Reached::Gateway(socket.clone()) }))
             }
             // Nobody listens: there is none, or a gateway that was killed has left it.
@@ -188,11 +188,16 @@ impl Admin {
 }
 
 impl Way {
-    async fn over(stream: UnixStream) -> hyper::Result<Self> {
-        let (requests, connection) = handshake(TokioIo::new(stream)).await?;
+    /// To who listens; `None`: they aren't trusted, and hear nothing.
+    async fn to(stream: UnixStream, is_trusted: bool) -> Result<Option<Self>, AdminError> {
+        if !is_trusted {
+            return Ok(None);
+        }
+        let gone = |error: hyper::Error| AdminError::Gone(error.to_string());
+        let (requests, connection) = handshake(TokioIo::new(stream)).await.map_err(gone)?;
         // It ends with the last request; how, the one who waits for an answer hears.
         tokio::spawn(connection);
-        Ok(Self::Socket(requests))
+        Ok(Some(Self::Socket(requests)))
     }
 
     async fn in_process(config: &Config) -> Result<Self, StartError> {
@@ -278,7 +283,8 @@ fn is_own(store: &Path) -> Result<(), AdminError> {
 
 /// Whose the store is, or its folder if there is none yet.
 fn owner(store: &Path) -> Option<(&Path, u32)> {
-    let folder = store.parent().unwrap_or(Path::new("."));
+    // The parent of a bare name is empty.
+    let folder = store.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     [store, folder].into_iter().find_map(|path| Some((path, fs::metadata(path).ok()?.uid())))
 }
 
@@ -290,7 +296,22 @@ fn may_answer(listener: u32, me: u32, owner_of_store: Option<u32>) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::AsyncReadExt;
+
     use super::*;
+
+    #[tokio::test]
+    async fn r38_who_is_not_trusted_reads_nothing() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        assert!(Way::to(ours, false).await.unwrap().is_none());
+        assert_eq!(theirs.read_to_end(&mut Vec::new()).await.unwrap(), 0);
+    }
+
+    #[test]
+    fn the_folder_of_a_bare_file_name_is_the_present_one() {
+        let (folder, _) = owner(Path::new("no-store-of-this-name")).unwrap();
+        assert_eq!(folder, Path::new("."));
+    }
 
     #[test]
     fn r38_who_is_neither_root_nor_the_caller_nor_the_owner_of_the_store_is_asked_for_nothing() {
