@@ -124,5 +124,11 @@ async fn r43_each_rule_is_explained_by_the_rights_of_now() {
     let said = explain("user=recorder").await.ok(200);
     assert_eq!((&said["device"], said["doors"].as_array().unwrap().len()), (&json!(null), 2));
     assert!(said["answer"].as_str().unwrap().contains("keys of SRTP streams of devices that it sees"), "{said}");
+    let groups = rig.get("/v1/users/recorder").await.ok(200)["groups"].clone();
+    let alone = json!({ "kind": "application", "description": "", "groups": groups, "own_groups": [], "devices": [],
+                        "patterns": [] });
+    rig.put("/v1/users/recorder", "*", alone).await.ok(200);
+    let said = explain("user=recorder").await.ok(200);
+    assert!(said["answer"].as_str().unwrap().ends_with("and has no device."), "{said}");
     rig.finish().await;
 }

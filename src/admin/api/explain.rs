@@ -46,7 +46,8 @@ struct ExplainQuery {
 
 /// Explain what an app gets
 ///
-/// Each rule in order, what it saw, and what to change; without a device the rules of the doors and of keys. By the same decisions that the doors and the sessions are judged by.
+/// Each rule in order, what it saw, and what to change; without a device the rules of the doors and of keys. By the same
+/// decisions that the doors and the sessions are judged by.
 #[utoipa::path(
     get, path = "/v1/explain", tag = "live", params(ExplainQuery),
     responses((status = 200, description = "The explanation", body = Explanation)),

@@ -220,6 +220,11 @@ impl Facts<'_> {
         notes
     }
 
+    /// Whatever the device, no event of it is sent to the user.
+    fn has_no_device(&self) -> bool {
+        self.user.devices.is_empty() && !self.user.groups.contains(Group::ControlOfAllDevices)
+    }
+
     fn which_devices(&self) -> String {
         let all = Group::ControlOfAllDevices;
         match (self.user.groups.contains(all), self.user.devices.len()) {
@@ -246,6 +251,9 @@ impl Facts<'_> {
             && !best.sees_device()
         {
             return format!("{opens}, and doesn't see {device}.");
+        }
+        if device.is_none() && self.has_no_device() {
+            return format!("{opens}, and has no device.");
         }
         let (sees, of_which) = match device {
             Some(device) => (format!(", sees {device}"), ""),
