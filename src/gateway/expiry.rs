@@ -21,7 +21,7 @@ const SOON: i64 = 30 * DAY;
 /// How often both clocks are read, and the gauges set.
 const PERIOD: Duration = Duration::from_secs(1);
 
-/// Tells of certificates that end, until `stop`. `ends` are those of the TLS door, while it is open.
+/// Tells of certificates that end, until `stop`. `ends` are those of what listens for TLS, if anything does.
 pub(super) async fn watch(
     entrance: Arc<Entrance>,
     clock: Arc<Clock>,
@@ -43,7 +43,7 @@ pub(super) async fn watch(
         set("client_ca", known.map(|ends| ends.client_ca));
         if let Some(ends) = known.filter(|ends| is_due(warned, *ends, now)) {
             for (what, left) in soon(ends, now) {
-                warn!(what, days_left = left.div_euclid(DAY), "a certificate of the TLS door ends soon: renew it");
+                warn!(what, days_left = left.div_euclid(DAY), "a certificate that is in use ends soon: renew it");
             }
             warned = Some((ends, now));
         }

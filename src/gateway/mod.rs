@@ -87,7 +87,7 @@ pub struct Gateway {
     devices: watch::Receiver<Arc<KnownDevices>>,
     /// Where certificates are kept if they are administered.
     ledger: Option<Arc<Ledger>>,
-    /// When the certificates of the TLS door end, while it is open.
+    /// When the certificates of what listens for TLS end; `None` while nothing does.
     ends: watch::Sender<Option<Ends>>,
     clear: Option<SocketAddr>,
     tls: Option<TlsDoor>,
@@ -228,7 +228,7 @@ impl Gateway {
 
     /// What the administration sees of it while it runs.
     pub fn live(&self) -> Live {
-        Live { sessions: self.sessions(), hub: self.entrance.hub.clone() }
+        Live { sessions: self.sessions(), hub: self.entrance.hub.clone(), ends: self.ends.subscribe() }
     }
 
     /// The settings in force, and those that take their place.

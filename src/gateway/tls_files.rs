@@ -56,16 +56,17 @@ pub(super) fn http_side(
     Ok(Some(http::TlsSide { config: server, ledger }))
 }
 
-/// When the certificates of the TLS door end; `None` if it is closed.
+/// When the certificates of what listens for TLS end, a door or a service; `None` if nothing does.
 ///
 /// # Errors
-/// One of the files can't be read any more.
+/// One of the files can't be read any more, and the door needs it. Of a service that is told when it begins to listen.
 pub(super) fn ends(config: &Config) -> Result<Option<Ends>, StartError> {
-    if config.mode == Mode::NonSecure || config.doors.tls.is_none() {
-        return Ok(None);
+    let ends = Ends::read(&config.tls);
+    if config.mode == Mode::Mixed && config.doors.tls.is_some() {
+        return ends.map(Some).map_err(|error| at_fault(&config.tls, error));
     }
-    let ends = Ends::read(&config.tls).map_err(|error| at_fault(&config.tls, error))?;
-    Ok(Some(ends))
+    let by_tls = [&config.metrics, &config.admin.https].into_iter().any(|service| service.listen.tls().is_some());
+    Ok(ends.ok().filter(|_| by_tls))
 }
 
 /// The one that is kept elsewhere, if there is such a one, and else the file's.

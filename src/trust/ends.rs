@@ -26,7 +26,11 @@ impl Ends {
     }
 }
 
-fn first_end(path: &Path) -> Result<i64, TrustError> {
+/// The end of the first to end of the certificates in a PEM file, in seconds since 1970.
+///
+/// # Errors
+/// The file can't be read, or holds no certificate.
+pub fn first_end(path: &Path) -> Result<i64, TrustError> {
     let mut first = i64::MAX;
     for der in pem::certificates(path)? {
         let (_, parsed) = X509Certificate::from_der(&der)

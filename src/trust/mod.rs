@@ -30,7 +30,7 @@ pub use ca::{Ca, Issued, Validity, same_certificate};
 pub use certificates::{CertificateRecord, CertificateRecords, Fingerprint, Origin, Revocation, records_of_file};
 pub use client_crls::ClientCrls;
 pub use crl::Crl;
-pub use ends::Ends;
+pub use ends::{Ends, first_end};
 pub use error::{LedgerError, TrustError};
 pub use files::{Existing, make_folder, own_folder, write_private, write_public};
 pub use foreign::{CrlCheck, Foreign};

@@ -5,6 +5,7 @@ use std::{net::SocketAddr, sync::Arc};
 use axum::{Json, extract::State};
 use callgate_wire::v1::ErrorCode;
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 
@@ -20,6 +21,7 @@ use crate::{
     cti::OpenSessions,
     hub::{self, CallView, DeviceView, HubHandle, Look, Protected, StreamView},
     model::{self, DeviceName},
+    trust::Ends,
 };
 
 const READER: Least = Least::Role(Role::Reader);
@@ -41,6 +43,8 @@ pub struct Live {
     pub sessions: OpenSessions,
     /// Devices, calls and streams.
     pub hub: HubHandle,
+    /// When the certificates in force end; `None` while nothing listens for TLS.
+    pub ends: watch::Receiver<Option<Ends>>,
 }
 
 /// A device as it stands now

@@ -1,6 +1,6 @@
 //! The settings in force, to read (R38). They are changed in the config: this shows them, and never a secret.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use axum::{Json, extract::State};
 use callgate_wire::v1::ErrorCode;
@@ -18,8 +18,8 @@ use crate::{
     admin::accounts::Role,
     audit::{self, Flush},
     config::{Config, HttpConfig, Limits, SwitchConfig, SwitchKind},
-    model::{self, Network, SecurityLevel},
-    trust::Ends,
+    model::{Mode, Network, SecurityLevel},
+    trust::{Ends, first_end},
 };
 
 const DAY: i64 = 86_400;
@@ -91,7 +91,8 @@ pub struct CertificateFile {
     pub kind: CertificateKind,
     /// The file
     pub file: String,
-    /// When the first of them ends; null if the file can't be read
+    /// When the first of those in force ends, whatever is in the file meanwhile; where no gateway runs, the first in the file, and
+    /// null if that can't be read
     #[schema(format = DateTime)]
     pub not_after: Option<String>,
     /// How many whole days that is from now; below 0 it has ended
@@ -219,29 +220,57 @@ pub enum SwitchType {
 )]
 async fn read_settings(State(api): State<Arc<Api>>) -> Result<Json<Settings>, Problem> {
     let config = Arc::clone(&api.config.borrow());
-    // Files are read.
-    let shown = tokio::task::spawn_blocking(move || shown(&config, OffsetDateTime::now_utc())).await;
+    let in_force = api.live.as_ref().map(|live| Known::in_force(*live.ends.borrow()));
+    // Where no gateway runs, files are read.
+    let shown = tokio::task::spawn_blocking(move || {
+        let known = in_force.unwrap_or_else(|| Known::of_files(&config));
+        shown(&config, known, OffsetDateTime::now_utc())
+    })
+    .await;
     shown.map(Json).map_err(|_| Problem::of(ErrorCode::Internal, ""))
 }
 
-fn shown(config: &Config, now: OffsetDateTime) -> Settings {
-    let doors = &config.doors;
+/// When certificates end, of those of which that is known.
+#[derive(Debug, Clone, Copy)]
+struct Known {
+    gateway: Option<i64>,
+    client_ca: Option<i64>,
+}
+
+impl Known {
+    fn in_force(ends: Option<Ends>) -> Self {
+        Self { gateway: ends.map(|ends| ends.gateway), client_ca: ends.map(|ends| ends.client_ca) }
+    }
+
+    /// Each by itself: one that can't be read says nothing of the other.
+    fn of_files(config: &Config) -> Self {
+        Self { gateway: first_end(&config.tls.certificate).ok(), client_ca: first_end(&config.tls.client_ca).ok() }
+    }
+}
+
+/// The address of the TLS door, while it is open: what a reload has closed keeps it.
+fn tls_door(config: &Config) -> Option<SocketAddr> {
+    config.doors.tls.filter(|_| config.mode == Mode::Mixed)
+}
+
+fn shown(config: &Config, known: Known, now: OffsetDateTime) -> Settings {
+    let (doors, tls) = (&config.doors, tls_door(config));
     Settings {
         mode: match config.mode {
-            model::Mode::NonSecure => SecurityMode::NonSecure,
-            model::Mode::Mixed => SecurityMode::Mixed,
+            Mode::NonSecure => SecurityMode::NonSecure,
+            Mode::Mixed => SecurityMode::Mixed,
         },
         lenient_doors: config.lenient_doors,
         doors: ServiceSettings {
-            level: SecurityLevel::of(doors.clear.is_some(), doors.tls.map(|_| doors.strength)).name().into(),
+            level: SecurityLevel::of(doors.clear.is_some(), tls.map(|_| doors.strength)).name().into(),
             clear: doors.clear.map(|address| address.to_string()),
-            tls: doors.tls.map(|address| address.to_string()),
+            tls: tls.map(|address| address.to_string()),
             networks: texts(&config.door_networks),
         },
         metrics: service(&config.metrics),
         admin: service(&config.admin.https),
         admin_socket: text(&config.admin.socket),
-        certificates: certificates(config, now),
+        certificates: certificates(config, known, now),
         heartbeat: HeartbeatSettings {
             default_seconds: config.heartbeat.default_seconds,
             min_seconds: config.heartbeat.min_seconds,
@@ -265,12 +294,11 @@ fn service(config: &HttpConfig) -> ServiceSettings {
 }
 
 /// Those of what listens by TLS. Where nothing does, the files need not be there.
-fn certificates(config: &Config, now: OffsetDateTime) -> Vec<CertificateFile> {
+fn certificates(config: &Config, known: Known, now: OffsetDateTime) -> Vec<CertificateFile> {
     let by_tls = [config.metrics.listen.tls(), config.admin.https.listen.tls()];
-    if config.doors.tls.is_none() && by_tls.iter().all(Option::is_none) {
+    if tls_door(config).is_none() && by_tls.iter().all(Option::is_none) {
         return Vec::new();
     }
-    let ends = Ends::read(&config.tls).ok();
     let file = |kind, file: &Path, end: Option<i64>| CertificateFile {
         kind,
         file: text(file),
@@ -280,8 +308,8 @@ fn certificates(config: &Config, now: OffsetDateTime) -> Vec<CertificateFile> {
         days_left: end.map(|end| (end - now.unix_timestamp()).div_euclid(DAY)),
     };
     vec![
-        file(CertificateKind::Gateway, &config.tls.certificate, ends.map(|ends| ends.gateway)),
-        file(CertificateKind::ClientCa, &config.tls.client_ca, ends.map(|ends| ends.client_ca)),
+        file(CertificateKind::Gateway, &config.tls.certificate, known.gateway),
+        file(CertificateKind::ClientCa, &config.tls.client_ca, known.client_ca),
     ]
 }
 
@@ -356,4 +384,40 @@ fn texts(networks: &[Network]) -> Vec<String> {
 
 fn text(path: &Path) -> String {
     path.display().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::{config::HttpListen, trust::init};
+
+    const MIXED: &str = "mode = \"mixed\"\n";
+
+    #[test]
+    fn r38_a_door_that_a_reload_has_closed_listens_nowhere() {
+        let mut config = Config::parse(MIXED, "test.toml", Path::new("/"), std::iter::empty()).unwrap();
+        config.admin.https.listen = HttpListen::Closed;
+        let known = Known { gateway: Some(0), client_ca: Some(0) };
+        let shown = |config: &Config| shown(config, known, OffsetDateTime::UNIX_EPOCH);
+        let mixed = shown(&config);
+        assert!(mixed.doors.tls.is_some() && mixed.certificates.len() == 2, "{mixed:?}");
+        config.mode = Mode::NonSecure;
+        let closed = shown(&config);
+        assert_eq!((closed.mode, closed.doors.tls), (SecurityMode::NonSecure, None));
+        assert_eq!((closed.doors.level.as_str(), closed.certificates), ("unsecure", Vec::new()));
+    }
+
+    #[test]
+    fn r32_each_file_of_certificates_is_read_by_itself() {
+        let folder = tempfile::tempdir().unwrap();
+        init(folder.path(), &Default::default(), OffsetDateTime::now_utc()).unwrap();
+        let config = Config::parse(MIXED, "test.toml", folder.path(), std::iter::empty()).unwrap();
+        fs::remove_file(&config.tls.certificate).unwrap();
+        let files = certificates(&config, Known::of_files(&config), OffsetDateTime::now_utc());
+        let [gateway, client_ca] = &files[..] else { panic!("{files:?}") };
+        assert_eq!((gateway.days_left, &gateway.not_after), (None, &None));
+        assert!(client_ca.days_left.is_some_and(|days| days > 300), "{client_ca:?}");
+    }
 }
