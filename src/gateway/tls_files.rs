@@ -137,3 +137,35 @@ pub(super) fn mend_ledger(error: &LedgerError) -> &'static str {
         _ => "",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::{config::HttpListen, trust::init};
+
+    #[test]
+    fn r32_the_ends_are_those_of_whatever_listens_for_tls() {
+        let folder = tempfile::tempdir().unwrap();
+        init(folder.path(), &Default::default(), time::OffsetDateTime::now_utc()).unwrap();
+        let of = |folder: &Path, mode: Mode, admin: bool| {
+            let mut config = Config::parse("", "test.toml", folder, std::iter::empty()).unwrap();
+            config.mode = mode;
+            config.doors.tls = "127.0.0.1:2749".parse().ok();
+            config.metrics.listen = HttpListen::Closed;
+            if !admin {
+                config.admin.https.listen = HttpListen::Closed;
+            }
+            ends(&config).map(|ends| ends.is_some()).map_err(drop)
+        };
+        for (mode, admin, expected) in
+            [(Mode::Mixed, false, true), (Mode::NonSecure, true, true), (Mode::NonSecure, false, false)]
+        {
+            assert_eq!(of(folder.path(), mode, admin), Ok(expected), "{mode:?} {admin}");
+        }
+        let nowhere = folder.path().join("nowhere");
+        assert_eq!(of(&nowhere, Mode::Mixed, false), Err(()), "the door needs them");
+        assert_eq!(of(&nowhere, Mode::NonSecure, true), Ok(false));
+    }
+}
