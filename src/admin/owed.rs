@@ -103,8 +103,9 @@ impl Owed {
         let mut record = self.records.pop_front()?;
         let left_out = if self.records.is_empty() { std::mem::take(&mut self.left_out) } else { 0 };
         if left_out > 0 {
+            // In front: the log cuts long values.
             let separator = if record.detail.is_empty() { "" } else { "; " };
-            record.detail.push_str(&format!("{separator}{left_out} changes just before it are done, too"));
+            record.detail = format!("{left_out} changes just before it are done, too{separator}{}", record.detail);
         }
         Some(record)
     }
@@ -200,7 +201,7 @@ mod tests {
             verb: "revoke".into(),
             kind: "certificate".into(),
             name: String::new(),
-            detail: String::new(),
+            detail: if n < MAX_RECORDS { String::new() } else { "lost".into() },
             outcome: Outcome::Done,
         };
         let mut owed = Owed::default();
@@ -210,7 +211,7 @@ mod tests {
         assert!(told.iter().rev().skip(1).all(|record| record.detail.is_empty()));
         let last = told.last().unwrap();
         assert_eq!(last.change, (MAX_RECORDS + 6).to_string());
-        assert_eq!(last.detail, "7 changes just before it are done, too");
+        assert_eq!(last.detail, "7 changes just before it are done, too; lost", "where the log cuts nothing off");
         owed.then_record(record(0));
         assert_eq!(owed.next_record(), Some(record(0)), "and once");
     }
