@@ -127,8 +127,7 @@ impl Carrier {
     pub(super) async fn heal(self: &Arc<Self>) -> Result<bool, StoreError> {
         // No change is between its outbox and its effect then.
         let Ok(turn) = self.any_turn(Direction::Neutral).await else { return Ok(true) };
-        let waits = outbox::deliver(&*self.store, &*self.journal, false).await?;
-        Ok(waits || turn.owed.why().is_some())
+        self.deliver(&turn).await
     }
 
     /// As [`Owed::why`].
@@ -205,7 +204,7 @@ impl Carrier {
         &self,
         working: &mut Working,
         (begun, besides): (AdminRecord, Vec<AdminRecord>),
-        mut steps: Vec<Step>,
+        steps: Vec<Step>,
         direction: Direction,
     ) -> Result<Done, Refused> {
         let takes = direction == Direction::Takes;
@@ -213,20 +212,27 @@ impl Carrier {
             // The store doesn't take what came before, so it won't take this.
             return Err(why.clone().into());
         }
-        let is_recorded = match (self.journal.write(&begun), steps.last()) {
-            (Ok(()), _) => true,
-            (Err(_), Some(last)) if takes => {
-                steps.insert(0, outbox::keep(&begun, &last_step(working, last)));
-                false
-            }
+        let kept = match (self.journal.write(&begun), steps.last()) {
+            (Ok(()), _) => None,
+            (Err(_), Some(last)) if takes => Some(outbox::keep(&begun, &last_step(working, last))),
             (Err(closed), _) => return Err(closed.into()),
         };
+        // What was owed before was just tried.
+        let go_one_by_one = working.owed.why().is_none() && steps.len() + usize::from(kept.is_some()) > 1;
         working.is_certain = false;
-        let written = self.write(working, steps, takes).await;
+        let written = self.write(working, kept.as_ref(), steps, takes).await;
         // After an error nobody knows what of it is there.
         let is_known = written.is_ok() || working.read_again(&*self.store).await;
         let effect = self.make_live(working).await;
         working.is_certain = is_known;
+        let mut is_kept = matches!(written, Ok(Written::Stored(_)));
+        let written = match written {
+            Ok(Written::Owed(why)) if go_one_by_one => {
+                is_kept = self.keep(kept.as_ref()).await;
+                Ok(if is_kept { self.pay_now(working, why).await } else { Written::Owed(why) })
+            }
+            written => written,
+        };
         let outcome = match (&written, &effect) {
             (Ok(Written::Stored(_)), Ok(_)) => Outcome::Done,
             (Ok(Written::Owed(_)), Ok(_)) => Outcome::InEffect,
@@ -234,18 +240,12 @@ impl Carrier {
         };
         let change = begun.change.clone();
         for record in besides {
-            if outcome == Outcome::InEffect {
-                working.owed.then_record(AdminRecord { outcome: Outcome::Done, ..record.clone() });
-            }
-            self.record(AdminRecord { outcome, ..record }).await;
+            self.end(working, record, outcome).await;
         }
-        if is_recorded {
-            if outcome == Outcome::InEffect {
-                working.owed.then_record(AdminRecord { outcome: Outcome::Done, ..begun.clone() });
-            }
-            self.record(AdminRecord { outcome, ..begun }).await;
-        } else if let Err(error) = self.deliver(&change, outcome).await {
-            error!(%error, "a record waits in the store");
+        if kept.is_none() {
+            self.end(working, begun, outcome).await;
+        } else {
+            self.end_unbegun(working, begun, outcome, is_kept).await;
         }
         let written = written?;
         let (rights, effect) = effect?;
@@ -255,10 +255,51 @@ impl Carrier {
         }
     }
 
-    /// Brings the record that waits to the log, if that has healed since; if not, it waits on.
-    async fn deliver(&self, change: &str, outcome: Outcome) -> Result<bool, StoreError> {
-        if outcome == Outcome::Failed {
-            outbox::failed(&*self.store, change).await?;
+    /// Whether the record of a change that couldn't be begun on record is in the store, or the change has none that has to be there.
+    async fn keep(&self, kept: Option<&Step>) -> bool {
+        let Some(kept) = kept else { return true };
+        match self.store.write(&[kept.as_write()], Urgency::TakesAway).await {
+            // It was there already.
+            Ok(_) | Err(StoreError::Conflict { .. }) => true,
+            Err(_) => false,
+        }
+    }
+
+    /// What the store didn't take as a whole it may take key by key: a full disk has room for one key at a time, and not for a
+    /// thousand. They are paid in their order, in which a crash between two of them leaves nobody with more.
+    async fn pay_now(&self, working: &mut Working, why: StoreError) -> Written {
+        let version = self.pay(working).await;
+        if working.owed.is_settled() { Written::Stored(version) } else { Written::Owed(why) }
+    }
+
+    /// Puts on record what came of a change, and later that it is done if it isn't stored yet.
+    async fn end(&self, working: &mut Working, record: AdminRecord, outcome: Outcome) {
+        if outcome == Outcome::InEffect {
+            working.owed.then_record(AdminRecord { outcome: Outcome::Done, ..record.clone() });
+        }
+        self.record(AdminRecord { outcome, ..record }).await;
+    }
+
+    /// The same for a change that couldn't be begun on record. It has one record, which waits in the store, and in memory if that
+    /// is where the change is.
+    async fn end_unbegun(&self, working: &mut Working, record: AdminRecord, outcome: Outcome, is_kept: bool) {
+        match outcome {
+            Outcome::InEffect if !is_kept => {
+                working.owed.then_record(AdminRecord { outcome: Outcome::Done, ..record });
+            }
+            Outcome::Failed => self.keep_outcome(&AdminRecord { outcome, ..record }).await,
+            _ => {}
+        }
+        if let Err(error) = self.deliver(working).await {
+            error!(%error, "a record waits in the store");
+        }
+    }
+
+    /// Brings the records that wait in the store to the log, if it can be written. Whether anything waits still. As long as something is
+    /// owed they wait: some say that it is done.
+    async fn deliver(&self, working: &Working) -> Result<bool, StoreError> {
+        if working.owed.why().is_some() {
+            return Ok(true);
         }
         outbox::deliver(&*self.store, &*self.journal, false).await
     }
@@ -269,25 +310,45 @@ impl Carrier {
         if self.journal.write(&record).is_ok() {
             return;
         }
-        let kept = outbox::keep_outcome(&record);
-        if let Err(error) = self.store.write(&[kept.as_write()], Urgency::TakesAway).await {
-            warn!(%error, change = record.change, "what came of a change waits for the log, and not in the store");
+        if record.outcome == Outcome::InEffect {
+            // So is the change, and the record of its end comes behind this one.
             self.journal.write_soon(&record);
+        } else {
+            self.keep_outcome(&record).await;
+        }
+    }
+
+    /// Keeps what came of a change in the store, or else in memory.
+    async fn keep_outcome(&self, record: &AdminRecord) {
+        if let Err(error) = outbox::keep_outcome(&*self.store, record).await {
+            warn!(%error, change = record.change, "what came of a change waits for the log, and not in the store");
+            self.journal.write_soon(record);
         }
     }
 
     /// Writes the steps, together where the store can. Those of a change that only takes are made in memory when the store doesn't
-    /// take them: all of them, since nobody knows which it took, if any.
-    async fn write(&self, working: &mut Working, steps: Vec<Step>, takes: bool) -> Result<Written, StoreError> {
+    /// take them: all of them, since nobody knows which it took, if any. `kept` is the step before them that keeps their record. It is
+    /// never owed: what is in memory has its record there.
+    async fn write(
+        &self,
+        working: &mut Working,
+        kept: Option<&Step>,
+        steps: Vec<Step>,
+        takes: bool,
+    ) -> Result<Written, StoreError> {
         let urgency = if takes { Urgency::TakesAway } else { Urgency::Ordinary };
         let written = match working.owed.why() {
             // Behind what is owed, so that the order stays.
             Some(why) => Err(why.clone()),
-            None => self.store.write(&steps.iter().map(Step::as_write).collect::<Vec<_>>(), urgency).await,
+            None => {
+                let all: Vec<_> = kept.into_iter().chain(&steps).map(Step::as_write).collect();
+                self.store.write(&all, urgency).await
+            }
         };
         match written {
             Ok(versions) => {
                 let mut last = None;
+                let versions = versions.into_iter().skip(usize::from(kept.is_some()));
                 for (step, version) in steps.into_iter().zip(versions) {
                     let entry = step.entry(version);
                     last = entry.as_ref().map(|entry| entry.version);
@@ -308,19 +369,29 @@ impl Carrier {
         }
     }
 
-    /// Writes what is owed, as far as the store takes it. Given up at any moment, it can go on later.
-    async fn pay(&self, working: &mut Working) {
-        let mut is_anything_paid = false;
+    /// Writes what is owed, as far as the store takes it. Given up at any moment, it can go on later. Returns the version that the last
+    /// key has now that was written; `None` if it is gone.
+    async fn pay(&self, working: &mut Working) -> Option<Version> {
+        let (mut is_anything_paid, mut last) = (false, None);
         while let Paid::Taken(bucket, key, entry) = working.owed.pay_one(&*self.store).await {
             // It is in effect already, and has its version now.
             working.take_or_tell(bucket, &key, entry.as_ref());
+            last = entry.map(|entry| entry.version);
             is_anything_paid = true;
         }
         while let Some(record) = working.owed.next_record() {
-            self.journal.write_soon(&record);
+            self.record_paid(&record).await;
         }
         if is_anything_paid && let Err(error) = self.make_live(working).await {
             error!(%error, "what the store has is not in effect everywhere");
+        }
+        last
+    }
+
+    /// As [`Self::record`] for a change that is stored at last: its record may be in the store, if that took it and said it didn't.
+    async fn record_paid(&self, record: &AdminRecord) {
+        if self.journal.write_once(record).is_err() {
+            self.keep_outcome(record).await;
         }
     }
 

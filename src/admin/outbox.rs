@@ -45,9 +45,17 @@ pub(super) fn keep(record: &AdminRecord, last: &LastStep<'_>) -> Step {
     waiting.step()
 }
 
-/// The step that keeps the record of what came of a change, when that is known.
-pub(super) fn keep_outcome(record: &AdminRecord) -> Step {
-    Waiting { record: record.clone(), last: None }.step()
+/// Keeps the record of what came of a change, now that this is known, in place of the one that waits for it, if one does.
+///
+/// # Errors
+/// The store can't be used.
+pub(super) async fn keep_outcome(store: &dyn Store, record: &AdminRecord) -> Result<(), StoreError> {
+    let (change, value) = (&record.change, Waiting { record: record.clone(), last: None }.to_value());
+    let put = async |expect| store.put(Bucket::OUTBOX, change, &value, expect, Urgency::TakesAway).await.map(drop);
+    match put(Expect::Absent).await {
+        Err(StoreError::Conflict { found: Some(version), .. }) => put(Expect::Version(version)).await,
+        kept => kept,
+    }
 }
 
 /// The records that wait in what is about to be replaced, and this one of its replacement. What came of their changes is
@@ -107,15 +115,6 @@ pub(super) async fn deliver(
         }
     }
     Ok(waits)
-}
-
-/// A change whose record waits wasn't made, or not wholly: so its record will say.
-pub(super) async fn failed(store: &dyn Store, change: &str) -> Result<(), StoreError> {
-    let Some(entry) = store.get(Bucket::OUTBOX, change).await? else { return Ok(()) };
-    let Ok(Waiting { record, .. }) = serde_json::from_slice::<Waiting>(&entry.value) else { return Ok(()) };
-    let failed = Waiting { record: AdminRecord { outcome: Outcome::Failed, ..record }, last: None };
-    let expect = Expect::Version(entry.version);
-    store.put(Bucket::OUTBOX, change, &failed.to_value(), expect, Urgency::TakesAway).await.map(drop)
 }
 
 impl Waiting {

@@ -142,7 +142,7 @@ impl<'a> KeyWrite<'a> {
 pub enum Urgency {
     /// It may not: it gives a right, or neither gives nor takes any.
     Ordinary,
-    /// It may: it takes a right away, and must be possible on a full disk.
+    /// It may if it is of one key: it takes a right away, and must be possible on a full disk.
     TakesAway,
 }
 
@@ -260,6 +260,8 @@ pub trait Store: Send + Sync + fmt::Debug {
 
     /// Writes these keys in this order, each if it is as expected, and returns their versions (of a key that is gone, that of its
     /// end) when all of them are durable. No key is named twice.
+    ///
+    /// What takes away and names many keys may be refused for want of room where each of them alone is taken: try them so then.
     ///
     /// After an error nothing of it is there if the store has transactions, as the embedded one and the one in memory have: not
     /// after a crash either. In one that has none the first few keys may be written, and never one without all before it.

@@ -7,7 +7,9 @@ use std::{
     time::Duration,
 };
 
-use callgate::store::{Bucket, Embedded, Entry, Expect, Options, Store, StoreError, Urgency, Version};
+use callgate::store::{
+    Becomes, Bucket, Embedded, Entry, Expect, KeyWrite, Options, Store, StoreError, Urgency, Version,
+};
 use tokio::time::sleep;
 
 use crate::small_disk::{SmallDisk, fill};
@@ -95,6 +97,33 @@ async fn r21_rights_can_be_taken_away_on_a_full_disk() {
     let store = disk.open();
     assert!(disk.has_ballast());
     put(&store, USERS, "one more", b"", Expect::Absent).await.unwrap();
+}
+
+/// One that needs a page for each of its keys would use up what is held back for many, and store nothing.
+#[tokio::test]
+async fn r21_a_removal_of_many_keys_leaves_the_room_to_those_of_one() {
+    let Some(disk) = Small::new("6m") else { return };
+    let store = disk.open();
+    let mut users = Vec::new();
+    for n in 0..300 {
+        let key = format!("user {n:03}");
+        let version = put(&store, USERS, &key, &[7; 3000], Expect::Absent).await.unwrap();
+        users.push((key, version));
+    }
+    disk.fill();
+    put_until_full(&store, "device").await;
+    let removal = users.iter().map(|(key, version)| {
+        let becomes = Becomes::Value(&[8; 3000], Expect::Version(*version));
+        KeyWrite { bucket: USERS, key, becomes }
+    });
+    let removal: Vec<_> = removal.collect();
+    let error = store.write(&removal, Urgency::TakesAway).await.unwrap_err();
+    assert!(matches!(&error, StoreError::Unavailable(error) if error.kind() == ErrorKind::StorageFull), "{error:?}");
+    assert!(disk.has_ballast(), "it has got some of it");
+    for one in removal.chunks(1) {
+        store.write(one, Urgency::TakesAway).await.unwrap();
+    }
+    assert!(store.list(USERS).await.unwrap().iter().all(|user| *user.value == [8; 3000]));
 }
 
 /// Without a restart, and without anybody who writes.

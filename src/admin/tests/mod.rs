@@ -84,18 +84,27 @@ impl Journal for Log {
     }
 }
 
-/// A store whose n-th write from now on, and all behind it, fail; and whose writes can be made to wait.
+/// A store whose n-th write from now on, and all behind it, fail; and whose writes can be made to wait. It has transactions if it
+/// is told to, and room for one key at a time.
 #[derive(Debug, Clone)]
 struct Failing {
     store: Memory,
     writes_left: Arc<AtomicU64>,
     /// Held by who wants writes to wait.
     flow: Arc<tokio::sync::RwLock<()>>,
+    has_transactions: Arc<AtomicBool>,
+    takes_one_by_one: Arc<AtomicBool>,
 }
 
 impl Failing {
     fn new() -> Self {
-        Self { store: Memory::new(), writes_left: Arc::new(AtomicU64::new(u64::MAX)), flow: Arc::default() }
+        Self {
+            store: Memory::new(),
+            writes_left: Arc::new(AtomicU64::new(u64::MAX)),
+            flow: Arc::default(),
+            has_transactions: Arc::default(),
+            takes_one_by_one: Arc::default(),
+        }
     }
 
     fn fail_after(&self, writes: u64) {
@@ -120,6 +129,13 @@ impl Store for Failing {
     fn write<'a>(&'a self, writes: &'a [KeyWrite<'a>], urgency: Urgency) -> Answer<'a, Vec<Version>> {
         Box::pin(async move {
             let _flow = self.flow.read().await;
+            if self.takes_one_by_one.load(Ordering::Relaxed) && writes.len() > 1 {
+                return Err(std::io::Error::from(std::io::ErrorKind::StorageFull).into());
+            }
+            if self.has_transactions.load(Ordering::Relaxed) {
+                self.take()?;
+                return self.store.write(writes, urgency).await;
+            }
             let mut versions = Vec::new();
             for write in writes {
                 self.take()?;

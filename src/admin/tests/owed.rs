@@ -19,6 +19,20 @@ async fn taken(rig: &Rig, change: &Change) {
     assert!(matches!(error, Refused::NotStored(_)), "{error:?}");
 }
 
+/// A user with so many certificates.
+async fn add_user_with_certificates(rig: &Rig, count: u8) {
+    rig.change(&user("u", &[Group::CtiEnabled], &[])).await.unwrap();
+    for n in 0..count {
+        let record = certificate("u", &n.to_string());
+        rig.administration.add_certificate(&ACTOR, Fingerprint([n; 32]), &record).await.unwrap();
+    }
+}
+
+async fn remove_user(rig: &Rig) -> Result<Done, Refused> {
+    let remove = Change::RemoveUser("u".parse().unwrap());
+    rig.administration.change(&ACTOR, &remove, Of::Latest, Cascade::All).await
+}
+
 async fn stored_groups(rig: &Rig) -> Groups {
     Rig::over(rig.store.clone(), Seed::default()).await.groups("u")
 }
@@ -134,7 +148,14 @@ async fn r21_what_the_store_is_owed_is_paid_though_who_began_it_goes_away() {
 
 #[tokio::test]
 async fn r21_what_was_not_made_while_the_log_was_closed_is_not_recorded_as_done() {
+    for has_transactions in [false, true] {
+        is_not_recorded_as_done(has_transactions).await;
+    }
+}
+
+async fn is_not_recorded_as_done(has_transactions: bool) {
     let rig = Rig::new().await;
+    rig.store.has_transactions.store(has_transactions, Ordering::Relaxed);
     rig.change(&user("u", &[Group::CtiEnabled, Group::CallMonitoring], &[])).await.unwrap();
     // Another node of a cluster, with the same store, has changed it since.
     let other = Rig::over(Failing { store: rig.store.store.clone(), ..Failing::new() }, Seed::default()).await;
@@ -151,10 +172,11 @@ async fn r21_what_was_not_made_while_the_log_was_closed_is_not_recorded_as_done(
 
 #[tokio::test]
 async fn r21_at_every_write_that_fails_what_is_taken_is_in_effect_and_stored_in_the_end() {
-    for writes in 0..8 {
+    for (writes, takes_one_by_one) in (0..8).flat_map(|writes| [(writes, false), (writes, true)]) {
         let rig = Rig::new().await;
         rig.change(&device("1001")).await.unwrap();
         rig.change(&user("u", &[Group::CtiEnabled], &["1001"])).await.unwrap();
+        rig.store.takes_one_by_one.store(takes_one_by_one, Ordering::Relaxed);
         for n in 1..3 {
             let record = certificate("u", &n.to_string());
             rig.administration.add_certificate(&ACTOR, Fingerprint([n; 32]), &record).await.unwrap();
@@ -180,6 +202,107 @@ async fn r21_at_every_write_that_fails_what_is_taken_is_in_effect_and_stored_in_
         let again = Rig::over(rig.store.clone(), Seed::default()).await;
         assert!(is_gone(&again.administration.state()), "{writes}");
     }
+}
+
+#[tokio::test]
+async fn r21_a_store_that_has_room_for_one_key_at_a_time_gets_one_after_the_other() {
+    for log_is_closed in [false, true] {
+        let rig = Rig::new().await;
+        add_user_with_certificates(&rig, 20).await;
+        rig.store.takes_one_by_one.store(true, Ordering::Relaxed);
+        rig.log.told();
+        rig.log.close(log_is_closed);
+        let done = remove_user(&rig).await.unwrap();
+        assert_eq!((done.version, done.revoked), (None, 20));
+        assert!(rig.administration.owed().await.is_none());
+        let again = Rig::over(rig.store.clone(), Seed::default()).await;
+        let state = again.administration.state();
+        assert!(state.directory.user("u").is_none());
+        assert!(state.certificates.values().all(|(_, record)| record.revoked.is_some()));
+        rig.log.close(false);
+        rig.administration.heal().await.unwrap();
+        let mut told = if log_is_closed { again.log.told() } else { rig.log.told() };
+        told.retain(|(verb, ..)| verb == "remove");
+        let remove = |outcome| ("remove".to_owned(), "u".to_owned(), outcome);
+        // The other one came after a crash, as far as it knows.
+        let records = if log_is_closed {
+            vec![remove(Outcome::Recovered)]
+        } else {
+            vec![remove(Outcome::Begun), remove(Outcome::Done)]
+        };
+        assert_eq!(told, records);
+    }
+}
+
+#[tokio::test]
+async fn r21_a_change_that_is_stored_key_by_key_has_the_version_of_its_last_key_and_one_end() {
+    let rig = Rig::new().await;
+    rig.change(&user("u", &[Group::CtiEnabled], &[])).await.unwrap();
+    rig.store.takes_one_by_one.store(true, Ordering::Relaxed);
+    rig.log.told();
+    rig.log.close(true);
+    let done = rig.change(&user("u", &[], &[])).await.unwrap();
+    assert_eq!(done.version, Some(rig.administration.state().records.users["u"].version));
+    assert_eq!(done.version, rig.store.get(Bucket::USERS, "u").await.unwrap().map(|user| user.version));
+    rig.log.close(false);
+    assert!(!rig.administration.heal().await.unwrap());
+    assert_eq!(rig.log.told(), [("put".into(), "u".into(), Outcome::Done)]);
+}
+
+#[tokio::test]
+async fn r21_a_store_that_has_room_for_some_of_the_keys_is_owed_the_others() {
+    for log_is_closed in [false, true] {
+        let rig = Rig::new().await;
+        add_user_with_certificates(&rig, 5).await;
+        rig.store.takes_one_by_one.store(true, Ordering::Relaxed);
+        rig.log.told();
+        rig.log.close(log_is_closed);
+        rig.store.fail_after(3);
+        assert!(matches!(remove_user(&rig).await.unwrap_err(), Refused::NotStored(_)));
+        rig.log.close(false);
+        assert!(rig.administration.heal().await.unwrap());
+        let of_log = if log_is_closed { vec![] } else { vec![Outcome::Begun, Outcome::InEffect] };
+        assert_eq!(rig.log.told().into_iter().map(|(.., outcome)| outcome).collect::<Vec<_>>(), of_log, "not done");
+        mend_store(&rig);
+        assert!(!rig.administration.heal().await.unwrap());
+        assert_eq!(rig.log.told(), [("remove".into(), "u".into(), Outcome::Done)]);
+        let again = Rig::over(rig.store.clone(), Seed::default()).await;
+        assert!(again.administration.state().directory.user("u").is_none());
+    }
+}
+
+#[tokio::test]
+async fn r41a_what_is_owed_is_bounded_however_often_it_is_taken_while_the_log_is_closed() {
+    let rig = Rig::new().await;
+    add_user_with_certificates(&rig, 1).await;
+    rig.log.told();
+    break_store(&rig);
+    rig.log.close(true);
+    for _ in 0..100 {
+        let revoked = rig.administration.revoke(&ACTOR, Fingerprint([0; 32]), "lost").await.unwrap_err();
+        assert!(matches!(revoked, Refused::NotStored(_)));
+    }
+    rig.log.close(false);
+    rig.store.fail_after(1000);
+    assert!(!rig.administration.heal().await.unwrap());
+    assert_eq!(rig.store.writes_left.load(Ordering::Relaxed), 999, "one key was owed");
+    assert_eq!(rig.log.told(), vec![("revoke".into(), "00".repeat(32), Outcome::Done); 100]);
+    assert_eq!(rig.store.list(Bucket::OUTBOX).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn r21_that_owed_changes_are_done_is_kept_in_the_store_while_the_log_is_closed() {
+    let rig = Rig::new().await;
+    rig.change(&user("u", &[Group::CtiEnabled], &[])).await.unwrap();
+    break_store(&rig);
+    taken(&rig, &user("u", &[], &[])).await;
+    rig.log.close(true);
+    mend_store(&rig);
+    assert!(rig.administration.heal().await.unwrap(), "its record waits");
+
+    let after = Rig::over(rig.store.clone(), Seed::default()).await;
+    assert!(after.groups("u").is_empty());
+    assert_eq!(after.log.told(), [("put".into(), "u".into(), Outcome::Done)]);
 }
 
 #[tokio::test]

@@ -16,7 +16,8 @@ use tracing::{info, warn};
 
 use super::place::{Place, private};
 
-/// How much is given up at once. A commit of one removal takes some 20 pages of 4 KiB.
+/// How much is given up at once. A commit of one key takes some 20 pages of 4 KiB. One of many keys takes a page more for each of
+/// them, all at once: it gets nothing of the ballast, and its keys are to be written one by one.
 const BIT: u64 = 128 * 1024;
 
 /// The room that is held back.

@@ -1,8 +1,8 @@
 //! The one who writes: a thread that commits what waits, answers when it is on the disk, and heals the database.
 //!
 //! A commit that failed leaves three questions, in this order. What became of it? The database is opened again, which
-//! takes it or leaves it, and its version says which. Was the disk full? Then removals are tried again, alone, and then with
-//! the ballast's room; ordinary writes are refused until the ballast is whole again. And if the database can't be opened, it is tried
+//! takes it or leaves it, and its version says which. Was the disk full? Then removals are tried again, alone, and then, if each is
+//! of one key, with the ballast's room; ordinary writes are refused until the ballast is whole again. And if the database can't be opened, it is tried
 //! again and again, and whoever watches is told everything once it is open, since nobody knows what is in it.
 
 use std::{
@@ -155,14 +155,30 @@ impl Writer {
         refuse(ordinary, &StoreError::Unavailable(Arc::clone(&why)));
         // Without the others they may fit.
         let alone = if removals.len() < were { self.commit(removals) } else { Err((removals, why)) };
-        let Err((mut removals, mut why)) = alone else { return };
-        while is_full(&why) && self.ballast.give_up() {
-            match self.commit(removals) {
-                Ok(()) => return,
-                Err(failed) => (removals, why) = failed,
+        let Err((removals, why)) = alone else { return };
+        // What needs a page for each of a thousand keys would use up the ballast, and might still not fit.
+        let (small, large): (Vec<_>, Vec<_>) = removals.into_iter().partition(Write::is_of_one_key);
+        refuse(large, &StoreError::Unavailable(Arc::clone(&why)));
+        self.commit_with_ballast(small, why);
+    }
+
+    /// Commits removals that failed together for this reason one after the other, each with as much of the ballast as it takes.
+    fn commit_with_ballast(&mut self, removals: Vec<Write>, why: Arc<io::Error>) {
+        let mut why = Some(why);
+        for removal in removals {
+            // For each but the first, the room that the ones before it got may do.
+            let mut tried = match why.take() {
+                Some(why) => Err((vec![removal], why)),
+                None => self.commit(vec![removal]),
+            };
+            while let Err((failed, why)) = tried {
+                if !is_full(&why) || !self.ballast.give_up() {
+                    refuse(failed, &StoreError::Unavailable(why));
+                    break;
+                }
+                tried = self.commit(failed);
             }
         }
-        refuse(removals, &StoreError::Unavailable(why));
     }
 
     /// Whether ordinary writes may be tried. They may not as long as the ballast isn't whole.
@@ -312,6 +328,10 @@ impl Writer {
 impl Write {
     fn takes_away(&self) -> bool {
         self.urgency == Urgency::TakesAway
+    }
+
+    fn is_of_one_key(&self) -> bool {
+        self.parts.len() <= 1
     }
 }
 
