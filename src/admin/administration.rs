@@ -102,9 +102,10 @@ impl Administration {
     /// [`Refused`].
     pub async fn change(&self, actor: &Actor, change: &Change, of: Of, cascade: Cascade) -> Result<Done, Refused> {
         // As it looks now. By the time of its turn it may be another one.
-        let planned = change.plan(of, cascade, &self.state().records);
-        let turn = self.carrier.turn(actor, planned.map_or(Direction::Neutral, |plan| plan.direction)).await?;
+        let planned = change.plan(of, cascade, &self.state().records).ok();
+        let turn = self.carrier.turn(actor, direction(planned.as_ref())).await?;
         let mut plan = change.plan(of, cascade, turn.records())?;
+        turn.check_order(planned.as_ref(), &plan)?;
         let (kind, name) = change.subject();
         let subject = (change.verb(), kind, name);
         let Change::RemoveUser(user) = change else { return self.carrier.carry(turn, actor, plan, subject).await };
@@ -212,9 +213,10 @@ impl Administration {
     /// [`Refused`].
     pub async fn change_account(&self, actor: &Actor, change: &AccountChange, of: Of) -> Result<Done, Refused> {
         let (state, now) = (self.state(), OffsetDateTime::now_utc());
-        let planned = change.plan(of, &state.accounts, &state.certificates, now);
-        let turn = self.carrier.turn(actor, planned.map_or(Direction::Neutral, |plan| plan.direction)).await?;
+        let planned = change.plan(of, &state.accounts, &state.certificates, now).ok();
+        let turn = self.carrier.turn(actor, direction(planned.as_ref())).await?;
         let plan = change.plan(of, turn.accounts(), turn.certificates(), OffsetDateTime::now_utc())?;
+        turn.check_order(planned.as_ref(), &plan)?;
         let (kind, name) = change.subject();
         self.carrier.carry(turn, actor, plan, (change.verb(), kind, &name)).await
     }
@@ -356,6 +358,11 @@ impl Administration {
     pub async fn owed(&self) -> Option<StoreError> {
         self.carrier.owed().await
     }
+}
+
+/// For which turn a change waits by what it would do now.
+fn direction(planned: Option<&Plan>) -> Direction {
+    planned.map_or(Direction::Neutral, |plan| plan.direction)
 }
 
 fn addition(working: &Working, fingerprint: Fingerprint, record: &CertificateRecord) -> Result<Plan, Refused> {

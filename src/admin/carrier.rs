@@ -5,9 +5,13 @@
 //! without a log its record waits in the store, and without a store it is in effect all the same, and written later (R21).
 
 use std::{
+    collections::BTreeMap,
     fmt::Write as _,
     ops::{Deref, DerefMut},
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use arc_swap::ArcSwap;
@@ -30,9 +34,9 @@ use super::{
 };
 use crate::{
     cti::{LiveRights, NotAcknowledged},
-    directory::{Direction, Plan, Step, Write},
+    directory::{Direction, Plan, Step},
     hub::{Certificates, Effect, Rights},
-    store::{Expect, Store, StoreError, Urgency, Version},
+    store::{Store, StoreError, Urgency, Version},
     trust::Ledger,
 };
 
@@ -48,6 +52,8 @@ pub(super) struct Carrier {
     working: Arc<Mutex<Working>>,
     /// Taken before it by whatever doesn't only take: so at most one of those stands before what does.
     ordinary: Arc<Mutex<()>>,
+    /// How many changes have come.
+    arrivals: AtomicU64,
     pub(super) live: OnceLock<LiveRights>,
 }
 
@@ -55,6 +61,26 @@ pub(super) struct Carrier {
 pub(super) struct Turn {
     working: OwnedMutexGuard<Working>,
     _ordinary: Option<OwnedMutexGuard<()>>,
+    /// Whether something that came later and only takes had its turn before.
+    is_overtaken: bool,
+}
+
+impl Turn {
+    /// Refuses what would write over something newer: a change that takes rights away may have overtaken this one. Then each key that it
+    /// writes must be as it was when this one was planned for the first time, before it waited for its turn.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`].
+    pub(super) fn check_order(&self, before: Option<&Plan>, now: &Plan) -> Result<(), StoreError> {
+        if !self.is_overtaken {
+            return Ok(());
+        }
+        let steps = before.into_iter().flat_map(|plan| &plan.steps);
+        let before: BTreeMap<_, _> = steps.map(|step| ((step.bucket, &step.key), step.expected())).collect();
+        let is_newer = |step: &&Step| before.get(&(step.bucket, &step.key)) != Some(&step.expected());
+        let Some(step) = now.steps.iter().find(is_newer) else { return Ok(()) };
+        Err(StoreError::Conflict { bucket: step.bucket.0, key: step.key.clone(), found: step.expected() })
+    }
 }
 
 impl Deref for Turn {
@@ -104,13 +130,15 @@ impl Carrier {
             state: ArcSwap::from_pointee(state),
             working: Arc::new(Mutex::new(working)),
             ordinary: Arc::default(),
+            arrivals: AtomicU64::new(0),
             live: OnceLock::new(),
         }
     }
 
     /// Waits until it is this actor's turn to change something. What only takes rights away waits for no more than the change under
     /// way, one that comes next, and others of its kind; those are soon made, and come to an end, since there is an end to what can be
-    /// taken. It is only about the order: what the change does is found out in its turn.
+    /// taken. It is only about the order: what the change does is found out in its turn, and by [`Turn::check_order`] whether it was overtaken
+    /// by something that it would undo.
     ///
     /// # Errors
     /// [`Refused::ActorGone`]: it waited for the change that took its own rights away. [`Refused::NotAcknowledged`].
@@ -178,11 +206,17 @@ impl Carrier {
     /// The next turn, before which all is done that the ones before have left to be done: to its end, even if nobody waits for
     /// the turn any more. Else what is stored would not be in effect everywhere.
     async fn any_turn(self: &Arc<Self>, direction: Direction) -> Result<Turn, NotAcknowledged> {
+        let arrival = self.arrivals.fetch_add(1, Ordering::Relaxed);
         let ordinary = match direction {
             Direction::Takes => None,
             Direction::Grants | Direction::Neutral => Some(Arc::clone(&self.ordinary).lock_owned().await),
         };
-        let mut working = Turn { working: Arc::clone(&self.working).lock_owned().await, _ordinary: ordinary };
+        let mut working = Arc::clone(&self.working).lock_owned().await;
+        let is_overtaken = ordinary.is_some() && working.last_taking > arrival;
+        if ordinary.is_none() {
+            working.last_taking = working.last_taking.max(arrival);
+        }
+        let mut working = Turn { working, _ordinary: ordinary, is_overtaken };
         if working.is_certain && working.owed.is_settled() {
             return Ok(working);
         }
@@ -474,10 +508,6 @@ pub(super) fn change_id() -> Result<String, Refused> {
 }
 
 fn last_step<'a>(working: &Working, step: &'a Step) -> LastStep<'a> {
-    let expected = match &step.write {
-        Write::Delete(version) | Write::Put(_, Expect::Version(version)) => Some(*version),
-        Write::Put(_, Expect::Absent) => None,
-    };
-    let before = working.owed.found(step.bucket, &step.key).unwrap_or(expected);
+    let before = working.owed.found(step.bucket, &step.key).unwrap_or(step.expected());
     LastStep { bucket: step.bucket, key: &step.key, before }
 }

@@ -100,6 +100,14 @@ impl Step {
         KeyWrite { bucket: self.bucket, key: &self.key, becomes }
     }
 
+    /// The version that the key has to have before; `None`: it mustn't be there.
+    pub fn expected(&self) -> Option<Version> {
+        match &self.write {
+            Write::Delete(version) | Write::Put(_, Expect::Version(version)) => Some(*version),
+            Write::Put(_, Expect::Absent) => None,
+        }
+    }
+
     /// What the key has when it was written as this version; `None`: it is gone.
     pub fn entry(&self, version: Version) -> Option<Entry> {
         match &self.write {
