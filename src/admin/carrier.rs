@@ -5,13 +5,8 @@
 //! without a log its record waits in the store, and without a store it is in effect all the same, and written later (R21).
 
 use std::{
-    collections::BTreeMap,
     fmt::Write as _,
-    ops::{Deref, DerefMut},
-    sync::{
-        Arc, OnceLock,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, OnceLock},
 };
 
 use arc_swap::ArcSwap;
@@ -19,7 +14,6 @@ use aws_lc_rs::rand;
 use time::OffsetDateTime;
 use tokio::{
     runtime::{Handle, RuntimeFlavor},
-    sync::{Mutex, OwnedMutexGuard},
     task::block_in_place,
 };
 use tracing::{error, warn};
@@ -31,6 +25,7 @@ use super::{
     outbox::{self, LastStep},
     owed::Paid,
     state::Working,
+    turn::{Queue, Turn},
 };
 use crate::{
     cti::{LiveRights, NotAcknowledged},
@@ -48,53 +43,8 @@ pub(super) struct Carrier {
     /// What handshakes ask.
     pub(super) ledger: Arc<Ledger>,
     pub(super) state: ArcSwap<State>,
-    /// Taken for as long as a change takes.
-    working: Arc<Mutex<Working>>,
-    /// Taken before it by whatever doesn't only take: so at most one of those stands before what does.
-    ordinary: Arc<Mutex<()>>,
-    /// How many changes have come.
-    arrivals: AtomicU64,
+    queue: Queue,
     pub(super) live: OnceLock<LiveRights>,
-}
-
-/// Nobody else changes anything while it lives.
-pub(super) struct Turn {
-    working: OwnedMutexGuard<Working>,
-    _ordinary: Option<OwnedMutexGuard<()>>,
-    /// Whether something that came later and only takes had its turn before.
-    is_overtaken: bool,
-}
-
-impl Turn {
-    /// Refuses what would write over something newer: a change that takes rights away may have overtaken this one. Then each key that it
-    /// writes must be as it was when this one was planned for the first time, before it waited for its turn.
-    ///
-    /// # Errors
-    /// [`StoreError::Conflict`].
-    pub(super) fn check_order(&self, before: Option<&Plan>, now: &Plan) -> Result<(), StoreError> {
-        if !self.is_overtaken {
-            return Ok(());
-        }
-        let steps = before.into_iter().flat_map(|plan| &plan.steps);
-        let before: BTreeMap<_, _> = steps.map(|step| ((step.bucket, &step.key), step.expected())).collect();
-        let is_newer = |step: &&Step| before.get(&(step.bucket, &step.key)) != Some(&step.expected());
-        let Some(step) = now.steps.iter().find(is_newer) else { return Ok(()) };
-        Err(StoreError::Conflict { bucket: step.bucket.0, key: step.key.clone(), found: step.expected() })
-    }
-}
-
-impl Deref for Turn {
-    type Target = Working;
-
-    fn deref(&self) -> &Working {
-        &self.working
-    }
-}
-
-impl DerefMut for Turn {
-    fn deref_mut(&mut self) -> &mut Working {
-        &mut self.working
-    }
 }
 
 /// A change that is acknowledged.
@@ -128,17 +78,15 @@ impl Carrier {
             journal,
             ledger: Arc::new(Ledger::kept(&state.ledger)),
             state: ArcSwap::from_pointee(state),
-            working: Arc::new(Mutex::new(working)),
-            ordinary: Arc::default(),
-            arrivals: AtomicU64::new(0),
+            queue: Queue::new(working),
             live: OnceLock::new(),
         }
     }
 
     /// Waits until it is this actor's turn to change something. What only takes rights away waits for no more than the change under
     /// way, one that comes next, and others of its kind; those are soon made, and come to an end, since there is an end to what can be
-    /// taken. It is only about the order: what the change does is found out in its turn, and by [`Turn::check_order`] whether it was overtaken
-    /// by something that it would undo.
+    /// taken. It is only about the order: what the change does is found out in its turn, and by [`Turn::check_order`] whether it would
+    /// undo something that has overtaken it.
     ///
     /// # Errors
     /// [`Refused::ActorGone`]: it waited for the change that took its own rights away. [`Refused::NotAcknowledged`].
@@ -206,17 +154,7 @@ impl Carrier {
     /// The next turn, before which all is done that the ones before have left to be done: to its end, even if nobody waits for
     /// the turn any more. Else what is stored would not be in effect everywhere.
     async fn any_turn(self: &Arc<Self>, direction: Direction) -> Result<Turn, NotAcknowledged> {
-        let arrival = self.arrivals.fetch_add(1, Ordering::Relaxed);
-        let ordinary = match direction {
-            Direction::Takes => None,
-            Direction::Grants | Direction::Neutral => Some(Arc::clone(&self.ordinary).lock_owned().await),
-        };
-        let mut working = Arc::clone(&self.working).lock_owned().await;
-        let is_overtaken = ordinary.is_some() && working.last_taking > arrival;
-        if ordinary.is_none() {
-            working.last_taking = working.last_taking.max(arrival);
-        }
-        let mut working = Turn { working, _ordinary: ordinary, is_overtaken };
+        let mut working = self.queue.next(direction).await;
         if working.is_certain && working.owed.is_settled() {
             return Ok(working);
         }
@@ -311,7 +249,7 @@ impl Carrier {
         if outcome == Outcome::InEffect {
             working.owed.then_record(AdminRecord { outcome: Outcome::Done, ..record.clone() });
         }
-        self.record(AdminRecord { outcome, ..record }).await;
+        self.record(&AdminRecord { outcome, ..record }).await;
     }
 
     /// The same for a change that couldn't be begun on record. It has one record, which waits in the store, and in memory if that
@@ -340,15 +278,15 @@ impl Carrier {
 
     /// Puts on record what came of a change that was begun on record. While the log can't be written it waits in the store, so
     /// that no acknowledged change loses its end by a crash; without a store it waits in memory.
-    async fn record(&self, record: AdminRecord) {
-        if self.journal.write(&record).is_ok() {
+    async fn record(&self, record: &AdminRecord) {
+        if self.journal.write(record).is_ok() {
             return;
         }
         if record.outcome == Outcome::InEffect {
             // So is the change, and the record of its end comes behind this one.
-            self.journal.write_soon(&record);
+            self.journal.write_soon(record);
         } else {
-            self.keep_outcome(&record).await;
+            self.keep_outcome(record).await;
         }
     }
 

@@ -1,9 +1,9 @@
 //! The one who writes: a thread that commits what waits, answers when it is on the disk, and heals the database.
 //!
-//! A commit that failed leaves three questions, in this order. What became of it? The database is opened again, which
-//! takes it or leaves it, and its version says which. Was the disk full? Then removals are tried again, alone, and then, if each is
-//! of one key, with the ballast's room; ordinary writes are refused until the ballast is whole again. And if the database can't be opened, it is tried
-//! again and again, and whoever watches is told everything once it is open, since nobody knows what is in it.
+//! A commit that failed leaves three questions, in this order. What became of it? The database is opened again, which takes it or
+//! leaves it, and its version says which. Was the disk full? Then removals are tried again, alone, and then, if each is of one
+//! key, with the ballast's room; ordinary writes are refused until the ballast is whole again. And if the database can't be
+//! opened, it is tried again and again, and whoever watches is told everything once it is open, since nobody knows what is in it.
 
 use std::{
     collections::{BTreeMap, btree_map},
