@@ -370,7 +370,7 @@ impl Carrier {
     /// What was taken counts from here on: for readers, at the doors, and when this returns, behind them.
     async fn make_live(&self, working: &mut Working) -> Result<(u64, Effect), NotAcknowledged> {
         let changes_rights = working.changes_rights();
-        let state = aside(|| {
+        let state = aside(working.size(), || {
             let state = Arc::new(working.state());
             self.state.store(Arc::clone(&state));
             state
@@ -411,11 +411,12 @@ pub(super) async fn in_a_task<T: Send + 'static>(
     }
 }
 
-/// Does what may take seconds, in place: whom else this thread runs, another one runs meanwhile. A runtime of one thread has no
-/// other.
-fn aside<T>(work: impl FnOnce() -> T) -> T {
+/// Does what may take seconds with so many records, in place: whom else this thread runs, another one runs meanwhile. A runtime of
+/// one thread has no other. With few it takes less than the other thread's beginning, and the memory that each thread has of its own.
+fn aside<T>(records: usize, work: impl FnOnce() -> T) -> T {
+    const MANY: usize = 5_000;
     match Handle::try_current().map(|runtime| runtime.runtime_flavor()) {
-        Ok(RuntimeFlavor::MultiThread) => block_in_place(work),
+        Ok(RuntimeFlavor::MultiThread) if records >= MANY => block_in_place(work),
         _ => work(),
     }
 }

@@ -145,6 +145,12 @@ impl Working {
         self.stale != Stale::default()
     }
 
+    /// How many things there are that a change may have to look at.
+    pub(super) fn size(&self) -> usize {
+        let Records { users, groups, devices, made_up } = &self.records;
+        users.len() + groups.len() + devices.len() + made_up.len() + self.certificates.len()
+    }
+
     pub(super) fn records(&self) -> &Records {
         &self.records
     }
