@@ -56,7 +56,7 @@ impl Served {
     /// The same with another recorded call of the two phones.
     pub fn start_call(call: &str, doors: &str, wrap: impl FnOnce(Command) -> Command) -> Self {
         let call = capture(call);
-        let replay = format!("kind = \"replay\"\ncapture = {call:?}\nspeed = 4.0\ndelay_seconds = 2");
+        let replay = format!("kind = \"replay\"\ncapture = {call:?}\nspeed = 4.0\ndelay_seconds = 4");
         Self::start_with(doors, &replay, wrap)
     }
 
