@@ -101,11 +101,8 @@ impl Administration {
     /// # Errors
     /// [`Refused`].
     pub async fn change(&self, actor: &Actor, change: &Change, of: Of, cascade: Cascade) -> Result<Done, Refused> {
-        // As it looks now. By the time of its turn it may be another one.
-        let planned = change.plan(of, cascade, &self.state().records).ok();
-        let turn = self.carrier.turn(actor, direction(planned.as_ref())).await?;
+        let turn = self.carrier.turn(actor).await?;
         let mut plan = change.plan(of, cascade, turn.records())?;
-        turn.check_order(planned.as_ref(), &plan)?;
         let (kind, name) = change.subject();
         let subject = (change.verb(), kind, name);
         let Change::RemoveUser(user) = change else { return self.carrier.carry(turn, actor, plan, subject).await };
@@ -140,7 +137,7 @@ impl Administration {
         fingerprint: Fingerprint,
         record: &CertificateRecord,
     ) -> Result<Done, Refused> {
-        let turn = self.carrier.turn(actor, Direction::Neutral).await?;
+        let turn = self.carrier.turn(actor).await?;
         if !turn.records().users.contains_key(&record.user) {
             // Whoever got that name later would own it.
             return Err(Refusal::Field { field: "user", problem: format!("there is no user {:?}", record.user) }.into());
@@ -158,7 +155,7 @@ impl Administration {
     /// # Errors
     /// [`Refused`].
     pub async fn revoke(&self, actor: &Actor, fingerprint: Fingerprint, reason: &str) -> Result<Done, Refused> {
-        let turn = self.carrier.turn(actor, Direction::Takes).await?;
+        let turn = self.carrier.turn(actor).await?;
         let sha256 = fingerprint.to_hex();
         let Some((version, record)) = turn.certificates().get(&fingerprint) else {
             return Err(Refused::NoCertificate(sha256));
@@ -184,7 +181,7 @@ impl Administration {
             let known = self.state().certificates.get(fingerprint).map(|(_, known)| Arc::clone(known));
             match (known, &record.revoked) {
                 (None, _) => {
-                    let turn = self.carrier.turn(actor, Direction::Neutral).await?;
+                    let turn = self.carrier.turn(actor).await?;
                     let plan = addition(&turn, *fingerprint, record)?;
                     let subject = ("add", "certificate", &*fingerprint.to_hex());
                     self.carrier.carry(turn, actor, plan, subject).await?;
@@ -195,7 +192,7 @@ impl Administration {
                     imported.revoked += 1;
                 }
                 (Some(known), _) if known.imported_again(record).is_some() => {
-                    let turn = self.carrier.turn(actor, Direction::Neutral).await?;
+                    let turn = self.carrier.turn(actor).await?;
                     let Some(plan) = imported_again(&turn, *fingerprint, record) else { continue };
                     let subject = ("change", "certificate", &*fingerprint.to_hex());
                     self.carrier.carry(turn, actor, plan, subject).await?;
@@ -212,11 +209,8 @@ impl Administration {
     /// # Errors
     /// [`Refused`].
     pub async fn change_account(&self, actor: &Actor, change: &AccountChange, of: Of) -> Result<Done, Refused> {
-        let (state, now) = (self.state(), OffsetDateTime::now_utc());
-        let planned = change.plan(of, &state.accounts, &state.certificates, now).ok();
-        let turn = self.carrier.turn(actor, direction(planned.as_ref())).await?;
+        let turn = self.carrier.turn(actor).await?;
         let plan = change.plan(of, turn.accounts(), turn.certificates(), OffsetDateTime::now_utc())?;
-        turn.check_order(planned.as_ref(), &plan)?;
         let (kind, name) = change.subject();
         self.carrier.carry(turn, actor, plan, (change.verb(), kind, &name)).await
     }
@@ -286,7 +280,7 @@ impl Administration {
     /// [`Refused`]: it can't be recorded, or the store can't be read, or hasn't taken yet what takes rights away: a restore would
     /// bring that back.
     pub async fn back_up(&self, actor: &Actor) -> Result<(File, BackedUp), Refused> {
-        let turn = self.carrier.turn(actor, Direction::Neutral).await?;
+        let turn = self.carrier.turn(actor).await?;
         if let Some(why) = turn.owed.why() {
             return Err(why.clone().into());
         }
@@ -358,11 +352,6 @@ impl Administration {
     pub async fn owed(&self) -> Option<StoreError> {
         self.carrier.owed().await
     }
-}
-
-/// For which turn a change waits by what it would do now.
-fn direction(planned: Option<&Plan>) -> Direction {
-    planned.map_or(Direction::Neutral, |plan| plan.direction)
 }
 
 fn addition(working: &Working, fingerprint: Fingerprint, record: &CertificateRecord) -> Result<Plan, Refused> {

@@ -14,6 +14,7 @@ use aws_lc_rs::rand;
 use time::OffsetDateTime;
 use tokio::{
     runtime::{Handle, RuntimeFlavor},
+    sync::{Mutex, OwnedMutexGuard},
     task::block_in_place,
 };
 use tracing::{error, warn};
@@ -25,7 +26,6 @@ use super::{
     outbox::{self, LastStep},
     owed::Paid,
     state::Working,
-    turn::{Queue, Turn},
 };
 use crate::{
     cti::{LiveRights, NotAcknowledged},
@@ -43,9 +43,13 @@ pub(super) struct Carrier {
     /// What handshakes ask.
     pub(super) ledger: Arc<Ledger>,
     pub(super) state: ArcSwap<State>,
-    queue: Queue,
+    /// Taken for as long as a change takes, in the order of asking.
+    working: Arc<Mutex<Working>>,
     pub(super) live: OnceLock<LiveRights>,
 }
+
+/// Nobody else changes anything while it lives.
+pub(super) type Turn = OwnedMutexGuard<Working>;
 
 /// A change that is acknowledged.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,20 +82,17 @@ impl Carrier {
             journal,
             ledger: Arc::new(Ledger::kept(&state.ledger)),
             state: ArcSwap::from_pointee(state),
-            queue: Queue::new(working),
+            working: Arc::new(Mutex::new(working)),
             live: OnceLock::new(),
         }
     }
 
-    /// Waits until it is this actor's turn to change something. What only takes rights away waits for no more than the change under
-    /// way, one that comes next, and others of its kind; those are soon made, and come to an end, since there is an end to what can be
-    /// taken. It is only about the order: what the change does is found out in its turn, and by [`Turn::check_order`] whether it would
-    /// undo something that has overtaken it.
+    /// Waits until it is this actor's turn to change something, in the order of asking.
     ///
     /// # Errors
     /// [`Refused::ActorGone`]: it waited for the change that took its own rights away. [`Refused::NotAcknowledged`].
-    pub(super) async fn turn(self: &Arc<Self>, actor: &Actor, direction: Direction) -> Result<Turn, Refused> {
-        let turn = self.any_turn(direction).await?;
+    pub(super) async fn turn(self: &Arc<Self>, actor: &Actor) -> Result<Turn, Refused> {
+        let turn = self.any_turn().await?;
         stands(turn.accounts(), actor)?;
         Ok(turn)
     }
@@ -102,13 +103,13 @@ impl Carrier {
     /// The store can't be used.
     pub(super) async fn heal(self: &Arc<Self>) -> Result<bool, StoreError> {
         // No change is between its outbox and its effect then.
-        let Ok(turn) = self.any_turn(Direction::Neutral).await else { return Ok(true) };
+        let Ok(turn) = self.any_turn().await else { return Ok(true) };
         self.deliver(&turn).await
     }
 
     /// As [`Owed::why`].
     pub(super) async fn owed(self: &Arc<Self>) -> Option<StoreError> {
-        self.any_turn(Direction::Neutral).await.ok()?.owed.why().cloned()
+        self.any_turn().await.ok()?.owed.why().cloned()
     }
 
     /// Makes the change that was planned in this turn.
@@ -153,8 +154,8 @@ impl Carrier {
 
     /// The next turn, before which all is done that the ones before have left to be done: to its end, even if nobody waits for
     /// the turn any more. Else what is stored would not be in effect everywhere.
-    async fn any_turn(self: &Arc<Self>, direction: Direction) -> Result<Turn, NotAcknowledged> {
-        let mut working = self.queue.next(direction).await;
+    async fn any_turn(self: &Arc<Self>) -> Result<Turn, NotAcknowledged> {
+        let mut working = Arc::clone(&self.working).lock_owned().await;
         if working.is_certain && working.owed.is_settled() {
             return Ok(working);
         }

@@ -20,7 +20,6 @@ mod seed;
 mod state;
 #[cfg(test)]
 mod tests;
-mod turn;
 
 pub use actor::{Actor, ShownToken, Standing};
 pub use administration::{Administration, Imported};

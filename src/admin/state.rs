@@ -56,8 +56,6 @@ pub(super) struct Working {
     pub(super) owed: Owed,
     /// Whether this is all that the store has, but for what it is owed.
     pub(super) is_certain: bool,
-    /// When the last change came that only took and has had its turn, counted in changes.
-    pub(super) last_taking: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

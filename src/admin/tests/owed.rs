@@ -351,67 +351,6 @@ async fn r21_no_backup_leaves_without_a_record_or_with_what_was_taken_away() {
 }
 
 #[tokio::test]
-async fn r21_what_takes_rights_away_waits_for_no_queue_of_what_grants() {
-    let rig = Arc::new(Rig::new().await);
-    rig.change(&user("taken", &[Group::CtiEnabled], &[])).await.unwrap();
-    rig.log.told();
-    let flow = Arc::clone(&rig.store.flow).write_owned().await;
-    let mut changes = tokio::task::JoinSet::new();
-    let grants = (0..20).map(|n| user(&format!("u{n}"), &[Group::CtiEnabled], &[]));
-    // By its name it could as well grant: it says less than is there.
-    for change in grants.chain([user("taken", &[], &[])]) {
-        let rig = Arc::clone(&rig);
-        changes.spawn(async move { rig.change(&change).await });
-        // It waits now: one thread runs them all, in their order.
-        tokio::task::yield_now().await;
-    }
-    drop(flow);
-    assert!(changes.join_all().await.iter().all(Result::is_ok));
-    let done = rig.log.told().into_iter().filter(|(.., outcome)| *outcome == Outcome::Done);
-    let order: Vec<String> = done.map(|(_, name, _)| name).collect();
-    let place = order.iter().position(|name| name == "taken").unwrap();
-    assert!(place <= 2 && order.len() == 21, "{order:?}");
-}
-
-#[tokio::test]
-async fn r21_what_takes_rights_away_is_not_undone_by_what_it_has_overtaken() {
-    let rig = Arc::new(Rig::new().await);
-    rig.change(&user("eva", &[Group::CtiEnabled], &[])).await.unwrap();
-    rig.change(&user("gone", &[Group::CtiEnabled], &[])).await.unwrap();
-    let flow = Arc::clone(&rig.store.flow).write_owned().await;
-    let more = [Group::CtiEnabled, Group::CallMonitoring];
-    let changes = [
-        // The one under way, and the one that comes next.
-        (user("first", &[], &[]), Of::Latest),
-        (user("second", &[], &[]), Of::Latest),
-        // These are overtaken.
-        (user("eva", &more, &[]), Of::Latest),
-        (user("gone", &more, &[]), Of::New),
-        (user("other", &more, &[]), Of::Latest),
-        (user("eva", &[], &[]), Of::Latest),
-        (Change::RemoveUser("gone".parse().unwrap()), Of::Latest),
-        // And this one came later.
-        (user("eva", &[Group::CtiEnabled], &[]), Of::Latest),
-    ];
-    let mut asked = Vec::new();
-    for (change, of) in changes {
-        let rig = Arc::clone(&rig);
-        asked.push(tokio::spawn(async move { rig.administration.change(&ACTOR, &change, of, Cascade::Nothing).await }));
-        // It waits now: one thread runs them all, in their order.
-        tokio::task::yield_now().await;
-    }
-    drop(flow);
-    let mut refused = Vec::new();
-    for asked in asked {
-        refused.push(asked.await.unwrap().err().map(|refused| refused.code()));
-    }
-    let conflict = Some(ErrorCode::VersionConflict);
-    assert_eq!(refused, [None, None, conflict, conflict, None, None, None, None]);
-    assert_eq!(rig.groups("eva"), [Group::CtiEnabled].into_iter().collect());
-    assert!(rig.administration.state().directory.user("gone").is_none());
-}
-
-#[tokio::test]
 async fn of_changes_at_once_the_last_one_counts() {
     let rig = Arc::new(Rig::new().await);
     rig.change(&user("u", &[], &[])).await.unwrap();

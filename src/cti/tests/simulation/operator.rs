@@ -38,10 +38,6 @@ pub(super) struct Operator {
     disk: Disk,
     log: Arc<Log>,
     under_way: Vec<UnderWay>,
-    /// How many deeds have come to wait for their turn.
-    came: u64,
-    /// Which of those that came last has had its turn.
-    newest_done: u64,
     /// How many deeds were done that have records.
     recorded: usize,
 }
@@ -49,8 +45,6 @@ pub(super) struct Operator {
 /// A deed under way, for which somebody waits.
 struct UnderWay {
     deed: Deed,
-    /// When it came to wait for its turn.
-    came: Option<u64>,
     /// Since it counts at the doors.
     version: Option<u64>,
     work: Work,
@@ -111,7 +105,7 @@ impl Operator {
         administration.go_live(live.clone());
         disk.writes.store(0, Ordering::Relaxed);
         log.0.lock().unwrap().clear();
-        Self { administration, live, disk, log, under_way: Vec::new(), came: 0, newest_done: 0, recorded: 0 }
+        Self { administration, live, disk, log, under_way: Vec::new(), recorded: 0 }
     }
 
     /// What counts at the doors.
@@ -154,7 +148,7 @@ impl Operator {
                 done.map(|done| (done.rights, done.effect)).map_err(|refused| refused.code())
             }),
         };
-        self.under_way.push(UnderWay { deed, came: None, version: None, work });
+        self.under_way.push(UnderWay { deed, version: None, work });
     }
 
     /// How many deeds are under way.
@@ -186,10 +180,6 @@ impl Operator {
     pub(super) fn go_on(&mut self, at: usize, now: &Wishes) -> Result<Progress, String> {
         let before = self.live.current().rights.version;
         let under_way = &mut self.under_way[at];
-        let came = *under_way.came.get_or_insert_with(|| {
-            self.came += 1;
-            self.came
-        });
         let polled = poll(under_way.work.as_mut());
         let (after, deed) = (self.live.current().rights.version, &under_way.deed);
         let mut progress = Progress::default();
@@ -200,9 +190,6 @@ impl Operator {
                 return Err(format!("{deed:?} makes version {after}, not {}", made.version));
             }
             under_way.version = Some(after);
-            if !matches!(deed, Deed::Mode { .. }) {
-                self.newest_done = self.newest_done.max(came);
-            }
             progress.made = Some(made);
         }
         match polled {
@@ -217,13 +204,10 @@ impl Operator {
             }
             Poll::Ready(Err(code)) => {
                 let expected = deed.make(now).map(|wishes| wishes.version);
-                // One that came later and took something had its turn before, and this would have undone it.
-                let is_overtaken = code == ErrorCode::VersionConflict && came < self.newest_done;
-                if expected != Err(code) && !is_overtaken {
+                if expected != Err(code) {
                     return Err(format!("{deed:?} is refused with {code:?}, and not {expected:?}"));
                 }
                 progress.refused = true;
-                self.newest_done = self.newest_done.max(came);
                 self.under_way.remove(at);
             }
         }
