@@ -314,20 +314,36 @@ fn certificates(config: &Config, known: Known, now: OffsetDateTime) -> Vec<Certi
 }
 
 fn limits(limits: &Limits) -> LimitSettings {
+    // All of them: a limit that the config gets is one that the API shows.
+    let &Limits {
+        open_seconds,
+        probe_seconds,
+        opening_connections,
+        sessions,
+        sessions_per_user,
+        monitors_per_session,
+        requests_in_flight,
+        queued_bytes_per_session,
+        tries_per_source_per_minute,
+        workers,
+        http_connections,
+        http_connections_per_source,
+        http_request_seconds,
+    } = limits;
     LimitSettings {
-        open_seconds: limits.open_seconds,
-        probe_seconds: limits.probe_seconds,
-        opening_connections: limits.opening_connections,
-        sessions: limits.sessions,
-        sessions_per_user: limits.sessions_per_user,
-        monitors_per_session: limits.monitors_per_session,
-        requests_in_flight: limits.requests_in_flight,
-        queued_bytes_per_session: limits.queued_bytes_per_session,
-        tries_per_source_per_minute: limits.tries_per_source_per_minute,
-        workers: limits.workers,
-        http_connections: limits.http_connections,
-        http_connections_per_source: limits.http_connections_per_source,
-        http_request_seconds: limits.http_request_seconds,
+        open_seconds,
+        probe_seconds,
+        opening_connections,
+        sessions,
+        sessions_per_user,
+        monitors_per_session,
+        requests_in_flight,
+        queued_bytes_per_session,
+        tries_per_source_per_minute,
+        workers,
+        http_connections,
+        http_connections_per_source,
+        http_request_seconds,
     }
 }
 
