@@ -106,7 +106,7 @@ impl Machine {
         let output = self.command("sh").args(["-euc", &format!("{PLAYED}{}", self.here(line))]).output().unwrap();
         let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         assert!(output.status.success(), "{line}: {}\n{out}\n{err}", output.status);
-        if line.contains(" cert import ") {
+        if line.contains(" cert import ") || line.contains(" cert renew ") {
             self.set_certificate(&out);
         }
         out.into_owned()
@@ -186,13 +186,15 @@ impl Machine {
         fs::write(folder.join("answer.pem"), answer.pem()).unwrap();
     }
 
-    /// Writes what `cert import` printed into the config.
+    /// Writes what `cert renew` or `cert import` printed into the config.
     fn set_certificate(&self, said: &str) {
         let path = self.path(FOLDER).join("callgate.toml");
         let (before, settings) = (fs::read_to_string(&path).unwrap(), said.split_once("[tls]\n").unwrap().1);
-        let old = "certificate = \"gateway.pem\"\nkey = \"gateway.key\"\n";
-        assert!(before.contains(old));
-        fs::write(path, before.replace(old, settings)).unwrap();
+        let (others, tls) = before.split_once("[tls]\n").unwrap();
+        let kept: Vec<&str> = tls.lines().skip(2).collect();
+        assert!(tls.lines().take(2).map(|line| line.split_once(' ').unwrap().0).eq(["certificate", "key"]), "{tls}");
+        let after = format!("{others}[tls]\n{settings}{}\n", kept.join("\n"));
+        fs::write(path, after).unwrap();
     }
 }
 

@@ -5,6 +5,7 @@ mod crl;
 mod gateway;
 mod issue;
 mod list;
+mod renew;
 mod revoke;
 
 use anyhow::{Result, bail};
@@ -21,7 +22,7 @@ use super::{exit::Unusable, out::remark};
 const DIGITS: usize = 64;
 const ENOUGH: usize = 4;
 
-/// Apps' certificates: issue, import, revoke and list them; or get the gateway's own from another CA
+/// Apps' certificates: issue, import, revoke and list them; renew the gateway's own, or get it from another CA
 #[derive(clap::Subcommand)]
 pub(super) enum Cert {
     Issue(issue::Issue),
@@ -30,6 +31,7 @@ pub(super) enum Cert {
     List(list::List),
     Show(list::Show),
     Crl(crl::MakeCrl),
+    Renew(renew::Renew),
     Csr(gateway::Csr),
     Import(gateway::Import),
 }
@@ -43,6 +45,7 @@ impl Cert {
             Self::List(command) => command.run(),
             Self::Show(command) => command.run(),
             Self::Crl(command) => command.run(),
+            Self::Renew(command) => command.run(),
             Self::Csr(command) => command.run(),
             Self::Import(command) => command.run(),
         }

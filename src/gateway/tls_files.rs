@@ -125,7 +125,7 @@ fn mend(error: &TrustError) -> &'static str {
         | TrustError::Damaged { .. } => ": name the right file, or put it there",
         TrustError::Mismatch { .. } => ": name the key that this certificate was issued for",
         TrustError::Expired { .. } | TrustError::NotForServers { .. } => {
-            ": `callgate cert csr` asks a CA for another one, and `callgate cert import` puts it there"
+            ": `callgate cert renew` makes the next one, and `callgate cert csr` asks another CA for it"
         }
         _ => "",
     }

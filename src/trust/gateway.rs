@@ -1,6 +1,6 @@
 //! The gateway's own certificate: checked when it is loaded, or asked for from another CA.
 
-use std::path::Path;
+use std::{net::IpAddr, path::Path, time::Duration};
 
 use rustls::{
     Error, InconsistentKeys, RootCertStore,
@@ -11,12 +11,12 @@ use rustls::{
     sign::CertifiedKey,
 };
 use time::OffsetDateTime;
-use x509_parser::prelude::{FromDer, X509Certificate};
+use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 use zeroize::Zeroizing;
 
 use super::{
     TrustError, Validity,
-    ca::{WipedKey, gateway_params},
+    ca::{WipedKey, first, gateway_params},
     ledger::rfc3339,
     pem,
 };
@@ -66,6 +66,32 @@ pub fn check_gateway(certificate: &Path, key: &Path, ca: Option<&Path>, now: Uni
         TrustError::NotFromCa { path: certificate.into(), ca: ca.into(), reason: error.to_string() }
     })?;
     Ok(pem::encode(&chain))
+}
+
+/// The names of a gateway's certificate that comes from this CA, whether or not it has ended: those for which the CA is to make the
+/// next one.
+///
+/// # Errors
+/// It comes from another CA, or a file can't be read.
+pub fn gateway_names(certificate: &Path, key: &Path, ca: &Path) -> Result<Vec<String>, TrustError> {
+    let der = first(pem::certificates(certificate)?, certificate)?;
+    let (_, parsed) = X509Certificate::from_der(&der).map_err(|error| damaged(certificate, &error))?;
+    let begin = u64::try_from(parsed.validity().not_before.timestamp()).unwrap_or(0);
+    check_gateway(certificate, key, Some(ca), UnixTime::since_unix_epoch(Duration::from_secs(begin)))?;
+    let names = parsed.subject_alternative_name().map_err(|error| damaged(certificate, &error))?;
+    let names = names.iter().flat_map(|extension| &extension.value.general_names);
+    Ok(names.filter_map(host).collect())
+}
+
+fn host(name: &GeneralName<'_>) -> Option<String> {
+    match name {
+        GeneralName::DNSName(name) => Some((*name).to_owned()),
+        GeneralName::IPAddress(bytes) => {
+            let v4 = <[u8; 4]>::try_from(*bytes).map(IpAddr::from);
+            v4.or_else(|_| <[u8; 16]>::try_from(*bytes).map(IpAddr::from)).ok().map(|address| address.to_string())
+        }
+        _ => None,
+    }
 }
 
 /// The gateway's chain and key, checked: a pair, valid now, for servers.

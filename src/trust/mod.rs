@@ -34,7 +34,7 @@ pub use ends::{Ends, first_end};
 pub use error::{LedgerError, TrustError};
 pub use files::{Existing, make_folder, own_folder, write_private, write_public};
 pub use foreign::{CrlCheck, Foreign};
-pub use gateway::{GatewayRequest, check_gateway, request_gateway};
+pub use gateway::{GatewayRequest, check_gateway, gateway_names, request_gateway};
 pub use import::check_app;
 pub use ledger::{Entry, Ledger, LedgerSnapshot, Operation, Record, Status};
 pub use own_crl::OwnCrl;

@@ -2,7 +2,7 @@
 
 use std::{fs, os::unix::fs::PermissionsExt, path::Path, process::Command};
 
-use callgate::trust::{Ca, Crl, Ledger, Validity};
+use callgate::trust::{Ca, Crl, Ledger, Validity, gateway_names};
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateSigningRequestParams, ExtendedKeyUsagePurpose, IsCa, Issuer,
     KeyPair,
@@ -324,6 +324,46 @@ fn a_gateway_certificate_from_another_ca_is_taken_only_if_all_of_it_is_right() {
     let text = text.replace("certificate = \"gateway.pem\"\nkey = \"gateway.key\"\n", settings);
     fs::write(&config, text).unwrap();
     assert!(shell.ok(CHECK).starts_with("ok"));
+}
+
+#[test]
+fn the_gateway_s_certificate_is_renewed_even_when_it_has_ended() {
+    let shell = Shell::set_up();
+    let ca = Ca::load(&shell.path("callgate/ca.pem"), &shell.path("callgate/ca.key")).unwrap();
+    let past = Validity::days(OffsetDateTime::now_utc() - Duration::days(10), 3).unwrap();
+    let gateway = ca.issue_gateway(&["gw.example.org".into(), "192.0.2.10".into()], past).unwrap();
+    fs::write(shell.path("callgate/gateway.pem"), &gateway.certificate_pem).unwrap();
+    fs::write(shell.path("callgate/gateway.key"), &*gateway.key_pem).unwrap();
+
+    let said: serde_json::Value =
+        serde_json::from_str(&shell.ok("cert renew --out json --name gw2.example.org --days 30 --json")).unwrap();
+    let names = ["localhost", "127.0.0.1", "::1", "gw.example.org", "192.0.2.10", "gw2.example.org"];
+    assert_eq!(said["names"], serde_json::json!(names));
+    assert!(said["key"].as_str().unwrap().ends_with("/json/gateway.key"), "{said}");
+    let said = shell.ok("cert renew --out next");
+    assert_eq!(shell.mode("next/gateway.key"), 0o600);
+    let (code, error) = shell.fails("cert renew --out next");
+    assert_eq!((code, error.contains("next/gateway.key")), (2, true), "{error}");
+    let settings = said.split_once("[tls]\n").unwrap().1;
+    let config = shell.path("callgate/callgate.toml");
+    let text = fs::read_to_string(&config).unwrap();
+    let text = text.replace("certificate = \"gateway.pem\"\nkey = \"gateway.key\"\n", settings);
+    fs::write(&config, text).unwrap();
+    assert!(shell.ok(CHECK).starts_with("ok"));
+    let names =
+        gateway_names(&shell.path("next/gateway.pem"), &shell.path("next/gateway.key"), &shell.path("callgate/ca.pem"));
+    assert_eq!(names.unwrap(), ["localhost", "127.0.0.1", "::1", "gw.example.org", "192.0.2.10"]);
+
+    // Of another CA's this one makes no next one: apps check it by that CA.
+    OtherCa::new(&shell.path("callgate/ca.pem"));
+    let (code, error) = shell.fails("cert renew --out other");
+    assert_eq!((code, error.contains("don't belong together")), (2, true), "{error}");
+    let other = Ca::make("other", Validity::days(OffsetDateTime::now_utc(), 1000).unwrap()).unwrap();
+    fs::write(shell.path("callgate/ca.pem"), other.certificate_pem()).unwrap();
+    fs::write(shell.path("callgate/ca.key"), &*other.key_pem()).unwrap();
+    let (code, error) = shell.fails("cert renew --out other");
+    assert_eq!((code, error.contains("does not come from the CA")), (2, true), "{error}");
+    assert!(error.contains("callgate cert csr"), "{error}");
 }
 
 /// A CA that isn't Callgate's.

@@ -13,11 +13,11 @@ use crate::cli::{
 };
 
 /// The private key that a request was made with.
-const KEY: &str = "gateway.key";
+pub(super) const KEY: &str = "gateway.key";
 /// The request.
 const REQUEST: &str = "gateway.csr";
 /// The certificate that came for it.
-const CERTIFICATE: &str = "gateway.pem";
+pub(super) const CERTIFICATE: &str = "gateway.pem";
 
 const CSR_EXAMPLES: &str = "\
 Example:
@@ -115,10 +115,15 @@ impl Import {
         if self.ca.is_none() {
             say!("The chain was not checked: give --ca to do so.")?;
         }
-        say!("Write into the config, and restart the gateway:")?;
-        say!("[tls]")?;
-        say!("certificate = {:?}", absolute.display().to_string())?;
-        say!("key = {:?}", absolute_key.display().to_string())?;
-        Ok(())
+        say_settings(&absolute, &absolute_key)
     }
+}
+
+/// What to write into the config, so that the gateway shows this certificate.
+pub(super) fn say_settings(certificate: &Path, key: &Path) -> Result<()> {
+    say!("Write into the config, and let the gateway read it again (SIGHUP):")?;
+    say!("[tls]")?;
+    say!("certificate = {:?}", certificate.display().to_string())?;
+    say!("key = {:?}", key.display().to_string())?;
+    Ok(())
 }
