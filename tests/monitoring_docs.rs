@@ -1,5 +1,5 @@
 //! docs/MONITORING.md is true where a test can tell: its metrics are those of the code, and the feed's lines are logged. To
-//! renew its table: `UPDATE=1 cargo test -p callgate --test monitoring_docs`.
+//! renew its table: `UPDATE=1 cargo test --test monitoring_docs`.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test")]
 
@@ -96,7 +96,7 @@ fn the_page_has_the_table() {
     if std::env::var_os("UPDATE").is_some() {
         fs::write(root().join("docs/MONITORING.md"), &renewed).unwrap();
     } else {
-        let update = "run `UPDATE=1 cargo test -p callgate --test monitoring_docs`";
+        let update = "run `UPDATE=1 cargo test --test monitoring_docs`";
         assert!(committed == renewed, "docs/MONITORING.md is out of date: {update}");
     }
 }

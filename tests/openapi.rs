@@ -1,6 +1,6 @@
 //! docs/openapi.json is the description of the administration's API that the gateway itself sends.
 //!
-//! Renew it with `UPDATE=1 cargo test -p callgate --test openapi`, and look at the difference.
+//! Renew it with `UPDATE=1 cargo test --test openapi`, and look at the difference.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test")]
 
@@ -23,7 +23,7 @@ fn the_page_is_what_the_gateway_sends() {
     let differs = page.lines().zip(made.lines()).find(|(old, new)| old != new);
     assert!(
         page == made,
-        "docs/openapi.json is not up to date: UPDATE=1 cargo test -p callgate --test openapi; first {differs:#?}"
+        "docs/openapi.json is not up to date: UPDATE=1 cargo test --test openapi; first {differs:#?}"
     );
 }
 

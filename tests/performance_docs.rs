@@ -49,7 +49,7 @@ fn the_page_and_its_plots_are_made_from_the_results() {
         let name = path.file_name().unwrap().to_string_lossy();
         assert!(
             fs::read_to_string(&path).is_ok_and(|there| there == text),
-            "{name} is not what is made of docs/performance: UPDATE=1 cargo test -p callgate --test performance_docs"
+            "{name} is not what is made of docs/performance: UPDATE=1 cargo test --test performance_docs"
         );
     }
 }

@@ -2,7 +2,7 @@
 //! anything names, and what it calls enforced has code and a test.
 //!
 //! The lines under *Tests* are made from the names of the tests. Renew them with
-//! `UPDATE=1 cargo test -p callgate --test rules_docs`, and look at the difference.
+//! `UPDATE=1 cargo test --test rules_docs`, and look at the difference.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test")]
 
@@ -46,7 +46,7 @@ fn the_tests_of_each_rule_are_those_that_carry_its_number() {
         return;
     }
     let differs = text.lines().zip(renewed.lines()).find(|(old, new)| old != new);
-    let message = "is not up to date: UPDATE=1 cargo test -p callgate --test rules_docs";
+    let message = "is not up to date: UPDATE=1 cargo test --test rules_docs";
     assert!(text == renewed, "{PAGE} {message}; the first difference is {differs:#?}");
 }
 

@@ -31,14 +31,14 @@ What Callgate costs, beside the least that a server can do who knows neither use
 made of the results in `docs/performance/` by `benches/report/`; a test checks that. To measure anew:
 
 ```sh
-cargo bench -p callgate --bench pipeline
-cargo bench -p callgate --bench paired -- steps --out docs/performance/steps.json
-cargo bench -p callgate --bench paired -- fanout --out docs/performance/fanout.json
-cargo bench -p callgate --bench paired -- fanout --rounds 9 --seconds 0.5 \
+cargo bench --bench pipeline
+cargo bench --bench paired -- steps --out docs/performance/steps.json
+cargo bench --bench paired -- fanout --out docs/performance/fanout.json
+cargo bench --bench paired -- fanout --rounds 9 --seconds 0.5 \
   --peers callgate,callgate-measured,callgate-keys,callgate-keys-measured --out docs/performance/metrics.json
-cargo bench -p callgate --bench paired -- handshake --out docs/performance/handshake.json
-cargo bench -p callgate --bench paired -- memory --out docs/performance/memory.json
-UPDATE=1 cargo test -p callgate --test performance_docs
+cargo bench --bench paired -- handshake --out docs/performance/handshake.json
+cargo bench --bench paired -- memory --out docs/performance/memory.json
+UPDATE=1 cargo test --test performance_docs
 ```
 
 ## How it is measured
