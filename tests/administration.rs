@@ -38,6 +38,8 @@ const COMMANDS: &[&str] = &[
     "device unrestrict",
     "group set",
     "user set",
+    "user lock",
+    "user unlock",
     "account set",
     "account disable",
     "account token remove",

@@ -62,7 +62,7 @@ const MODES: [(Mode, &str); 2] = [(Mode::NonSecure, "non-secure"), (Mode::Mixed,
 const NO_YES: [(bool, &str); 2] = [(false, "no"), (true, "yes")];
 
 #[test]
-fn r2_r9_r10_r11_admission_for_every_combination() {
+fn r2_r9_r10_r11_r14_admission_for_every_combination() {
     let mut table = Table::read(include_str!("tables/admission.txt"));
     let entrances = [
         (Entrance::Clear, "clear"),
@@ -74,22 +74,36 @@ fn r2_r9_r10_r11_admission_for_every_combination() {
         for (lenient_doors, lenient_name) in NO_YES {
             for (enabled, enabled_name) in NO_YES {
                 for (secure, secure_name) in NO_YES {
-                    for (entrance, entrance_name) in entrances {
-                        let groups = groups([(enabled, Group::CtiEnabled), (secure, Group::SecureConnection)]);
-                        let inputs = [mode_name, lenient_name, enabled_name, secure_name, entrance_name];
-                        let decided = match admit(&Admission { mode, lenient_doors, groups, entrance }) {
-                            Verdict::Admit(Rule(rule)) => ("admit".into(), rule.into()),
-                            Verdict::Refuse(code, Rule(rule)) => (code.as_str_name().into(), rule.into()),
-                        };
-                        assert_eq!(decided, table.decide(&inputs), "{inputs:?}");
-                        explains_admission(&Admission { mode, lenient_doors, groups, entrance });
-                        combinations += 1;
+                    for (locked, password_missing) in [(false, false), (false, true), (true, false), (true, true)] {
+                        let [locked_name, missing_name] =
+                            [locked, password_missing].map(|is| NO_YES[usize::from(is)].1);
+                        for (entrance, entrance_name) in entrances {
+                            let groups = groups([(enabled, Group::CtiEnabled), (secure, Group::SecureConnection)]);
+                            let inputs = [
+                                mode_name,
+                                lenient_name,
+                                enabled_name,
+                                secure_name,
+                                locked_name,
+                                missing_name,
+                                entrance_name,
+                            ];
+                            let admission =
+                                Admission { mode, lenient_doors, groups, locked, password_missing, entrance };
+                            let decided = match admit(&admission) {
+                                Verdict::Admit(Rule(rule)) => ("admit".into(), rule.into()),
+                                Verdict::Refuse(code, Rule(rule)) => (code.as_str_name().into(), rule.into()),
+                            };
+                            assert_eq!(decided, table.decide(&inputs), "{inputs:?}");
+                            explains_admission(&admission);
+                            combinations += 1;
+                        }
                     }
                 }
             }
         }
     }
-    assert_eq!(combinations, 48);
+    assert_eq!(combinations, 192);
     table.assert_every_row_decided_something();
 }
 
@@ -151,7 +165,7 @@ fn r16_r17_disclosure_for_every_combination() {
 
 /// The explanation says what the decision says, and names as standing against it exactly what is not as it must be.
 fn explains_admission(admission: &Admission) {
-    let Admission { mode, lenient_doors, groups, entrance } = *admission;
+    let Admission { mode, lenient_doors, groups, locked, password_missing, entrance } = *admission;
     let own = entrance != Entrance::Tls { certificate_matches: false };
     let case = Case {
         mode,
@@ -159,7 +173,9 @@ fn explains_admission(admission: &Admission) {
         clear_listens: true,
         tls_listens: true,
         groups,
-        has_password: true,
+        has_password: !password_missing || entrance == Entrance::Clear,
+        password_on_tls: password_missing,
+        locked,
         certificate: if own { Certificate::Counts } else { Certificate::None },
         associated: true,
         restricted: false,
@@ -176,7 +192,9 @@ fn explains_admission(admission: &Admission) {
             Condition::CtiEnabled => groups.contains(Group::CtiEnabled),
             // In non-secure mode the first thing to mend is the mode; what is asked then is asked in mixed mode.
             Condition::Door => lenient_doors || secure == is_tls || (mode == Mode::NonSecure && !is_tls),
-            Condition::Listens | Condition::Password => true,
+            Condition::Listens => true,
+            Condition::Password => !(password_missing && is_tls),
+            Condition::NotLocked => !locked,
             other => panic!("{other:?} has no part in opening"),
         };
         assert_eq!(check.holds, holds, "{:?} of {admission:?}", check.condition);
@@ -232,6 +250,8 @@ fn explains_disclosure(access: &MediaAccess) {
         tls_listens: true,
         groups: access.groups,
         has_password: true,
+        password_on_tls: false,
+        locked: false,
         certificate: Certificate::Counts,
         associated: access.associated,
         restricted: access.restricted,
@@ -258,6 +278,8 @@ fn an_explanation_counts_what_stands_before_the_decision() {
         tls_listens: true,
         groups: all,
         has_password: true,
+        password_on_tls: false,
+        locked: false,
         certificate: Certificate::Counts,
         associated: true,
         restricted: false,

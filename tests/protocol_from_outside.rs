@@ -12,6 +12,7 @@ use callgate::model::{CallState, StopCause};
 use common::{
     PASSWORD, TestGateway, USERS,
     scripted::{call, fresh_key},
+    tls_client_by,
 };
 use outside::{Client, quoted, scram::Scram};
 
@@ -22,6 +23,8 @@ const INDICATOR_KEYS_AVAILABLE: u64 = 4;
 const STOP_CAUSE_HOLD: u64 = 1;
 const UNKNOWN_REQUEST: u64 = 104;
 const AUTHENTICATION_FAILED: u64 = 200;
+const CERTIFICATE_IDENTITY_MISMATCH: u64 = 204;
+const AUTHENTICATION_METHOD_REFUSED: u64 = 208;
 const DEVICE_UNKNOWN: u64 = 400;
 const CLOSED_BY_APP: u64 = 601;
 
@@ -47,6 +50,31 @@ async fn open_by_password(client: &mut Client, password: &str) -> (outside::Rece
     let open = format!(r#"open {{ user: "dashboard" instance: "wall" heartbeat_seconds: 1 {scram_auth} }}"#);
     let challenge = client.ask(&open, "auth_challenge").await;
     let server_first = String::from_utf8(challenge.bytes("auth_challenge.data")).unwrap();
+    let proof = scram.prove(password, &server_first);
+    let response = format!("auth_response {{ data: {} }}", quoted(proof.client_final.as_bytes()));
+    (client.ask(&response, "open_result").await, proof.server_final)
+}
+
+/// The same on the TLS door, beside the certificate: `change` what the exchange is bound to, and the mechanism.
+async fn open_by_both(
+    client: &mut Client,
+    (user, password): (&str, &str),
+    mechanism: &str,
+    change: impl Fn([u8; 32]) -> [u8; 32],
+) -> (outside::Received, String) {
+    client.ask(HELLO, "welcome").await;
+    let scram = match mechanism {
+        "SCRAM-SHA-256-PLUS" => Scram::bound(user, "fyko+d2lbbFgONRv9qkxdawL", change(client.exported.unwrap())),
+        _ => Scram::new(user, "fyko+d2lbbFgONRv9qkxdawL"),
+    };
+    let first = quoted(scram.client_first().as_bytes());
+    let scram_auth = format!(r#"scram {{ mechanism: "{mechanism}" initial_response: {first} }}"#);
+    client.send(&format!(r#"open {{ user: "{user}" instance: "outside1" {scram_auth} }}"#)).await;
+    let answer = client.next().await.unwrap();
+    if answer.kind() == "open_result" {
+        return (answer, String::new());
+    }
+    let server_first = String::from_utf8(answer.bytes("auth_challenge.data")).unwrap();
     let proof = scram.prove(password, &server_first);
     let response = format!("auth_response {{ data: {} }}", quoted(proof.client_final.as_bytes()));
     (client.ask(&response, "open_result").await, proof.server_final)
@@ -141,6 +169,39 @@ async fn r14_a_wrong_password_is_refused_without_a_signature() {
     assert_eq!(result.number("open_result.refused.code"), AUTHENTICATION_FAILED);
     assert!(!result.has("open_result.opened"));
     assert!(client.next().await.is_none(), "something follows the refusal");
+    gateway.finish().await;
+}
+
+#[tokio::test]
+async fn r14_scram_plus_by_hand_opens_the_tls_door_beside_the_certificate_and_only_on_its_own_connection() {
+    const PLUS: &str = "SCRAM-SHA-256-PLUS";
+    let gateway = TestGateway::start().await;
+    for versions in [&[&rustls::version::TLS13][..], &[&rustls::version::TLS12]] {
+        let connect = async || {
+            let issued = gateway.issue("recorder", "outside1");
+            let config = tls_client_by(&gateway.ca_pem(), &issued.certificate_pem, &issued.key_pem, versions);
+            Client::tls(gateway.tls(), config).await
+        };
+        let mut client = connect().await;
+        let (result, server_final) = open_by_both(&mut client, ("recorder", PASSWORD), PLUS, |bound| bound).await;
+        assert_eq!(result.bytes("open_result.opened.scram_server_final"), server_final.as_bytes());
+        assert!(result.number("open_result.opened.certificate_expires_unix_seconds") > 1_700_000_000);
+        close(client).await;
+
+        for (user, mechanism, password, other, code) in [
+            ("recorder", PLUS, "wrong", false, AUTHENTICATION_FAILED),
+            // Who is in the middle has another connection to each side.
+            ("recorder", PLUS, PASSWORD, true, AUTHENTICATION_FAILED),
+            ("recorder", "SCRAM-SHA-256", PASSWORD, false, AUTHENTICATION_METHOD_REFUSED),
+            // Nobody tries other users' passwords by a certificate of its own, not even a right one.
+            ("viewer", PLUS, PASSWORD, false, CERTIFICATE_IDENTITY_MISMATCH),
+        ] {
+            let mut client = connect().await;
+            let change = |bound: [u8; 32]| if other { bound.map(|byte| !byte) } else { bound };
+            let (result, _) = open_by_both(&mut client, (user, password), mechanism, change).await;
+            assert_eq!(result.number("open_result.refused.code"), code, "{user} {mechanism} {password}");
+        }
+    }
     gateway.finish().await;
 }
 

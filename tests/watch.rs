@@ -127,6 +127,25 @@ fn of_many_devices_there_is_one_line() {
 }
 
 #[test]
+fn r14_a_user_that_needs_both_opens_by_its_certificate_and_its_password() {
+    let gateway = Gateway::start();
+    let folder = gateway.served.folder.path();
+    fs::write(folder.join("password"), "a long password\n").unwrap();
+    let mut set = callgate(folder, &["user", "set", "recorder", "--folder", ".", "--password-on-tls", "--password"]);
+    let set = set.stdin(fs::File::open(folder.join("password")).unwrap()).output().unwrap();
+    assert!(set.status.success(), "{}", String::from_utf8_lossy(&set.stderr));
+
+    let refused = gateway.watch(&["--for", "1"]).output().unwrap();
+    let error = String::from_utf8_lossy(&refused.stderr);
+    assert!(refused.status.code() == Some(1) && error.contains("PASSWORD_REQUIRED"), "{error}");
+    let output = gateway.watch(&["--for", "1", "--tls-password-file", "password"]).output().unwrap();
+    let text = said(&output);
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    assert!(text.starts_with("session "), "{text}");
+    gateway.served.stop();
+}
+
+#[test]
 fn a_password_at_the_secure_door_is_told_of_in_words_of_the_command_line() {
     let gateway = Gateway::start();
     fs::write(gateway.served.folder.path().join("password"), "a long password\n").unwrap();

@@ -143,8 +143,14 @@ fn of_user(user: &User, config: &Config) -> Vec<String> {
 /// Why no door that is open lets a user in, if none does.
 fn closed_doors(user: &User, config: &Config) -> Option<&'static str> {
     let lets_in = |entrance| {
-        let admission =
-            Admission { mode: config.mode, lenient_doors: config.lenient_doors, groups: user.groups, entrance };
+        let admission = Admission {
+            mode: config.mode,
+            lenient_doors: config.lenient_doors,
+            groups: user.groups,
+            locked: user.locked,
+            password_missing: user.password_on_tls && user.password.is_none(),
+            entrance,
+        };
         matches!(admit(&admission), Verdict::Admit(_))
     };
     let tls = config.doors.tls.is_some() && lets_in(Entrance::Tls { certificate_matches: true });

@@ -102,6 +102,10 @@ pub(super) struct Watch {
     #[arg(long, value_name = "FILE", conflicts_with_all = ["certificate", "server_name"])]
     password_file: Option<PathBuf>,
 
+    /// Prove the password in the first line of this file besides the certificate, for a user that needs both
+    #[arg(long, value_name = "FILE", conflicts_with = "password_file")]
+    tls_password_file: Option<PathBuf>,
+
     /// A device to monitor; may be given more than once [default: all that the session may see]
     #[arg(long = "device", value_name = "NAME")]
     devices: Vec<String>,
@@ -167,6 +171,7 @@ impl Watch {
                     key: file(&self.key, format!("{name}.key")),
                     ca: file(&self.ca, "ca.pem".into()),
                     server_name: self.server_name.clone().unwrap_or_else(|| host(&gateway).into()),
+                    password: self.tls_password_file.as_ref().map(password).transpose()?,
                 };
                 (proof, 2749)
             }

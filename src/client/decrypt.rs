@@ -97,6 +97,8 @@ fn user(devices: &[DeviceName]) -> Result<User, ClientError> {
         groups: [Group::CtiEnabled, Group::SecureConnection, Group::SrtpKeyMaterial].into_iter().collect(),
         devices: Arc::new(devices.iter().cloned().collect()),
         password: None,
+        locked: false,
+        password_on_tls: false,
         incarnation: 0,
     })
 }

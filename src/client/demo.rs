@@ -221,7 +221,16 @@ fn users() -> Result<Vec<User>, ClientError> {
             };
             let groups = groups.iter().copied().collect();
             let devices = Arc::new(devices);
-            Ok(User { name: name.parse()?, kind: UserKind::Application, groups, devices, password, incarnation: 0 })
+            Ok(User {
+                name: name.parse()?,
+                kind: UserKind::Application,
+                groups,
+                devices,
+                password,
+                locked: false,
+                password_on_tls: false,
+                incarnation: 0,
+            })
         })
         .collect()
 }

@@ -201,6 +201,8 @@ fn user(raw: &raw::User) -> Result<User, Problem> {
         groups: raw.groups.iter().map(group).collect::<Result<_, _>>()?,
         devices: Arc::new(raw.devices.iter().map(parsed).collect::<Result<_, _>>()?),
         password,
+        locked: false,
+        password_on_tls: false,
         incarnation: 0,
     })
 }

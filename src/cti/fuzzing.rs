@@ -54,8 +54,8 @@ fn open(mut data: &[u8], clear: bool) {
         sha256: [0; 32],
         not_after_unix: 1_900_000_000,
     };
-    let mut opening =
-        Opening::new(Arc::clone(settings), Arc::clone(rights), decoy.clone(), (!clear).then_some(certificate));
+    let (certificate, binding) = if clear { (None, None) } else { (Some(certificate), Some([7; 32])) };
+    let mut opening = Opening::new(Arc::clone(settings), Arc::clone(rights), decoy.clone(), certificate, binding);
     while let Some(message) = message(&mut data) {
         match opening.on_message(message) {
             Next::Reply(reply) => assert_fits(0, reply),
@@ -82,8 +82,13 @@ fn open(mut data: &[u8], clear: bool) {
 fn run(mut data: &[u8], all: bool) {
     let World { settings, rights, .. } = world();
     let user = Arc::clone(rights.directory.user(if all { "boss" } else { "recorder" }).unwrap());
-    let identity =
-        Identity { user: Arc::clone(&user), instance: "1".parse().unwrap(), door: Door::Clear, certificate: None };
+    let identity = Identity {
+        user: Arc::clone(&user),
+        instance: "1".parse().unwrap(),
+        door: Door::Clear,
+        password_proven: true,
+        certificate: None,
+    };
     let (start, mut elapsed) = (Instant::now(), Duration::ZERO);
     let mut session = Session::new(identity, Arc::clone(settings), Arc::clone(rights), Duration::from_secs(30), start)
         .certified_until(Some(1_900_000_000));
@@ -237,6 +242,8 @@ fn world() -> &'static World {
             groups: groups.iter().copied().collect(),
             devices: Arc::new(devices.iter().map(|device| device.parse().unwrap()).collect()),
             password: password.map(|password| Arc::new(ScramVerifier::generate(password, 4096).unwrap())),
+            locked: false,
+            password_on_tls: false,
             incarnation: 0,
         };
         let device = |name: &str| Device::named(name.parse().unwrap());

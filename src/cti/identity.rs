@@ -16,6 +16,8 @@ pub(super) struct Identity {
     pub(super) instance: InstanceId,
     /// The door.
     pub(super) door: Door,
+    /// Whether its app has proven that it knows the user's password: always on the clear door.
+    pub(super) password_proven: bool,
     /// SHA-256 of the certificate that it opened by, on the TLS door: a revocation closes exactly its sessions.
     pub(super) certificate: Option<[u8; 32]>,
 }

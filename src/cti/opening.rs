@@ -12,7 +12,7 @@ use callgate_wire::{
 use super::{
     Settings, audit,
     identity::Identity,
-    scram::{Decoy, Exchange, Step},
+    scram::{ChannelBinding, Decoy, Exchange, Step},
 };
 use crate::{
     config::Heartbeat,
@@ -22,14 +22,20 @@ use crate::{
     trust::CertificateIdentity,
 };
 
+/// Why a right password opens nothing.
+const LOCKED: &str = "the user is locked";
+
 /// A connection that isn't open yet.
 pub(super) struct Opening {
     settings: Arc<Settings>,
     /// What counted when the connection came in. The door judges by what counts when it opens, and so does the worker.
     rights: Arc<Rights>,
     decoy: Decoy,
+    door: Door,
     /// What the certificate says, on the TLS door.
     certificate: Option<CertificateIdentity>,
+    /// What a password is bound to, on the TLS door.
+    binding: Option<ChannelBinding>,
     /// What the app says of its software.
     software: String,
     state: State,
@@ -94,14 +100,16 @@ pub(super) struct Refused {
 }
 
 impl Opening {
-    /// A connection that has just come in; on the TLS door with what its certificate says.
+    /// A connection that has just come in; on the TLS door with what its certificate says, and what a password is bound to.
     pub(super) fn new(
         settings: Arc<Settings>,
         rights: Arc<Rights>,
         decoy: Decoy,
         certificate: Option<CertificateIdentity>,
+        binding: Option<ChannelBinding>,
     ) -> Self {
-        Self { settings, rights, decoy, certificate, software: String::new(), state: State::AwaitHello }
+        let door = if certificate.is_some() { Door::Tls } else { Door::Clear };
+        Self { settings, rights, decoy, door, certificate, binding, software: String::new(), state: State::AwaitHello }
     }
 
     /// Takes a message of the app.
@@ -143,7 +151,18 @@ impl Opening {
         match (open.authentication, &self.certificate) {
             (Some(Authentication::Certificate(_)), Some(_)) => self.on_certificate(asked),
             (Some(Authentication::Scram(scram)), None) if scram.mechanism == callgate_wire::SCRAM_SHA_256 => {
-                self.on_scram(asked, &scram.initial_response)
+                self.on_scram(asked, &scram.initial_response, None)
+            }
+            (Some(Authentication::Scram(scram)), Some(certificate))
+                if scram.mechanism == callgate_wire::SCRAM_SHA_256_PLUS =>
+            {
+                // Nobody tries another user's password by a certificate of its own.
+                match self.binding {
+                    Some(binding) if is_of(certificate, &asked) => {
+                        self.on_scram(asked, &scram.initial_response, Some(binding))
+                    }
+                    _ => self.on_certificate(asked),
+                }
             }
             _ => refuse_open(
                 ErrorCode::AuthenticationMethodRefused,
@@ -154,17 +173,12 @@ impl Opening {
     }
 
     fn on_certificate(&mut self, asked: Asked) -> Next {
-        let Some(certificate) = self.certificate.take() else {
-            return refuse_open(ErrorCode::Internal, "the certificate is gone", asked.user);
-        };
-        let certificate_matches = certificate.user.as_str() == asked.user && certificate.instance == asked.instance;
-        let entrance = Entrance::Tls { certificate_matches };
-        self.admit(asked, entrance, Some(certificate), Vec::new())
+        self.admit(asked, None)
     }
 
-    fn on_scram(&mut self, asked: Asked, initial_response: &[u8]) -> Next {
+    fn on_scram(&mut self, asked: Asked, initial_response: &[u8], binding: Option<ChannelBinding>) -> Next {
         let directory = Arc::clone(&self.rights.directory);
-        let Some(mut exchange) = Exchange::new(directory, self.decoy.clone(), &asked.user) else {
+        let Some(mut exchange) = Exchange::new(directory, self.decoy.clone(), &asked.user, binding) else {
             return refuse_open(ErrorCode::Internal, "SCRAM can't be set up", asked.user);
         };
         match exchange.step(initial_response) {
@@ -178,12 +192,13 @@ impl Opening {
         }
     }
 
-    fn on_proof(&self, mut exchange: Exchange, asked: Asked, proof: &[u8]) -> Next {
+    fn on_proof(&mut self, mut exchange: Exchange, asked: Asked, proof: &[u8]) -> Next {
         match exchange.step(proof) {
-            Step::Proven(server_final) => self.admit(asked, Entrance::Clear, None, server_final),
+            Step::Proven(server_final) => self.admit(asked, Some(server_final)),
             Step::Challenge(_) | Step::Failed => {
                 let cause = match self.rights.directory.user(&asked.user) {
                     None => "unknown user",
+                    Some(user) if user.locked => LOCKED,
                     Some(user) if user.password.is_none() => "the user has no password",
                     Some(_) => "wrong password",
                 };
@@ -192,19 +207,23 @@ impl Opening {
         }
     }
 
-    /// The app has proven who it is: may it open?
-    fn admit(
-        &self,
-        asked: Asked,
-        entrance: Entrance,
-        certificate: Option<CertificateIdentity>,
-        scram_server_final: Vec<u8>,
-    ) -> Next {
+    /// The app has proven who it is, on the TLS door by its certificate, and by a password if there is a last message of SCRAM:
+    /// may it open?
+    fn admit(&mut self, asked: Asked, scram_server_final: Option<Vec<u8>>) -> Next {
+        let certificate = self.certificate.take();
+        let certificate_matches = certificate.as_ref().is_some_and(|certificate| is_of(certificate, &asked));
+        let entrance = match self.door {
+            Door::Clear => Entrance::Clear,
+            Door::Tls => Entrance::Tls { certificate_matches },
+        };
+        let password_proven = scram_server_final.is_some();
         let user = self.rights.directory.user(&asked.user);
         let admission = Admission {
             mode: self.rights.mode,
             lenient_doors: self.rights.lenient_doors,
             groups: user.map(|user| user.groups).unwrap_or_default(),
+            locked: user.is_some_and(|user| user.locked),
+            password_missing: user.is_some_and(|user| user.password_on_tls && !password_proven),
             entrance,
         };
         match (admit(&admission), user) {
@@ -215,6 +234,7 @@ impl Opening {
                     (ErrorCode::CertificateIdentityMismatch, Some(true)) => "the certificate is another user's",
                     (ErrorCode::CertificateIdentityMismatch, Some(false)) => "the certificate is another instance's",
                     _ if user.is_none() => "the user is not in the directory",
+                    (ErrorCode::AuthenticationFailed, _) => LOCKED,
                     _ => "refused by policy",
                 };
                 Next::Refuse(Refused { code, rule, cause, user: Some(asked.user), as_result: true, reply_to: 0 })
@@ -223,19 +243,29 @@ impl Opening {
                 refuse_open(ErrorCode::AuthenticationFailed, "the user is not in the directory", asked.user)
             }
             (Verdict::Admit(_), Some(user)) => {
-                let door = if entrance == Entrance::Clear { Door::Clear } else { Door::Tls };
                 let sha256 = certificate.as_ref().map(|certificate| certificate.sha256);
                 Next::Open(Admitted {
-                    identity: Identity { user: Arc::clone(user), instance: asked.instance, door, certificate: sha256 },
+                    identity: Identity {
+                        user: Arc::clone(user),
+                        instance: asked.instance,
+                        door: self.door,
+                        password_proven,
+                        certificate: sha256,
+                    },
                     rights: Arc::clone(&self.rights),
                     heartbeat_seconds: agreed_heartbeat(self.settings.heartbeat, asked.heartbeat_seconds),
                     certificate_expires: certificate.map(|certificate| certificate.not_after_unix),
-                    scram_server_final,
+                    scram_server_final: scram_server_final.unwrap_or_default(),
                     software: self.software.clone(),
                 })
             }
         }
     }
+}
+
+/// Whether a certificate is that of the user and instance that is asked for (R11).
+fn is_of(certificate: &CertificateIdentity, asked: &Asked) -> bool {
+    certificate.user.as_str() == asked.user && certificate.instance == asked.instance
 }
 
 /// The heartbeat interval for an app's wish, in seconds (R39); 0 is no wish.

@@ -59,6 +59,8 @@ impl Renewal {
             mode: rights.mode,
             lenient_doors: rights.lenient_doors,
             groups: user.map(|user| user.groups).unwrap_or_default(),
+            locked: user.is_some_and(|user| user.locked),
+            password_missing: user.is_some_and(|user| user.password_on_tls && !identity.password_proven),
             entrance,
         });
         match (verdict, certificate, user) {

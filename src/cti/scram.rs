@@ -1,6 +1,6 @@
-//! SCRAM-SHA-256 on the clear door (R14), by `rsasl`.
+//! SCRAM-SHA-256 on the clear door, and SCRAM-SHA-256-PLUS on the TLS door (R14), by `rsasl`.
 //!
-//! Unknown users and users without a password go through the same steps as all others, against a verifier that no
+//! Unknown users, locked ones and users without a password go through the same steps as all others, against a verifier that no
 //! password fits: the answers and the work are the same.
 
 use std::sync::Arc;
@@ -9,9 +9,9 @@ use aws_lc_rs::{hmac, rand::SystemRandom};
 use rsasl::{
     callback::{Context, Request, SessionCallback, SessionData},
     config::SASLConfig,
-    mechanisms::scram::properties::ScramStoredPassword,
+    mechanisms::scram::{SCRAM_SHA256, SCRAM_SHA256_PLUS, properties::ScramStoredPassword},
     mechname::Mechname,
-    prelude::{SASLServer, Session, SessionError, State, Validation},
+    prelude::{ChannelBindingCallback, Mechanism, Registry, SASLServer, Session, SessionError, State, Validation},
     property::AuthId,
     validate::{Validate, ValidationError},
 };
@@ -21,8 +21,39 @@ use crate::directory::{Directory, ScramVerifier};
 /// The length of the salts that `callgate passwd` makes, in bytes.
 const SALT_LEN: usize = 16;
 
+/// What the two ends of a TLS connection know of it, and of no other one (RFC 9266).
+pub(super) type ChannelBinding = [u8; callgate_wire::TLS_EXPORTER_LEN];
+
+static MECHANISMS: &[Mechanism] = &[SCRAM_SHA256];
+static BOUND_MECHANISMS: &[Mechanism] = &[SCRAM_SHA256_PLUS];
+
+/// How a first message that is bound to the connection begins.
+const BOUND: &[u8] = b"p=tls-exporter,";
+
 /// One exchange: two messages of the app.
-pub(super) struct Exchange(Session<Proven>);
+pub(super) struct Exchange {
+    session: Session<Proven, Binding>,
+    next: Message,
+}
+
+/// Which message of the app comes next.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Message {
+    /// The first one, which is to be bound to the connection.
+    BoundFirst,
+    /// The first one, of a connection to which nothing can be bound.
+    First,
+    Final,
+}
+
+/// What the exchange is bound to, if it is.
+struct Binding(Option<ChannelBinding>);
+
+impl ChannelBindingCallback for Binding {
+    fn get_cb_data(&self, name: &str) -> Option<&[u8]> {
+        self.0.as_ref().filter(|_| name == callgate_wire::TLS_EXPORTER).map(ChannelBinding::as_slice)
+    }
+}
 
 /// What a step of the exchange yields.
 pub(super) enum Step {
@@ -76,25 +107,37 @@ impl Decoy {
 }
 
 impl Exchange {
-    /// An exchange by which the app shall prove that it is `user`.
-    pub(super) fn new(directory: Arc<Directory>, decoy: Decoy, user: &str) -> Option<Self> {
+    /// An exchange by which the app shall prove that it is `user`; with a `binding` it is bound to that (SCRAM-SHA-256-PLUS).
+    pub(super) fn new(
+        directory: Arc<Directory>,
+        decoy: Decoy,
+        user: &str,
+        binding: Option<ChannelBinding>,
+    ) -> Option<Self> {
         let lookup = Lookup { directory, decoy, user: user.to_owned() };
-        let config = SASLConfig::builder().with_defaults().with_callback(lookup).ok()?;
-        let mechanism = Mechname::parse(callgate_wire::SCRAM_SHA_256.as_bytes()).ok()?;
-        SASLServer::<Proven>::new(config).start_suggested(mechanism).ok().map(Self)
+        // One mechanism each: where the library has both it takes one for the other.
+        let (mechanisms, mechanism, next) = match binding {
+            Some(_) => (BOUND_MECHANISMS, callgate_wire::SCRAM_SHA_256_PLUS, Message::BoundFirst),
+            None => (MECHANISMS, callgate_wire::SCRAM_SHA_256, Message::First),
+        };
+        let registry = Registry::with_mechanisms(mechanisms);
+        let config = SASLConfig::builder().with_registry(registry).with_callback(lookup).ok()?;
+        let mechanism = Mechname::parse(mechanism.as_bytes()).ok()?;
+        let session = SASLServer::<Proven, _>::with_cb(config, Binding(binding)).start_suggested(mechanism).ok()?;
+        Some(Self { session, next })
     }
 
     /// Takes a message of the app.
     pub(super) fn step(&mut self, message: &[u8]) -> Step {
-        if !is_well_formed(message) {
+        if !is_well_formed(message, std::mem::replace(&mut self.next, Message::Final)) {
             return Step::Failed;
         }
         let mut reply = Vec::new();
-        match self.0.step(Some(message), &mut reply) {
+        match self.session.step(Some(message), &mut reply) {
             Err(_) => Step::Failed,
             Ok(State::Running) => Step::Challenge(reply),
             // Finished also stands for a wrong password: only a validation says that the proof was right.
-            Ok(State::Finished(_)) => match self.0.validation() {
+            Ok(State::Finished(_)) => match self.session.validation() {
                 Some(()) => Step::Proven(reply),
                 None => Step::Failed,
             },
@@ -119,7 +162,8 @@ struct Lookup {
 impl SessionCallback for Lookup {
     fn callback(&self, _: &SessionData, context: &Context, request: &mut Request) -> Result<(), SessionError> {
         let name = unescaped(context.get_ref::<AuthId>().unwrap_or_default());
-        let verifier = self.directory.user(&name).and_then(|user| user.password.as_ref());
+        let user = self.directory.user(&name).filter(|user| !user.locked);
+        let verifier = user.and_then(|user| user.password.as_ref());
         let (salt, stored, server) = (
             self.decoy.derive(b"salt", &name),
             self.decoy.derive(b"stored", &name),
@@ -147,11 +191,16 @@ impl SessionCallback for Lookup {
 }
 
 /// Whether a message is attributes with values (RFC 5802, section 7), after a GS2 header if it is the first. The library
-/// panics on attributes that are shorter.
-fn is_well_formed(message: &[u8]) -> bool {
+/// panics on attributes that are shorter, and takes a first message that isn't bound where it has to be.
+fn is_well_formed(message: &[u8], which: Message) -> bool {
+    if message.starts_with(BOUND) != (which == Message::BoundFirst) {
+        return false;
+    }
     let is_attribute = |part: &&[u8]| part.get(1) == Some(&b'=');
     let mut parts = message.split(|byte| *byte == b',').peekable();
-    if parts.next_if(|first| matches!(*first, b"n" | b"y")).is_some() {
+    if which == Message::BoundFirst && parts.next().is_some()
+        || parts.next_if(|first| matches!(*first, b"n" | b"y")).is_some()
+    {
         // The identity to act as may be left out.
         let _ = parts.next_if(|identity| identity.is_empty());
     }
@@ -173,7 +222,7 @@ mod tests {
     fn exchange() -> Exchange {
         let directory = Arc::new(Directory::default());
         let decoy = Decoy::new(&directory).unwrap();
-        Exchange::new(directory, decoy, "user").unwrap()
+        Exchange::new(directory, decoy, "user", None).unwrap()
     }
 
     #[test]

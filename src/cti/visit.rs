@@ -160,6 +160,7 @@ impl Visit {
         let entrance = &self.entrance;
         // Before the ledger is asked: what it says later than these rights is later than their barrier, too.
         let current = entrance.current.load_full();
+        let binding = socket.tls().and_then(trust::channel_binding);
         let certificate = match (&self.tls, socket.tls()) {
             (Some(side), Some(tls)) => {
                 let identity = trust::peer_identity(tls, &side.ledger);
@@ -172,7 +173,7 @@ impl Visit {
             _ => None,
         };
         let (settings, rights) = (Arc::clone(&entrance.settings), Arc::clone(&current.rights));
-        let mut opening = Opening::new(settings, rights, current.decoy.clone(), certificate);
+        let mut opening = Opening::new(settings, rights, current.decoy.clone(), certificate, binding);
         let mut scratch = vec![0; MAX_FRAME_BEFORE_OPEN];
         socket.receive_early(decoder, &mut scratch).map_err(|_| None)?;
         loop {
@@ -240,7 +241,7 @@ impl Visit {
             (Some(was), Some(is)) => was.stored_key().same_as(is.stored_key()),
             _ => false,
         };
-        if self.door == model::Door::Clear && !same_password {
+        if identity.password_proven && !same_password {
             return Err(refused(ErrorCode::AuthenticationFailed));
         }
         Ok(Admitted { identity: Identity { user, ..identity }, rights: renewal.rights, ..admitted })

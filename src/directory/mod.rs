@@ -56,8 +56,12 @@ pub struct User {
     pub groups: Groups,
     /// The devices associated with it (R13). Users of the same devices can share them.
     pub devices: Arc<BTreeSet<DeviceName>>,
-    /// What proves its password on the clear door (R14). Without it no password is right.
+    /// What proves its password (R14). Without it no password is right.
     pub password: Option<Arc<ScramVerifier>>,
+    /// No session of it opens, and none stays open (R14).
+    pub locked: bool,
+    /// On the TLS door its password is asked for besides its certificate (R14).
+    pub password_on_tls: bool,
     /// Tells it from one of the same name that was removed before it was made: sessions of that one aren't its sessions
     /// (R15). It counts while the gateway runs, and is 0 where nobody is made or removed.
     pub incarnation: u64,
@@ -310,6 +314,8 @@ mod tests {
             groups: groups.iter().copied().collect(),
             devices: Arc::new(devices.iter().map(|device| device.parse().unwrap()).collect()),
             password: None,
+            locked: false,
+            password_on_tls: false,
             incarnation: 0,
         }
     }

@@ -44,7 +44,7 @@ pub struct Stored<T> {
 pub struct UserRecord {
     /// What anybody who administers may read.
     pub settings: UserSettings,
-    /// What proves its password on the clear door (R14).
+    /// What proves its password (R14).
     pub password: Option<Arc<ScramVerifier>>,
 }
 
@@ -64,6 +64,10 @@ pub struct UserSettings {
     pub devices: BTreeSet<DeviceName>,
     /// Devices by pattern (R13).
     pub patterns: BTreeSet<DevicePattern>,
+    /// Locked: no session opens, and none stays open (R14).
+    pub locked: bool,
+    /// On the TLS door its password is asked for besides its certificate (R14).
+    pub password_on_tls: bool,
 }
 
 /// A group of the operator's own: devices that all its members see.
@@ -132,6 +136,8 @@ impl Records {
                 kind: user.kind,
                 groups: user.groups,
                 devices: (*user.devices).clone(),
+                locked: user.locked,
+                password_on_tls: user.password_on_tls,
                 ..UserSettings::default()
             };
             let record = Arc::new(UserRecord { settings, password: user.password.clone() });
@@ -257,6 +263,8 @@ mod tests {
                 own_groups: BTreeSet::from(["Floor 1".parse().unwrap()]),
                 devices: BTreeSet::from(["1001".parse().unwrap()]),
                 patterns: BTreeSet::from(["SEP*".parse().unwrap()]),
+                locked: true,
+                password_on_tls: true,
             },
             password: Some(Arc::new(verifier)),
         };

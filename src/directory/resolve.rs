@@ -209,7 +209,8 @@ impl Resolver {
         disagreements: &mut Vec<Disagreement>,
     ) -> Arc<User> {
         let disagreed = disagreements.len();
-        let UserSettings { kind, groups, own_groups, devices, patterns, description: _ } = &stored.record.settings;
+        let UserSettings { kind, groups, own_groups, devices, patterns, locked, password_on_tls, description: _ } =
+            &stored.record.settings;
         let mut groups = *groups;
         if groups.contains(Group::SrtpKeyMaterial) && !groups.allow_keys() {
             groups = groups.without(Group::SrtpKeyMaterial);
@@ -234,12 +235,15 @@ impl Resolver {
                 (None, None) => true,
                 _ => false,
             };
-            same_password && (known.kind, known.groups) == (*kind, groups) && Arc::ptr_eq(&known.devices, &devices)
+            let same_settings = (known.kind, known.groups, known.locked, known.password_on_tls)
+                == (*kind, groups, *locked, *password_on_tls);
+            same_password && same_settings && Arc::ptr_eq(&known.devices, &devices)
         };
         let user = known.filter(is_same).cloned().unwrap_or_else(|| {
             let incarnation = known.map_or(self.incarnations + 1, |known| known.incarnation);
             let (name, password) = (name.clone(), password.clone());
-            Arc::new(User { name, kind: *kind, groups, devices, password, incarnation })
+            let (kind, locked, password_on_tls) = (*kind, *locked, *password_on_tls);
+            Arc::new(User { name, kind, groups, devices, password, locked, password_on_tls, incarnation })
         });
         self.incarnations = self.incarnations.max(user.incarnation);
         let record = Arc::clone(&stored.record);

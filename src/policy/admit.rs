@@ -14,6 +14,10 @@ pub struct Admission {
     pub lenient_doors: bool,
     /// The groups of the user that it asks to open as.
     pub groups: Groups,
+    /// An administrator has locked that user (R14).
+    pub locked: bool,
+    /// That user needs a password besides its certificate, and the app has proven none (R14).
+    pub password_missing: bool,
     /// How it came in.
     pub entrance: Entrance,
 }
@@ -41,9 +45,10 @@ pub enum Verdict {
 
 /// Decides whether a session opens.
 ///
-/// Identity comes before groups, so that nobody learns of the groups of a user that it can't be.
+/// Identity comes before groups, so that nobody learns of the groups of a user that it can't be. A user that is locked is answered as
+/// one with a wrong password.
 pub fn admit(admission: &Admission) -> Verdict {
-    let Admission { mode, lenient_doors, groups, entrance } = *admission;
+    let Admission { mode, lenient_doors, groups, locked, password_missing, entrance } = *admission;
     let refuse = |code, rule| Verdict::Refuse(code, Rule(rule));
 
     if let (Mode::NonSecure, Entrance::Tls { .. }) = (mode, entrance) {
@@ -51,6 +56,12 @@ pub fn admit(admission: &Admission) -> Verdict {
     }
     if entrance == (Entrance::Tls { certificate_matches: false }) {
         return refuse(ErrorCode::CertificateIdentityMismatch, "R11");
+    }
+    if locked {
+        return refuse(ErrorCode::AuthenticationFailed, "R14");
+    }
+    if password_missing && entrance != Entrance::Clear {
+        return refuse(ErrorCode::PasswordRequired, "R14");
     }
     if !groups.contains(Group::CtiEnabled) {
         return refuse(ErrorCode::CtiNotEnabled, "R9");

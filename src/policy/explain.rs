@@ -23,8 +23,12 @@ pub struct Case {
     pub tls_listens: bool,
     /// The user's groups (R7).
     pub groups: Groups,
-    /// Whether the user has a password for the clear door (R14).
+    /// Whether the user has a password (R14).
     pub has_password: bool,
+    /// Whether it needs it on the TLS door, too.
+    pub password_on_tls: bool,
+    /// An administrator has locked the user (R14).
+    pub locked: bool,
     /// What the ledger says of the certificate of this user and instance (R3, R11).
     pub certificate: Certificate,
     /// The device is associated with the user by its name (R13).
@@ -61,6 +65,8 @@ pub enum Condition {
     Certificate,
     /// There is a password (R14).
     Password,
+    /// The user is not locked (R14).
+    NotLocked,
     /// The user is in the group that sessions need (R9).
     CtiEnabled,
     /// The door is the one of users with, or without, a secure connection (R10).
@@ -147,22 +153,31 @@ fn on_door(case: &Case, door: Door) -> OnDoor {
         // R3: without a certificate that counts the handshake fails, so that there is nothing to decide.
         Door::Tls => Entrance::Tls { certificate_matches: case.certificate == Certificate::Counts },
     };
-    let admission = Admission { mode: case.mode, lenient_doors: case.lenient_doors, groups: case.groups, entrance };
+    let admission = Admission {
+        mode: case.mode,
+        lenient_doors: case.lenient_doors,
+        groups: case.groups,
+        locked: case.locked,
+        password_missing: case.password_on_tls && !case.has_password,
+        entrance,
+    };
     let against = against_admission(&admission);
     let of_policy = |condition, rule| Check { condition, rule, holds: !against.contains(&condition) };
-    let of_door = match door {
-        Door::Tls => [
+    let mut opening = match door {
+        Door::Tls => vec![
             of_policy(Condition::Mode, "R2"),
             Check { condition: Condition::Listens, rule: "R1", holds: case.tls_listens },
             of_policy(Condition::Certificate, "R3"),
         ],
-        Door::Clear => [
+        Door::Clear => vec![
             Check { condition: Condition::Mode, rule: "R2", holds: true },
             Check { condition: Condition::Listens, rule: "R1", holds: case.clear_listens },
-            Check { condition: Condition::Password, rule: "R14", holds: case.has_password },
         ],
     };
-    let mut opening = of_door.to_vec();
+    opening.push(of_policy(Condition::NotLocked, "R14"));
+    if door == Door::Clear || case.password_on_tls {
+        opening.push(Check { condition: Condition::Password, rule: "R14", holds: case.has_password });
+    }
     opening.extend([of_policy(Condition::CtiEnabled, "R9"), of_policy(Condition::Door, "R10")]);
 
     let access = |stream| MediaAccess {
@@ -210,6 +225,14 @@ pub fn against_admission(admission: &Admission) -> Vec<Condition> {
             ErrorCode::CertificateIdentityMismatch => {
                 admission.entrance = Entrance::Tls { certificate_matches: true };
                 Condition::Certificate
+            }
+            ErrorCode::AuthenticationFailed => {
+                admission.locked = false;
+                Condition::NotLocked
+            }
+            ErrorCode::PasswordRequired => {
+                admission.password_missing = false;
+                Condition::Password
             }
             ErrorCode::CtiNotEnabled => {
                 admission.groups = admission.groups.with(Group::CtiEnabled);

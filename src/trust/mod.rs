@@ -44,8 +44,8 @@ pub use refused::{NotAccepted, Refused, Shown, shown, witnessed};
 pub use secret_file::secret;
 pub use setup::{CA_CERTIFICATE, CA_KEY, CONFIG, CRL, InitOptions, init};
 pub use tls::{
-    CertificateIdentity, Clients, TlsPolicy, TlsSettings, peer_identity, refusal, refusal_io, server_config,
-    server_config_at,
+    CertificateIdentity, Clients, TlsPolicy, TlsSettings, channel_binding, peer_identity, refusal, refusal_io,
+    server_config, server_config_at,
 };
 pub use try_out::{TRY_OUT_USERS, identity_files, try_out, write_identity};
 pub use verifier::LedgerVerifier;

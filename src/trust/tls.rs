@@ -20,7 +20,7 @@ use crate::{
     config::TlsFiles,
     model::{InstanceId, Strength, UserName},
 };
-use callgate_wire::v1::ErrorCode;
+use callgate_wire::{TLS_EXPORTER_LABEL, TLS_EXPORTER_LEN, v1::ErrorCode};
 
 /// Who a session's certificate says it is, by the ledger (R11).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -153,6 +153,12 @@ pub fn peer_identity(connection: &ServerConnection, ledger: &Ledger) -> Option<C
         sha256,
         not_after_unix: entry.not_after,
     })
+}
+
+/// What the two ends of this connection know of it, and of no other one: `tls-exporter` (RFC 9266). `None` before the handshake is
+/// finished.
+pub fn channel_binding(connection: &ServerConnection) -> Option<[u8; TLS_EXPORTER_LEN]> {
+    connection.export_keying_material([0; TLS_EXPORTER_LEN], TLS_EXPORTER_LABEL, Some(&[])).ok()
 }
 
 /// The code for a handshake that failed on our side.

@@ -10,5 +10,6 @@ mod certificates;
 mod directory;
 mod disclosures;
 mod live;
+mod opening;
 mod rig;
 mod settings;

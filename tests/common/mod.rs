@@ -42,7 +42,7 @@ use callgate::{
     trust::{Ca, Issued, Ledger, Validity, init},
 };
 use rustls::{
-    AlertDescription, ClientConfig, RootCertStore,
+    AlertDescription, ClientConfig, RootCertStore, SupportedProtocolVersion,
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
 };
 use tempfile::TempDir;
@@ -186,13 +186,23 @@ impl TestGateway {
 
 /// TLS settings of an app, from PEM.
 pub fn tls_client(ca: &str, certificate: &str, key: &str) -> Arc<ClientConfig> {
+    tls_client_by(ca, certificate, key, rustls::DEFAULT_VERSIONS)
+}
+
+/// The same for these versions.
+pub fn tls_client_by(
+    ca: &str,
+    certificate: &str,
+    key: &str,
+    versions: &[&'static SupportedProtocolVersion],
+) -> Arc<ClientConfig> {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(ca.as_bytes()).unwrap()).unwrap();
     let chain = vec![CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap()];
     let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
+        .with_protocol_versions(versions)
         .unwrap()
         .with_root_certificates(roots)
         .with_client_auth_cert(chain, key)

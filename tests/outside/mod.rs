@@ -30,6 +30,8 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
 pub struct Client {
     stream: Box<dyn Stream>,
+    /// What `tls-exporter` says of the connection (RFC 9266), on the TLS door.
+    pub exported: Option<[u8; 32]>,
     to_gateway: MessageDescriptor,
     to_app: MessageDescriptor,
     next_request: u64,
@@ -42,7 +44,10 @@ impl Client {
     pub async fn tls(address: SocketAddr, config: Arc<ClientConfig>) -> Self {
         let tcp = TcpStream::connect(address).await.unwrap();
         let name = ServerName::try_from("localhost").unwrap();
-        Self::new(Box::new(TlsConnector::from(config).connect(name, tcp).await.unwrap()))
+        let stream = TlsConnector::from(config).connect(name, tcp).await.unwrap();
+        let exported =
+            stream.get_ref().1.export_keying_material([0; 32], b"EXPORTER-Channel-Binding", Some(b"")).unwrap();
+        Self { exported: Some(exported), ..Self::new(Box::new(stream)) }
     }
 
     pub async fn clear(address: SocketAddr) -> Self {
@@ -53,7 +58,7 @@ impl Client {
         let pool = compile();
         let message = |name| pool.get_message_by_name(name).unwrap();
         let (to_gateway, to_app) = (message("callgate.cti.v1.ToGateway"), message("callgate.cti.v1.ToApp"));
-        Self { stream, to_gateway, to_app, next_request: 1 }
+        Self { stream, exported: None, to_gateway, to_app, next_request: 1 }
     }
 
     /// Sends a message, written in protobuf's text format, and returns its number.

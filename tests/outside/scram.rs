@@ -1,4 +1,4 @@
-//! SCRAM-SHA-256 by hand (RFC 5802, section 3; RFC 7677).
+//! SCRAM-SHA-256 by hand (RFC 5802, section 3; RFC 7677), and bound to a TLS connection (RFC 9266).
 
 use std::num::NonZeroU32;
 
@@ -8,6 +8,8 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 /// The first message of the app, and what must be remembered of it.
 pub struct Scram {
     nonce: String,
+    header: &'static str,
+    bound_to: Vec<u8>,
     first_bare: String,
 }
 
@@ -21,12 +23,17 @@ impl Scram {
     /// `nonce` is printable ASCII without commas, and new for each try.
     pub fn new(user: &str, nonce: &str) -> Self {
         let user = user.replace('=', "=3D").replace(',', "=2C");
-        Self { nonce: nonce.to_owned(), first_bare: format!("n={user},r={nonce}") }
+        Self { nonce: nonce.to_owned(), header: "n,,", bound_to: Vec::new(), first_bare: format!("n={user},r={nonce}") }
     }
 
-    /// The client-first-message: no channel binding, no authorization identity.
+    /// The same, bound to what the connection's ends have exported.
+    pub fn bound(user: &str, nonce: &str, exported: [u8; 32]) -> Self {
+        Self { header: "p=tls-exporter,,", bound_to: exported.to_vec(), ..Self::new(user, nonce) }
+    }
+
+    /// The client-first-message: no authorization identity.
     pub fn client_first(&self) -> String {
-        format!("n,,{}", self.first_bare)
+        format!("{}{}", self.header, self.first_bare)
     }
 
     /// Answers the server-first-message.
@@ -44,7 +51,8 @@ impl Scram {
         pbkdf2::derive(pbkdf2::PBKDF2_HMAC_SHA256, iterations, &salt, password.as_bytes(), &mut salted_password);
         let client_key = sign(&salted_password, b"Client Key");
         let stored_key = digest::digest(&digest::SHA256, &client_key);
-        let without_proof = format!("c=biws,r={nonce}");
+        let binding = BASE64_STANDARD.encode([self.header.as_bytes(), &self.bound_to].concat());
+        let without_proof = format!("c={binding},r={nonce}");
         let auth_message = format!("{},{server_first},{without_proof}", self.first_bare);
         let client_signature = sign(stored_key.as_ref(), auth_message.as_bytes());
         let proof: Vec<u8> = client_key.iter().zip(&client_signature).map(|(key, signature)| key ^ signature).collect();

@@ -143,7 +143,7 @@ pub static TABLE: &[ErrorInfo] = &[
     entry(
         ErrorCode::AuthenticationFailed,
         "R14",
-        "User name or password is wrong.",
+        "User name or password is wrong, or the user is locked.",
         "Check both; an operator finds the true reason in the gateway's records.",
     ),
     entry(
@@ -205,6 +205,12 @@ pub static TABLE: &[ErrorInfo] = &[
         "R12",
         "Another connection of this instance took its place, since this one did not answer when it was asked whether it is alive.",
         "If the app was alive, look for what kept it from reading and answering in time; each running app needs an instance of its own.",
+    ),
+    entry(
+        ErrorCode::PasswordRequired,
+        "R14",
+        "This user needs its password besides its certificate.",
+        "Prove the password by SCRAM-SHA-256-PLUS, or ask the operator to let the user do without.",
     ),
     entry(
         ErrorCode::TooManySessions,

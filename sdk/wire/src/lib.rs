@@ -27,3 +27,16 @@ pub const VERSION: v1::Version = v1::Version { major: 1, minor: 0 };
 
 /// The SASL mechanism of the clear door (R14, RFC 7677).
 pub const SCRAM_SHA_256: &str = "SCRAM-SHA-256";
+
+/// The SASL mechanism of the TLS door, for users that need a password besides their certificate (R14).
+pub const SCRAM_SHA_256_PLUS: &str = "SCRAM-SHA-256-PLUS";
+
+/// The channel binding of [`SCRAM_SHA_256_PLUS`] (RFC 9266).
+pub const TLS_EXPORTER: &str = "tls-exporter";
+
+/// The label by which both ends of a TLS connection export what [`TLS_EXPORTER`] binds to, with an empty context (RFC 9266, section
+/// 2). TLS 1.2 needs its extended master secret for it (RFC 7627).
+pub const TLS_EXPORTER_LABEL: &[u8] = b"EXPORTER-Channel-Binding";
+
+/// How many bytes that is.
+pub const TLS_EXPORTER_LEN: usize = 32;

@@ -65,7 +65,11 @@ pub struct User {
     pub patterns: Vec<String>,
     /// How many devices it is associated with by all of these; restricted ones are among them
     pub associated: usize,
-    /// It has a password for the clear door (R14)
+    /// Locked: no session opens, and none stays open (R14)
+    pub locked: bool,
+    /// On the TLS door its password is asked for besides its certificate (R14)
+    pub password_on_tls: bool,
+    /// It has a password (R14)
     pub has_password: bool,
 }
 
@@ -110,7 +114,13 @@ struct NewUser {
     #[serde(default)]
     #[schema(value_type = Vec<String>, max_items = 256)]
     patterns: BTreeSet<DevicePattern>,
-    /// Its password for the clear door; without one no password is right
+    /// Locked: no session opens
+    #[serde(default)]
+    locked: bool,
+    /// On the TLS door its password is asked for besides its certificate
+    #[serde(default)]
+    password_on_tls: bool,
+    /// Its password; without one no password is right
     #[schema(value_type = Option<String>, format = Password, min_length = 8, max_length = 256)]
     password: Option<SecretText>,
 }
@@ -136,7 +146,13 @@ struct NewUserSettings {
     /// Devices by pattern
     #[schema(value_type = Vec<String>, max_items = 256)]
     patterns: BTreeSet<DevicePattern>,
-    /// A new password for the clear door; without this it stays
+    /// Locked: no session opens, and none stays open
+    #[serde(default)]
+    locked: bool,
+    /// On the TLS door its password is asked for besides its certificate: a session without it doesn't stay open
+    #[serde(default)]
+    password_on_tls: bool,
+    /// A new password; without this it stays
     #[schema(value_type = Option<String>, format = Password, min_length = 8, max_length = 256)]
     password: Option<SecretText>,
     /// It has no password any more
@@ -209,12 +225,14 @@ async fn create_user(
     caller: Caller,
     Body(new): Body<NewUser>,
 ) -> Result<Made<User>, Problem> {
-    let NewUser { name, kind, description, groups, own_groups, devices, patterns, password } = new;
+    let NewUser { name, kind, description, groups, own_groups, devices, patterns, locked, password_on_tls, password } =
+        new;
     let verifier = match password {
         Some(password) => Some(verifier_of(password).await?),
         None => None,
     };
-    let settings = UserSettings { kind: kind.into(), description, groups, own_groups, devices, patterns };
+    let settings =
+        UserSettings { kind: kind.into(), description, groups, own_groups, devices, patterns, locked, password_on_tls };
     let change = Change::AddUser(name.clone(), settings, verifier);
     let done = api.change_directory(&caller, &change, Of::New, Cascade::Nothing).await?;
     Ok(Made(place("users", &[name.as_str()]), Changed::new(done, api.user(&name)?)))
@@ -253,8 +271,20 @@ async fn put_user(
 ) -> Result<Put<User>, Problem> {
     let of = condition.of_any()?;
     let is_there = api.administration.state().records.users.contains_key(&name);
-    let NewUserSettings { kind, description, groups, own_groups, devices, patterns, password, no_password } = settings;
-    let settings = UserSettings { kind: kind.into(), description, groups, own_groups, devices, patterns };
+    let NewUserSettings {
+        kind,
+        description,
+        groups,
+        own_groups,
+        devices,
+        patterns,
+        locked,
+        password_on_tls,
+        password,
+        no_password,
+    } = settings;
+    let settings =
+        UserSettings { kind: kind.into(), description, groups, own_groups, devices, patterns, locked, password_on_tls };
     let change = match (password, no_password) {
         (None, false) => Change::PutUser(name.clone(), settings),
         (None, true) => Change::PutUserWithPassword(name.clone(), settings, None),
@@ -349,7 +379,8 @@ impl Api {
 }
 
 fn shown(state: &Everything, stored: &Stored<UserRecord>, user: &directory::User) -> User {
-    let UserSettings { kind, description, groups, own_groups, devices, patterns } = &stored.record.settings;
+    let UserSettings { kind, description, groups, own_groups, devices, patterns, locked, password_on_tls } =
+        &stored.record.settings;
     let associated = match groups.contains(Group::ControlOfAllDevices) {
         true => state.directory.devices().count(),
         false => user.devices.len(),
@@ -363,6 +394,8 @@ fn shown(state: &Everything, stored: &Stored<UserRecord>, user: &directory::User
         devices: devices.iter().map(ToString::to_string).collect(),
         patterns: patterns.iter().map(ToString::to_string).collect(),
         associated,
+        locked: *locked,
+        password_on_tls: *password_on_tls,
         has_password: stored.record.password.is_some(),
     }
 }

@@ -233,6 +233,8 @@ fn gather<'a>(basis: &'a Basis<'_>, question: &Question<'a>) -> Result<Facts<'a>
             tls_listens: config.doors.tls.is_some(),
             groups: user.groups,
             has_password: user.password.is_some(),
+            password_on_tls: user.password_on_tls,
+            locked: user.locked,
             certificate,
             // Where none is asked for, it is about those that the user sees.
             associated: name.as_deref().is_none_or(|name| user.devices.contains(name)),

@@ -83,6 +83,9 @@ impl Facts<'_> {
                 (self.certificate.clone(), mend)
             }
             Condition::Password => match holds {
+                true if door == Door::Tls => {
+                    ("the user has a password, which is asked for besides its certificate".into(), String::new())
+                }
                 true => ("the user has a password".into(), String::new()),
                 false => (
                     "the user has no password, so that no password is right".into(),
@@ -92,6 +95,13 @@ impl Facts<'_> {
                         }
                         ChangedIn::Store => self.set_user("--password"),
                     },
+                ),
+            },
+            Condition::NotLocked => match holds {
+                true => ("the user is not locked".into(), String::new()),
+                false => (
+                    "an administrator has locked the user: it is answered as one with a wrong password".into(),
+                    format!("callgate user unlock {}", quoted(user.as_str())),
                 ),
             },
             Condition::CtiEnabled => self.member(Group::CtiEnabled, holds),

@@ -10,6 +10,8 @@ async fn an_empty_store_is_seeded_once_and_a_cut_seed_is_finished() {
         groups: [Group::CtiEnabled].into_iter().collect(),
         devices: Arc::new(BTreeSet::from(["1001".parse().unwrap(), "sim-1".parse().unwrap()])),
         password: None,
+        locked: false,
+        password_on_tls: false,
         incarnation: 0,
     };
     let devices = ["1001", "sim-1", "sim-2"].map(|name| Device::named(name.parse().unwrap()));

@@ -38,6 +38,7 @@ Examples:
   callgate user set recorder --remove-group srtp-keys       # its sessions go on, and get no key any more
   callgate user set recorder --remove-group secure --cascade   # the SRTP group goes with it (R8)
   printf '%s\\n' 'another password' | callgate user set dashboard --password
+  callgate user set recorder --password-on-tls    # from now on its certificate alone opens nothing
 
 When the command ends the change is in effect: no key leaves by the old rights any more (R15).";
 
@@ -45,6 +46,14 @@ const REMOVE_EXAMPLES: &str = "\
 Examples:
   callgate user remove dashboard
   callgate user remove recorder --cascade      # its certificates are revoked first";
+
+const LOCK_EXAMPLES: &str = "\
+Examples:
+  callgate user lock recorder
+  callgate user unlock recorder
+
+Its certificates, password and groups stay as they are. What it is told is the same as for a wrong password; records and
+`callgate explain --user` say the true reason.";
 
 const LIST_EXAMPLES: &str = "\
 Examples:
@@ -81,6 +90,20 @@ pub(in crate::cli) enum User {
     /// Change a user: what isn't named stays as it is
     #[command(after_help = SET_EXAMPLES)]
     Set(Set),
+
+    /// Lock a user: its sessions are closed, and none opens until it is unlocked
+    #[command(after_help = LOCK_EXAMPLES)]
+    Lock {
+        /// Its name
+        name: UserName,
+    },
+
+    /// Unlock a user
+    #[command(after_help = LOCK_EXAMPLES)]
+    Unlock {
+        /// Its name
+        name: UserName,
+    },
 
     /// Remove a user: its sessions are closed
     #[command(after_help = REMOVE_EXAMPLES)]
@@ -123,9 +146,13 @@ pub(in crate::cli) struct Add {
     #[arg(long, value_name = "TEXT", default_value = "")]
     description: String,
 
-    /// Read its password for the clear door from standard input: one line of 8 to 256 characters
+    /// Read its password from standard input: one line of 8 to 256 characters
     #[arg(long)]
     password: bool,
+
+    /// Ask for its password on the TLS door, too, besides its certificate
+    #[arg(long)]
+    password_on_tls: bool,
 
     #[arg(skip)]
     typed: Option<Zeroizing<String>>,
@@ -163,7 +190,7 @@ pub(in crate::cli) struct Set {
     #[arg(long, value_name = "TEXT")]
     description: Option<String>,
 
-    /// Read a new password for the clear door from standard input: one line of 8 to 256 characters
+    /// Read a new password from standard input: one line of 8 to 256 characters
     #[arg(long, conflicts_with = "no_password")]
     password: bool,
 
@@ -173,6 +200,14 @@ pub(in crate::cli) struct Set {
     /// It has no password any more, so that none is right
     #[arg(long)]
     no_password: bool,
+
+    /// Ask for its password on the TLS door, too, besides its certificate: sessions without it are closed
+    #[arg(long, conflicts_with = "no_password_on_tls")]
+    password_on_tls: bool,
+
+    /// On the TLS door its certificate is enough again
+    #[arg(long)]
+    no_password_on_tls: bool,
 
     /// What needs a group that it leaves goes with it: the SRTP group needs Enabled and Secure Connection (R8)
     #[arg(long)]
@@ -215,6 +250,8 @@ struct Settings {
     own_groups: BTreeSet<GroupName>,
     devices: BTreeSet<DeviceName>,
     patterns: BTreeSet<DevicePattern>,
+    locked: bool,
+    password_on_tls: bool,
     #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
     password: Option<Typed>,
     #[serde(skip_deserializing, skip_serializing_if = "is_false")]
@@ -264,6 +301,8 @@ impl Ask for User {
             }
             Self::Show { name } => form.show(admin, &path(&name), show).await,
             Self::Set(command) => command.ask(admin, form).await,
+            Self::Lock { name } => lock(admin, form, &name, true).await,
+            Self::Unlock { name } => lock(admin, form, &name, false).await,
             Self::Remove { name, cascade } => {
                 let gone: Gone = admin.remove(&cascading(path(&name), cascade)).await?;
                 form.gone(&gone, format_args!("the user {name:?} is gone"))
@@ -281,6 +320,8 @@ impl Add {
             own_groups: self.own_groups.into_iter().collect(),
             devices: self.devices.into_iter().collect(),
             patterns: self.patterns.into_iter().collect(),
+            locked: false,
+            password_on_tls: self.password_on_tls,
             password: self.typed.map(Typed),
             no_password: false,
         };
@@ -306,7 +347,8 @@ impl Set {
     fn has_settings(&self) -> bool {
         let groups = [&self.add_group, &self.remove_group].iter().any(|groups| !groups.is_empty());
         let own_groups = [&self.add_own_group, &self.remove_own_group].iter().any(|groups| !groups.is_empty());
-        groups || own_groups || self.devices.are_any() || self.kind.is_some() || self.description.is_some()
+        let on_tls = self.password_on_tls || self.no_password_on_tls;
+        groups || own_groups || on_tls || self.devices.are_any() || self.kind.is_some() || self.description.is_some()
     }
 
     fn change(&self, user: &mut Settings) -> Result<()> {
@@ -325,6 +367,7 @@ impl Set {
         said::change(&mut user.own_groups, &self.add_own_group, &self.remove_own_group, &whose, "own group")?;
         user.password = self.typed.clone().map(Typed);
         user.no_password = self.no_password;
+        user.password_on_tls = (user.password_on_tls || self.password_on_tls) && !self.no_password_on_tls;
         self.devices.change(&mut user.devices, &mut user.patterns, &whose)
     }
 }
@@ -359,6 +402,16 @@ impl From<Kind> for UserKind {
     }
 }
 
+async fn lock(admin: &mut Admin, form: Form, name: &UserName, locked: bool) -> Result<()> {
+    let path = path(name);
+    let set = |user: &mut Settings| -> Result<()> {
+        user.locked = locked;
+        Ok(())
+    };
+    let changed: Changed<api::User> = admin.change(&path, &path, set).await?;
+    form.changed(&changed, format_args!("the user {name:?} is {}locked", if locked { "" } else { "un" }))
+}
+
 fn path(name: &UserName) -> Path {
     Path::of(&["users", name.as_str()])
 }
@@ -371,13 +424,17 @@ fn table(users: &[api::User]) -> Table {
             [] => Cell::from("none").is(Mood::Bad),
             groups => groups.join(" ").into(),
         };
-        let password = if user.has_password { "yes" } else { "" };
+        let password = match (user.locked, user.has_password) {
+            (true, _) => Cell::from("locked").is(Mood::Bad),
+            (false, true) => "yes".into(),
+            (false, false) => "".into(),
+        };
         table.row([
             user.name.as_str().into(),
             kind(user.kind).into(),
             groups,
             devices(user).into(),
-            password.into(),
+            password,
             user.description.as_str().into(),
         ]);
     }
@@ -385,7 +442,12 @@ fn table(users: &[api::User]) -> Table {
 }
 
 fn show(user: &api::User) -> Result<(), Unwritten> {
-    let password = if user.has_password { "it has one" } else { "none: no password is right" };
+    let password = match (user.has_password, user.password_on_tls) {
+        (false, _) => "none: no password is right",
+        (true, false) => "it has one",
+        (true, true) => "it has one, and needs it on the TLS door, too",
+    };
+    let locked = if user.locked { "yes: no session opens" } else { "no" };
     fields([
         ("user", user.name.as_str().into()),
         ("kind", kind(user.kind).into()),
@@ -396,6 +458,7 @@ fn show(user: &api::User) -> Result<(), Unwritten> {
         ("patterns", joined(&user.patterns).into()),
         ("in all", counted(user.associated, "device", "devices").into()),
         ("password", password.into()),
+        ("locked", locked.into()),
     ])
 }
 

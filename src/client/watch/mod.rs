@@ -73,6 +73,8 @@ pub enum Proof {
         ca: PathBuf,
         /// The name that must stand in the gateway's certificate.
         server_name: String,
+        /// The password, if the user needs one besides its certificate.
+        password: Option<Zeroizing<String>>,
     },
     /// The clear door.
     Password(Zeroizing<String>),
@@ -250,10 +252,14 @@ impl Options {
     fn connector(&self) -> Result<Connector, ClientError> {
         let connector = match &self.proof {
             Proof::Password(password) => Connector::clear(&self.gateway, &self.user, password.as_str()),
-            Proof::Certificate { certificate, key, ca, server_name } => {
+            Proof::Certificate { certificate, key, ca, server_name, password } => {
                 let identity = Identity::from_files(certificate, key)?;
                 let roots = Roots::from_file(ca)?;
-                Connector::tls(&self.gateway, server_name, identity, roots)
+                let connector = Connector::tls(&self.gateway, server_name, identity, roots);
+                match password {
+                    Some(password) => connector.password(password.as_str()),
+                    None => connector,
+                }
             }
         };
         Ok(connector.software(concat!("callgate watch ", env!("CARGO_PKG_VERSION"))))

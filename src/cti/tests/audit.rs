@@ -44,9 +44,17 @@ fn identity(user: &str, instance: &str, door: Door) -> Identity {
         groups: Groups::default(),
         devices: Arc::default(),
         password: None,
+        locked: false,
+        password_on_tls: false,
         incarnation: 0,
     };
-    Identity { user: Arc::new(user), instance: instance.parse().unwrap(), door, certificate: None }
+    Identity {
+        user: Arc::new(user),
+        instance: instance.parse().unwrap(),
+        door,
+        password_proven: false,
+        certificate: None,
+    }
 }
 
 /// A key is in use on a stream of the device.

@@ -26,6 +26,8 @@ fn user(name: &str, groups: &[Group], devices: &[&str], password: Option<&str>) 
         groups: groups.iter().copied().collect(),
         devices: Arc::new(devices.iter().map(|device| device.parse().unwrap()).collect()),
         password: password.map(|password| Arc::new(ScramVerifier::generate(password, ITERATIONS).unwrap())),
+        locked: false,
+        password_on_tls: false,
         incarnation: 0,
     }
 }
@@ -52,6 +54,8 @@ fn directory() -> Directory {
             user("boss", &[Group::CtiEnabled, Group::ControlOfAllDevices], &[], Some("pencil")),
             user("outsider", &[], &["1001"], Some("pencil")),
             user("keyless", &[Group::CtiEnabled], &[], None),
+            User { locked: true, ..user("shut", &secure, &[], Some("pencil")) },
+            User { password_on_tls: true, ..user("careful", &secure, &["1001"], Some("pencil")) },
         ],
         devices,
     )

@@ -1,14 +1,21 @@
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use callgate_wire::v1::{self, ErrorCode, ToGateway, open_request::Authentication, to_app, to_gateway::Message};
 use rsasl::{
+    callback::{Context, Request, SessionCallback, SessionData},
     config::SASLConfig,
+    mechanisms::scram::{SCRAM_SHA256, SCRAM_SHA256_PLUS},
     mechname::Mechname,
-    prelude::{SASLClient, Session},
+    prelude::{ChannelBindingCallback, Mechanism, Registry, SASLClient, Session, SessionError},
+    property::{AuthId, Password},
+    validate::NoValidation,
 };
 
 use super::{super::opening::*, super::scram::Decoy, *};
-use crate::trust::CertificateIdentity;
+use crate::{model::Door, trust::CertificateIdentity};
 
 fn opening(mode: Mode, certificate: Option<(&str, &str)>) -> Opening {
     let rights = rights(mode);
@@ -19,7 +26,38 @@ fn opening(mode: Mode, certificate: Option<(&str, &str)>) -> Opening {
         sha256: [0; 32],
         not_after_unix: 1_900_000_000,
     });
-    Opening::new(settings(), rights, decoy, certificate)
+    let binding = certificate.is_some().then_some(BINDING);
+    Opening::new(settings(), rights, decoy, certificate, binding)
+}
+
+/// What the connection of the TLS door exports.
+const BINDING: [u8; 32] = [7; 32];
+
+/// What an app knows.
+struct App {
+    user: String,
+    password: String,
+    is_bound: bool,
+}
+
+impl SessionCallback for App {
+    fn callback(&self, _: &SessionData, _: &Context<'_>, request: &mut Request<'_>) -> Result<(), SessionError> {
+        request.satisfy::<AuthId>(&self.user)?.satisfy::<Password>(self.password.as_bytes())?;
+        Ok(())
+    }
+
+    fn enable_channel_binding(&self) -> bool {
+        self.is_bound
+    }
+}
+
+/// What an app has, and binds its exchange to.
+struct Bound(Option<[u8; 32]>);
+
+impl ChannelBindingCallback for Bound {
+    fn get_cb_data(&self, name: &str) -> Option<&[u8]> {
+        self.0.as_ref().filter(|_| name == "tls-exporter").map(<[u8; 32]>::as_slice)
+    }
 }
 
 fn send(opening: &mut Opening, message: Message) -> Next {
@@ -65,20 +103,36 @@ fn admitted(next: Next) -> Admitted {
     }
 }
 
-fn scram(user: &str, password: &str) -> (Session, Authentication) {
-    let config = SASLConfig::with_credentials(None, user.into(), password.into()).unwrap();
-    let mechanism = Mechname::parse(b"SCRAM-SHA-256").unwrap();
-    let mut client = SASLClient::new(config).start_suggested([&mechanism]).unwrap();
+fn scram(user: &str, password: &str, bound: Option<[u8; 32]>) -> (Session<NoValidation, Bound>, Authentication) {
+    let app = App { user: user.into(), password: password.into(), is_bound: bound.is_some() };
+    static MECHANISMS: &[Mechanism] = &[SCRAM_SHA256];
+    static BOUND_MECHANISMS: &[Mechanism] = &[SCRAM_SHA256_PLUS];
+    let registry = Registry::with_mechanisms(if bound.is_some() { BOUND_MECHANISMS } else { MECHANISMS });
+    let config = SASLConfig::builder().with_registry(registry).with_callback(app).unwrap();
+    let mechanism = if bound.is_some() { "SCRAM-SHA-256-PLUS" } else { "SCRAM-SHA-256" };
+    let name = Mechname::parse(mechanism.as_bytes()).unwrap();
+    let mut client = SASLClient::with_cb(config, Bound(bound)).start_suggested([&name]).unwrap();
     let mut first = Vec::new();
     client.step(None, &mut first).unwrap();
-    let scram = v1::ScramAuth { mechanism: "SCRAM-SHA-256".into(), initial_response: first.into() };
+    let scram = v1::ScramAuth { mechanism: mechanism.into(), initial_response: first.into() };
     (client, Authentication::Scram(scram))
 }
 
 /// Runs the whole exchange. Returns the server-first-message too.
 fn by_password(opening: &mut Opening, open_as: &str, prove_as: &str, password: &str) -> (Vec<u8>, Next) {
+    by_both(opening, open_as, prove_as, password, None)
+}
+
+/// The same, bound to a connection.
+fn by_both(
+    opening: &mut Opening,
+    open_as: &str,
+    prove_as: &str,
+    password: &str,
+    bound: Option<[u8; 32]>,
+) -> (Vec<u8>, Next) {
     hello(opening);
-    let (mut client, authentication) = scram(prove_as, password);
+    let (mut client, authentication) = scram(prove_as, password, bound);
     let challenge = match send(opening, open(open_as, "1", authentication)) {
         Next::Reply(to_app::Message::AuthChallenge(challenge)) => challenge.data.to_vec(),
         next => return (Vec::new(), next),
@@ -120,7 +174,7 @@ fn r14_the_right_password_opens_on_the_clear_door() {
 }
 
 #[test]
-fn r14_wrong_password_unknown_user_and_no_password_are_answered_alike() {
+fn r14_wrong_password_unknown_user_locked_user_and_no_password_are_answered_alike() {
     let attempt = |user, password| {
         let (challenge, next) = by_password(&mut opening(Mode::Mixed, None), user, user, password);
         let challenge = String::from_utf8(challenge).unwrap();
@@ -133,6 +187,7 @@ fn r14_wrong_password_unknown_user_and_no_password_are_answered_alike() {
     assert_eq!(wrong_password.1, "i=4096");
     assert_eq!(attempt("nobody", "pencil"), wrong_password);
     assert_eq!(attempt("keyless", "pencil"), wrong_password);
+    assert_eq!(attempt("shut", "pencil"), wrong_password);
     // R9 and R10 show only to those who have proven who they are.
     assert_eq!(attempt("outsider", "pen"), wrong_password);
     assert_eq!(attempt("recorder", "pen"), wrong_password);
@@ -143,7 +198,7 @@ fn r14_an_unknown_user_has_the_same_salt_at_each_try() {
     let rights = rights(Mode::Mixed);
     let decoy = Decoy::new(&rights.directory).unwrap();
     let salt = |user: &str| {
-        let mut opening = Opening::new(settings(), Arc::clone(&rights), decoy.clone(), None);
+        let mut opening = Opening::new(settings(), Arc::clone(&rights), decoy.clone(), None, None);
         let (challenge, _) = by_password(&mut opening, user, user, "x");
         String::from_utf8(challenge).unwrap().split(',').nth(1).unwrap().to_owned()
     };
@@ -176,12 +231,102 @@ fn each_door_has_its_own_authentication() {
 
     let mut tls = opening(Mode::Mixed, Some(("recorder", "1")));
     hello(&mut tls);
-    assert_eq!(refused(send(&mut tls, open("recorder", "1", scram("recorder", "x").1))), refusal);
+    assert_eq!(refused(send(&mut tls, open("recorder", "1", scram("recorder", "x", None).1))), refusal);
 
     let mut other = opening(Mode::Mixed, None);
     hello(&mut other);
     let plain = v1::ScramAuth { mechanism: "PLAIN".into(), initial_response: "\0dashboard\0pencil".into() };
     assert_eq!(refused(send(&mut other, open("dashboard", "1", Authentication::Scram(plain)))), refusal);
+}
+
+#[test]
+fn r14_a_password_besides_the_certificate_is_proven_on_its_own_connection_only() {
+    let failed = (ErrorCode::AuthenticationFailed, "R14");
+    let attempt = |certificate: &str, user: &str, password: &str, bound| {
+        by_both(&mut opening(Mode::Mixed, Some((certificate, "1"))), user, user, password, bound)
+    };
+    let opened = admitted(attempt("careful", "careful", "pencil", Some(BINDING)).1);
+    assert!(opened.scram_server_final.starts_with(b"v=") && opened.identity.password_proven);
+    assert_eq!((opened.identity.door, opened.certificate_expires), (Door::Tls, Some(1_900_000_000)));
+    assert_eq!(refused(attempt("careful", "careful", "pen", Some(BINDING)).1), failed);
+    assert_eq!(refused(attempt("careful", "careful", "pencil", Some([8; 32])).1), failed);
+    // Who needs no password may prove it, or has none to prove.
+    assert_eq!(refused(attempt("recorder", "recorder", "pencil", Some(BINDING)).1), failed);
+    // Without a challenge: not even a right password of another user is told from a wrong one.
+    let (challenge, next) = attempt("recorder", "careful", "pencil", Some(BINDING));
+    assert_eq!((challenge, refused(next)), (vec![], (ErrorCode::CertificateIdentityMismatch, "R11")));
+
+    let mut tls = opening(Mode::Mixed, Some(("careful", "1")));
+    hello(&mut tls);
+    let needed = (ErrorCode::PasswordRequired, "R14");
+    assert_eq!(refused(send(&mut tls, open("careful", "1", certificate()))), needed);
+}
+
+#[test]
+fn r14_an_exchange_that_is_to_be_bound_begins_by_its_binding() {
+    for first in ["n,,n=careful,r=abc", "y,,n=careful,r=abc", "p=tls-unique,,n=careful,r=abc", "p=tls-exporter"] {
+        let mut tls = opening(Mode::Mixed, Some(("careful", "1")));
+        hello(&mut tls);
+        let mechanism = callgate_wire::SCRAM_SHA_256_PLUS.into();
+        let scram = v1::ScramAuth { mechanism, initial_response: first.as_bytes().to_vec().into() };
+        let next = send(&mut tls, open("careful", "1", Authentication::Scram(scram)));
+        assert_eq!(refused(next), (ErrorCode::AuthenticationFailed, "R14"), "{first}");
+    }
+}
+
+#[test]
+fn r14_a_locked_user_opens_by_its_certificate_no_more_than_by_its_password() {
+    let mut tls = opening(Mode::Mixed, Some(("shut", "1")));
+    hello(&mut tls);
+    let failed = (ErrorCode::AuthenticationFailed, "R14");
+    assert_eq!(refused(send(&mut tls, open("shut", "1", certificate()))), failed);
+    let both = by_both(&mut opening(Mode::Mixed, Some(("shut", "1"))), "shut", "shut", "pencil", Some(BINDING));
+    assert_eq!(refused(both.1), failed);
+}
+
+/// Medians of tries by turns, so that whatever else the machine does is in all of them.
+#[test]
+fn r14_whatever_is_wrong_it_takes_the_same_time() {
+    const USERS: [&str; 4] = ["dashboard", "nobody", "keyless", "shut"];
+    let (rights, settings) = (rights(Mode::Mixed), settings());
+    let decoy = Decoy::new(&rights.directory).unwrap();
+    let attempt = |user: &str| {
+        let mut opening = Opening::new(Arc::clone(&settings), Arc::clone(&rights), decoy.clone(), None, None);
+        hello(&mut opening);
+        let first = format!("n,,n={user},r=abcdefgh").into_bytes();
+        let scram = v1::ScramAuth { mechanism: "SCRAM-SHA-256".into(), initial_response: first.into() };
+        let begun = Instant::now();
+        let next = send(&mut opening, open(user, "1", Authentication::Scram(scram)));
+        let mut took = begun.elapsed();
+        let Next::Reply(to_app::Message::AuthChallenge(challenge)) = next else { panic!("no challenge") };
+        let nonce = str::from_utf8(&challenge.data).unwrap().split(',').next().unwrap();
+        let proof = format!("c=biws,{nonce},p={}=", "A".repeat(43)).into_bytes();
+        let begun = Instant::now();
+        let next = send(&mut opening, Message::AuthResponse(v1::AuthResponse { data: proof.into() }));
+        took += begun.elapsed();
+        assert_eq!(refused(next), (ErrorCode::AuthenticationFailed, "R14"), "{user}");
+        took
+    };
+    let medians = || {
+        let mut times = USERS.map(|_| Vec::new());
+        // Each one is first, second and so on as often as the others: what the memory's allocator does depends on it.
+        for first in 0..1_000 {
+            for user in (0..USERS.len()).map(|place| (first + place) % USERS.len()) {
+                times[user].push(attempt(USERS[user]));
+            }
+        }
+        times.map(|mut times| {
+            times.sort_unstable();
+            times[times.len() / 2]
+        })
+    };
+    // What differs each time is in what is done; what differs once is the machine's.
+    let differ = |medians: [Duration; 4]| {
+        let (least, most) = (medians.iter().min().unwrap(), medians.iter().max().unwrap());
+        (*most > *least * 11 / 10).then_some(medians)
+    };
+    let differed: Vec<_> = (0..5).map_while(|_| differ(medians())).collect();
+    assert!(differed.len() < 5, "{USERS:?}: {differed:?}");
 }
 
 #[test]

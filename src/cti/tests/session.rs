@@ -20,7 +20,8 @@ const HEARTBEAT: Duration = Duration::from_secs(30);
 fn session_of(user: &str, now: Instant) -> Session {
     let rights = rights(Mode::Mixed);
     let user = Arc::clone(rights.directory.user(user).unwrap());
-    let identity = Identity { user, instance: "1".parse().unwrap(), door: Door::Clear, certificate: None };
+    let identity =
+        Identity { user, instance: "1".parse().unwrap(), door: Door::Clear, password_proven: true, certificate: None };
     Session::new(identity, settings(), rights, HEARTBEAT, now)
 }
 

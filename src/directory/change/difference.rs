@@ -39,6 +39,15 @@ impl Difference {
         self.0.push(format!("-{what}"));
     }
 
+    /// Something that is or isn't.
+    pub(super) fn switch(&mut self, what: &str, before: bool, after: bool) {
+        match (before, after) {
+            (false, true) => self.came(what),
+            (true, false) => self.went(what),
+            _ => {}
+        }
+    }
+
     /// All of it.
     pub(super) fn told(self) -> String {
         self.0.join(", ")

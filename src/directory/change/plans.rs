@@ -54,11 +54,15 @@ pub(super) fn put_user(
         || !settings.devices.is_subset(&was.devices)
         || !settings.patterns.is_subset(&was.patterns)
         || !settings.own_groups.is_subset(&was.own_groups)
+        || was.locked && !settings.locked
+        || was.password_on_tls && !settings.password_on_tls
         || before.is_some() && matches!(password, Some(Some(_)));
     let takes = !was.groups.beyond(settings.groups).is_empty()
         || !was.devices.is_subset(&settings.devices)
         || !was.patterns.is_subset(&settings.patterns)
         || !was.own_groups.is_subset(&settings.own_groups)
+        || !was.locked && settings.locked
+        || !was.password_on_tls && settings.password_on_tls
         || matches!(password, Some(None)) && had.is_some();
     let mut difference = Difference::default();
     difference.names("group", was.groups.iter(), settings.groups.iter());
@@ -67,6 +71,8 @@ pub(super) fn put_user(
     difference.names("pattern", &was.patterns, &settings.patterns);
     difference.value("kind", &was.kind, &settings.kind);
     difference.value("description", &was.description, &settings.description);
+    difference.switch("lock", was.locked, settings.locked);
+    difference.switch("password on TLS", was.password_on_tls, settings.password_on_tls);
     match password {
         Some(Some(_)) => difference.came("password"),
         Some(None) if had.is_some() => difference.went("password"),

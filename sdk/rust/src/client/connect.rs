@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use callgate_wire::FrameError;
+use callgate_wire::{FrameError, TLS_EXPORTER_LABEL, TLS_EXPORTER_LEN};
 use rustls_pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -14,7 +14,7 @@ use super::{
     driver,
     error::{OpenError, ProtocolError},
     handshake::{self, Authentication, Wish},
-    scram::Credentials,
+    scram::{Binding, Credentials},
     session::{Events, Session},
     tls::{self, Identity, Roots},
 };
@@ -40,7 +40,7 @@ pub struct Connector {
 #[derive(Debug, Clone)]
 enum Door {
     Clear { user: String, password: Arc<zeroize::Zeroizing<String>> },
-    Tls { server_name: String, identity: Identity, roots: Roots },
+    Tls { server_name: String, identity: Identity, roots: Roots, password: Option<Arc<zeroize::Zeroizing<String>>> },
 }
 
 impl Connector {
@@ -48,7 +48,7 @@ impl Connector {
     /// certificate must hold. The app proves who it is by `identity`; `roots` are the CAs that the gateway's
     /// certificate may come from. There is no way to switch verification off.
     pub fn tls(address: impl Into<String>, server_name: impl Into<String>, identity: Identity, roots: Roots) -> Self {
-        Self::new(address.into(), Door::Tls { server_name: server_name.into(), identity, roots })
+        Self::new(address.into(), Door::Tls { server_name: server_name.into(), identity, roots, password: None })
     }
 
     /// The clear door: `address` is "host:2748". The password never crosses the wire, and the gateway proves that it
@@ -67,6 +67,19 @@ impl Connector {
             event_queue: DEFAULT_EVENT_QUEUE,
             software: concat!("callgate-sdk ", env!("CARGO_PKG_VERSION")).to_owned(),
         }
+    }
+
+    /// The user's password. On the secure door it is proven besides the certificate, and bound to the connection, for users of
+    /// whom the operator asks that (`PASSWORD_REQUIRED`); it never crosses the wire there either. On the clear door it takes the place
+    /// of the one before.
+    #[must_use]
+    pub fn password(mut self, new: impl Into<String>) -> Self {
+        let new = Arc::new(zeroize::Zeroizing::new(new.into()));
+        match &mut self.door {
+            Door::Clear { password, .. } => *password = new,
+            Door::Tls { password, .. } => *password = Some(new),
+        }
+        self
     }
 
     /// The heartbeat interval to ask for, rounded up to seconds. Without it, or with zero, the gateway chooses.
@@ -122,18 +135,32 @@ impl Connector {
                     return Err(OpenError::Scram("the password belongs to another user".to_owned()));
                 }
                 let credentials = Credentials::new(user, password)?;
-                let opened = handshake::open(self.connect().await?, wish(Authentication::Scram(credentials))).await;
+                let opened =
+                    handshake::open(self.connect().await?, wish(Authentication::Scram(credentials, Binding(None))))
+                        .await;
                 let opened = opened.map_err(|error| if is_alert(&error) { OpenError::SecureDoor } else { error })?;
                 Ok(driver::start(opened, self.event_queue))
             }
-            Door::Tls { server_name, identity, roots } => {
+            Door::Tls { server_name, identity, roots, password } => {
                 let name = ServerName::try_from(server_name.clone())
                     .map_err(|_| OpenError::ServerName(server_name.clone()))?;
                 let config = tls::config(identity, roots).map_err(OpenError::Tls)?;
                 let stream = self.connect().await?;
                 let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await;
                 let stream = stream.map_err(|error| handshake::connection_error(&error))?;
-                let opened = handshake::open(stream, wish(Authentication::Certificate)).await?;
+                let authentication = match password {
+                    None => Authentication::Certificate,
+                    Some(password) => {
+                        let (_, connection) = stream.get_ref();
+                        let binding =
+                            connection.export_keying_material([0; TLS_EXPORTER_LEN], TLS_EXPORTER_LABEL, Some(&[]));
+                        Authentication::Scram(
+                            Credentials::new(user, password)?,
+                            Binding(Some(binding.map_err(OpenError::Tls)?)),
+                        )
+                    }
+                };
+                let opened = handshake::open(stream, wish(authentication)).await?;
                 Ok(driver::start(opened, self.event_queue))
             }
         }

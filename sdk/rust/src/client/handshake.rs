@@ -4,7 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use callgate_wire::{
-    SCRAM_SHA_256, VERSION,
+    VERSION,
     v1::{self, ToApp, open_request, open_result, to_app, to_gateway},
 };
 use rustls::InvalidMessage;
@@ -13,7 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadHalf, WriteHalf};
 use super::{
     error::{OpenError, ProtocolError, Refusal},
     frames::{FrameReader, ReadError, send},
-    scram::{Credentials, Scram},
+    scram::{Binding, Credentials, Scram},
 };
 
 /// What the app asks for.
@@ -28,7 +28,8 @@ pub(super) struct Wish<'a> {
 /// How the app proves who it is.
 pub(super) enum Authentication {
     Certificate,
-    Scram(Credentials),
+    /// By password; with a binding besides the certificate of this TLS connection.
+    Scram(Credentials, Binding),
 }
 
 /// A connection with an open session.
@@ -56,9 +57,10 @@ where
 
     let (scram, authentication) = match wish.authentication {
         Authentication::Certificate => (None, open_request::Authentication::Certificate(v1::CertificateAuth {})),
-        Authentication::Scram(credentials) => {
-            let (scram, first) = Scram::begin(credentials)?;
-            let auth = v1::ScramAuth { mechanism: SCRAM_SHA_256.to_owned(), initial_response: first.into() };
+        Authentication::Scram(credentials, binding) => {
+            let mechanism = binding.mechanism().to_owned();
+            let (scram, first) = Scram::begin(credentials, binding)?;
+            let auth = v1::ScramAuth { mechanism, initial_response: first.into() };
             (Some(scram), open_request::Authentication::Scram(auth))
         }
     };

@@ -1,13 +1,18 @@
-//! The app's side of SCRAM-SHA-256 (RFC 5802, RFC 7677). Both sides prove that they know the password (R14).
+//! The app's side of SCRAM-SHA-256 (RFC 5802, RFC 7677), over TLS bound to the connection (SCRAM-SHA-256-PLUS, RFC 9266). Both sides
+//! prove that they know the password (R14).
 
 use std::fmt;
 use std::sync::Arc;
 
-use callgate_wire::SCRAM_SHA_256;
+use callgate_wire::{SCRAM_SHA_256, SCRAM_SHA_256_PLUS, TLS_EXPORTER, TLS_EXPORTER_LEN};
 use rsasl::{
     callback::{Context, Request, SessionCallback, SessionData},
-    prelude::{Mechname, SASLClient, SASLConfig, Session, SessionError, State},
+    mechanisms::scram::{SCRAM_SHA256, SCRAM_SHA256_PLUS},
+    prelude::{
+        ChannelBindingCallback, Mechanism, Mechname, Registry, SASLClient, SASLConfig, Session, SessionError, State,
+    },
     property::{AuthId, Password},
+    validate::NoValidation,
 };
 use zeroize::Zeroizing;
 
@@ -17,6 +22,9 @@ use super::error::OpenError;
 const MIN_ITERATIONS: u32 = 4096;
 /// The highest one: more would keep the app busy for seconds.
 const MAX_ITERATIONS: u32 = 1_000_000;
+
+static MECHANISMS: &[Mechanism] = &[SCRAM_SHA256];
+static BOUND_MECHANISMS: &[Mechanism] = &[SCRAM_SHA256_PLUS];
 
 /// User and password, prepared (RFC 4013).
 #[derive(Clone)]
@@ -42,22 +50,52 @@ impl fmt::Debug for Credentials {
     }
 }
 
-impl SessionCallback for Credentials {
+/// What the library asks for.
+struct Answers {
+    credentials: Credentials,
+    is_bound: bool,
+}
+
+impl SessionCallback for Answers {
     fn callback(&self, _: &SessionData, _: &Context<'_>, request: &mut Request<'_>) -> Result<(), SessionError> {
-        request.satisfy::<AuthId>(&self.user)?.satisfy::<Password>(self.password.as_bytes())?;
+        let Credentials { user, password } = &self.credentials;
+        request.satisfy::<AuthId>(user)?.satisfy::<Password>(password.as_bytes())?;
         Ok(())
+    }
+
+    fn enable_channel_binding(&self) -> bool {
+        self.is_bound
+    }
+}
+
+/// What the exchange is bound to, if it is: what the two ends of a TLS connection know of it.
+pub(super) struct Binding(pub(super) Option<[u8; TLS_EXPORTER_LEN]>);
+
+impl Binding {
+    /// The mechanism by which it is used.
+    pub(super) fn mechanism(&self) -> &'static str {
+        if self.0.is_some() { SCRAM_SHA_256_PLUS } else { SCRAM_SHA_256 }
+    }
+}
+
+impl ChannelBindingCallback for Binding {
+    fn get_cb_data(&self, name: &str) -> Option<&[u8]> {
+        self.0.as_ref().filter(|_| name == TLS_EXPORTER).map(<[u8; TLS_EXPORTER_LEN]>::as_slice)
     }
 }
 
 /// One exchange, in its order: [`begin`](Self::begin), [`answer`](Self::answer), [`verify`](Self::verify).
-pub(super) struct Scram(Session);
+pub(super) struct Scram(Session<NoValidation, Binding>);
 
 impl Scram {
     /// The exchange and its client-first-message.
-    pub(super) fn begin(credentials: Credentials) -> Result<(Self, Vec<u8>), OpenError> {
-        let config = SASLConfig::builder().with_defaults().with_callback(credentials).map_err(scram)?;
-        let mechanism = Mechname::parse(SCRAM_SHA_256.as_bytes()).map_err(scram)?;
-        let mut session = SASLClient::new(config).start_suggested(&[mechanism]).map_err(scram)?;
+    pub(super) fn begin(credentials: Credentials, binding: Binding) -> Result<(Self, Vec<u8>), OpenError> {
+        let answers = Answers { credentials, is_bound: binding.0.is_some() };
+        let mechanisms = if answers.is_bound { BOUND_MECHANISMS } else { MECHANISMS };
+        let registry = Registry::with_mechanisms(mechanisms);
+        let config = SASLConfig::builder().with_registry(registry).with_callback(answers).map_err(scram)?;
+        let mechanism = Mechname::parse(binding.mechanism().as_bytes()).map_err(scram)?;
+        let mut session = SASLClient::with_cb(config, binding).start_suggested(&[mechanism]).map_err(scram)?;
         let mut first = Vec::new();
         session.step(None, &mut first).map_err(scram)?;
         Ok((Self(session), first))
@@ -118,7 +156,7 @@ mod tests {
             "r=x,,i=4096",
             "r=x,s,i=4096",
         ] {
-            let (exchange, _) = Scram::begin(Credentials::new("u", "p").unwrap()).unwrap();
+            let (exchange, _) = Scram::begin(Credentials::new("u", "p").unwrap(), Binding(None)).unwrap();
             let refused = exchange.answer(server_first.as_bytes());
             assert!(matches!(refused, Err(OpenError::Scram(text)) if text.contains("iteration")), "{server_first}");
         }
@@ -131,7 +169,7 @@ mod tests {
             format!("r={nonce}more,s=c2FsdA==,i=4096").into_bytes()
         };
         for server_final in ["", "v", ",", "v=", "v=AA==", "e=unknown-user", "v=!,x", "=,="] {
-            let (exchange, first) = Scram::begin(Credentials::new("u", "p").unwrap()).unwrap();
+            let (exchange, first) = Scram::begin(Credentials::new("u", "p").unwrap(), Binding(None)).unwrap();
             let (exchange, _) = exchange.answer(&server_first(&first)).unwrap();
             assert_eq!(exchange.verify(server_final.as_bytes()), Err(OpenError::GatewayNotAuthentic), "{server_final}");
         }

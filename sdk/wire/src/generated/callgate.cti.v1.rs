@@ -158,10 +158,10 @@ pub struct OpenRequest {
 pub mod open_request {
     #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
     pub enum Authentication {
-        /// By the certificate of this TLS connection; the only way on the TLS door.
+        /// By the certificate of this TLS connection alone.
         #[prost(message, tag = "4")]
         Certificate(super::CertificateAuth),
-        /// By password; the only way on the clear door.
+        /// By password: the only way on the clear door; on the TLS door besides the certificate, for users that need both.
         #[prost(message, tag = "5")]
         Scram(super::ScramAuth),
     }
@@ -174,10 +174,11 @@ pub struct CertificateAuth {
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 #[prost(skip_debug)]
 pub struct ScramAuth {
-    /// The SASL mechanism: "SCRAM-SHA-256".
+    /// The SASL mechanism: "SCRAM-SHA-256" on the clear door, "SCRAM-SHA-256-PLUS" on the TLS door.
     #[prost(string, tag = "1")]
     pub mechanism: ::prost::alloc::string::String,
-    /// The client-first-message (RFC 5802, section 7), without channel binding: it begins with "n,,".
+    /// The client-first-message (RFC 5802, section 7). On the clear door it is without channel binding and begins with "n,,". On
+    /// the TLS door it is bound to the connection by tls-exporter (RFC 9266), and begins with "p=tls-exporter,,".
     #[prost(bytes = "bytes", tag = "2")]
     pub initial_response: ::prost::bytes::Bytes,
 }
@@ -230,8 +231,8 @@ pub struct Opened {
     /// When the app's certificate ends, in seconds since 1970. 0 on the clear door.
     #[prost(int64, tag = "4")]
     pub certificate_expires_unix_seconds: i64,
-    /// The server-final-message of SCRAM: the app must check it, since it alone proves who the gateway is. Empty with a
-    /// certificate.
+    /// The server-final-message of SCRAM: the app must check it, since on the clear door it alone proves who the gateway is.
+    /// Empty with a certificate alone.
     #[prost(bytes = "bytes", tag = "5")]
     pub scram_server_final: ::prost::bytes::Bytes,
     /// Names this run of the gateway. Numbers of events from a run with another one can't be compared.
@@ -1112,6 +1113,7 @@ pub enum ErrorCode {
     AuthenticationMethodRefused = 208,
     NetworkNotAllowed = 209,
     InstanceTakenOver = 210,
+    PasswordRequired = 211,
     TooManySessions = 300,
     TooManySessionsOfUser = 301,
     TooManyConnections = 302,
@@ -1197,6 +1199,7 @@ impl ErrorCode {
             Self::AuthenticationMethodRefused => "AUTHENTICATION_METHOD_REFUSED",
             Self::NetworkNotAllowed => "NETWORK_NOT_ALLOWED",
             Self::InstanceTakenOver => "INSTANCE_TAKEN_OVER",
+            Self::PasswordRequired => "PASSWORD_REQUIRED",
             Self::TooManySessions => "TOO_MANY_SESSIONS",
             Self::TooManySessionsOfUser => "TOO_MANY_SESSIONS_OF_USER",
             Self::TooManyConnections => "TOO_MANY_CONNECTIONS",
@@ -1279,6 +1282,7 @@ impl ErrorCode {
             "AUTHENTICATION_METHOD_REFUSED" => Some(Self::AuthenticationMethodRefused),
             "NETWORK_NOT_ALLOWED" => Some(Self::NetworkNotAllowed),
             "INSTANCE_TAKEN_OVER" => Some(Self::InstanceTakenOver),
+            "PASSWORD_REQUIRED" => Some(Self::PasswordRequired),
             "TOO_MANY_SESSIONS" => Some(Self::TooManySessions),
             "TOO_MANY_SESSIONS_OF_USER" => Some(Self::TooManySessionsOfUser),
             "TOO_MANY_CONNECTIONS" => Some(Self::TooManyConnections),

@@ -78,11 +78,26 @@ impl Deed {
         let Some(mut person) = now.users[user] else {
             // Who was removed is made anew.
             let (secure, named) = (user < 2, Named { devices: [false; 4], patterns: [true, false, true, false] });
-            let person =
-                Person { born: 0, enabled: true, secure, srtp: secure, all_devices: false, named, groups: [false; 2] };
+            let person = Person {
+                born: 0,
+                enabled: true,
+                secure,
+                srtp: secure,
+                all_devices: false,
+                locked: false,
+                password_on_tls: false,
+                named,
+                groups: [false; 2],
+            };
             return Self::PutUser(user, person, cascade);
         };
-        match random.below(12) {
+        if (person.locked || person.password_on_tls) && random.below(2) == 0 {
+            (person.locked, person.password_on_tls) = (false, false);
+            return Self::PutUser(user, person, cascade);
+        }
+        match random.below(14) {
+            12 => person.locked = true,
+            13 => person.password_on_tls = true,
             0..=4 => person.srtp = !person.srtp,
             5 => person.enabled = random.below(4) > 0,
             6 => person.secure = !person.secure,
@@ -241,6 +256,8 @@ fn settings(person: &Person) -> UserSettings {
         own_groups: some(&OWN_GROUPS, person.groups),
         devices: some(&DEVICES, person.named.devices),
         patterns: some(&PATTERNS, person.named.patterns),
+        locked: person.locked,
+        password_on_tls: person.password_on_tls,
         ..UserSettings::default()
     }
 }

@@ -43,7 +43,7 @@ enum Fault {
 }
 
 #[test]
-fn r8_r12_r13_r15_r16_r17_r21_each_session_gets_exactly_what_the_rules_say() {
+fn r8_r12_r13_r14_r15_r16_r17_r21_each_session_gets_exactly_what_the_rules_say() {
     let schedules = if env::var_os("CALLGATE_LONG").is_some() { 20_000 } else { 500 };
     let mut all = Counts::default();
     for seed in 0..schedules {

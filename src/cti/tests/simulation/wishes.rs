@@ -36,6 +36,9 @@ pub(super) struct Person {
     pub(super) secure: bool,
     pub(super) srtp: bool,
     pub(super) all_devices: bool,
+    pub(super) locked: bool,
+    /// Needs a password on the TLS door, where no simulated app proves any.
+    pub(super) password_on_tls: bool,
     pub(super) named: Named,
     pub(super) groups: [bool; 2],
 }
@@ -105,7 +108,8 @@ impl Wishes {
                 _ => (named([false, true, false, false], [false; 4]), [true, false]),
             };
             let (enabled, srtp) = (true, secure);
-            Some(Person { born, enabled, secure, srtp, all_devices: false, named, groups })
+            let (all_devices, locked, password_on_tls) = (false, false, false);
+            Some(Person { born, enabled, secure, srtp, all_devices, locked, password_on_tls, named, groups })
         };
         let phone = Some(Phone::default());
         let certificate = |user| Certificate { user, revoked: false };
@@ -121,7 +125,7 @@ impl Wishes {
         }
     }
 
-    /// Whether the session may be open, and if not, why (R2, R3, R9, R10). What is revoked by now counts whatever else
+    /// Whether the session may be open, and if not, why (R2, R3, R9, R10, R14). What is revoked by now counts whatever else
     /// counts.
     ///
     /// # Errors
@@ -134,9 +138,13 @@ impl Wishes {
         if who.certificate.is_some_and(|certificate| now.certificates[certificate].revoked) {
             return Err(ErrorCode::CertificateRevoked);
         }
-        let Some(person) = self.person(who).filter(|person| person.enabled) else {
-            return Err(ErrorCode::CtiNotEnabled);
-        };
+        let Some(person) = self.person(who) else { return Err(ErrorCode::CtiNotEnabled) };
+        match person {
+            Person { locked: true, .. } => return Err(ErrorCode::AuthenticationFailed),
+            Person { password_on_tls: true, .. } if by_tls => return Err(ErrorCode::PasswordRequired),
+            Person { enabled: false, .. } => return Err(ErrorCode::CtiNotEnabled),
+            _ => {}
+        }
         match (person.secure, by_tls) {
             _ if self.lenient || !self.mixed => Ok(()),
             (true, false) => Err(ErrorCode::ConnectionOnInvalidPort),

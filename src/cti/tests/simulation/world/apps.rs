@@ -120,6 +120,7 @@ impl Simulation {
             user: Arc::clone(self.operator.rights().directory.user(USERS[who.user]).unwrap()),
             instance: format!("{}", who.number).parse().unwrap(),
             door: who.door,
+            password_proven: who.door == Door::Clear,
             certificate: who.certificate.map(|certificate| fingerprint(certificate).0),
         }
     }
