@@ -18,7 +18,7 @@ pub struct State {
     /// Users, groups and devices as they were written.
     pub records: Records,
     /// Certificates as they were written.
-    pub certificates: CertificateRecords,
+    pub certificates: Arc<CertificateRecords>,
     /// What sessions are judged by.
     pub directory: Arc<Directory>,
     /// Which certificates count.
@@ -45,7 +45,7 @@ pub enum OpenError {
 #[derive(Debug, Default)]
 pub(super) struct Working {
     records: Records,
-    certificates: CertificateRecords,
+    certificates: Arc<CertificateRecords>,
     resolver: Resolver,
     directory: Arc<Directory>,
     ledger: Arc<LedgerSnapshot>,
@@ -58,10 +58,32 @@ pub(super) struct Working {
     pub(super) is_certain: bool,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Default)]
 struct Stale {
     directory: bool,
-    ledger: bool,
+    ledger: StaleLedger,
+}
+
+/// What the ledger doesn't have yet.
+#[derive(Debug, PartialEq, Eq)]
+enum StaleLedger {
+    /// These certificates, if any.
+    Some(BTreeSet<Fingerprint>),
+    All,
+}
+
+impl Default for StaleLedger {
+    fn default() -> Self {
+        Self::Some(BTreeSet::new())
+    }
+}
+
+impl StaleLedger {
+    fn add(&mut self, fingerprint: Fingerprint) {
+        if let Self::Some(certificates) = self {
+            certificates.insert(fingerprint);
+        }
+    }
 }
 
 impl Working {
@@ -75,7 +97,7 @@ impl Working {
                 working.take(bucket, &entry.key, Some(&entry))?;
             }
         }
-        working.stale = Stale { directory: true, ledger: true };
+        working.stale = Stale { directory: true, ledger: StaleLedger::All };
         Ok(working)
     }
 
@@ -95,15 +117,17 @@ impl Working {
             return self.records.take(bucket, key, entry);
         }
         let unreadable = |reason: String| Unreadable { bucket: bucket.0, key: key.into(), reason };
-        self.stale.ledger = true;
+        let certificates = Arc::make_mut(&mut self.certificates);
         match entry {
             Some(entry) => {
                 let (fingerprint, record) = CertificateRecord::from_entry(entry).map_err(unreadable)?;
-                self.certificates.insert(fingerprint, (entry.version, Arc::new(record)));
+                certificates.insert(fingerprint, (entry.version, Arc::new(record)));
+                self.stale.ledger.add(fingerprint);
             }
             None => {
                 let fingerprint = Fingerprint::from_hex(key).ok_or_else(|| unreadable("no SHA-256 in hex".into()))?;
-                self.certificates.remove(&fingerprint);
+                certificates.remove(&fingerprint);
+                self.stale.ledger.add(fingerprint);
             }
         }
         Ok(())
@@ -125,13 +149,16 @@ impl Working {
                 warn!(%disagreement, "records disagree");
             }
         }
-        if self.stale.ledger {
-            self.ledger = Arc::new(LedgerSnapshot::of_records(&self.certificates));
+        match std::mem::take(&mut self.stale).ledger {
+            StaleLedger::All => self.ledger = Arc::new(LedgerSnapshot::of_records(&self.certificates)),
+            StaleLedger::Some(changed) if !changed.is_empty() => {
+                self.ledger = Arc::new(self.ledger.changed_to(&self.certificates, &changed));
+            }
+            StaleLedger::Some(_) => {}
         }
-        self.stale = Stale::default();
         State {
             records: self.records.clone(),
-            certificates: self.certificates.clone(),
+            certificates: Arc::clone(&self.certificates),
             directory: Arc::clone(&self.directory),
             ledger: Arc::clone(&self.ledger),
             accounts: Arc::clone(&self.accounts),
@@ -140,7 +167,7 @@ impl Working {
 
     /// Whether what was taken is anything that sessions of apps are judged by.
     pub(super) fn changes_rights(&self) -> bool {
-        self.stale != Stale::default()
+        self.stale.directory || self.stale.ledger != StaleLedger::default()
     }
 
     /// How many things there are that a change may have to look at.
@@ -178,7 +205,7 @@ impl Working {
         self.records = fresh.records;
         self.certificates = fresh.certificates;
         self.accounts = fresh.accounts;
-        self.stale = Stale { directory: true, ledger: true };
+        self.stale = Stale { directory: true, ledger: StaleLedger::All };
         true
     }
 }

@@ -68,6 +68,9 @@ pub(super) struct Sessions<C = Socket> {
     meters: Meters,
 }
 
+/// What sessions are to be told of a change.
+pub(super) struct News(Vec<(SessionKey, Vec<Action>)>);
+
 struct Place<C> {
     turn: u32,
     live: Option<Box<Live<C>>>,
@@ -102,56 +105,66 @@ impl<C: Connection> Sessions<C> {
         }
         let key = self.insert(live);
         let mut renewal = self.renewal();
-        self.renew(key, &mut renewal, &mut Effect::default());
+        let actions = self.renew(key, &mut renewal, &mut Effect::default());
+        self.tell(News(vec![(key, actions)]));
         self.settle(key);
         Some(key)
     }
 
     /// The barrier: from here on these rights count. When it returns, nothing that waits, and nothing that comes, leaves
-    /// by the old ones (R15). Returns what it did, and the sessions that have waited for these rights.
-    pub(super) fn on_barrier(&mut self, rights: Arc<Rights>) -> (Effect, Vec<SessionKey>) {
+    /// by the old ones (R15). Returns what it did, and the sessions that have waited for these rights. What there is to tell is told by
+    /// [`tell`](Self::tell), before anything else: no acknowledgement waits for a write to each session.
+    pub(super) fn on_barrier(&mut self, rights: Arc<Rights>) -> (Effect, Vec<SessionKey>, News) {
         self.rights = rights;
         let mut renewal = self.renewal();
-        let mut effect = Effect::default();
+        let (mut effect, mut news) = (Effect::default(), Vec::new());
         for key in self.keys() {
-            self.renew(key, &mut renewal, &mut effect);
+            news.push((key, self.renew(key, &mut renewal, &mut effect)));
         }
+        news.retain(|(_, actions)| !actions.is_empty());
         let adopted = std::mem::take(&mut self.early).into_iter().filter_map(|live| self.adopt(live)).collect();
         effect.sessions = self.places.iter().filter(|place| place.live.is_some()).count();
-        (effect, adopted)
+        (effect, adopted, News(news))
+    }
+
+    /// Tells sessions what changed for them, with all of their records before: so these are one write. One that has no room for it is
+    /// closed.
+    pub(super) fn tell(&mut self, News(news): News) {
+        for (key, _) in news.iter().filter(|(_, actions)| !actions.is_empty()) {
+            if let Some(live) = live_at(&mut self.places, *key) {
+                let identity = live.session.identity();
+                audit::rights_changed(&*self.worker.trail, live.name(), identity, self.rights.version);
+            }
+        }
+        for (key, actions) in news {
+            for action in actions {
+                if self.perform(key, action).is_some() {
+                    // It is closed.
+                    break;
+                }
+            }
+        }
     }
 
     fn renewal(&self) -> Renewal {
         Renewal::new(Arc::clone(&self.rights), self.worker.hub.device_count())
     }
 
-    /// Judges a session and what waits for it anew, and tells it what changed.
-    fn renew(&mut self, key: SessionKey, renewal: &mut Renewal, effect: &mut Effect) {
-        let Some(live) = live_at(&mut self.places, key) else { return };
+    /// Judges a session and what waits for it anew. Returns what it is to be told of it.
+    fn renew(&mut self, key: SessionKey, renewal: &mut Renewal, effect: &mut Effect) -> Vec<Action> {
+        let Some(live) = live_at(&mut self.places, key) else { return Vec::new() };
         let was = live.session.rights_version();
         let actions = live.session.on_rights(renewal);
         if let [Action::Close(code)] = actions.as_slice() {
             effect.closed += 1;
             effect.withheld += self.end(key, *code);
-            return;
+            return Vec::new();
         }
         if was != self.rights.version {
             effect.withheld += judge_waiting(&*self.worker.trail, &self.rights, live);
         }
-        if actions.is_empty() {
-            return;
-        }
-        audit::rights_changed(&*self.worker.trail, live.name(), live.session.identity(), self.rights.version);
-        effect.changed += 1;
-        for action in actions {
-            if let Some(withheld) = self.perform(key, action) {
-                // There was no room for the news.
-                effect.changed -= 1;
-                effect.closed += 1;
-                effect.withheld += withheld;
-                return;
-            }
-        }
+        effect.changed += usize::from(!actions.is_empty());
+        actions
     }
 
     /// The session, if it may stay, lives here from now on.

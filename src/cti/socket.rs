@@ -197,6 +197,10 @@ impl Socket {
     /// [`SendError::Lost`].
     pub(super) async fn send_all(&mut self, frame: Bytes) -> Result<(), SendError> {
         self.send(frame, None)?;
+        self.flush_all().await
+    }
+
+    async fn flush_all(&mut self) -> Result<(), SendError> {
         while self.is_waiting() {
             self.tcp.writable().await.map_err(|_| SendError::Lost)?;
             self.flush()?;
@@ -339,9 +343,11 @@ impl Connection for Socket {
         leaving.set(leaving.get() + 1);
         // The good-bye has its share.
         self.seals_left = None;
+        // At once, if there is room: tasks wait for the end of the worker's turn.
+        let sent = self.send(last_word, None);
         spawn_local(async move {
             let farewell = async {
-                if self.send_all(last_word).await.is_ok() {
+                if sent.is_ok() && self.flush_all().await.is_ok() {
                     self.end().await;
                 }
             };

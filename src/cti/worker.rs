@@ -185,7 +185,8 @@ fn take_turn(sessions: &Rc<RefCell<Sessions>>, waiting: &mut VecDeque<ToWorker>)
     };
     let more = if is_alone { More::Nothing } else { More::Follows };
     // The records of a burst are one write, before the first of its frames goes to the seal (R21).
-    let _lines = (more == More::Follows).then(log_writer::Turn::begin);
+    let many = more == More::Follows || matches!(waiting.front(), Some(ToWorker::Barrier(_)));
+    let _lines = many.then(log_writer::Turn::begin);
     let (mut done, mut deliveries) = (0, 0);
     while done < TURN
         && deliveries < TURN_DELIVERIES
@@ -203,11 +204,14 @@ fn take_turn(sessions: &Rc<RefCell<Sessions>>, waiting: &mut VecDeque<ToWorker>)
             }
             ToWorker::Barrier(Barrier { rights, done }) => {
                 // What is held waits like any other frame, and is judged again.
-                let (effect, adopted) = sessions.borrow_mut().on_barrier(rights);
+                let (effect, adopted, news) = sessions.borrow_mut().on_barrier(rights);
                 // What it did is on record before anybody says that it is done (R21).
                 log_writer::write_out();
                 // Only now: nothing that waits can leave by the old rights any more (R15).
                 let _ = done.send(effect);
+                // With one core for all, whoever waits for the acknowledgement would wait for the news as well.
+                thread::yield_now();
+                sessions.borrow_mut().tell(news);
                 adopted.into_iter().for_each(|key| start(sessions, key));
             }
         }

@@ -1,6 +1,9 @@
 //! The ledger as values of the store: one certificate each, by its SHA-256 (R3).
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
@@ -165,6 +168,25 @@ impl CertificateRecord {
         Some((read(&self.not_before)?, read(&self.not_after)?))
     }
 
+    fn entry(&self, fingerprint: Fingerprint) -> Entry {
+        Entry {
+            user: self.user.clone(),
+            instance: self.instance.clone(),
+            sha256: fingerprint.0,
+            serial: self.serial.clone(),
+            // Read once already, when the record was.
+            not_after: self.not_after().unwrap_or(i64::MIN),
+            foreign: match self.origin {
+                Origin::Issued => None,
+                Origin::Imported => Some(self.foreign.clone().unwrap_or_default()),
+            },
+            status: match &self.revoked {
+                None => Status::Issued,
+                Some(Revocation { at, reason }) => Status::Revoked { at: at.clone(), reason: reason.clone() },
+            },
+        }
+    }
+
     fn not_after(&self) -> Result<i64, String> {
         let parsed = OffsetDateTime::parse(&self.not_after, &Rfc3339);
         Ok(parsed.map_err(|error| format!("not_after: {error}"))?.unix_timestamp())
@@ -174,22 +196,13 @@ impl CertificateRecord {
 impl LedgerSnapshot {
     /// What these records say.
     pub fn of_records(records: &CertificateRecords) -> Self {
-        Self::of(records.iter().map(|(fingerprint, (_, record))| Entry {
-            user: record.user.clone(),
-            instance: record.instance.clone(),
-            sha256: fingerprint.0,
-            serial: record.serial.clone(),
-            // Read once already, when the record was.
-            not_after: record.not_after().unwrap_or(i64::MIN),
-            foreign: match record.origin {
-                Origin::Issued => None,
-                Origin::Imported => Some(record.foreign.clone().unwrap_or_default()),
-            },
-            status: match &record.revoked {
-                None => Status::Issued,
-                Some(Revocation { at, reason }) => Status::Revoked { at: at.clone(), reason: reason.clone() },
-            },
-        }))
+        Self::of(records.iter().map(|(fingerprint, (_, record))| record.entry(*fingerprint)))
+    }
+
+    /// The same as it was, but for these certificates, of which the records say what they are now.
+    pub fn changed_to(&self, records: &CertificateRecords, changed: &BTreeSet<Fingerprint>) -> Self {
+        let now = |fingerprint: &Fingerprint| records.get(fingerprint).map(|(_, record)| record.entry(*fingerprint));
+        self.with(changed.iter().map(|fingerprint| (fingerprint.0, now(fingerprint))))
     }
 }
 

@@ -30,7 +30,7 @@ pub struct Ledger {
 #[derive(Debug)]
 pub struct LedgerSnapshot {
     stamp: Option<Stamp>,
-    content: Result<HashMap<[u8; 32], Entry>, Arc<LedgerError>>,
+    content: Result<HashMap<[u8; 32], Arc<Entry>>, Arc<LedgerError>>,
 }
 
 /// What the ledger knows of one certificate.
@@ -208,17 +208,29 @@ impl Ledger {
 impl LedgerSnapshot {
     /// A ledger with these certificates.
     pub fn of(entries: impl IntoIterator<Item = Entry>) -> Self {
-        Self { stamp: None, content: Ok(entries.into_iter().map(|entry| (entry.sha256, entry)).collect()) }
+        Self { stamp: None, content: Ok(entries.into_iter().map(|entry| (entry.sha256, Arc::new(entry))).collect()) }
+    }
+
+    /// The same with other entries for these certificates; `None`: it is gone.
+    pub(super) fn with(&self, changed: impl IntoIterator<Item = ([u8; 32], Option<Entry>)>) -> Self {
+        let mut entries = self.content.as_ref().map(Clone::clone).unwrap_or_default();
+        for (sha256, entry) in changed {
+            match entry {
+                Some(entry) => entries.insert(sha256, Arc::new(entry)),
+                None => entries.remove(&sha256),
+            };
+        }
+        Self { stamp: None, content: Ok(entries) }
     }
 
     /// What is known of the certificate with this SHA-256.
     pub fn lookup(&self, sha256: &[u8; 32]) -> Option<&Entry> {
-        self.content.as_ref().ok().and_then(|entries| entries.get(sha256))
+        self.content.as_ref().ok().and_then(|entries| entries.get(sha256)).map(AsRef::as_ref)
     }
 
     /// Every certificate, in no order.
     pub fn entries(&self) -> impl Iterator<Item = &Entry> {
-        self.content.iter().flat_map(HashMap::values)
+        self.content.iter().flat_map(HashMap::values).map(AsRef::as_ref)
     }
 
     /// Why the ledger couldn't be read, if it couldn't.
@@ -286,7 +298,7 @@ fn read(path: &Path) -> Result<(Stamp, Vec<Record>), LedgerError> {
     Ok((stamp, records.collect::<Result<_, _>>()?))
 }
 
-fn entries(path: &Path, records: &[Record]) -> Result<HashMap<[u8; 32], Entry>, LedgerError> {
+fn entries(path: &Path, records: &[Record]) -> Result<HashMap<[u8; 32], Arc<Entry>>, LedgerError> {
     let mut entries: HashMap<[u8; 32], Entry> = HashMap::new();
     for (index, record) in records.iter().enumerate() {
         let entry = entry(record).map_err(|reason| malformed(path, index, &reason))?;
@@ -307,7 +319,7 @@ fn entries(path: &Path, records: &[Record]) -> Result<HashMap<[u8; 32], Entry>, 
             }
         }
     }
-    Ok(entries)
+    Ok(entries.into_iter().map(|(sha256, entry)| (sha256, Arc::new(entry))).collect())
 }
 
 fn entry(record: &Record) -> Result<Entry, String> {

@@ -168,16 +168,6 @@ impl App {
         }
     }
 
-    /// How many keys wait and don't leave, since there was no room for the news of a change.
-    pub(super) fn crowded_out(&self) -> usize {
-        let left = self.left.borrow();
-        let waiting = self.expected.get(left.foreseen..).unwrap_or_default();
-        match left.closed {
-            Some(ErrorCode::SlowConsumer) => waiting.iter().filter(|expected| expected.has_key()).count(),
-            _ => 0,
-        }
-    }
-
     /// An answer of the hub reaches its worker.
     pub(super) fn on_answer(&mut self, token: u64, wishes: &Wishes) {
         let asked = self.asked.remove(&token).unwrap();

@@ -376,15 +376,8 @@ impl Simulation {
             must.withheld += withheld;
             must.changed += usize::from(is_told);
         }
-        let (effect, keys) = self.workers[place].sessions.on_barrier(rights);
-        for number in &were {
-            let app = &self.apps[*number];
-            must.withheld += app.crowded_out();
-            if app.left.borrow().closed.is_some() {
-                must.closed += 1;
-                must.changed -= usize::from(app.closes.is_none());
-            }
-        }
+        let (effect, keys, news) = self.workers[place].sessions.on_barrier(rights);
+        must.closed = were.iter().filter(|number| self.apps[**number].left.borrow().closed.is_some()).count();
         self.workers[place].version = version;
         let early = self.apps.iter_mut().filter(|app| app.worker == place);
         let mut early = early.filter(|app| matches!(app.state, State::Early(at) if at <= version));
@@ -399,6 +392,8 @@ impl Simulation {
             return Err("a session was lost on its way".into());
         }
         must.sessions = were.len() - must.closed + adopted;
+        // Some may have no room for it.
+        self.workers[place].sessions.tell(news);
         self.note_closed()?;
         if effect != must {
             return Err(format!("version {version} did {effect:?} at a worker, not {must:?}"));
