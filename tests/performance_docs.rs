@@ -34,6 +34,7 @@ fn the_page_and_its_plots_are_made_from_the_results() {
         metrics: read("metrics"),
         handshake: read("handshake"),
         memory: read("memory"),
+        administration: read("administration"),
         steps: read("steps"),
         profile: fs::read_to_string(folder().join("profile.md")).unwrap(),
     };

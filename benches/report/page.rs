@@ -5,7 +5,8 @@ use std::fmt::Write as _;
 use super::{
     plot::{self, Line},
     results::{
-        FanoutResults, FanoutRow, HandshakeResults, Machine, MemoryResults, Peer, Shape, StepsResults, least, median,
+        AdministrationResults, AdministrationRow, FanoutResults, FanoutRow, HandshakeResults, Machine, MemoryResults,
+        Peer, Quantiles, Shape, StepsResults, least, median,
     },
 };
 
@@ -16,6 +17,7 @@ pub struct Results {
     pub metrics: FanoutResults,
     pub handshake: HandshakeResults,
     pub memory: MemoryResults,
+    pub administration: AdministrationResults,
     pub steps: StepsResults,
     /// Written by hand: where the time goes. It ends the page.
     pub profile: String,
@@ -38,6 +40,7 @@ cargo bench --bench paired -- fanout --rounds 9 --seconds 0.5 \
   --peers callgate,callgate-measured,callgate-keys,callgate-keys-measured --out docs/performance/metrics.json
 cargo bench --bench paired -- handshake --out docs/performance/handshake.json
 cargo bench --bench paired -- memory --out docs/performance/memory.json
+cargo bench --bench paired -- administration --out docs/performance/administration.json
 UPDATE=1 cargo test --test performance_docs
 ```
 
@@ -73,6 +76,7 @@ pub fn page(results: &Results) -> String {
     metrics(&mut out, &results.metrics);
     handshakes(&mut out, &results.handshake);
     memory(&mut out, &results.memory);
+    administration(&mut out, &results.administration);
     steps(&mut out, &results.steps);
     out.push_str(&results.profile);
     out
@@ -137,6 +141,7 @@ fn goals(out: &mut String, results: &Results) {
         "0, 0 (`tests/allocations.rs`)".into(),
         true,
     );
+    administration_goals(&mut goal, &results.administration);
     let slowest = results.steps.rows.iter().filter(|row| row.name.starts_with("hep_to_events/"));
     let slowest = slowest.map(|row| row.elements as f64 * 1e9 / row.nanos).min_by(f64::total_cmp).unwrap_or(f64::NAN);
     goal(
@@ -277,6 +282,67 @@ fn memory(out: &mut String, results: &MemoryResults) {
         let _ = writeln!(out, "| {} | {kib} | {:.2} |", row.peer.name(), median(&row.idle_cpu_per_mille));
     }
     out.push('\n');
+}
+
+fn administration_goals(
+    goal: &mut impl FnMut(&str, String, String, bool),
+    AdministrationResults { rows, sessions, .. }: &AdministrationResults,
+) {
+    const MOST_MILLIS: f64 = 5.0;
+    let mut p99 = |what: &str, of: fn(&AdministrationRow) -> &Quantiles| {
+        let shown =
+            rows.iter().map(|row| format!("{} at {}", millis(of(row).p99), thousands(row.deliveries_per_second)));
+        let shown: Vec<String> = shown.collect();
+        let met = rows.iter().all(|row| of(row).p99 <= MOST_MILLIS * 1000.0);
+        goal(what, format!("p99 <= {MOST_MILLIS} ms"), format!("{} deliveries per second", shown.join(", ")), met);
+    };
+    p99(&format!("a change of rights, from durable to its acknowledgement, {sessions} sessions"), |row| {
+        &row.acknowledged
+    });
+    p99("from the acknowledgement until a session has the message about its rights", |row| &row.told);
+    p99("from the acknowledgement until a session whose certificate was revoked has its last message", |row| {
+        &row.closed
+    });
+    let after: usize = rows.iter().map(|row| row.keys_after_acknowledgement).sum();
+    goal("keys that leave after the acknowledgement", "0".into(), after.to_string(), after == 0);
+}
+
+fn administration(out: &mut String, results: &AdministrationResults) {
+    let AdministrationResults { users, sessions, seconds, rows, machine } = results;
+    let Machine { processor, cores, system } = machine;
+    let _ = writeln!(
+        out,
+        "## Administration\n\nWhile {sessions} sessions of {users} users get events with keys, an administrator changes one thing after\n\
+         the other: a user loses its SRTP group and gets it back, all users get a device and lose it, a certificate is revoked.\n\
+         {seconds} s for each load, on {cores} cores of {processor}, virtual, {system}, the gateway on one of them; milliseconds,\n\
+         p50 / p99 / most. The store's flush is apart: a change waits for it, and so does a\n\
+         bare write of one value, which is done by turns with the changes. What is told and closed is counted from the\n\
+         acknowledgement on, as whoever asked for the change hears it; 0 is before it. An event's way from the switch to the app is the floor for what goes through the same\n\
+         queues.\n"
+    );
+    let heads: Vec<String> =
+        rows.iter().map(|row| format!("{} deliveries per second", thousands(row.deliveries_per_second))).collect();
+    let _ = writeln!(out, "| | {} |\n|{}", heads.join(" | "), " --- |".repeat(rows.len() + 1));
+    let mut line = |what: &str, cell: &dyn Fn(&AdministrationRow) -> String| {
+        let cells: Vec<String> = rows.iter().map(cell).collect();
+        let _ = writeln!(out, "| {what} | {} |", cells.join(" | "));
+    };
+    let shown = |times: &Quantiles| format!("{} / {} / {}", millis(times.p50), millis(times.p99), millis(times.most));
+    line("changes", &|row| row.changes.to_string());
+    line("a bare write to the store", &|row| shown(&row.bare_commit));
+    line("a change, until it is durable", &|row| shown(&row.commit));
+    line("from there until the acknowledgement", &|row| shown(&row.acknowledged));
+    line("from the acknowledgement until a session is told", &|row| shown(&row.told));
+    line("from the acknowledgement until a session is closed", &|row| shown(&row.closed));
+    line("an event, from the switch to the app", &|row| shown(&row.delivery));
+    line("keys that waited and did not leave", &|row| row.withheld.to_string());
+    line("keys that left after the acknowledgement", &|row| row.keys_after_acknowledgement.to_string());
+    out.push('\n');
+}
+
+/// Microseconds as milliseconds.
+fn millis(micros: f64) -> String {
+    format!("{:.2}", micros / 1000.0)
 }
 
 fn steps(out: &mut String, results: &StepsResults) {
