@@ -18,6 +18,9 @@ use std::{
 use rustix::time::{ClockId, clock_gettime};
 use tracing::warn;
 
+/// How long a stop takes behind the time that sessions have to go elsewhere, at most.
+const STOP: Duration = Duration::from_secs(30);
+
 /// Whoever started the process, if it wants to hear of it.
 pub(super) struct Notifier {
     /// `None`: nobody does.
@@ -58,9 +61,13 @@ impl Notifier {
         self.tell(&format!("RELOADING=1\nMONOTONIC_USEC={micros}"));
     }
 
-    /// It stops.
-    pub(super) fn stopping(&self) {
-        self.tell("STOPPING=1\nSTATUS=sessions are told, and closed");
+    /// It stops, after so long at most.
+    pub(super) fn stopping(&self, drain: Duration) {
+        let told = "STOPPING=1\nSTATUS=sessions are told, and closed";
+        if drain.is_zero() {
+            return self.tell(told);
+        }
+        self.tell(&format!("{told}\nEXTEND_TIMEOUT_USEC={}", (drain + STOP).as_micros()));
     }
 
     /// It is alive.
@@ -115,8 +122,11 @@ mod tests {
             assert!(micros.parse::<u64>().unwrap() > 0, "{reloading}");
             notifier.alive();
             assert_eq!(hear(&socket), "WATCHDOG=1");
-            notifier.stopping();
-            assert!(hear(&socket).starts_with("STOPPING=1\n"));
+            notifier.stopping(Duration::ZERO);
+            let stopping = hear(&socket);
+            assert!(stopping.starts_with("STOPPING=1\n") && !stopping.contains("EXTEND"), "{stopping}");
+            notifier.stopping(Duration::from_secs(300));
+            assert!(hear(&socket).ends_with("\nEXTEND_TIMEOUT_USEC=330000000"));
         }
     }
 

@@ -129,7 +129,18 @@ async fn serve(config: Config, path: &Path) -> Result<()> {
         }
     }
     info!("stopping");
-    notifier.stopping();
+    notifier.stopping(gateway.drain_time());
+    let mut drained = Box::pin(gateway.drain());
+    loop {
+        tokio::select! {
+            () = &mut drained => break,
+            _ = interrupt.recv() => break,
+            _ = terminate.recv() => break,
+            // Whoever watches it has told it to stop, and waits.
+            () = tick(watchdog.as_mut()) => notifier.alive(),
+        }
+    }
+    drop(drained);
     gateway.stop().await;
     Ok(())
 }

@@ -74,6 +74,12 @@ fn show(settings: &Settings) -> Result<(), Unwritten> {
         };
         shown.push((name, cell));
     }
+    let stop = &settings.stop;
+    let stop = match stop.gateways.as_slice() {
+        [] => "sessions are closed at once".into(),
+        gateways => format!("sessions have {} s to go to {}", stop.drain_seconds, gateways.join(", ")),
+    };
+    shown.push(("planned stop", stop.into()));
     shown.extend(settings.switches.iter().map(|one| ("switch", switch(one).into())));
     shown.extend(limits(&settings.limits));
     fields(shown)

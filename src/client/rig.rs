@@ -14,7 +14,7 @@ use time::OffsetDateTime;
 use super::ClientError;
 use crate::{
     audit,
-    config::{AdminConfig, Config, Doors, Heartbeat, HttpConfig, Limits, StoreFile, TlsFiles},
+    config::{AdminConfig, Config, Doors, Heartbeat, HttpConfig, Limits, Stop, StoreFile, TlsFiles},
     directory::{Device, Directory, User},
     gateway::{Gateway, StartError},
     model::{Mode, Strength},
@@ -77,6 +77,7 @@ impl Rig {
             store: StoreFile { file: file("callgate.redb") },
             audit: audit::Options::new(file("audit"), file("audit.key"), file("audit-checkpoints.jsonl")),
             heartbeat: Heartbeat::default(),
+            stop: Stop::default(),
             metrics: HttpConfig::closed(),
             admin: AdminConfig { https: HttpConfig::closed(), socket: file("callgate.sock") },
             overruled: Vec::new(),

@@ -2,6 +2,7 @@
 
 mod addresses;
 mod services;
+mod stop;
 mod switches;
 
 use std::{collections::HashSet, path::Path, str::FromStr, sync::Arc, time::Duration};
@@ -43,6 +44,7 @@ pub(super) fn check(raw: &Raw, base_dir: &Path) -> Result<Config, Problem> {
         store: StoreFile { file: base_dir.join(&raw.store.file.value) },
         audit: audit(&raw.audit, base_dir)?,
         heartbeat: heartbeat(&raw.heartbeat)?,
+        stop: stop::stop(&raw.stop)?,
         limits: limits(&raw.limits)?,
         metrics,
         admin,

@@ -52,6 +52,8 @@ pub struct Config {
     pub audit: audit::Options,
     /// What heartbeat intervals are agreed to (R39).
     pub heartbeat: Heartbeat,
+    /// What a planned stop does with sessions (R42).
+    pub stop: Stop,
     /// The bounds of everything (R41a).
     pub limits: Limits,
     /// The metrics page and health.
@@ -64,6 +66,15 @@ pub struct Config {
     pub switches: Vec<SwitchConfig>,
     /// Users and devices: those that an empty store is seeded with.
     pub directory: Arc<Directory>,
+}
+
+/// What a planned stop does with sessions (R42).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Stop {
+    /// Where their apps are to go, best first, each `host:port`. Without any they are told nothing, and closed at once.
+    pub gateways: Vec<String>,
+    /// How long they have for it, in seconds, up to 300.
+    pub drain_seconds: u32,
 }
 
 /// Where the gateway listens (R1). `None` is a closed door.

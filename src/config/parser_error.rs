@@ -19,7 +19,7 @@ use super::{
 /// Tables of which there are several, each with two brackets.
 const LISTS: [&str; 4] = ["switch", "user", "device", "device.line"];
 /// Tables that there are once.
-const SECTIONS: [&str; 6] = ["doors", "tls", "heartbeat", "limits", "metrics", "admin"];
+const SECTIONS: [&str; 7] = ["doors", "tls", "heartbeat", "stop", "limits", "metrics", "admin"];
 /// What others call the place where a server listens.
 const PLACES: [&str; 6] = ["port", "address", "host", "bind", "listen", "listen_address"];
 

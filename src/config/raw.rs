@@ -76,6 +76,7 @@ section!(Audit {
     log: bool = false,
 });
 section!(Heartbeat { default_seconds: i64 = 30, min_seconds: i64 = 5, max_seconds: i64 = 300 });
+section!(Stop { gateways: List = [], drain_seconds: i64 = 10 });
 section!(Limits {
     open_seconds: i64 = 10,
     probe_seconds: i64 = 3,
@@ -116,6 +117,7 @@ pub(super) struct Raw {
     pub(super) store: Store,
     pub(super) audit: Audit,
     pub(super) heartbeat: Heartbeat,
+    pub(super) stop: Stop,
     pub(super) limits: Limits,
     pub(super) metrics: Metrics,
     pub(super) admin: Admin,
@@ -210,6 +212,7 @@ impl Raw {
         self.store.each("store.", visit);
         self.audit.each("audit.", visit);
         self.heartbeat.each("heartbeat.", visit);
+        self.stop.each("stop.", visit);
         self.limits.each("limits.", visit);
         self.metrics.each("metrics.", visit);
         self.admin.each("admin.", visit);

@@ -49,6 +49,7 @@ const HARMLESS_LISTS: &[&str] = &[
     "metrics.networks",
     "admin.networks",
     "tls.client_crl",
+    "stop.gateways",
     "switch.networks",
     "switch.pbx",
     "switch.suites",
@@ -59,6 +60,7 @@ const HARMLESS_LISTS: &[&str] = &[
 /// Numbers, and whole tables of them: what stands in quotes there is none.
 const HARMLESS_NUMBERS: &[&str] = &[
     "heartbeat.",
+    "stop.drain_seconds",
     "limits.",
     "audit.flush_milliseconds",
     "audit.segment_bytes",

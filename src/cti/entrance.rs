@@ -46,6 +46,11 @@ impl Entrance {
         OpenSessions::new(self.workers.iter().map(WorkerHandle::orders).collect())
     }
 
+    /// How many sessions there are, those on their way to a worker included.
+    pub fn session_count(&self) -> usize {
+        self.workers.iter().map(WorkerHandle::load).sum()
+    }
+
     /// The end of the certificate of an open session that ends first, in seconds since 1970, as of a second ago.
     pub fn soonest_expiry(&self) -> Option<i64> {
         self.workers.iter().filter_map(WorkerHandle::soonest_expiry).min()

@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, time::SystemTime};
 
-use callgate_wire::v1::ErrorCode;
+use callgate_wire::v1::{self, ErrorCode};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
@@ -17,6 +17,8 @@ pub(super) enum Order {
     Probe(SessionKey),
     /// Tell which sessions there are.
     List(oneshot::Sender<Vec<OpenSession>>),
+    /// Tell all sessions, and those that come later, that the gateway leaves, and tell how many there are (R42).
+    Leave(v1::GatewayLeaving, oneshot::Sender<usize>),
     /// Close these with this code, and tell how many they were.
     Close(Which, ErrorCode, oneshot::Sender<usize>),
 }
@@ -87,6 +89,11 @@ impl OpenSessions {
     /// leaves to them any more. It doesn't keep anybody from opening again.
     pub async fn close(&self, which: &Which, code: ErrorCode) -> usize {
         self.ask(|done| Order::Close(which.clone(), code, done)).await.into_iter().sum()
+    }
+
+    /// Tells all of them that the gateway leaves, and where to go (R42). Returns how many they are.
+    pub async fn leave(&self, word: &v1::GatewayLeaving) -> usize {
+        self.ask(|done| Order::Leave(word.clone(), done)).await.into_iter().sum()
     }
 
     /// Asks all workers at once. One that is gone has no sessions.

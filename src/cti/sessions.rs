@@ -66,6 +66,8 @@ pub(super) struct Sessions<C = Socket> {
     orders: mpsc::UnboundedSender<Order>,
     expiries: Expiries,
     meters: Meters,
+    /// What sessions are told before the gateway stops, once they are (R42).
+    last_word: Option<v1::GatewayLeaving>,
 }
 
 /// What sessions are to be told of a change.
@@ -80,6 +82,7 @@ impl<C: Connection> Sessions<C> {
     pub(super) fn new(worker: WorkerSettings, load: Arc<AtomicUsize>, orders: mpsc::UnboundedSender<Order>) -> Self {
         Self {
             rights: Arc::clone(&worker.rights),
+            last_word: None,
             meters: Meters::new(worker.id),
             worker,
             places: Vec::new(),
@@ -108,6 +111,7 @@ impl<C: Connection> Sessions<C> {
         let actions = self.renew(key, &mut renewal, &mut Effect::default());
         self.tell(News(vec![(key, actions)]));
         self.settle(key);
+        self.tell_last_word(key);
         Some(key)
     }
 

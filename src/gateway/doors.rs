@@ -55,10 +55,10 @@ impl Gateway {
         clear.iter().chain(tls.iter().map(|(door, _)| door)).for_each(cti::announce);
         if let Some(door) = clear {
             self.clear = door.local_addr().ok();
-            self.doors.push(tokio::spawn(door.run(self.stop.clone())));
+            self.doors.push(tokio::spawn(door.run(self.doors_stop.clone())));
         }
         if let Some((door, side)) = tls {
-            let stop = self.stop.child_token();
+            let stop = self.doors_stop.child_token();
             let address = door.local_addr().ok();
             let runs = tokio::spawn(door.run(stop.clone()));
             self.tls = Some(TlsDoor { address, side, stop, runs });

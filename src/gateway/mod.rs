@@ -2,6 +2,7 @@
 
 mod api;
 mod doors;
+mod drain;
 mod expiry;
 mod metrics;
 mod reload;
@@ -100,6 +101,8 @@ pub struct Gateway {
     metrics: Option<HttpService>,
     administration: Option<HttpService>,
     stop: CancellationToken,
+    /// Closes the doors, also before all stops.
+    doors_stop: CancellationToken,
     stop_workers: CancellationToken,
 }
 
@@ -206,6 +209,7 @@ impl Gateway {
             switches: JoinSet::new(),
             doors: Vec::new(),
             workers: threads,
+            doors_stop: stop.child_token(),
             stop,
             stop_workers,
             config: watch::Sender::new(Arc::new(config)),

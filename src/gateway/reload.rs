@@ -77,6 +77,7 @@ impl Gateway {
                 https: HttpConfig { listen: running.admin.https.listen, networks: config.admin.https.networks },
                 socket: running.admin.socket.clone(),
             },
+            stop: config.stop,
             doors: Doors { clear, tls: tls.or(config.doors.tls), ..config.doors },
             ..(*running).clone()
         };
@@ -137,6 +138,7 @@ impl Gateway {
             door_networks: _,
             tls: _,
             overruled: _,
+            stop: _,
             doors,
             store,
             audit,

@@ -130,6 +130,16 @@ impl Served {
         &self.gateway
     }
 
+    /// As [`Gateway::drain_time`].
+    pub fn drain_time(&self) -> Duration {
+        self.gateway.drain_time()
+    }
+
+    /// As [`Gateway::drain`].
+    pub async fn drain(&mut self) {
+        self.gateway.drain().await;
+    }
+
     /// As [`Gateway::stop`].
     pub async fn stop(self) {
         self.gateway.stop().await;

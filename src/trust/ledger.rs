@@ -213,7 +213,7 @@ impl LedgerSnapshot {
 
     /// The same with other entries for these certificates; `None`: it is gone.
     pub(super) fn with(&self, changed: impl IntoIterator<Item = ([u8; 32], Option<Entry>)>) -> Self {
-        let mut entries = self.content.as_ref().map(Clone::clone).unwrap_or_default();
+        let mut entries = self.content.clone().unwrap_or_default();
         for (sha256, entry) in changed {
             match entry {
                 Some(entry) => entries.insert(sha256, Arc::new(entry)),

@@ -49,7 +49,7 @@ pub use problem::ProblemBody;
 pub use sessions::{Door, OpenSession};
 pub use settings::{
     AuditSettings, CertificateFile, CertificateKind, HeartbeatSettings, LimitSettings, SecurityMode, ServiceSettings,
-    Settings, SwitchSettings, SwitchType,
+    Settings, StopSettings, SwitchSettings, SwitchType,
 };
 pub use tokens::{AccountToken, MadeToken};
 pub use users::{User, UserKind};

@@ -47,6 +47,8 @@ pub struct Settings {
     pub certificates: Vec<CertificateFile>,
     /// Which heartbeat intervals are agreed to (R39)
     pub heartbeat: HeartbeatSettings,
+    /// What a planned stop does with sessions (R42)
+    pub stop: StopSettings,
     /// The bounds that can be set (R41a)
     pub limits: LimitSettings,
     /// The audit log (R21)
@@ -118,6 +120,16 @@ pub struct HeartbeatSettings {
     pub min_seconds: u32,
     /// Wishes above it are lowered to it
     pub max_seconds: u32,
+}
+
+/// What a planned stop does with sessions (R42)
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct StopSettings {
+    /// Where their apps are told to go, best first; without any they are closed at once
+    #[schema(example = json!(["cti2.example.org:2749"]))]
+    pub gateways: Vec<String>,
+    /// How long they have for it
+    pub drain_seconds: u32,
 }
 
 /// The bounds that can be set (R41a)
@@ -276,6 +288,7 @@ fn shown(config: &Config, known: Known, now: OffsetDateTime) -> Settings {
             min_seconds: config.heartbeat.min_seconds,
             max_seconds: config.heartbeat.max_seconds,
         },
+        stop: StopSettings { gateways: config.stop.gateways.clone(), drain_seconds: config.stop.drain_seconds },
         limits: limits(&config.limits),
         audit: audit_log(&config.audit),
         store: text(&config.store.file),

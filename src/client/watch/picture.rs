@@ -164,6 +164,7 @@ impl Picture {
                 self.calls.retain(|(device, _), _| *device != gone.device);
             }
             Seen::CertificateExpires(_)
+            | Seen::GatewayLeaving(_)
             | Seen::DeviceOutOfService(_)
             | Seen::Unknown(_)
             | Seen::MonitoredMany { .. } => {}

@@ -30,6 +30,8 @@ pub enum Seen {
     CapabilityChanged(CapabilitySeen),
     /// The certificate ends soon, or has ended.
     CertificateExpires(ExpirySeen),
+    /// The gateway is about to stop.
+    GatewayLeaving(LeavingSeen),
     /// A device, or lines of it, can't be seen any more.
     DeviceOutOfService(OutOfServiceSeen),
     /// An event that this version doesn't know.
@@ -240,6 +242,15 @@ pub struct CapabilitySeen {
     pub rights_version: u64,
 }
 
+/// A gateway that is about to stop.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LeavingSeen {
+    /// Where to go, best first.
+    pub gateways: Vec<String>,
+    /// How long the session has.
+    pub closes_in_seconds: u64,
+}
+
 /// The end of the certificate.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ExpirySeen {
@@ -335,6 +346,10 @@ impl Seen {
                 seconds_left: told.left.as_secs(),
                 closes: rfc3339(told.closes),
             }),
+            Event::GatewayLeaving(told) => Self::GatewayLeaving(LeavingSeen {
+                gateways: told.gateways.clone(),
+                closes_in_seconds: told.closes_in.as_secs(),
+            }),
             Event::DeviceOutOfService(gone) => Self::DeviceOutOfService(OutOfServiceSeen {
                 device: gone.device.clone(),
                 lines: gone.lines.clone(),
@@ -354,6 +369,7 @@ impl Seen {
                 | Self::MonitoredMany { .. }
                 | Self::CapabilityChanged(_)
                 | Self::CertificateExpires(_)
+                | Self::GatewayLeaving(_)
                 | Self::DeviceOutOfService(_)
                 | Self::Closed(_)
                 | Self::Pulse { .. }

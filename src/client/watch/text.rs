@@ -31,7 +31,10 @@ pub fn line(seen: &Seen) -> Option<String> {
             let what = if closed.was_open { "closed" } else { "no session" };
             format!("{what}: {} Trying again in {} s.", ended(&closed.why), closed.retry_seconds)
         }
-        Seen::CapabilityChanged(_) | Seen::CertificateExpires(_) | Seen::DeviceOutOfService(_) => return rights(seen),
+        Seen::CapabilityChanged(_)
+        | Seen::CertificateExpires(_)
+        | Seen::GatewayLeaving(_)
+        | Seen::DeviceOutOfService(_) => return rights(seen),
         Seen::Pulse { .. } => return None,
         event => return happened(event).map(|text| format!("{} {text}", clock(event))),
     };
@@ -51,6 +54,10 @@ pub(super) fn rights(seen: &Seen) -> Option<String> {
             format!("the certificate has ended at {}: the session is closed at {}", told.expires, told.closes)
         }
         Seen::CertificateExpires(told) => format!("the certificate ends at {}: renew it", told.expires),
+        Seen::GatewayLeaving(told) => {
+            let (to, seconds) = (told.gateways.join(", "), told.closes_in_seconds);
+            format!("the gateway stops in {seconds} s: go to {to}")
+        }
         Seen::DeviceOutOfService(gone) if gone.lines.is_empty() => {
             format!("{} is out of service: {}", gone.device, gone.why)
         }

@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use callgate_wire::v1::ErrorCode;
+use callgate_wire::v1::{ErrorCode, to_app};
 
 use super::{Sessions, live_at};
 use crate::{
@@ -54,12 +54,27 @@ impl<C: Connection> Sessions<C> {
                 // Who has asked may have gone.
                 let _ = answer.send(open.chain(&mut self.early).map(Live::open_session).collect());
             }
+            Order::Leave(word, answer) => {
+                self.last_word = Some(word);
+                for key in self.keys() {
+                    self.tell_last_word(key);
+                }
+                let there = self.places.iter().filter(|place| place.live.is_some()).count() + self.early.len();
+                let _ = answer.send(there);
+            }
             Order::Close(which, code, answer) => {
                 let closed = self.close_those(&which, code);
                 // What it did is on record before anybody says that it is done (R21).
                 log_writer::write_out();
                 let _ = answer.send(closed);
             }
+        }
+    }
+
+    /// Tells a session that the gateway leaves, if it does.
+    pub(super) fn tell_last_word(&mut self, key: SessionKey) {
+        if let Some(word) = self.last_word.clone() {
+            self.perform(key, Action::Send(0, to_app::Message::GatewayLeaving(word)));
         }
     }
 

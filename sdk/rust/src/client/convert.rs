@@ -8,7 +8,8 @@ use callgate_wire::v1;
 use super::error::Refusal;
 use super::event::{
     CallRef, CallSnapshot, CallStateChanged, CapabilityChange, CapabilityChanged, CertificateExpires, Device,
-    DeviceOutOfService, EndCause, Event, EventHead, Indicator, Line, MediaOpened, MediaStopped, Party, Snapshot,
+    DeviceOutOfService, EndCause, Event, EventHead, GatewayLeaving, Indicator, Line, MediaOpened, MediaStopped, Party,
+    Snapshot,
 };
 use crate::codec::Codec;
 
@@ -115,6 +116,12 @@ impl From<v1::CertificateExpires> for CertificateExpires {
             left: Duration::from_secs(u64::try_from(wire.seconds_left).unwrap_or_default()),
             closes: seconds(wire.closes_unix_seconds),
         }
+    }
+}
+
+impl From<v1::GatewayLeaving> for GatewayLeaving {
+    fn from(wire: v1::GatewayLeaving) -> Self {
+        Self { gateways: wire.gateways, closes_in: Duration::from_secs(wire.closes_in_seconds.into()) }
     }
 }
 

@@ -214,6 +214,9 @@ impl Driver {
             Some(to_app::Message::CertificateExpires(told)) => {
                 self.hand_on(Event::CertificateExpires(told.into()));
             }
+            Some(to_app::Message::GatewayLeaving(told)) => {
+                self.hand_on(Event::GatewayLeaving(told.into()));
+            }
             Some(to_app::Message::Probe(_)) => {
                 // Whatever waits to be written says the same.
                 if self.unsent.len() < MAX_UNSENT {

@@ -18,6 +18,8 @@ pub enum Event {
     CertificateExpires(CertificateExpires),
     /// A monitored device, or some of its lines, can't be seen any more. No event of them follows (R15).
     DeviceOutOfService(DeviceOutOfService),
+    /// The gateway is about to stop, and says where else there is one (R42). Events go on until then.
+    GatewayLeaving(GatewayLeaving),
     /// Events were lost before the next event of this device, line and class. Found by their class numbers (R40).
     Gap(Gap),
     /// Media flow. The same event comes after a hold (same generation) and after a rekey (next generation).
@@ -36,9 +38,11 @@ impl Event {
             | Self::MediaOpened(head, _)
             | Self::MediaStopped(head, _)
             | Self::Unknown(head) => Some(head),
-            Self::CapabilityChanged(_) | Self::CertificateExpires(_) | Self::DeviceOutOfService(_) | Self::Gap(_) => {
-                None
-            }
+            Self::CapabilityChanged(_)
+            | Self::CertificateExpires(_)
+            | Self::DeviceOutOfService(_)
+            | Self::Gap(_)
+            | Self::GatewayLeaving(_) => None,
         }
     }
 }
@@ -106,6 +110,18 @@ pub struct CertificateExpires {
     pub left: Duration,
     /// When the gateway closes the session.
     pub closes: SystemTime,
+}
+
+/// The gateway is about to stop.
+///
+/// Open a session at another gateway, monitor there, and close this one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct GatewayLeaving {
+    /// Where to go, best first, each as `host:port`.
+    pub gateways: Vec<String>,
+    /// How long this session has.
+    pub closes_in: Duration,
 }
 
 /// A device, or some of its lines, that the session can't see any more.

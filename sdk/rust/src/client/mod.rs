@@ -21,7 +21,8 @@ pub use error::{Closed, FileError, OpenError, PemError, ProtocolError, Refusal, 
 pub use event::{
     CallDirection, CallRef, CallSecurity, CallSnapshot, CallState, CallStateChanged, CapabilityChange,
     CapabilityChanged, CertificateExpires, Device, DeviceOutOfService, EndCause, Event, EventClass, EventHead, Gap,
-    Indicator, Line, MediaDirection, MediaOpened, MediaStopped, Party, Snapshot, StopCause, UnavailableReason,
+    GatewayLeaving, Indicator, Line, MediaDirection, MediaOpened, MediaStopped, Party, Snapshot, StopCause,
+    UnavailableReason,
 };
 pub use session::{DevicePage, Events, Limits, Session};
 pub use tls::{Identity, Roots};

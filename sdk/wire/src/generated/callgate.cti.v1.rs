@@ -52,7 +52,7 @@ pub struct ToApp {
     /// The `request_id` that this answers, 0 for what nobody asked for.
     #[prost(uint64, tag = "1")]
     pub reply_to: u64,
-    #[prost(oneof = "to_app::Message", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16")]
+    #[prost(oneof = "to_app::Message", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17")]
     pub message: ::core::option::Option<to_app::Message>,
 }
 /// Nested message and enum types in `ToApp`.
@@ -104,6 +104,9 @@ pub mod to_app {
         /// The certificate that the session was opened by ends soon, or has ended.
         #[prost(message, tag = "16")]
         CertificateExpires(super::CertificateExpires),
+        /// The gateway is about to stop, and says where else there is one.
+        #[prost(message, tag = "17")]
+        GatewayLeaving(super::GatewayLeaving),
     }
 }
 /// A protocol version. A minor version only adds; a major one is agreed on in `Hello`.
@@ -353,6 +356,17 @@ pub struct CertificateExpires {
     /// When the gateway closes this session with `CERTIFICATE_EXPIRED`, in seconds since 1970.
     #[prost(int64, tag = "3")]
     pub closes_unix_seconds: i64,
+}
+/// The gateway is about to stop (R42). The session goes on until then as it was, and is closed with `GATEWAY_STOPPING` at the end.
+/// Open one at another gateway, monitor there, and close this one. Nobody can open a session here any more.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GatewayLeaving {
+    /// Where to go, best first, each as host and port; an IPv6 address stands in brackets.
+    #[prost(string, repeated, tag = "1")]
+    pub gateways: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// How long the session has, in seconds.
+    #[prost(uint32, tag = "2")]
+    pub closes_in_seconds: u32,
 }
 /// Lists devices in the order of their names, compared byte by byte.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -5,9 +5,9 @@ use callgate_wire::{
     v1::{
         AuthChallenge, CallDirection, CallRef, CallSecurity, CallSnapshot, CallState, CallStateChanged,
         CapabilityChange, CapabilityChanged, CertificateExpires, Close, Codec, Device, DeviceList, DeviceOutOfService,
-        DeviceSnapshot, EndCause, Error, ErrorCode, Event, EventClass, Heartbeat, Indicator, Line, MediaDirection,
-        MediaOpened, MediaStopped, Monitored, OpenResult, Opened, Party, Probe, Refusal, SrtpKey, SrtpKeys, StopCause,
-        ToApp, UnavailableReason, Unmonitored, Welcome, event::Body, open_result, to_app::Message,
+        DeviceSnapshot, EndCause, Error, ErrorCode, Event, EventClass, GatewayLeaving, Heartbeat, Indicator, Line,
+        MediaDirection, MediaOpened, MediaStopped, Monitored, OpenResult, Opened, Party, Probe, Refusal, SrtpKey,
+        SrtpKeys, StopCause, ToApp, UnavailableReason, Unmonitored, Welcome, event::Body, open_result, to_app::Message,
     },
 };
 
@@ -100,6 +100,15 @@ fn answers() -> Vec<Vector<ToApp>> {
             "another connection wants to open this instance: is the app alive?",
             0,
             Message::Probe(Probe { within_milliseconds: 3000 }),
+        ),
+        vector(
+            "to_app_gateway_leaving",
+            "the gateway stops in ten seconds: there are two others.",
+            0,
+            Message::GatewayLeaving(GatewayLeaving {
+                gateways: vec!["cti2.example.org:2749".into(), "[2001:db8::1]:2749".into()],
+                closes_in_seconds: 10,
+            }),
         ),
         vector(
             "to_app_certificate_expires",
