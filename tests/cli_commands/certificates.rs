@@ -318,11 +318,7 @@ fn a_gateway_certificate_from_another_ca_is_taken_only_if_all_of_it_is_right() {
     assert!(said["certificate"].as_str().unwrap().ends_with("/json/gateway.pem"), "{said}");
     assert_eq!(said["chain_checked"], false, "{said}");
     let said = shell.ok("cert import --out other --certificate answer.pem --ca other-ca.pem");
-    let settings = said.split_once("[tls]\n").unwrap().1;
-    let config = shell.path("callgate/callgate.toml");
-    let text = fs::read_to_string(&config).unwrap();
-    let text = text.replace("certificate = \"gateway.pem\"\nkey = \"gateway.key\"\n", settings);
-    fs::write(&config, text).unwrap();
+    set_certificate(&shell, &said);
     assert!(shell.ok(CHECK).starts_with("ok"));
 }
 
@@ -344,11 +340,7 @@ fn the_gateway_s_certificate_is_renewed_even_when_it_has_ended() {
     assert_eq!(shell.mode("next/gateway.key"), 0o600);
     let (code, error) = shell.fails("cert renew --out next");
     assert_eq!((code, error.contains("next/gateway.key")), (2, true), "{error}");
-    let settings = said.split_once("[tls]\n").unwrap().1;
-    let config = shell.path("callgate/callgate.toml");
-    let text = fs::read_to_string(&config).unwrap();
-    let text = text.replace("certificate = \"gateway.pem\"\nkey = \"gateway.key\"\n", settings);
-    fs::write(&config, text).unwrap();
+    set_certificate(&shell, &said);
     assert!(shell.ok(CHECK).starts_with("ok"));
     let names =
         gateway_names(&shell.path("next/gateway.pem"), &shell.path("next/gateway.key"), &shell.path("callgate/ca.pem"));
@@ -364,6 +356,15 @@ fn the_gateway_s_certificate_is_renewed_even_when_it_has_ended() {
     let (code, error) = shell.fails("cert renew --out other");
     assert_eq!((code, error.contains("does not come from the CA")), (2, true), "{error}");
     assert!(error.contains("callgate cert csr"), "{error}");
+}
+
+/// Writes what a command printed into the config.
+fn set_certificate(shell: &Shell, said: &str) {
+    let settings = said.split_once("[tls]\n").unwrap().1;
+    let config = shell.path("callgate/callgate.toml");
+    let text = fs::read_to_string(&config).unwrap();
+    let text = text.replace("certificate = \"gateway.pem\"\nkey = \"gateway.key\"\n", settings);
+    fs::write(&config, text).unwrap();
 }
 
 /// A CA that isn't Callgate's.
