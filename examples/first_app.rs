@@ -55,6 +55,9 @@ async fn listen(address: &str, folder: &Path, user: &str, instance: &str) -> Res
                 println!("{} media to {}, {suite}, {:?}", head.device, media.destination, media.indicator);
             }
             Event::MediaStopped(head, media) => println!("{} media stopped, {:?}", head.device, media.cause),
+            Event::GatewayLeaving(told) => {
+                println!("this gateway stops in {:?}: go to {:?}", told.closes_in, told.gateways);
+            }
             Event::Gap(gap) => println!("{} lost {} events", gap.device, gap.missed),
             _ => {}
         }

@@ -70,6 +70,17 @@ async fn r42_sessions_are_told_where_to_go_and_go_on_until_they_have_gone() {
 }
 
 #[tokio::test]
+async fn r42_without_time_to_go_they_are_told_where_to_all_the_same() {
+    let mut gateway = TestGateway::start_with(USERS, &head(0)).await;
+    let mut session = RawClient::tls(gateway.tls(), gateway.tls_client("recorder", "1")).await;
+    session.open("recorder", "1").await.unwrap();
+    gateway.gateway.drain().await;
+    assert_eq!(told(&mut session).await.gateways, OTHERS);
+    let (closed, ()) = tokio::join!(session.closed(), gateway.finish());
+    assert_eq!(closed, Some(ErrorCode::GatewayStopping));
+}
+
+#[tokio::test]
 async fn r42_who_stays_is_closed_when_the_time_is_over() {
     let mut gateway = TestGateway::start_with(USERS, &head(1)).await;
     let mut session = RawClient::tls(gateway.tls(), gateway.tls_client("recorder", "1")).await;

@@ -137,7 +137,12 @@ fn r14_a_user_that_needs_both_opens_by_its_certificate_and_its_password() {
 
     let refused = gateway.watch(&["--for", "1"]).output().unwrap();
     let error = String::from_utf8_lossy(&refused.stderr);
-    assert!(refused.status.code() == Some(1) && error.contains("PASSWORD_REQUIRED"), "{error}");
+    assert!(
+        refused.status.code() == Some(1)
+            && error.contains("PASSWORD_REQUIRED")
+            && error.contains("--tls-password-file"),
+        "{error}"
+    );
     let output = gateway.watch(&["--for", "1", "--tls-password-file", "password"]).output().unwrap();
     let text = said(&output);
     assert_eq!(output.status.code(), Some(0), "{text}");

@@ -42,7 +42,8 @@ pub(super) fn check(config: &Config, path: &Path) -> Result<()> {
         door(config.doors.tls),
     )?;
     let shared = shared_files(config, path).into_iter().map(|file| file.to_string());
-    for warning in no_switch(config).map(String::from).into_iter().chain(warnings(config)).chain(shared) {
+    let first = no_switch(config).map(String::from).into_iter().chain(no_own_ca(config));
+    for warning in first.chain(warnings(config)).chain(shared) {
         remark!("warning: {warning}");
     }
     Ok(())
@@ -52,11 +53,29 @@ pub(super) fn check(config: &Config, path: &Path) -> Result<()> {
 fn who_counts(config: &Config) -> String {
     let store = config.store.file.display();
     if config.store.file.exists() {
-        return format!("users and devices are those of the store {store}");
+        let others = match has_directory(config) {
+            true => ", and not those of the config, which were for an empty one: `callgate user`, `callgate device`",
+            false => "",
+        };
+        return format!("users and devices are those of the store {store}{others}");
     }
     let users = counted(config.directory.users().count(), "user", "users");
     let devices = counted(config.directory.devices().count(), "device", "devices");
     format!("the store {store} is to be made, and gets {users} and {devices} from the config")
+}
+
+fn has_directory(config: &Config) -> bool {
+    config.directory.users().next().is_some() || config.directory.devices().next().is_some()
+}
+
+/// Every certificate of an app is taken for one of another CA then.
+pub(super) fn no_own_ca(config: &Config) -> Option<String> {
+    let own = config.tls.own_ca.as_ref().filter(|own| config.doors.tls.is_some() && !own.certificate.exists())?;
+    Some(format!(
+        "`tls.own_ca`: {} is not there, so that no certificate counts as the gateway's own CA's: mend the path, or set it to \"\" \
+         if there is none",
+        own.certificate.display()
+    ))
 }
 
 /// Nothing tells such a gateway of calls.
@@ -81,20 +100,28 @@ fn find_hep(capture: &Path) -> Result<()> {
 /// What is allowed, and surely not meant.
 pub(super) fn warnings(config: &Config) -> Vec<String> {
     let mut warnings = config.overruled.clone();
-    warnings.extend(config.directory.users().flat_map(|user| of_user(user, config)));
-    warnings.extend(config.switches.iter().filter_map(too_few_devices));
-    let simulated: HashSet<DeviceName> = config.switches.iter().flat_map(SwitchConfig::simulated_devices).collect();
-    let has_calls = |device: &Device| !device.addresses.is_empty() || simulated.contains(&device.name);
-    for device in config.directory.devices().filter(|device| !has_calls(device)) {
-        let name = &device.name;
-        warnings.push(format!("the device {name:?} has no addresses: no call is found to be its, so name them"));
+    if !config.store.file.exists() {
+        warnings.extend(of_directory(config));
     }
+    warnings.extend(config.switches.iter().filter_map(too_few_devices));
     if let Some(clear) = config.doors.clear.filter(|door| !door.ip().to_canonical().is_loopback()) {
         warnings.push(format!(
             "the clear door {clear} is not on the loopback: who can read that network reads all events (R1)"
         ));
     }
     warnings.extend(config.switches.iter().filter_map(of_switch));
+    warnings
+}
+
+/// Of the users and devices that an empty store gets.
+fn of_directory(config: &Config) -> Vec<String> {
+    let mut warnings: Vec<String> = config.directory.users().flat_map(|user| of_user(user, config)).collect();
+    let simulated: HashSet<DeviceName> = config.switches.iter().flat_map(SwitchConfig::simulated_devices).collect();
+    let has_calls = |device: &Device| !device.addresses.is_empty() || simulated.contains(&device.name);
+    for device in config.directory.devices().filter(|device| !has_calls(device)) {
+        let name = &device.name;
+        warnings.push(format!("the device {name:?} has no addresses: no call is found to be its, so name them"));
+    }
     warnings
 }
 

@@ -45,7 +45,7 @@ fn introduce(config: &Path, was_there: bool) -> Result<()> {
     say!("  {FOLDER}/{app}-1.pem, .key  for an app that sees all devices and gets their SRTP keys")?;
     say!("  {FOLDER}/{viewer}-1.pem, .key  for one that sees the same without keys, to compare")?;
     say!("Calls and keys are made up, no media are sent, and its doors are for apps on this machine.")?;
-    say!("Next, in another terminal: callgate watch, or from the sources: cargo run --example first_app")?;
+    say!("Next, in another terminal: callgate watch, or from the sources: cargo run --release --example first_app")?;
     say!("For a gateway of your own: callgate init DIR, then callgate serve --config DIR/{CONFIG}")?;
     say!("")?;
     Ok(())

@@ -6,12 +6,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow};
 use callgate::{
     admin::{Administration, Journal},
     audit::AuditLog,
     config::Config,
     gateway::{Acknowledgement, Page, Reloaded, Served, StartError, administration},
+    model::SwitchName,
+    switch::SwitchError,
     trust::{SharedFile, shared_files},
 };
 
@@ -69,6 +71,17 @@ impl Serve {
     }
 }
 
+fn part_failed() -> anyhow::Error {
+    anyhow!("a part of the gateway has failed: its log says which")
+}
+
+fn tell_ended(switch: &SwitchName, ended: Result<(), SwitchError>) {
+    match ended {
+        Ok(()) => info!(%switch, "the switch has nothing more to report"),
+        Err(error) => error!(%switch, %error, "the switch can't go on"),
+    }
+}
+
 /// Runs until the process is told to stop.
 async fn serve(config: Config, path: &Path) -> Result<()> {
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
@@ -98,7 +111,7 @@ async fn serve(config: Config, path: &Path) -> Result<()> {
             _ = terminate.recv() => break,
             () = &mut stopped => {
                 gateway.stop().await;
-                bail!("a part of the gateway has failed: its log says which");
+                return Err(part_failed());
             }
             _ = hangup.recv(), if under_way.is_none() => {
                 notifier.reloading();
@@ -122,10 +135,7 @@ async fn serve(config: Config, path: &Path) -> Result<()> {
                 notifier.ready();
             }
             // A switch that has come to its end leaves the others, and the sessions, as they are.
-            Some((switch, ended)) = gateway.switch_ended() => match ended {
-                Ok(()) => info!(%switch, "the switch has nothing more to report"),
-                Err(error) => error!(%switch, %error, "the switch can't go on"),
-            },
+            Some((switch, ended)) = gateway.switch_ended() => tell_ended(&switch, ended),
         }
     }
     info!("stopping");
@@ -136,11 +146,18 @@ async fn serve(config: Config, path: &Path) -> Result<()> {
             () = &mut drained => break,
             _ = interrupt.recv() => break,
             _ = terminate.recv() => break,
-            // Whoever watches it has told it to stop, and waits.
-            () = tick(watchdog.as_mut()) => notifier.alive(),
+            () = &mut stopped => {
+                gateway.stop().await;
+                return Err(part_failed());
+            }
+            () = tick(watchdog.as_mut()) => {
+                if gateway.gateway().health().alive().is_well {
+                    notifier.alive();
+                }
+            }
+            Some((switch, ended)) = gateway.switch_ended() => tell_ended(&switch, ended),
         }
     }
-    drop(drained);
     gateway.stop().await;
     Ok(())
 }
@@ -216,6 +233,9 @@ fn warn_of(config: &Config, path: &Path) {
     }
     if let Some(problem) = check::no_switch(config) {
         warn!(problem, "no switch");
+    }
+    if let Some(problem) = check::no_own_ca(config) {
+        warn!(problem, "no own CA");
     }
     for SharedFile { path, what, mode } in shared_files(config, path) {
         warn!(file = %path.display(), mode = format_args!("{mode:04o}"),

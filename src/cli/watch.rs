@@ -292,7 +292,7 @@ async fn run(options: &Options, mut show: Show, end: End) -> Result<()> {
     match ended {
         Ok(()) if summary.was_open() => Ok(()),
         Ok(()) => bail!("{}: {}", place(), summary.last_failure().unwrap_or("it ended before the gateway answered")),
-        Err(error @ (ClientError::Open(_) | ClientError::SecureDoor)) => {
+        Err(error @ (ClientError::Open(_) | ClientError::SecureDoor | ClientError::PasswordRequired(_))) => {
             Err(anyhow::Error::new(error).context(place()))
         }
         Err(error) => Err(error.into()),

@@ -58,6 +58,9 @@ pub enum ClientError {
          --certificate, --key and --ca, opens a session there; or give the address of the clear door (2748)"
     )]
     SecureDoor,
+    /// The user needs its password besides its certificate.
+    #[error("{0} `--tls-password-file` names a file with the password")]
+    PasswordRequired(String),
     /// The app's own certificate or key is not good.
     #[error(transparent)]
     Pem(#[from] PemError),

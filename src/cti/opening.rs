@@ -149,7 +149,7 @@ impl Opening {
         };
         let asked = Asked { user, instance, heartbeat_seconds: open.heartbeat_seconds };
         match (open.authentication, &self.certificate) {
-            (Some(Authentication::Certificate(_)), Some(_)) => self.on_certificate(asked),
+            (Some(Authentication::Certificate(_)), Some(_)) => self.admit(asked, None),
             (Some(Authentication::Scram(scram)), None) if scram.mechanism == callgate_wire::SCRAM_SHA_256 => {
                 self.on_scram(asked, &scram.initial_response, None)
             }
@@ -161,7 +161,7 @@ impl Opening {
                     Some(binding) if is_of(certificate, &asked) => {
                         self.on_scram(asked, &scram.initial_response, Some(binding))
                     }
-                    _ => self.on_certificate(asked),
+                    _ => self.admit(asked, None),
                 }
             }
             _ => refuse_open(
@@ -170,10 +170,6 @@ impl Opening {
                 asked.user,
             ),
         }
-    }
-
-    fn on_certificate(&mut self, asked: Asked) -> Next {
-        self.admit(asked, None)
     }
 
     fn on_scram(&mut self, asked: Asked, initial_response: &[u8], binding: Option<ChannelBinding>) -> Next {

@@ -220,9 +220,26 @@ mod tests {
     use super::*;
 
     fn exchange() -> Exchange {
+        exchange_of(None)
+    }
+
+    fn exchange_of(binding: Option<ChannelBinding>) -> Exchange {
         let directory = Arc::new(Directory::default());
         let decoy = Decoy::new(&directory).unwrap();
-        Exchange::new(directory, decoy, "user", None).unwrap()
+        Exchange::new(directory, decoy, "user", binding).unwrap()
+    }
+
+    #[test]
+    fn messages_that_are_to_be_bound_are_no_panic_either() {
+        for rest in ["", ",", "n", ",n", ",,", ",n=user", ",n=user,r", "x,n=a,r=b", ",m=x,n=u,r=abc"] {
+            let mut exchange = exchange_of(Some([7; 32]));
+            assert!(matches!(exchange.step(format!("p=tls-exporter,{rest}").as_bytes()), Step::Failed), "{rest}");
+        }
+        for last in ["", "c", "c=biws,r", "c=cD10bHMtZXhwb3J0ZXIsLA==,r=abc,p=AA==", "p=tls-exporter,,c=,r=,p="] {
+            let mut exchange = exchange_of(Some([7; 32]));
+            assert!(matches!(exchange.step(b"p=tls-exporter,,n=user,r=abc"), Step::Challenge(_)));
+            assert!(matches!(exchange.step(last.as_bytes()), Step::Failed), "{last}");
+        }
     }
 
     #[test]
@@ -245,6 +262,12 @@ mod tests {
             let mut begun = exchange();
             begun.step(b"n,,n=user,r=abc");
             prop_assert!(matches!(begun.step(last.as_bytes()), Step::Failed));
+            let mut bound = exchange_of(Some([7; 32]));
+            let first = format!("p=tls-exporter,{first}");
+            prop_assert!(!matches!(bound.step(first.as_bytes()), Step::Proven(_)));
+            let mut bound = exchange_of(Some([7; 32]));
+            bound.step(b"p=tls-exporter,,n=user,r=abc");
+            prop_assert!(matches!(bound.step(last.as_bytes()), Step::Failed));
         }
     }
 }

@@ -21,6 +21,7 @@ pub(super) use delivery::More;
 
 use delivery::Judged;
 
+use self::orders::LastWord;
 use super::{
     FAREWELL, MOST_LEAVING, SLOW_FAREWELL, WorkerSettings,
     audit::{self, Withheld},
@@ -67,11 +68,21 @@ pub(super) struct Sessions<C = Socket> {
     expiries: Expiries,
     meters: Meters,
     /// What sessions are told before the gateway stops, once they are (R42).
-    last_word: Option<v1::GatewayLeaving>,
+    last_word: Option<LastWord>,
 }
 
 /// What sessions are to be told of a change.
-pub(super) struct News(Vec<(SessionKey, Vec<Action>)>);
+pub(super) struct News<C = Socket> {
+    /// Those that it has closed, with the code.
+    closed: Vec<(C, ErrorCode)>,
+    changed: Vec<(SessionKey, Vec<Action>)>,
+}
+
+impl<C> Default for News<C> {
+    fn default() -> Self {
+        Self { closed: Vec::new(), changed: Vec::new() }
+    }
+}
 
 struct Place<C> {
     turn: u32,
@@ -108,8 +119,9 @@ impl<C: Connection> Sessions<C> {
         }
         let key = self.insert(live);
         let mut renewal = self.renewal();
-        let actions = self.renew(key, &mut renewal, &mut Effect::default());
-        self.tell(News(vec![(key, actions)]));
+        let mut news = News::default();
+        self.renew(key, &mut renewal, &mut Effect::default(), &mut news);
+        self.tell(news);
         self.settle(key);
         self.tell_last_word(key);
         Some(key)
@@ -118,35 +130,33 @@ impl<C: Connection> Sessions<C> {
     /// The barrier: from here on these rights count. When it returns, nothing that waits, and nothing that comes, leaves
     /// by the old ones (R15). Returns what it did, and the sessions that have waited for these rights. What there is to tell is told by
     /// [`tell`](Self::tell), before anything else: no acknowledgement waits for a write to each session.
-    pub(super) fn on_barrier(&mut self, rights: Arc<Rights>) -> (Effect, Vec<SessionKey>, News) {
+    pub(super) fn on_barrier(&mut self, rights: Arc<Rights>) -> (Effect, Vec<SessionKey>, News<C>) {
         self.rights = rights;
         let mut renewal = self.renewal();
-        let (mut effect, mut news) = (Effect::default(), Vec::new());
+        let (mut effect, mut news) = (Effect::default(), News::default());
         for key in self.keys() {
-            news.push((key, self.renew(key, &mut renewal, &mut effect)));
+            self.renew(key, &mut renewal, &mut effect, &mut news);
         }
-        news.retain(|(_, actions)| !actions.is_empty());
         let adopted = std::mem::take(&mut self.early).into_iter().filter_map(|live| self.adopt(live)).collect();
         effect.sessions = self.places.iter().filter(|place| place.live.is_some()).count();
-        (effect, adopted, News(news))
+        (effect, adopted, news)
     }
 
     /// Tells sessions what changed for them, with all of their records before: so these are one write. One that has no room for it is
     /// closed.
-    pub(super) fn tell(&mut self, News(news): News) {
-        for (key, _) in news.iter().filter(|(_, actions)| !actions.is_empty()) {
+    pub(super) fn tell(&mut self, News { closed, changed }: News<C>) {
+        for (key, _) in &changed {
             if let Some(live) = live_at(&mut self.places, *key) {
                 let identity = live.session.identity();
                 audit::rights_changed(&*self.worker.trail, live.name(), identity, self.rights.version);
             }
         }
-        for (key, actions) in news {
-            for action in actions {
-                if self.perform(key, action).is_some() {
-                    // It is closed.
-                    break;
-                }
-            }
+        for (connection, code) in closed {
+            self.say_good_bye(connection, code);
+        }
+        for (key, actions) in changed {
+            // Also when the first of them has closed it: it monitors nothing any more.
+            actions.into_iter().for_each(|action| self.perform(key, action));
         }
     }
 
@@ -154,21 +164,26 @@ impl<C: Connection> Sessions<C> {
         Renewal::new(Arc::clone(&self.rights), self.worker.hub.device_count())
     }
 
-    /// Judges a session and what waits for it anew. Returns what it is to be told of it.
-    fn renew(&mut self, key: SessionKey, renewal: &mut Renewal, effect: &mut Effect) -> Vec<Action> {
-        let Some(live) = live_at(&mut self.places, key) else { return Vec::new() };
+    /// Judges a session and what waits for it anew.
+    fn renew(&mut self, key: SessionKey, renewal: &mut Renewal, effect: &mut Effect, news: &mut News<C>) {
+        let Some(live) = live_at(&mut self.places, key) else { return };
         let was = live.session.rights_version();
         let actions = live.session.on_rights(renewal);
         if let [Action::Close(code)] = actions.as_slice() {
             effect.closed += 1;
-            effect.withheld += self.end(key, *code);
-            return Vec::new();
+            if let Some((connection, withheld)) = self.end(key, *code) {
+                effect.withheld += withheld;
+                news.closed.push((connection, *code));
+            }
+            return;
         }
         if was != self.rights.version {
             effect.withheld += judge_waiting(&*self.worker.trail, &self.rights, live);
         }
-        effect.changed += usize::from(!actions.is_empty());
-        actions
+        if !actions.is_empty() {
+            effect.changed += 1;
+            news.changed.push((key, actions));
+        }
     }
 
     /// The session, if it may stay, lives here from now on.
@@ -260,13 +275,15 @@ impl<C: Connection> Sessions<C> {
 
     /// Ends a session: tells it why if it can still be told, forgets what it monitored, and frees its place.
     pub(super) fn close(&mut self, key: SessionKey, code: ErrorCode) {
-        self.end(key, code);
+        if let Some((connection, _)) = self.end(key, code) {
+            self.say_good_bye(connection, code);
+        }
     }
 
-    /// The same. Returns how many frames with a key waited, and don't leave.
-    fn end(&mut self, key: SessionKey, code: ErrorCode) -> usize {
-        let Some(place) = place_at(&mut self.places, key) else { return 0 };
-        let Some(mut live) = place.live.take() else { return 0 };
+    /// The same without a word. Returns its connection, and how many frames with a key waited, and don't leave.
+    fn end(&mut self, key: SessionKey, code: ErrorCode) -> Option<(C, usize)> {
+        let place = place_at(&mut self.places, key)?;
+        let mut live = place.live.take()?;
         place.turn = place.turn.wrapping_add(1);
         self.free.push(key.place);
         self.load.fetch_sub(1, Ordering::Relaxed);
@@ -291,14 +308,18 @@ impl<C: Connection> Sessions<C> {
             }
         }
         audit::closed(&*self.worker.trail, live.name(), live.session.identity(), code);
-        if code != ErrorCode::ConnectionLost {
-            let patience = patience(code, self.leaving.get());
-            if patience.is_zero() {
-                counter!("callgate_farewells_cut_short_total").increment(1);
-            }
-            live.leave().farewell(encode::close(code), patience, Rc::clone(&self.leaving));
+        Some((live.leave(), withheld))
+    }
+
+    fn say_good_bye(&self, connection: C, code: ErrorCode) {
+        if code == ErrorCode::ConnectionLost {
+            return;
         }
-        withheld
+        let patience = patience(code, self.leaving.get());
+        if patience.is_zero() {
+            counter!("callgate_farewells_cut_short_total").increment(1);
+        }
+        connection.farewell(encode::close(code), patience, Rc::clone(&self.leaving));
     }
 
     /// Ends all sessions, since the gateway stops.
@@ -315,29 +336,30 @@ impl<C: Connection> Sessions<C> {
         (0u32..).zip(&self.places).map(|(place, entry)| SessionKey { place, turn: entry.turn }).collect()
     }
 
-    /// Returns how many frames with a key are withheld if the session ends by it.
-    fn perform(&mut self, key: SessionKey, action: Action) -> Option<usize> {
+    fn perform(&mut self, key: SessionKey, action: Action) {
         match action {
-            Action::Send(reply_to, message) => return self.send(key, reply_to, message),
+            Action::Send(reply_to, message) => self.send(key, reply_to, message),
             Action::Refuse(reply_to, code, subject) => {
                 if let Some(live) = live_at(&mut self.places, key) {
                     live.refused(&*self.worker.trail, code, &subject);
                 }
                 let error = v1::Error { detail: audit::shortened(&subject).into(), ..code.into() };
-                return self.send(key, reply_to, to_app::Message::Refusal(v1::Refusal { error: Some(error) }));
+                self.send(key, reply_to, to_app::Message::Refusal(v1::Refusal { error: Some(error) }));
             }
             Action::Ask(token, ask) => self.ask(key, token, ask),
             Action::Watch(device, classes, moment) => self.subscribers.watch(device, key, classes, moment),
             Action::Keep(device, classes) => self.subscribers.keep(&device, key, classes),
             Action::Forget(device) => self.ask(key, 0, Ask::Forget(device)),
-            Action::Close(code) => return Some(self.end(key, code)),
+            Action::Close(code) => self.close(key, code),
         }
-        None
     }
 
-    fn send(&mut self, key: SessionKey, reply_to: u64, message: to_app::Message) -> Option<usize> {
-        let code = self.live(key)?.send(encode::frame(reply_to, message), None).err()?;
-        Some(self.end(key, code))
+    /// A session that can't take it is closed.
+    fn send(&mut self, key: SessionKey, reply_to: u64, message: to_app::Message) {
+        let Some(live) = self.live(key) else { return };
+        if let Err(code) = live.send(encode::frame(reply_to, message), None) {
+            self.close(key, code);
+        }
     }
 
     fn ask(&self, session: SessionKey, request_id: u64, ask: Ask) {

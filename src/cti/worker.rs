@@ -205,7 +205,8 @@ fn take_turn(sessions: &Rc<RefCell<Sessions>>, waiting: &mut VecDeque<ToWorker>)
             ToWorker::Barrier(Barrier { rights, done }) => {
                 // What is held waits like any other frame, and is judged again.
                 let (effect, adopted, news) = sessions.borrow_mut().on_barrier(rights);
-                // What it did is on record before anybody says that it is done (R21).
+                // What it took is on record before anybody says that it is done (R21). The records of sessions that go on come with
+                // their news.
                 log_writer::write_out();
                 // Only now: nothing that waits can leave by the old rights any more (R15).
                 let _ = done.send(effect);

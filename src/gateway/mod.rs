@@ -315,7 +315,7 @@ impl Gateway {
             for door in doors {
                 let _ = door.await;
             }
-            // Who was being let in is with a worker now, and is told too.
+            // Whoever came in before is with a worker now, and is told too.
             self.stop_workers.cancel();
             while self.switches.join_next().await.is_some() {}
             for worker in workers {

@@ -136,8 +136,8 @@ impl Served {
     }
 
     /// As [`Gateway::drain`].
-    pub async fn drain(&mut self) {
-        self.gateway.drain().await;
+    pub fn drain(&mut self) -> impl Future<Output = ()> + use<> {
+        self.gateway.drain()
     }
 
     /// As [`Gateway::stop`].

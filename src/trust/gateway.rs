@@ -68,16 +68,22 @@ pub fn check_gateway(certificate: &Path, key: &Path, ca: Option<&Path>, now: Uni
     Ok(pem::encode(&chain))
 }
 
-/// The names of a gateway's certificate that comes from this CA, whether or not it has ended: those for which the CA is to make the
+/// The names of a gateway's certificate that comes from this CA, whether or not it has ended by `now`: those for which the CA is to make the
 /// next one.
 ///
 /// # Errors
 /// It comes from another CA, or a file can't be read.
-pub fn gateway_names(certificate: &Path, key: &Path, ca: &Path) -> Result<Vec<String>, TrustError> {
+pub fn gateway_names(
+    certificate: &Path,
+    key: &Path,
+    ca: &Path,
+    now: OffsetDateTime,
+) -> Result<Vec<String>, TrustError> {
     let der = first(pem::certificates(certificate)?, certificate)?;
     let (_, parsed) = X509Certificate::from_der(&der).map_err(|error| damaged(certificate, &error))?;
-    let begin = u64::try_from(parsed.validity().not_before.timestamp()).unwrap_or(0);
-    check_gateway(certificate, key, Some(ca), UnixTime::since_unix_epoch(Duration::from_secs(begin)))?;
+    let (begin, end) = (parsed.validity().not_before.timestamp(), parsed.validity().not_after.timestamp());
+    let last = u64::try_from(now.unix_timestamp().min(end).max(begin)).unwrap_or(0);
+    check_gateway(certificate, key, Some(ca), UnixTime::since_unix_epoch(Duration::from_secs(last)))?;
     let names = parsed.subject_alternative_name().map_err(|error| damaged(certificate, &error))?;
     let names = names.iter().flat_map(|extension| &extension.value.general_names);
     Ok(names.filter_map(host).collect())

@@ -11,7 +11,7 @@ const KEYS: &str = "Standard CTI Allow Reception of SRTP Key Material";
 
 fn user(groups: &[&str], devices: &[&str]) -> Value {
     json!({ "kind": "application", "description": "", "groups": groups, "own_groups": [], "devices": devices,
-            "patterns": [] })
+            "patterns": [], "locked": false, "password_on_tls": false })
 }
 
 fn device(restricted: bool) -> Value {
@@ -208,7 +208,7 @@ async fn r14_a_password_is_set_as_a_verifier_and_told_to_nobody() {
     // With the rest of the user, in one change.
     let put = async |password: Value| {
         let mut user = json!({ "kind": "application", "description": "together", "groups": [], "own_groups": [],
-                               "devices": [], "patterns": [] });
+                               "devices": [], "patterns": [], "locked": false, "password_on_tls": false });
         user.as_object_mut().unwrap().extend(password.as_object().unwrap().clone());
         rig.put("/v1/users/viewer", "*", user).await
     };

@@ -126,7 +126,7 @@ async fn r43_each_rule_is_explained_by_the_rights_of_now() {
     assert!(said["answer"].as_str().unwrap().contains("keys of SRTP streams of devices that it sees"), "{said}");
     let groups = rig.get("/v1/users/recorder").await.ok(200)["groups"].clone();
     let alone = json!({ "kind": "application", "description": "", "groups": groups, "own_groups": [], "devices": [],
-                        "patterns": [] });
+                        "patterns": [], "locked": false, "password_on_tls": false });
     rig.put("/v1/users/recorder", "*", alone).await.ok(200);
     let said = explain("user=recorder").await.ok(200);
     assert!(said["answer"].as_str().unwrap().ends_with("and has no device."), "{said}");

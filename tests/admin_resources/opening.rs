@@ -58,6 +58,12 @@ async fn r14_r15_who_is_locked_is_closed_at_once_and_opens_on_no_door() {
     assert_eq!(clear.open_scram("recorder", "1", PASSWORD).await.err(), Some(ErrorCode::AuthenticationFailed));
     other.monitor("1001").await;
 
+    // Whoever doesn't know of the lock can't take it away.
+    let read = rig.get("/v1/users/recorder").await;
+    let old = json!({ "kind": "application", "description": "", "groups": [], "own_groups": [], "devices": [], "patterns": [] });
+    assert_eq!(rig.put("/v1/users/recorder", read.etag(), old).await.status, 422);
+    assert_eq!(rig.get("/v1/users/recorder").await.ok(200)["locked"], true);
+
     let explained = rig.get("/v1/explain?user=recorder&device=1001").await.ok(200);
     let said = explained["doors"][0]["opening"].as_array().unwrap();
     let locked = said.iter().find(|said| said["rule"] == "R14").unwrap();
@@ -65,6 +71,9 @@ async fn r14_r15_who_is_locked_is_closed_at_once_and_opens_on_no_door() {
 
     put(&rig, "locked", false).await;
     open(&rig, "4", None).await.unwrap();
+    let explained = rig.get("/v1/explain?user=recorder&device=1001&instance=nobody").await.ok(200);
+    let notes = explained["notes"].to_string();
+    assert!(notes.contains("another instance of the user has a certificate that counts: --instance 1"), "{notes}");
     rig.finish().await;
 }
 

@@ -331,19 +331,25 @@ fn the_gateway_s_certificate_is_renewed_even_when_it_has_ended() {
     fs::write(shell.path("callgate/gateway.pem"), &gateway.certificate_pem).unwrap();
     fs::write(shell.path("callgate/gateway.key"), &*gateway.key_pem).unwrap();
 
-    let said: serde_json::Value =
-        serde_json::from_str(&shell.ok("cert renew --out json --name gw2.example.org --days 30 --json")).unwrap();
+    let said: serde_json::Value = serde_json::from_str(
+        &shell.ok("cert renew --out json --name gw2.example.org --name localhost --days 30 --json"),
+    )
+    .unwrap();
     let names = ["localhost", "127.0.0.1", "::1", "gw.example.org", "192.0.2.10", "gw2.example.org"];
     assert_eq!(said["names"], serde_json::json!(names));
     assert!(said["key"].as_str().unwrap().ends_with("/json/gateway.key"), "{said}");
     let said = shell.ok("cert renew --out next");
     assert_eq!(shell.mode("next/gateway.key"), 0o600);
     let (code, error) = shell.fails("cert renew --out next");
-    assert_eq!((code, error.contains("next/gateway.key")), (2, true), "{error}");
+    assert_eq!((code, error.contains("next/gateway.pem") && error.contains("--out")), (2, true), "{error}");
     set_certificate(&shell, &said);
     assert!(shell.ok(CHECK).starts_with("ok"));
-    let names =
-        gateway_names(&shell.path("next/gateway.pem"), &shell.path("next/gateway.key"), &shell.path("callgate/ca.pem"));
+    let names = gateway_names(
+        &shell.path("next/gateway.pem"),
+        &shell.path("next/gateway.key"),
+        &shell.path("callgate/ca.pem"),
+        OffsetDateTime::now_utc(),
+    );
     assert_eq!(names.unwrap(), ["localhost", "127.0.0.1", "::1", "gw.example.org", "192.0.2.10"]);
 
     // Of another CA's this one makes no next one: apps check it by that CA.

@@ -147,10 +147,8 @@ struct NewUserSettings {
     #[schema(value_type = Vec<String>, max_items = 256)]
     patterns: BTreeSet<DevicePattern>,
     /// Locked: no session opens, and none stays open
-    #[serde(default)]
     locked: bool,
     /// On the TLS door its password is asked for besides its certificate: a session without it doesn't stay open
-    #[serde(default)]
     password_on_tls: bool,
     /// A new password; without this it stays
     #[schema(value_type = Option<String>, format = Password, min_length = 8, max_length = 256)]

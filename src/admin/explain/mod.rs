@@ -204,6 +204,8 @@ struct Facts<'a> {
     case: Case,
     /// What the ledger says, in words.
     certificate: String,
+    /// Another instance that has a certificate which counts, where this one has none.
+    other_instance: Option<InstanceId>,
 }
 
 fn gather<'a>(basis: &'a Basis<'_>, question: &Question<'a>) -> Result<Facts<'a>, Unexplained> {
@@ -242,7 +244,21 @@ fn gather<'a>(basis: &'a Basis<'_>, question: &Question<'a>) -> Result<Facts<'a>
         },
         name,
         certificate: words,
+        other_instance: if certificate == Certificate::Counts { None } else { other_instance(basis, user, question) },
     })
+}
+
+/// The first other instance of the user with a certificate that counts.
+fn other_instance(basis: &Basis<'_>, user: &User, question: &Question<'_>) -> Option<InstanceId> {
+    let counts = |entry: &&Entry| {
+        entry.user == user.name
+            && entry.instance != *question.instance
+            && entry.status == Status::Issued
+            && entry.not_after >= question.now.unix_timestamp()
+            && basis.crls.against(entry, question.now).is_none()
+    };
+    let ledger = basis.ledger.as_ref().ok()?;
+    ledger.entries().filter(counts).map(|entry| entry.instance.clone()).min()
 }
 
 /// The best certificate that the ledger has of the user and instance.

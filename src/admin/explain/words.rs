@@ -206,7 +206,13 @@ impl Facts<'_> {
     }
 
     pub(super) fn notes(&self) -> Vec<String> {
-        let mut notes = Vec::new();
+        let mut notes: Vec<String> = self
+            .other_instance
+            .iter()
+            .map(|instance| {
+                format!("another instance of the user has a certificate that counts: --instance {instance}")
+            })
+            .collect();
         match (self.device, &self.name) {
             (None, None) => notes.push(self.which_devices()),
             (None, Some(address)) => notes.push(unnamed::how_to_name(self, address)),

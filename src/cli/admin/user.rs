@@ -19,7 +19,7 @@ use super::{
     standard_group::{StandardGroup, word},
 };
 use crate::cli::{
-    out::{Unwritten, counted},
+    out::{Unwritten, counted, remark},
     password,
     table::{Cell, Mood, Table, fields},
 };
@@ -38,7 +38,7 @@ Examples:
   callgate user set recorder --remove-group srtp-keys       # its sessions go on, and get no key any more
   callgate user set recorder --remove-group secure --cascade   # the SRTP group goes with it (R8)
   printf '%s\\n' 'another password' | callgate user set dashboard --password
-  callgate user set recorder --password-on-tls    # from now on its certificate alone opens nothing
+  printf '%s\\n' 'a long password' | callgate user set recorder --password-on-tls --password   # its certificate alone opens nothing
 
 When the command ends the change is in effect: no key leaves by the old rights any more (R15).";
 
@@ -328,6 +328,7 @@ impl Add {
         let new = New { name: &self.name, settings };
         warn_of_patterns(&new.settings.patterns);
         let changed: Changed<api::User> = admin.post(&Path::of(&["users"]), &new).await?;
+        warn_of_password(&changed.item);
         form.changed(&changed, format_args!("the user {:?} is added", self.name))
     }
 }
@@ -340,6 +341,7 @@ impl Set {
         let read = path(&self.name);
         let write = cascading(read.clone(), self.cascade);
         let changed: Changed<api::User> = admin.change(&read, &write, |user: &mut Settings| self.change(user)).await?;
+        warn_of_password(&changed.item);
         form.changed(&changed, format_args!("the user {:?} is changed", self.name))
     }
 
@@ -412,29 +414,42 @@ async fn lock(admin: &mut Admin, form: Form, name: &UserName, locked: bool) -> R
     form.changed(&changed, format_args!("the user {name:?} is {}locked", if locked { "" } else { "un" }))
 }
 
+/// What it needs, and doesn't have.
+fn warn_of_password(user: &api::User) {
+    if user.password_on_tls && !user.has_password {
+        let name = &user.name;
+        remark!(
+            "warning: {name:?} needs a password on the TLS door, and has none, so that it opens nothing there: callgate user set {name} --password"
+        );
+    }
+}
+
 fn path(name: &UserName) -> Path {
     Path::of(&["users", name.as_str()])
 }
 
 fn table(users: &[api::User]) -> Table {
-    let mut table = Table::new(&["USER", "KIND", "GROUPS", "DEVICES", "PASSWORD", "DESCRIPTION"]);
+    let mut table = Table::new(&["USER", "KIND", "GROUPS", "DEVICES", "PASSWORD", "LOCKED", "DESCRIPTION"]);
     for user in users {
         let groups: Vec<String> = user.groups.iter().map(word).collect();
         let groups = match groups.as_slice() {
             [] => Cell::from("none").is(Mood::Bad),
             groups => groups.join(" ").into(),
         };
-        let password = match (user.locked, user.has_password) {
-            (true, _) => Cell::from("locked").is(Mood::Bad),
-            (false, true) => "yes".into(),
+        let password = match (user.has_password, user.password_on_tls) {
+            (true, true) => "on both doors".into(),
+            (true, false) => "yes".into(),
+            (false, true) => Cell::from("missing").is(Mood::Bad),
             (false, false) => "".into(),
         };
+        let locked = if user.locked { Cell::from("locked").is(Mood::Bad) } else { "".into() };
         table.row([
             user.name.as_str().into(),
             kind(user.kind).into(),
             groups,
             devices(user).into(),
             password,
+            locked,
             user.description.as_str().into(),
         ]);
     }

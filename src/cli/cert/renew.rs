@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use callgate::trust::{
-    CA_CERTIFICATE, CA_KEY, Ca, Existing, Validity, gateway_names, make_folder, write_private, write_public,
+    CA_CERTIFICATE, CA_KEY, Ca, Existing, TrustError, Validity, gateway_names, make_folder, write_private, write_public,
 };
 use serde::Serialize;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
@@ -62,13 +62,26 @@ impl Renew {
         let files = self.gateway.config()?.tls;
         let ca_file = self.gateway.join(CA_CERTIFICATE);
         let ca = Ca::load(&ca_file, &self.gateway.join(CA_KEY))?;
-        let names = gateway_names(&files.certificate, &files.key, &ca_file)
-            .context("`callgate cert csr` asks another CA for the gateway's certificate")?;
-        let names: Vec<String> = names.into_iter().chain(self.names).collect();
-        let issued = ca.issue_gateway(&names, Validity::days(OffsetDateTime::now_utc(), self.days)?)?;
+        let now = OffsetDateTime::now_utc();
+        let mut names = gateway_names(&files.certificate, &files.key, &ca_file, now).map_err(|error| match error {
+            TrustError::NotFromCa { .. } => {
+                anyhow::Error::from(error).context("`callgate cert csr` asks another CA for the gateway's certificate")
+            }
+            error => error.into(),
+        })?;
+        for name in self.names {
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        let issued = ca.issue_gateway(&names, Validity::days(now, self.days)?)?;
 
         make_folder(&self.out)?;
         let (certificate, key) = (self.out.join(CERTIFICATE), self.out.join(KEY));
+        // Before there is a key without a certificate.
+        if let Some(path) = [&certificate, &key].into_iter().find(|path| path.symlink_metadata().is_ok()) {
+            return Err(TrustError::Exists { path: path.clone() }).context("name another folder by --out");
+        }
         write_private(&key, issued.key_pem.as_bytes(), Existing::Keep)?;
         write_public(&certificate, issued.certificate_pem.as_bytes(), Existing::Keep)?;
         let (certificate, key) = (std::path::absolute(certificate)?, std::path::absolute(key)?);

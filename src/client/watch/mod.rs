@@ -20,6 +20,7 @@ use callgate_sdk::client::{
     CapabilityChange, Closed, Connector, Event, EventClass, Events, Identity, OpenError, Refusal, RequestError, Roots,
     Session,
 };
+use callgate_wire::v1;
 use tokio::{
     sync::mpsc,
     time::{Instant, MissedTickBehavior, interval, sleep},
@@ -117,6 +118,9 @@ pub async fn watch(options: &Options, seen: &mpsc::Sender<Seen>) -> Result<(), C
             }
             Err(error) if error.is_temporary() => (open_code(&error), reason(&error, &options.gateway), false),
             Err(OpenError::SecureDoor) => return Err(ClientError::SecureDoor),
+            Err(OpenError::Refused(refusal)) if refusal.code() == Some(v1::ErrorCode::PasswordRequired) => {
+                return Err(ClientError::PasswordRequired(refusal.to_string()));
+            }
             Err(error) => return Err(error.into()),
         };
         let delay = backoff.next_delay();

@@ -31,7 +31,10 @@ fn is_place(text: &str) -> bool {
         Some(host) => Some(host).filter(|host| host.contains(':')),
         None => Some(host).filter(|host| !host.contains(':')),
     };
-    host.is_some_and(|host| ServerName::try_from(host).is_ok()) && port.parse().is_ok_and(|port: u16| port > 0)
+    let is_number = port.bytes().all(|digit| digit.is_ascii_digit());
+    host.is_some_and(|host| ServerName::try_from(host).is_ok())
+        && is_number
+        && port.parse().is_ok_and(|port: u16| port > 0)
 }
 
 #[cfg(test)]
@@ -49,6 +52,7 @@ mod tests {
             "cti2",
             "cti2:",
             "cti2:0",
+            "cti2:+1",
             "cti2:65536",
             "2001:db8::1:2749",
             "[cti2]:1",

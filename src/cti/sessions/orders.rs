@@ -1,9 +1,9 @@
 //! What sessions do for others than their apps and the hub: answer the registry and administration (R12, R15), and end with
 //! their certificates (R32).
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use callgate_wire::v1::{ErrorCode, to_app};
+use callgate_wire::v1::{self, ErrorCode, to_app};
 
 use super::{Sessions, live_at};
 use crate::{
@@ -18,6 +18,13 @@ use crate::{
     },
     hub::SessionKey,
 };
+
+/// What sessions are told before the gateway stops.
+pub(in crate::cti) struct LastWord {
+    word: v1::GatewayLeaving,
+    /// When they are closed.
+    until: Instant,
+}
 
 impl<C: Connection> Sessions<C> {
     /// Warns of certificates that end, and closes the sessions of those that have ended (R32). `now` is in seconds since
@@ -55,7 +62,8 @@ impl<C: Connection> Sessions<C> {
                 let _ = answer.send(open.chain(&mut self.early).map(Live::open_session).collect());
             }
             Order::Leave(word, answer) => {
-                self.last_word = Some(word);
+                let until = now + Duration::from_secs(word.closes_in_seconds.into());
+                self.last_word = Some(LastWord { word, until });
                 for key in self.keys() {
                     self.tell_last_word(key);
                 }
@@ -73,8 +81,16 @@ impl<C: Connection> Sessions<C> {
 
     /// Tells a session that the gateway leaves, if it does.
     pub(super) fn tell_last_word(&mut self, key: SessionKey) {
-        if let Some(word) = self.last_word.clone() {
-            self.perform(key, Action::Send(0, to_app::Message::GatewayLeaving(word)));
+        let Some(LastWord { word, until }) = &self.last_word else { return };
+        // Who comes later has less time.
+        let left = until.saturating_duration_since(Instant::now()).as_secs();
+        let closes_in_seconds = word.closes_in_seconds.min(u32::try_from(left).unwrap_or(u32::MAX).saturating_add(1));
+        let word = to_app::Message::GatewayLeaving(v1::GatewayLeaving { closes_in_seconds, ..word.clone() });
+        let Some(live) = self.live(key) else { return };
+        match live.send(encode::frame(0, word), None) {
+            // One that reads slowly has its time all the same.
+            Ok(()) | Err(ErrorCode::SlowConsumer) => {}
+            Err(code) => self.close(key, code),
         }
     }
 

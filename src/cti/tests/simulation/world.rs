@@ -377,7 +377,7 @@ impl Simulation {
             must.changed += usize::from(is_told);
         }
         let (effect, keys, news) = self.workers[place].sessions.on_barrier(rights);
-        must.closed = were.iter().filter(|number| self.apps[**number].left.borrow().closed.is_some()).count();
+        must.closed = were.iter().filter(|number| self.apps[**number].closes.is_some()).count();
         self.workers[place].version = version;
         let early = self.apps.iter_mut().filter(|app| app.worker == place);
         let mut early = early.filter(|app| matches!(app.state, State::Early(at) if at <= version));
