@@ -42,14 +42,20 @@ const IN_FLIGHT: usize = 4;
 /// The first byte says which of both is meant; the rest are steps.
 pub fn session(data: &[u8]) {
     let Some((first, data)) = data.split_first() else { return };
-    if first & 1 == 0 { open(data, first & 2 == 0) } else { run(data, first & 2 == 0) }
+    // The one with the certificate opens by it; the two others would need a password besides, or are locked.
+    let owner = match first >> 2 & 3 {
+        1 => "careful",
+        2 => "shut",
+        _ => "recorder",
+    };
+    if first & 1 == 0 { open(data, first & 2 == 0, owner) } else { run(data, first & 2 == 0) }
 }
 
-/// Nobody gets in by the clear door without a proof, nor by the TLS door as somebody else.
-fn open(mut data: &[u8], clear: bool) {
+/// Nobody gets in by the clear door without a proof, nor by the TLS door as somebody else, or as who is locked or needs a proof.
+fn open(mut data: &[u8], clear: bool, owner: &str) {
     let World { settings, rights, decoy } = world();
     let certificate = CertificateIdentity {
-        user: "recorder".parse().unwrap(),
+        user: owner.parse().unwrap(),
         instance: "1".parse().unwrap(),
         sha256: [0; 32],
         not_after_unix: 1_900_000_000,
@@ -71,7 +77,7 @@ fn open(mut data: &[u8], clear: bool) {
             }
             Next::Open(admitted) => {
                 assert!(!clear, "opened without a proof");
-                assert_eq!(admitted.identity.user.name.as_str(), "recorder");
+                assert_eq!((owner, admitted.identity.user.name.as_str()), ("recorder", "recorder"));
                 assert_eq!(admitted.identity.instance.as_str(), "1");
                 return;
             }
@@ -246,16 +252,14 @@ fn world() -> &'static World {
             password_on_tls: false,
             incarnation: 0,
         };
+        let secure = [Group::CtiEnabled, Group::SecureConnection];
         let device = |name: &str| Device::named(name.parse().unwrap());
         let directory = Directory::new(
             [
-                user(
-                    "recorder",
-                    &[Group::CtiEnabled, Group::SecureConnection],
-                    &["1001", "1002", "1003", "1009"],
-                    None,
-                ),
+                user("recorder", &secure, &["1001", "1002", "1003", "1009"], None),
                 user("boss", &[Group::CtiEnabled, Group::ControlOfAllDevices], &[], Some("pencil")),
+                User { password_on_tls: true, ..user("careful", &secure, &["1001"], Some("pencil")) },
+                User { locked: true, ..user("shut", &secure, &["1001"], None) },
             ],
             [device("1001"), device("1002"), device("1003"), Device { restricted: true, ..device("1009") }],
         );
