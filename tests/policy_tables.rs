@@ -88,8 +88,15 @@ fn r2_r9_r10_r11_r14_admission_for_every_combination() {
                                 missing_name,
                                 entrance_name,
                             ];
-                            let admission =
-                                Admission { mode, lenient_doors, groups, locked, password_missing, entrance };
+                            let admission = Admission {
+                                mode,
+                                lenient_doors,
+                                groups,
+                                locked,
+                                password_on_tls: password_missing,
+                                password_proven: !password_missing,
+                                entrance,
+                            };
                             let decided = match admit(&admission) {
                                 Verdict::Admit(Rule(rule)) => ("admit".into(), rule.into()),
                                 Verdict::Refuse(code, Rule(rule)) => (code.as_str_name().into(), rule.into()),
@@ -165,7 +172,8 @@ fn r16_r17_disclosure_for_every_combination() {
 
 /// The explanation says what the decision says, and names as standing against it exactly what is not as it must be.
 fn explains_admission(admission: &Admission) {
-    let Admission { mode, lenient_doors, groups, locked, password_missing, entrance } = *admission;
+    let Admission { mode, lenient_doors, groups, locked, password_on_tls, password_proven, entrance } = *admission;
+    let password_missing = password_on_tls && !password_proven;
     let own = entrance != Entrance::Tls { certificate_matches: false };
     let case = Case {
         mode,
@@ -174,7 +182,7 @@ fn explains_admission(admission: &Admission) {
         tls_listens: true,
         groups,
         has_password: !password_missing || entrance == Entrance::Clear,
-        password_on_tls: password_missing,
+        password_on_tls,
         locked,
         certificate: if own { Certificate::Counts } else { Certificate::None },
         associated: true,

@@ -175,7 +175,8 @@ fn closed_doors(user: &User, config: &Config) -> Option<&'static str> {
             lenient_doors: config.lenient_doors,
             groups: user.groups,
             locked: user.locked,
-            password_missing: user.password_on_tls && user.password.is_none(),
+            password_on_tls: user.password_on_tls,
+            password_proven: user.password.is_some(),
             entrance,
         };
         matches!(admit(&admission), Verdict::Admit(_))

@@ -219,7 +219,8 @@ impl Opening {
             lenient_doors: self.rights.lenient_doors,
             groups: user.map(|user| user.groups).unwrap_or_default(),
             locked: user.is_some_and(|user| user.locked),
-            password_missing: user.is_some_and(|user| user.password_on_tls && !password_proven),
+            password_on_tls: user.is_some_and(|user| user.password_on_tls),
+            password_proven,
             entrance,
         };
         match (admit(&admission), user) {

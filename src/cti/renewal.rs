@@ -60,7 +60,8 @@ impl Renewal {
             lenient_doors: rights.lenient_doors,
             groups: user.map(|user| user.groups).unwrap_or_default(),
             locked: user.is_some_and(|user| user.locked),
-            password_missing: user.is_some_and(|user| user.password_on_tls && !identity.password_proven),
+            password_on_tls: user.is_some_and(|user| user.password_on_tls),
+            password_proven: identity.password_proven,
             entrance,
         });
         match (verdict, certificate, user) {

@@ -16,8 +16,10 @@ pub struct Admission {
     pub groups: Groups,
     /// An administrator has locked that user (R14).
     pub locked: bool,
-    /// That user needs a password besides its certificate, and the app has proven none (R14).
-    pub password_missing: bool,
+    /// That user needs a password on the TLS door besides its certificate (R14).
+    pub password_on_tls: bool,
+    /// The app has proven that user's password.
+    pub password_proven: bool,
     /// How it came in.
     pub entrance: Entrance,
 }
@@ -48,7 +50,7 @@ pub enum Verdict {
 /// Identity comes before groups, so that nobody learns of the groups of a user that it can't be. A user that is locked is answered as
 /// one with a wrong password.
 pub fn admit(admission: &Admission) -> Verdict {
-    let Admission { mode, lenient_doors, groups, locked, password_missing, entrance } = *admission;
+    let Admission { mode, lenient_doors, groups, locked, password_on_tls, password_proven, entrance } = *admission;
     let refuse = |code, rule| Verdict::Refuse(code, Rule(rule));
 
     if let (Mode::NonSecure, Entrance::Tls { .. }) = (mode, entrance) {
@@ -60,7 +62,7 @@ pub fn admit(admission: &Admission) -> Verdict {
     if locked {
         return refuse(ErrorCode::AuthenticationFailed, "R14");
     }
-    if password_missing && entrance != Entrance::Clear {
+    if password_on_tls && !password_proven && entrance != Entrance::Clear {
         return refuse(ErrorCode::PasswordRequired, "R14");
     }
     if !groups.contains(Group::CtiEnabled) {

@@ -158,7 +158,8 @@ fn on_door(case: &Case, door: Door) -> OnDoor {
         lenient_doors: case.lenient_doors,
         groups: case.groups,
         locked: case.locked,
-        password_missing: case.password_on_tls && !case.has_password,
+        password_on_tls: case.password_on_tls,
+        password_proven: case.has_password,
         entrance,
     };
     let against = against_admission(&admission);
@@ -231,7 +232,7 @@ pub fn against_admission(admission: &Admission) -> Vec<Condition> {
                 Condition::NotLocked
             }
             ErrorCode::PasswordRequired => {
-                admission.password_missing = false;
+                admission.password_proven = true;
                 Condition::Password
             }
             ErrorCode::CtiNotEnabled => {
