@@ -1,5 +1,7 @@
 //! What a watched session shows, in words of its own: as JSON for scripts, as lines for people. It never holds a key.
 
+mod names;
+
 use std::time::SystemTime;
 
 use callgate_sdk::{
@@ -8,6 +10,8 @@ use callgate_sdk::{
 };
 use serde::Serialize;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+
+use self::names::{direction, media_direction, name, state};
 
 /// One thing that was seen. As JSON it is an object with the kind under `seen`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -470,42 +474,6 @@ fn media_seen(head: &EventHead, media: &MediaOpened) -> MediaSeen {
         keys: media.keys.as_ref().map_or(0, |keys| keys.keys.len()),
     }
 }
-
-fn state(state: client::CallState) -> String {
-    name::<v1::CallState>(state.into(), "CALL_STATE_")
-}
-
-fn direction(direction: client::CallDirection) -> String {
-    name::<v1::CallDirection>(direction.into(), "CALL_DIRECTION_")
-}
-
-fn media_direction(direction: client::MediaDirection) -> String {
-    name::<v1::MediaDirection>(direction.into(), "MEDIA_DIRECTION_")
-}
-
-/// The protocol's own name of a value without its prefix, or the number of a value of a later version.
-fn name<E: Named>(number: i32, prefix: &str) -> String {
-    match E::try_from(number) {
-        Ok(value) => value.as_name().trim_start_matches(prefix).to_owned(),
-        Err(_) => format!("UNKNOWN_{number}"),
-    }
-}
-
-trait Named: TryFrom<i32> {
-    fn as_name(&self) -> &'static str;
-}
-
-macro_rules! named {
-    ($($name:ident)*) => {
-        $(impl Named for v1::$name {
-            fn as_name(&self) -> &'static str {
-                self.as_str_name()
-            }
-        })*
-    };
-}
-
-named! { CallDirection CapabilityChange CallSecurity CallState EndCause EventClass Indicator MediaDirection StopCause UnavailableReason }
 
 /// A moment as scripts read it.
 pub(super) fn rfc3339(at: SystemTime) -> String {
