@@ -56,6 +56,7 @@ async fn listen(address: &str, folder: &Path, user: &str, instance: &str) -> Res
             }
             Event::MediaStopped(head, media) => println!("{} media stopped, {:?}", head.device, media.cause),
             Event::GatewayLeaving(told) => {
+                // An app that must not miss calls opens a session there, by `Connector::to_gateway`, and closes this one.
                 println!("this gateway stops in {:?}: go to {:?}", told.closes_in, told.gateways);
             }
             Event::Gap(gap) => println!("{} lost {} events", gap.device, gap.missed),

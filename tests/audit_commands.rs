@@ -114,7 +114,12 @@ fn r21_who_got_which_key_is_answered() {
     let outcomes: Vec<_> = found.iter().map(|found| (found["session"].as_str(), found["outcome"].as_str())).collect();
     assert_eq!(outcomes, [(Some("s1"), Some("disclosed")), (Some("s2"), Some("withheld"))]);
     assert_eq!(shell.json("audit find --call c2 --json")[0]["user"], "dashboard");
-    assert_eq!(shell.ok("audit find --call c3"), "nobody got such a key\n");
+    let (code, out, err) = shell.run("audit find --call c1 --user dashboard --session s2 --instance 1");
+    assert_eq!((code, &*out, &*err), (0, "nobody got such a key\n", ""));
+    // A slip of the pen is no all-clear.
+    let (code, out, err) = shell.run("audit find --user recoder --device 1001");
+    assert_eq!((code, &*out), (0, "nobody got such a key\n"));
+    assert_eq!(err, "warning: no record of a session or a key has the user \"recoder\": is it right?\n");
     assert_eq!(shell.json("audit find --from 2020 --to 2020-12-31 --json").len(), 0);
 
     let (code, _, err) = shell.run("audit find");
@@ -173,7 +178,7 @@ fn r21_a_log_is_verified_and_what_is_wrong_has_its_place() {
     let exported = shell.ok("audit checkpoint");
     assert_eq!(exported.lines().count(), 1);
     fs::write(shell.folder().join("exported.jsonl"), &exported).unwrap();
-    let copy = "audit verify --folder callgate/audit --key callgate/audit.key";
+    let copy = "audit verify --log callgate/audit --key callgate/audit.key";
     let (code, _, err) = shell.run(copy);
     assert!(code == 0 && err.contains("no checkpoint covers it"), "{err}");
     assert!(shell.ok(&format!("{copy} --checkpoint exported.jsonl")).contains("signed up to record 6"));
@@ -205,11 +210,11 @@ fn r21_where_no_log_is_nothing_is_said_of_it() {
     let nothing = "there is no audit log here (no segments";
     for (folder, place) in [("callgate", "which is callgate/audit\n"), ("empty", "such as empty/audit\n")] {
         for arguments in [
-            format!("audit find --user recorder --folder {folder}"),
-            format!("audit tail --folder {folder}"),
-            format!("audit tail --follow --folder {folder}"),
-            format!("audit verify --folder {folder} {key}"),
-            format!("audit verify --folder {folder} {key} --checkpoint exported.jsonl"),
+            format!("audit find --user recorder --log {folder}"),
+            format!("audit tail --log {folder}"),
+            format!("audit tail --follow --log {folder}"),
+            format!("audit verify --log {folder} {key}"),
+            format!("audit verify --log {folder} {key} --checkpoint exported.jsonl"),
         ] {
             let (code, out, err) = shell.run(&arguments);
             assert_eq!((code, &*out), (2, ""), "{arguments}: {err}");

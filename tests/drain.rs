@@ -94,6 +94,27 @@ async fn r42_who_stays_is_closed_when_the_time_is_over() {
 }
 
 #[tokio::test]
+async fn r42_who_does_not_read_holds_up_nobody() {
+    let mut gateway = TestGateway::start_with(USERS, &head(1)).await;
+    let mut deaf = RawClient::tls_narrow(gateway.tls(), gateway.tls_client("recorder", "1")).await;
+    deaf.open("recorder", "1").await.unwrap();
+    deaf.monitor("1001").await;
+    let mut reads = RawClient::tls(gateway.tls(), gateway.tls_client("recorder", "2")).await;
+    reads.open("recorder", "2").await.unwrap();
+    // More than its connection takes, and so what is told comes behind what waits.
+    for id in 0..2_000 {
+        gateway.script.say(vec![call("1001", id).opened(1, 1, Some(&fresh_key()))]).await;
+    }
+    let begun = Instant::now();
+    gateway.gateway.drain().await;
+    assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", begun.elapsed());
+    assert_eq!(told(&mut reads).await.closes_in_seconds, 1);
+    let (closed, ()) = tokio::join!(reads.closed(), gateway.finish());
+    assert_eq!(closed, Some(ErrorCode::GatewayStopping));
+    drop(deaf);
+}
+
+#[tokio::test]
 async fn r42_a_second_signal_ends_the_time_to_go() {
     let mut served = Served::start(&format!("{}[doors]\nclear = \"closed\"\ntls = \"127.0.0.1:0\"", head(300)));
     let tls = served.log_line("door=\"tls\" address=");

@@ -63,7 +63,11 @@ impl Gateway {
             .stdin(Stdio::null());
         let output = command.output().unwrap();
         let said = String::from_utf8(output.stderr).unwrap();
-        let said = said.split_inclusive('\n').filter(|line| !line.contains("  INFO callgate::")).collect();
+        let said: String = said.split_inclusive('\n').filter(|line| !line.contains("  INFO callgate::")).collect();
+        for line in said.lines().filter_map(|line| line.strip_prefix("callgate: ")) {
+            let parts: Vec<_> = line.split(": ").filter(|part| part.len() > 12).collect();
+            assert!(parts.iter().all(|part| parts.iter().filter(|other| other == &part).count() == 1), "twice: {line}");
+        }
         (output.status.code().unwrap(), said)
     }
 }

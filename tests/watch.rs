@@ -17,6 +17,7 @@ use common::{
     served::{Served, callgate},
 };
 use serde_json::Value;
+use tempfile::TempDir;
 
 const TLS_ONLY: &str = "[doors]\nclear = \"closed\"\ntls = \"127.0.0.1:0\"";
 
@@ -92,6 +93,59 @@ fn without_a_terminal_it_is_plain_lines_and_one_class_is_enough() {
     assert_eq!(lines[1], "1001 is monitored: 0 calls in progress");
     assert!(lines[2].contains("1001 sent audio: keys are here (KEYS_AVAILABLE), to 127.0.0.1:20212"), "{text}");
     gateway.served.stop();
+}
+
+/// Serves the gateway of a folder, and says where its TLS door is.
+fn serve(folder: TempDir) -> Gateway {
+    let serve = callgate(folder.path(), &["serve", "--config", "callgate.toml"]);
+    let mut served = Served::run(folder, serve);
+    let address = served.log_line("door=\"tls\" address=");
+    Gateway { served, address }
+}
+
+/// The next object that `watch --json` says of this.
+fn next(out: &mut impl BufRead, wanted: &str) -> Value {
+    loop {
+        let mut line = String::new();
+        assert!(out.read_line(&mut line).unwrap() > 0, "no {wanted}");
+        let object: Value = serde_json::from_str(&line).unwrap();
+        if object["seen"] == wanted {
+            return object;
+        }
+    }
+}
+
+#[test]
+fn r42_it_goes_where_a_planned_stop_sends_it() {
+    // Two gateways of one CA and one ledger.
+    let (here, there) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let run = |arguments: &[&str]| assert!(callgate(here.path(), arguments).output().unwrap().status.success());
+    run(&["init", "."]);
+    fs::write(here.path().join("callgate.toml"), TLS_ONLY).unwrap();
+    run(&["user", "add", "recorder", "--folder", ".", "--group", "enabled,secure,all-devices"]);
+    run(&["cert", "issue", "--folder", ".", "--user", "recorder", "--instance", "1"]);
+    for file in fs::read_dir(here.path()).unwrap().map(Result::unwrap).filter(|file| file.path().is_file()) {
+        fs::copy(file.path(), there.path().join(file.file_name())).unwrap();
+    }
+    let there = serve(there);
+    let stop = format!("[stop]\ngateways = [\"127.0.0.1:1\", {:?}]\ndrain_seconds = 60\n", there.address);
+    fs::write(here.path().join("callgate.toml"), format!("{stop}{TLS_ONLY}")).unwrap();
+    let here = serve(here);
+
+    let mut watch = here.watch(&["--json"]).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut out = BufReader::new(watch.stdout.take().unwrap());
+    let mut seen = |wanted: &str| next(&mut out, wanted);
+    assert_eq!(seen("opened")["gateway"], here.address.as_str());
+    // It ends as soon as its session has gone, and so without waiting for the rest of a minute.
+    assert_eq!(here.served.stop().0, Some(0));
+    assert_eq!(seen("gateway_leaving")["closes_in_seconds"], 60);
+    let closed = seen("closed");
+    assert_eq!((&closed["retry_seconds"], &closed["code"]), (&0.0.into(), &Value::Null), "{closed}");
+    assert!(seen("closed")["why"].as_str().unwrap().contains("127.0.0.1:1"));
+    assert_eq!(seen("opened")["gateway"], there.address.as_str());
+    watch.kill().unwrap();
+    watch.wait().unwrap();
+    there.served.stop();
 }
 
 #[test]

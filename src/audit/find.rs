@@ -82,6 +82,8 @@ pub struct Found {
 pub struct Finder {
     query: Query,
     found: Vec<Found>,
+    /// Which names of the query some record has, in the order of [`Query::names`].
+    named: [bool; 5],
     /// The disclosures that stand, by session, device, stream and generation: places in what is found.
     standing: HashMap<(String, String, String, u64), Vec<usize>>,
     /// Only a part of the log is gone through.
@@ -102,7 +104,7 @@ struct OfPart {
 impl Finder {
     /// Looks for this.
     pub fn new(query: Query) -> Self {
-        Self { query, found: Vec::new(), standing: HashMap::new(), part: None }
+        Self { query, found: Vec::new(), named: [false; 5], standing: HashMap::new(), part: None }
     }
 
     /// Looks for this in a part of the log, with refusals or without. What the first record has was told up to `told`.
@@ -122,6 +124,7 @@ impl Finder {
 
     /// The next record.
     pub fn record(&mut self, entry: &Entry<'_>) {
+        self.note_names(entry);
         match (&*entry.record, entry.event.as_deref()) {
             ("disclosed", _) => self.add(entry, Came::Disclosed),
             ("refused", _) if entry.stream.is_some() && self.part.as_ref().is_none_or(|part| part.refused) => {
@@ -133,6 +136,26 @@ impl Finder {
         }
         if let Some(part) = &mut self.part {
             part.told = 0;
+        }
+    }
+
+    /// What is asked for and no record of a session or a key has, whenever it was: probably a slip of the pen.
+    pub fn unnamed(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let names = self.query.names().into_iter().zip(self.named);
+        names.filter_map(|((kind, name), is_named)| Some((kind, name.filter(|_| !is_named)?)))
+    }
+
+    fn note_names(&mut self, entry: &Entry<'_>) {
+        let own = [&entry.call, &entry.device, &entry.session, &entry.user, &entry.instance].map(Option::as_deref);
+        for (place, (_, asked)) in self.query.names().into_iter().enumerate() {
+            let Some(asked) = asked else { continue };
+            // Of a receiver: its session, user and instance.
+            let mut of_receivers =
+                entry.receivers.iter().map(|receiver| receiver.split(':').nth(place.wrapping_sub(2)));
+            let is_named = own.get(place).is_some_and(|own| *own == Some(asked));
+            if let Some(named) = self.named.get_mut(place) {
+                *named |= is_named || place >= 2 && of_receivers.any(|name| name == Some(asked));
+            }
         }
     }
 
@@ -203,6 +226,17 @@ impl Finder {
 }
 
 impl Query {
+    /// What is asked for by name.
+    fn names(&self) -> [(&'static str, Option<&str>); 5] {
+        [
+            ("call", self.call.as_deref()),
+            ("device", self.device.as_deref()),
+            ("session", self.session.as_deref()),
+            ("user", self.user.as_deref()),
+            ("instance", self.instance.as_deref()),
+        ]
+    }
+
     /// Whether it is this call and device, if one is asked for.
     fn is_about(&self, entry: &Entry<'_>) -> bool {
         is_asked(&self.call, entry.call.as_deref()) && is_asked(&self.device, entry.device.as_deref())

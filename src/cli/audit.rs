@@ -45,14 +45,14 @@ struct Log {
     #[arg(long, value_name = "FILE", default_value = "callgate/callgate.toml")]
     config: PathBuf,
 
-    /// The folder of the log, such as that of a copy [default: the config's]
+    /// The folder of the log's segments, such as that of a copy [default: the config's]
     #[arg(long, value_name = "DIR")]
-    folder: Option<PathBuf>,
+    log: Option<PathBuf>,
 }
 
 impl Log {
     fn folder(&self) -> Result<PathBuf> {
-        match &self.folder {
+        match &self.log {
             Some(folder) => Ok(folder.clone()),
             None => Ok(Config::load(&self.config)?.audit.folder),
         }
@@ -77,7 +77,7 @@ fn no_log(folder: &Path, signed: &str) -> Unusable {
     };
     let folder = folder.display();
     Unusable(format!(
-        "{folder}: there is no audit log here (no segments{signed}): name the folder of its segments, {place}"
+        "{folder}: there is no audit log here (no segments{signed}): name the folder of its segments with --log, {place}"
     ))
 }
 

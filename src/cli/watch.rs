@@ -15,7 +15,7 @@ use anyhow::{Context, Result, bail};
 use callgate::{
     client::{
         ClientError,
-        watch::{Class, Options, Picture, Proof, Seen, Style, Summary, line, watch},
+        watch::{Class, Options, Picture, Proof, Seen, Style, Summary, line, watch, with_port},
     },
     config::Config,
     trust::CONFIG,
@@ -170,7 +170,7 @@ impl Watch {
                     certificate: file(&self.certificate, format!("{name}.pem")),
                     key: file(&self.key, format!("{name}.key")),
                     ca: file(&self.ca, "ca.pem".into()),
-                    server_name: self.server_name.clone().unwrap_or_else(|| host(&gateway).into()),
+                    server_name: self.server_name.clone(),
                     password: self.tls_password_file.as_ref().map(password).transpose()?,
                 };
                 (proof, 2749)
@@ -209,9 +209,9 @@ impl Watch {
             return Ok(Show::Lines);
         }
         let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        let title = format!("{}/{} at {}", self.user, self.instance, options.gateway);
+        let who = format!("{}/{}", self.user, self.instance);
         Ok(Show::Picture {
-            picture: Box::new(Picture::new(&title, SystemTime::now())),
+            picture: Box::new(Picture::new(&who, &options.gateway, SystemTime::now())),
             terminal: Terminal::enter().context("the terminal can't be used: try --plain")?,
             style: if no_colour { Style::Plain } else { Style::Colour },
             is_old: true,
@@ -375,44 +375,4 @@ fn password(path: &PathBuf) -> Result<Zeroizing<String>> {
 fn of_door(door: SocketAddr) -> String {
     let ip = door.ip();
     if ip.is_unspecified() { format!("localhost:{}", door.port()) } else { door.to_string() }
-}
-
-/// The host of "host", "host:port", "[address]:port" or an address of IPv6.
-fn host(address: &str) -> &str {
-    if let Some(bracketed) = address.strip_prefix('[') {
-        return bracketed.split(']').next().unwrap_or(bracketed);
-    }
-    match address.split_once(':') {
-        Some((host, port)) if !port.contains(':') => host,
-        _ => address,
-    }
-}
-
-/// The address with its own port, or this one.
-fn with_port(address: &str, port: u16) -> String {
-    let host = host(address);
-    match address.trim_start_matches('[').get(host.len()..).unwrap_or_default().trim_start_matches(']') {
-        rest if rest.starts_with(':') => address.to_owned(),
-        _ if host.contains(':') => format!("[{host}]:{port}"),
-        _ => format!("{host}:{port}"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_address_has_a_host_and_gets_a_port() {
-        for (address, name, whole) in [
-            ("localhost", "localhost", "localhost:2749"),
-            ("cti.example.net:5000", "cti.example.net", "cti.example.net:5000"),
-            ("192.0.2.1", "192.0.2.1", "192.0.2.1:2749"),
-            ("[2001:db8::1]:5000", "2001:db8::1", "[2001:db8::1]:5000"),
-            ("[2001:db8::1]", "2001:db8::1", "[2001:db8::1]:2749"),
-            ("::1", "::1", "[::1]:2749"),
-        ] {
-            assert_eq!((host(address), with_port(address, 2749).as_str()), (name, whole), "{address}");
-        }
-    }
 }

@@ -54,8 +54,8 @@ pub enum ClientError {
     Open(#[from] OpenError),
     /// The session would open by password, and what answers is the TLS door.
     #[error(
-        "it answers in TLS, so it is the secure door (2749). Leave out --password-file: a certificate from --folder, or from \
-         --certificate, --key and --ca, opens a session there; or give the address of the clear door (2748)"
+        "it answers in TLS, so it is the secure door (usually 2749). Leave out --password-file: a certificate from --folder, or from \
+         --certificate, --key and --ca, opens a session there; or give the address of the clear door (usually 2748)"
     )]
     SecureDoor,
     /// The user needs its password besides its certificate.

@@ -48,6 +48,10 @@ impl Gateway {
                 sessions.leave(&GatewayLeaving { gateways, closes_in_seconds }).await
             };
             match timeout_at(begun + TELL, told).await {
+                Ok(0) if entrance.session_count() == 0 => {
+                    info!("no session has to go elsewhere");
+                    return;
+                }
                 Ok(told) => info!(sessions = told, seconds = closes_in_seconds, "sessions are told to go elsewhere"),
                 Err(_) => warn!("not all sessions could be told to go elsewhere in time"),
             }

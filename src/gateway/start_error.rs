@@ -28,7 +28,7 @@ pub enum StartError {
     },
     /// The audit log can't be used.
     #[error("`[audit]`: {_0}")]
-    Audit(#[from] audit::OpenError),
+    Audit(audit::OpenError),
     /// A door can't listen.
     #[error(transparent)]
     Door(#[from] DoorError),
@@ -56,7 +56,7 @@ pub enum StartError {
     Http(#[from] HttpError),
     /// The ledger can't be read.
     #[error("`tls.ledger`: {_0}{}", tls_files::mend_ledger(_0))]
-    Ledger(#[from] LedgerError),
+    Ledger(LedgerError),
     /// The system has no randomness.
     #[error("the system has no randomness")]
     Randomness,
@@ -70,10 +70,10 @@ pub enum StartError {
     },
     /// The certificates of the ledger's file can't be taken over.
     #[error("`tls.ledger`: its certificates can't be taken over: {_0}")]
-    Import(#[from] Refused),
+    Import(Refused),
     /// The store can't be used.
     #[error("`store.file`: {_0}{}", mend_store(_0))]
-    Store(#[from] OpenError),
+    Store(OpenError),
     /// Certificates, keys or CAs are not as they should be.
     #[error("{setting}{error}{mend}")]
     Trust {
@@ -112,6 +112,19 @@ impl StartError {
         matches!(self, Self::Store(OpenError::Store(StoreError::InUse(_))) | Self::Audit(audit::OpenError::InUse(_)))
     }
 }
+
+/// Each names its setting and says the rest by its cause's words: as its source the cause would be told twice.
+macro_rules! from {
+    ($($variant:ident($cause:ty)),*) => {
+        $(impl From<$cause> for StartError {
+            fn from(cause: $cause) -> Self {
+                Self::$variant(cause)
+            }
+        })*
+    };
+}
+
+from!(Audit(audit::OpenError), Import(Refused), Ledger(LedgerError), Store(OpenError));
 
 impl From<StoreError> for StartError {
     fn from(error: StoreError) -> Self {

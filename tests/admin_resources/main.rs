@@ -13,3 +13,4 @@ mod live;
 mod opening;
 mod rig;
 mod settings;
+mod stopping;

@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// Writes the recorder with something different.
-async fn put(rig: &Rig, what: &str, is: bool) -> Value {
+pub(crate) async fn put(rig: &Rig, what: &str, is: bool) -> Value {
     let read = rig.get("/v1/users/recorder").await;
     let mut user = read.ok(200);
     for shown in ["name", "associated", "has_password"] {

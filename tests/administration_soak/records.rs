@@ -160,12 +160,12 @@ fn assert_found(folder: &Path, seen: &All, asked: &[&str], is_asked: impl Fn(&Ke
 fn assert_a_cut_tail_is_found(folder: &Path, log: &Path, exported: &str) {
     fs::write(folder.join("exported.jsonl"), exported).unwrap();
     let signed = serde_json::from_str::<Value>(exported).unwrap()["checkpoint"].as_u64().unwrap();
-    let whole = verify(folder, &["--folder", "audit", "--key", "audit.key"]).1["last"].as_u64().unwrap();
+    let whole = verify(folder, &["--log", "audit", "--key", "audit.key"]).1["last"].as_u64().unwrap();
     for (checkpoint, from) in [("exported.jsonl", signed), ("audit-checkpoints.jsonl", whole)] {
         let copy = folder.join(format!("cut-from-{from}"));
         copy_without(log, &copy, from);
         let copy = copy.to_str().unwrap();
-        let of_copy = ["--folder", copy, "--key", "audit.key"];
+        let of_copy = ["--log", copy, "--key", "audit.key"];
         let (code, told) = verify(folder, &of_copy);
         assert_eq!((code, &told["last"]), (0, &(from - 1).into()), "nothing else is wrong with it: {told}");
         let (code, told) = verify(folder, &[&of_copy[..], &["--checkpoint", checkpoint]].concat());

@@ -156,13 +156,13 @@ pub static TABLE: &[ErrorInfo] = &[
         ErrorCode::ConnectionOnInvalidPort,
         "R10",
         "The user must use the secure door, and this is the clear one.",
-        "Connect by TLS to port 2749 with the app's certificate, or take the user out of the group Standard CTI Secure Connection.",
+        "Connect to the TLS door (usually 2749) with the app's certificate, or take the user out of the group Standard CTI Secure Connection.",
     ),
     entry(
         ErrorCode::UserNotAuthorizedForSecurity,
         "R10",
         "The user is not in the group Standard CTI Secure Connection, which the secure door demands.",
-        "Put the user into the group Standard CTI Secure Connection, or connect to port 2748.",
+        "Put the user into the group Standard CTI Secure Connection, or connect to the clear door (usually 2748).",
     ),
     entry(
         ErrorCode::CertificateIdentityMismatch,
@@ -180,7 +180,7 @@ pub static TABLE: &[ErrorInfo] = &[
         ErrorCode::ModeNonSecure,
         "R2",
         "The gateway is in non-secure mode, in which there is no secure door.",
-        "Connect to port 2748, or set the cluster security mode to mixed.",
+        "Connect to the clear door (usually 2748), or set the cluster security mode to mixed.",
     ),
     entry(
         ErrorCode::InvalidInstance,
@@ -192,7 +192,7 @@ pub static TABLE: &[ErrorInfo] = &[
         ErrorCode::AuthenticationMethodRefused,
         "R14",
         "This way to authenticate is not offered on this door.",
-        "Use the certificate on port 2749 and SCRAM-SHA-256 on port 2748.",
+        "Use the certificate on the TLS door (usually 2749) and SCRAM-SHA-256 on the clear door (usually 2748).",
     ),
     entry(
         ErrorCode::NetworkNotAllowed,
@@ -351,7 +351,12 @@ pub static TABLE: &[ErrorInfo] = &[
         "No key leaves a gateway in non-secure mode.",
         "Set the cluster security mode to mixed.",
     ),
-    entry(ErrorCode::KeysUnavailableDoor, "R16", "No key leaves by the clear door.", "Connect by TLS to port 2749."),
+    entry(
+        ErrorCode::KeysUnavailableDoor,
+        "R16",
+        "No key leaves by the clear door.",
+        "Connect to the TLS door (usually 2749).",
+    ),
     entry(
         ErrorCode::KeysUnavailableMonitoredLate,
         "R16",
@@ -453,7 +458,7 @@ pub static TABLE: &[ErrorInfo] = &[
         ErrorCode::SetupTokenInvalid,
         "R38",
         "The setup token is wrong, was used already, or there is an administrator already.",
-        "Take the token that the gateway printed at its first start; a new one is made by `callgate account setup-token` on the machine itself.",
+        "Take the token that the gateway printed at its first start, or, while there is no administrator, make a new one by `callgate account setup-token` on the machine itself. Once there is one: `callgate account list` says who, and `callgate account add` makes another.",
     ),
     entry(
         ErrorCode::IdempotencyKeyReused,

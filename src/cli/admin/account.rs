@@ -428,9 +428,11 @@ fn tokens_table(tokens: &[AccountToken]) -> Table {
 }
 
 fn status(account: &api::Account) -> Cell {
+    let has_a_way = account.has_password || !account.certificates.is_empty() || account.tokens > 0;
     match (account.disabled, account.locked) {
         (true, _) => Cell::from("disabled").is(Mood::Bad),
         (false, true) => Cell::from("locked").is(Mood::Bad),
+        (false, false) if !has_a_way => Cell::from("has no way in").is(Mood::Bad),
         (false, false) => Cell::from("may log in").is(Mood::Good),
     }
 }

@@ -83,6 +83,9 @@ impl Find {
             let lines = records.unreadable();
             remark!("warning: lines that can't be read: {lines}; `callgate audit verify` says which");
         }
+        for (kind, name) in finder.unnamed() {
+            remark!("warning: no record of a session or a key has the {kind} {name:?}: is it right?");
+        }
         let mut found = finder.finish();
         found.retain(|found| all || found.outcome == Came::Disclosed);
         if json {

@@ -16,7 +16,7 @@ const EXAMPLES: &str = "\
 Examples:
   callgate audit verify
   callgate audit verify --config /etc/callgate/callgate.toml --checkpoint /mnt/elsewhere/callgate-checkpoints.jsonl
-  callgate audit verify --folder copy/audit --key copy/audit.key --checkpoint copy/audit-checkpoints.jsonl --json
+  callgate audit verify --log copy/audit --key copy/audit.key --checkpoint copy/audit-checkpoints.jsonl --json
 
 It finds records that were changed, removed, moved or put in, and with a checkpoint also an end that was cut off. It can't
 find that the end was cut off behind the newest checkpoint that you have. docs/AUDIT.md says more.
@@ -35,7 +35,7 @@ pub(in crate::cli) struct Verify {
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
 
-    /// A file with checkpoints, such as exported ones; may be given several times, and besides the config's unless --folder
+    /// A file with checkpoints, such as exported ones; may be given several times, and besides the config's unless --log
     /// is given
     #[arg(long, value_name = "FILE")]
     checkpoint: Vec<PathBuf>,
@@ -77,7 +77,7 @@ impl Verify {
         let folder = self.log.folder()?;
         let key = key(self.key, &self.log)?;
         let mut files = self.checkpoint;
-        if self.log.folder.is_none() {
+        if self.log.log.is_none() {
             // There is none before the first one is made.
             files.extend(Some(Config::load(&self.log.config)?.audit.checkpoints).filter(|path| path.exists()));
         }
@@ -85,9 +85,9 @@ impl Verify {
         for file in &files {
             checkpoints.extend(signed(file, &key)?);
         }
-        // Without --folder a log that was signed and is gone is what is looked for.
+        // Without --log a log that was signed and is gone is what is looked for.
         let signed = signed_of_it(&checkpoints);
-        let is_meant = self.log.folder.is_none() && !signed.is_empty();
+        let is_meant = self.log.log.is_none() && !signed.is_empty();
         if !is_meant && !has_segments(&folder).map_err(|error| unreadable(&folder, &error))? {
             return Err(no_log(&folder, &signed).into());
         }

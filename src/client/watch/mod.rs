@@ -3,8 +3,10 @@
 //! It opens its session as any app does. It ends only when a person has to mend something, when it was told how long to
 //! watch, or when nobody looks any more. Keys that come are dropped, and so wiped, before anything is shown.
 
+mod address;
 mod backoff;
 mod picture;
+mod route;
 mod seen;
 mod summary;
 mod text;
@@ -27,8 +29,8 @@ use tokio::{
 };
 use zeroize::Zeroizing;
 
-use self::backoff::Backoff;
 pub use self::{
+    address::{host, with_port},
     picture::{Picture, Size, Style},
     seen::{
         CallInProgress, CallNames, CallSeen, CapabilitySeen, ClosedSeen, GapSeen, Head, MediaSeen, Monitored, Opened,
@@ -37,6 +39,7 @@ pub use self::{
     summary::Summary,
     text::{line, shown},
 };
+use self::{backoff::Backoff, route::Route};
 use super::ClientError;
 
 /// Between two signs of life.
@@ -72,8 +75,8 @@ pub enum Proof {
         key: PathBuf,
         /// The CAs that the gateway's certificate may come from (PEM).
         ca: PathBuf,
-        /// The name that must stand in the gateway's certificate.
-        server_name: String,
+        /// The name that must stand in the gateway's certificate; without it, the host of its address.
+        server_name: Option<String>,
         /// The password, if the user needs one besides its certificate.
         password: Option<Zeroizing<String>>,
     },
@@ -97,33 +100,50 @@ pub enum Class {
 /// can't be monitored.
 pub async fn watch(options: &Options, seen: &mpsc::Sender<Seen>) -> Result<(), ClientError> {
     let connector = options.connector()?;
+    let mut route = Route::new(&options.gateway);
     let mut backoff = Backoff::default();
     loop {
+        let connector = connector.to_gateway(route.here(), options.name_of(route.here()));
         let opened = tokio::select! {
             opened = connector.open(&options.user, &options.instance) => opened,
             () = seen.closed() => return Ok(()),
         };
+        let mut delay = None;
         let (code, why, was_open) = match opened {
             Ok((session, mut events)) => {
                 let begun = Instant::now();
-                if seen.send(Seen::opened(&session, SystemTime::now())).await.is_err() {
+                if seen.send(Seen::opened(&session, route.here(), SystemTime::now())).await.is_err() {
                     return Ok(());
                 }
-                let Some(closed) = one_session(options, &session, &mut events, seen).await? else {
-                    session.close().await;
-                    return Ok(());
-                };
+                let ended = one_session(options, &session, &mut events, seen).await?;
                 backoff.was_open_for(begun.elapsed());
-                (code(&closed), closed.to_string(), true)
+                match ended {
+                    Ended::Unwatched => {
+                        session.close().await;
+                        return Ok(());
+                    }
+                    Ended::SentTo(gateways) => {
+                        session.close().await;
+                        route.sent_to(&gateways);
+                        delay = Some(Duration::ZERO);
+                        (None, format!("This gateway is about to stop: on to {}.", route.here()), true)
+                    }
+                    Ended::Closed(closed) => (code(&closed), closed.to_string(), true),
+                }
             }
-            Err(error) if error.is_temporary() => (open_code(&error), reason(&error, &options.gateway), false),
+            // What a person must mend here may be in order at the next gateway.
+            Err(error) if error.is_temporary() || !route.is_home() => {
+                let told = (open_code(&error), reason(&error, route.here()), false);
+                route.further();
+                told
+            }
             Err(OpenError::SecureDoor) => return Err(ClientError::SecureDoor),
             Err(OpenError::Refused(refusal)) if refusal.code() == Some(v1::ErrorCode::PasswordRequired) => {
                 return Err(ClientError::PasswordRequired(refusal.to_string()));
             }
             Err(error) => return Err(error.into()),
         };
-        let delay = backoff.next_delay();
+        let delay = delay.unwrap_or_else(|| backoff.next_delay());
         let (at, retry_seconds) = (seen::rfc3339(SystemTime::now()), delay.as_secs_f64());
         if seen.send(Seen::Closed(ClosedSeen { at, code, why, retry_seconds, was_open })).await.is_err() {
             return Ok(());
@@ -133,6 +153,15 @@ pub async fn watch(options: &Options, seen: &mpsc::Sender<Seen>) -> Result<(), C
             () = seen.closed() => return Ok(()),
         }
     }
+}
+
+/// Why one session is over.
+enum Ended {
+    /// Nobody looks any more.
+    Unwatched,
+    /// The gateway is about to stop, and these are the others, best first.
+    SentTo(Vec<String>),
+    Closed(Closed),
 }
 
 /// Why no session opens, and what to look at.
@@ -148,13 +177,13 @@ fn reason(error: &OpenError, gateway: &str) -> String {
     }
 }
 
-/// Shows one session until it ends, and says why it did. `None`: nobody looks any more.
+/// Shows one session until it ends, and says why it did.
 async fn one_session(
     options: &Options,
     session: &Session,
     events: &mut Events,
     seen: &mpsc::Sender<Seen>,
-) -> Result<Option<Closed>, ClientError> {
+) -> Result<Ended, ClientError> {
     let mut pulse = interval(PULSE);
     pulse.set_missed_tick_behavior(MissedTickBehavior::Delay);
     // Events come while devices are still being monitored, one after another.
@@ -171,7 +200,7 @@ async fn one_session(
                 is_monitoring = false;
                 match done {
                     Ok(()) => continue,
-                    Err(RequestError::Closed(closed)) => return Ok(Some(closed)),
+                    Err(RequestError::Closed(closed)) => return Ok(Ended::Closed(closed)),
                     Err(error) => return Err(error.into()),
                 }
             }
@@ -191,7 +220,7 @@ async fn one_session(
                     }
                     Seen::event(&event)
                 }
-                None => return Ok(Some(events.closed().cloned().unwrap_or(Closed::ByApp))),
+                None => return Ok(Ended::Closed(events.closed().cloned().unwrap_or(Closed::ByApp))),
             },
             _ = look_again.tick(), if options.devices.is_empty() && !is_monitoring => {
                 monitoring.set(monitor(options, session, seen, Those::TheyMaySee, &monitored));
@@ -199,12 +228,18 @@ async fn one_session(
                 continue;
             }
             _ = pulse.tick() => Some(Seen::Pulse { silence_seconds: session.silence().as_secs() }),
-            () = seen.closed() => return Ok(None),
+            () = seen.closed() => return Ok(Ended::Unwatched),
         };
-        if let Some(next) = next
-            && seen.send(next).await.is_err()
-        {
-            return Ok(None);
+        let Some(next) = next else { continue };
+        let sent_to = match &next {
+            Seen::GatewayLeaving(told) => Some(told.gateways.clone()),
+            _ => None,
+        };
+        if seen.send(next).await.is_err() {
+            return Ok(Ended::Unwatched);
+        }
+        if let Some(gateways) = sent_to {
+            return Ok(Ended::SentTo(gateways));
         }
     }
 }
@@ -256,10 +291,10 @@ impl Options {
     fn connector(&self) -> Result<Connector, ClientError> {
         let connector = match &self.proof {
             Proof::Password(password) => Connector::clear(&self.gateway, &self.user, password.as_str()),
-            Proof::Certificate { certificate, key, ca, server_name, password } => {
+            Proof::Certificate { certificate, key, ca, password, .. } => {
                 let identity = Identity::from_files(certificate, key)?;
                 let roots = Roots::from_file(ca)?;
-                let connector = Connector::tls(&self.gateway, server_name, identity, roots);
+                let connector = Connector::tls(&self.gateway, self.name_of(&self.gateway), identity, roots);
                 match password {
                     Some(password) => connector.password(password.as_str()),
                     None => connector,
@@ -267,6 +302,14 @@ impl Options {
             }
         };
         Ok(connector.software(concat!("callgate watch ", env!("CARGO_PKG_VERSION"))))
+    }
+
+    /// The name that must stand in the certificate of a gateway of this address.
+    fn name_of<'a>(&'a self, address: &'a str) -> &'a str {
+        match &self.proof {
+            Proof::Certificate { server_name: Some(name), .. } => name,
+            _ => host(address),
+        }
     }
 }
 

@@ -42,7 +42,8 @@ pub enum Style {
 /// What is known of the session.
 #[derive(Debug)]
 pub struct Picture {
-    title: String,
+    who: String,
+    gateway: String,
     state: State,
     since: SystemTime,
     begun: SystemTime,
@@ -91,10 +92,11 @@ enum Paint {
 }
 
 impl Picture {
-    /// Nothing was seen yet. `title` says who watches what.
-    pub fn new(title: &str, now: SystemTime) -> Self {
+    /// Nothing was seen yet. `who` watches, at this gateway until it goes elsewhere.
+    pub fn new(who: &str, gateway: &str, now: SystemTime) -> Self {
         Self {
-            title: text::shown(title),
+            who: text::shown(who),
+            gateway: text::shown(gateway),
             state: State::Connecting,
             since: now,
             begun: now,
@@ -116,6 +118,7 @@ impl Picture {
             Seen::Opened(opened) => {
                 self.sessions += 1;
                 self.since = now;
+                self.gateway = text::shown(&opened.gateway);
                 // What went on meanwhile is told by the snapshots that follow; a gateway that began anew counts anew.
                 (self.devices, self.calls, self.numbers) = Default::default();
                 self.note(
@@ -287,7 +290,7 @@ impl Picture {
                 (format!("closed, next try in {left} s"), Paint::Bad)
             }
         };
-        let mut first = Line::of(format!("{}  ", self.title), Paint::Bold);
+        let mut first = Line::of(format!("{} at {}  ", self.who, self.gateway), Paint::Bold);
         first.add(text, paint);
         let mut lines = vec![first];
         match &self.state {

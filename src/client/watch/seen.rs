@@ -65,6 +65,8 @@ pub struct Opened {
     pub at: String,
     /// The gateway's name for it, as its logs have it.
     pub session: String,
+    /// The gateway, as "host:port".
+    pub gateway: String,
     /// How many devices it may see.
     pub devices: u32,
     /// The agreed heartbeat interval.
@@ -297,10 +299,11 @@ pub struct ClosedSeen {
 
 impl Seen {
     /// What a session says of itself when it is open.
-    pub(super) fn opened(session: &Session, now: SystemTime) -> Self {
+    pub(super) fn opened(session: &Session, gateway: &str, now: SystemTime) -> Self {
         Self::Opened(Opened {
             at: rfc3339(now),
             session: session.name().into(),
+            gateway: gateway.into(),
             devices: session.device_count(),
             heartbeat_seconds: session.heartbeat().as_secs(),
             certificate_expires: session.certificate_expires().map(rfc3339),

@@ -95,6 +95,7 @@ mod tests {
         let opened = Opened {
             at: String::new(),
             session: "s1".into(),
+            gateway: "gateway".into(),
             devices: 1,
             heartbeat_seconds: 30,
             certificate_expires: None,

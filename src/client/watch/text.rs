@@ -11,8 +11,9 @@ use crate::model::counted;
 pub fn line(seen: &Seen) -> Option<String> {
     let text = match seen {
         Seen::Opened(opened) => format!(
-            "session {} is open: {}, heartbeat {} s{}",
+            "session {} is open at {}: {}, heartbeat {} s{}",
             opened.session,
+            opened.gateway,
             counted(opened.devices, "device", "devices"),
             opened.heartbeat_seconds,
             opened.certificate_expires.as_ref().map_or_else(String::new, |at| format!(", certificate until {at}"))

@@ -69,6 +69,17 @@ impl Connector {
         }
     }
 
+    /// The same app at another gateway, such as the first of those that [`GatewayLeaving`](super::GatewayLeaving) names: at
+    /// "host:port", whose certificate must hold `server_name`, which is that host as a rule. On the clear door no name is looked at.
+    #[must_use]
+    pub fn to_gateway(&self, address: impl Into<String>, server_name: impl Into<String>) -> Self {
+        let mut other = Self { address: address.into(), ..self.clone() };
+        if let Door::Tls { server_name: name, .. } = &mut other.door {
+            *name = server_name.into();
+        }
+        other
+    }
+
     /// The user's password. On the secure door it is proven besides the certificate, and bound to the connection, for users of
     /// whom the operator asks that (`PASSWORD_REQUIRED`); it never crosses the wire there either. On the clear door it takes the place
     /// of the one before.

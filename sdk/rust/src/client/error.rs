@@ -77,10 +77,10 @@ pub enum OpenError {
     #[error("{}", alert(*.0))]
     Alert(AlertDescription),
     /// By TLS, but what answers is the clear door, or no gateway.
-    #[error("what answers doesn't speak TLS: it is probably the clear door (2748)")]
+    #[error("what answers doesn't speak TLS: it is probably the clear door (usually 2748)")]
     NotTls,
     /// In the clear, but what answers speaks TLS.
-    #[error("it answers in TLS: this is the secure door (2749); use Connector::tls")]
+    #[error("it answers in TLS: this is the secure door (usually 2749); use Connector::tls")]
     SecureDoor,
     /// TLS failed otherwise.
     #[error("TLS: {0}")]

@@ -72,6 +72,7 @@ fn opened() -> Seen {
     Seen::Opened(Opened {
         at: String::new(),
         session: "s1".into(),
+        gateway: "gateway".into(),
         devices: 2,
         heartbeat_seconds: 30,
         certificate_expires: None,
@@ -83,7 +84,7 @@ fn closed(why: &str) -> Seen {
 }
 
 fn picture(all: &[Seen]) -> Picture {
-    let mut picture = Picture::new("app/1 at gateway", at(0));
+    let mut picture = Picture::new("app/1", "gateway", at(0));
     all.iter().for_each(|seen| picture.on(seen, at(1)));
     picture
 }
