@@ -40,6 +40,10 @@ impl Journal for Log {
     fn write_once(&self, record: &AdminRecord) -> Result<(), JournalClosed> {
         self.write(record)
     }
+
+    fn can_write(&self) -> bool {
+        true
+    }
 }
 
 impl Folder {

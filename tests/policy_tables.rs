@@ -187,6 +187,7 @@ fn explains_admission(admission: &Admission) {
         certificate: if own { Certificate::Counts } else { Certificate::None },
         associated: true,
         restricted: false,
+        recordable: true,
     };
     let [tls, clear] = explain(&case);
     let (door, is_tls) = if entrance == Entrance::Clear { (clear, false) } else { (tls, true) };
@@ -224,6 +225,12 @@ fn explains_disclosure(access: &MediaAccess) {
         (Condition::KeyGroups, access.groups.allow_keys(), access.protection != StreamProtection::Clear),
         (Condition::Mode, access.mode == Mode::Mixed, access.protection != StreamProtection::Clear),
         (Condition::SecureDoor, access.door == Door::Tls, access.protection != StreamProtection::Clear),
+        // What is against the one stream comes before it.
+        (
+            Condition::Recordable,
+            access.recordable,
+            access.protection == StreamProtection::Keyed && access.monitored_before,
+        ),
     ] {
         assert_eq!(against.contains(&condition), is_asked && !holds, "{condition:?} of {access:?}");
     }
@@ -234,10 +241,11 @@ fn explains_disclosure(access: &MediaAccess) {
         groups: KEY_GROUPS.into_iter().collect(),
         mode: Mode::Mixed,
         door: Door::Tls,
+        recordable: true,
         ..*access
     };
     let left = disclose(&mended);
-    let of_stream = [Reason::MonitoredLate, Reason::Switch, Reason::AuditUnavailable, Reason::GatewayRestarted];
+    let of_stream = [Reason::MonitoredLate, Reason::Switch, Reason::GatewayRestarted];
     assert!(
         match left {
             Disclosure::Event(Indication::KeysUnavailable(reason), _) => of_stream.contains(&reason),
@@ -248,8 +256,8 @@ fn explains_disclosure(access: &MediaAccess) {
     );
     assert!(is_open || visible, "a stream in the clear of a device that is seen needs nothing");
 
-    if !access.recordable || !access.seen_since_start {
-        return; // Circumstances that no config knows.
+    if !access.seen_since_start {
+        return; // A circumstance of one stream that no case knows.
     }
     let case = Case {
         mode: access.mode,
@@ -263,6 +271,7 @@ fn explains_disclosure(access: &MediaAccess) {
         certificate: Certificate::Counts,
         associated: access.associated,
         restricted: access.restricted,
+        recordable: access.recordable,
     };
     let stream = match (access.protection, access.monitored_before) {
         (StreamProtection::Clear, _) => Stream::Clear,
@@ -291,22 +300,18 @@ fn an_explanation_counts_what_stands_before_the_decision() {
         certificate: Certificate::Counts,
         associated: true,
         restricted: false,
+        recordable: true,
     };
     let [tls, clear] = explain(&case);
     assert!(tls.opens && tls.sees_device() && tls.gets_keys());
     assert!(clear.opens && clear.sees_device() && !clear.gets_keys(), "no key leaves by the clear door");
-    for certificate in [
-        Certificate::Expired,
-        Certificate::None,
-        Certificate::Revoked,
-        Certificate::StatusUnknown,
-        Certificate::Unreadable,
-    ] {
+    for certificate in [Certificate::Expired, Certificate::None, Certificate::Revoked, Certificate::StatusUnknown] {
         assert!(!explain(&Case { certificate, ..case })[0].opens, "{certificate:?}");
     }
     assert!(!explain(&Case { tls_listens: false, ..case })[0].gets_keys());
     assert!(!explain(&Case { clear_listens: false, ..case })[1].opens);
     assert!(!explain(&Case { has_password: false, ..case })[1].opens);
+    assert!(!explain(&Case { recordable: false, ..case })[0].gets_keys());
     let stranger = Case { associated: false, ..case };
     assert!(!explain(&stranger)[0].sees_device());
     let controller = Case { groups: case.groups.with(Group::ControlOfAllDevices), ..stranger };

@@ -7,7 +7,7 @@ use time::OffsetDateTime;
 use super::{
     Actor, Done, OpenError, Refused, Seed, Seeded, State,
     accounts::{AccountChange, Token, TokenKind},
-    carrier::{Carrier, change_id, in_a_task, stands},
+    carrier::{Carrier, in_a_task, stands},
     journal::{AdminRecord, Journal, Outcome},
     outbox,
     seed::seed,
@@ -50,13 +50,13 @@ impl Administration {
     /// Takes over a store, which gets the seed if it is empty, and what an earlier process has left to be done.
     ///
     /// # Errors
-    /// The store can't be used.
+    /// The store can't be used, or is empty and what it is to get can't be recorded.
     pub async fn open(
         store: Arc<dyn Store>,
         journal: Arc<dyn Journal>,
         from: Seed,
     ) -> Result<(Self, Seeded), OpenError> {
-        let seeded = seed(&*store, &from).await?;
+        let seeded = seed(&*store, &*journal, &from).await?;
         outbox::deliver(&*store, &*journal, true).await?;
         let working = Working::read(&*store, Arc::clone(&from.made_up)).await?;
         Ok((Self { carrier: Arc::new(Carrier::new(store, journal, working)) }, seeded))
@@ -116,9 +116,8 @@ impl Administration {
         let (named, others) = sha256.split_at(count.min(NAMED));
         plan.detail = named.iter().map(|sha256| format!("-certificate {sha256}")).collect::<Vec<_>>().join(", ");
         let alone = |sha256: &String| {
-            let (change, name) = (change_id()?, sha256.clone());
-            let (verb, kind, detail) = ("revoke".into(), "certificate".into(), USER_REMOVED.into());
-            Ok(AdminRecord { change, actor: actor.to_string(), verb, kind, name, detail, outcome: Outcome::Done })
+            let begun = AdminRecord::begun(actor, ("revoke", "certificate", sha256), USER_REMOVED.into())?;
+            Ok(AdminRecord { outcome: Outcome::Done, ..begun })
         };
         let besides = others.iter().map(alone).collect::<Result<Vec<_>, Refused>>()?;
         plan.steps.splice(0..0, revocations);
@@ -247,20 +246,12 @@ impl Administration {
     pub async fn act<T: Send + 'static, E: Send + 'static>(
         &self,
         actor: &Actor,
-        (verb, kind, name): (&str, &str, &str),
+        subject: (&str, &str, &str),
         detail: &str,
         act: impl Future<Output = Result<T, E>> + Send + 'static,
     ) -> Result<(String, Result<T, E>), Refused> {
         stands(&self.state().accounts, actor)?;
-        let begun = AdminRecord {
-            change: change_id()?,
-            actor: actor.to_string(),
-            verb: verb.into(),
-            kind: kind.into(),
-            name: name.into(),
-            detail: detail.into(),
-            outcome: Outcome::Begun,
-        };
+        let begun = AdminRecord::begun(actor, subject, detail.into())?;
         let change = begun.change.clone();
         let journal = Arc::clone(&self.carrier.journal);
         let acted = in_a_task(async move {
@@ -285,15 +276,7 @@ impl Administration {
             return Err(why.clone().into());
         }
         drop(turn);
-        let begun = AdminRecord {
-            change: change_id()?,
-            actor: actor.to_string(),
-            verb: "back up".into(),
-            kind: "store".into(),
-            name: String::new(),
-            detail: "all that it holds is handed out".into(),
-            outcome: Outcome::Begun,
-        };
+        let begun = AdminRecord::begun(actor, ("back up", "store", ""), "all that it holds is handed out".into())?;
         self.carrier.journal.write(&begun)?;
         let made = self.carrier.store.export().await;
         let (outcome, detail) = match &made {
@@ -312,32 +295,22 @@ impl Administration {
     ///
     /// # Errors
     /// [`Refused`]: it can't be recorded, the actor doesn't stand any more, or the system has no randomness.
-    pub fn permit(&self, actor: &Actor, (verb, kind, name): (&str, &str, &str)) -> Result<(), Refused> {
+    pub fn permit(&self, actor: &Actor, subject: (&str, &str, &str)) -> Result<(), Refused> {
         stands(&self.state().accounts, actor)?;
-        self.carrier.journal.write(&AdminRecord {
-            change: change_id()?,
-            actor: actor.to_string(),
-            verb: verb.into(),
-            kind: kind.into(),
-            name: name.into(),
-            detail: String::new(),
-            outcome: Outcome::Done,
-        })?;
+        let begun = AdminRecord::begun(actor, subject, String::new())?;
+        self.carrier.journal.write(&AdminRecord { outcome: Outcome::Done, ..begun })?;
         Ok(())
     }
 
     /// Puts on record what was no change, such as a login.
-    pub fn note(&self, actor: &str, (verb, kind, name): (&str, &str, &str), detail: String, outcome: Outcome) {
-        let Ok(change) = change_id() else { return };
-        self.carrier.journal.write_soon(&AdminRecord {
-            change,
-            actor: actor.into(),
-            verb: verb.into(),
-            kind: kind.into(),
-            name: name.into(),
-            detail,
-            outcome,
-        });
+    pub fn note(&self, actor: &str, subject: (&str, &str, &str), detail: String, outcome: Outcome) {
+        let Ok(begun) = AdminRecord::begun(&actor, subject, detail) else { return };
+        self.carrier.journal.write_soon(&AdminRecord { outcome, ..begun });
+    }
+
+    /// Whether the log can be written, as far as is known: without it nothing is granted, and no key leaves (R21).
+    pub fn can_record(&self) -> bool {
+        self.carrier.journal.can_write()
     }
 
     /// Brings to the store what it didn't take, and to the log the records that wait for it. Whether anything waits still.

@@ -4,13 +4,9 @@
 //! and in a task of its own, so that nobody's going away leaves it half way. What only takes rights away waits for nothing:
 //! without a log its record waits in the store, and without a store it is in effect all the same, and written later (R21).
 
-use std::{
-    fmt::Write as _,
-    sync::{Arc, OnceLock},
-};
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
-use aws_lc_rs::rand;
 use time::OffsetDateTime;
 use tokio::{
     runtime::{Handle, RuntimeFlavor},
@@ -136,18 +132,10 @@ impl Carrier {
         mut turn: Turn,
         actor: &Actor,
         plan: Plan,
-        (verb, kind, name): (&str, &str, &str),
+        subject: (&str, &str, &str),
         besides: Vec<AdminRecord>,
     ) -> Result<Done, Refused> {
-        let begun = AdminRecord {
-            change: change_id()?,
-            actor: actor.to_string(),
-            verb: verb.into(),
-            kind: kind.into(),
-            name: name.into(),
-            detail: plan.detail,
-            outcome: Outcome::Begun,
-        };
+        let begun = AdminRecord::begun(actor, subject, plan.detail)?;
         let carrier = Arc::clone(self);
         in_a_task(async move { carrier.make(&mut turn, (begun, besides), plan.steps, plan.direction).await }).await?
     }
@@ -432,19 +420,6 @@ pub(super) fn stands(accounts: &Accounts, actor: &Actor) -> Result<(), Refused> 
         Some(_) => Ok(()),
         None => Err(Refused::ActorGone),
     }
-}
-
-/// 16 hex digits that nothing else has.
-///
-/// # Errors
-/// [`Refused::Randomness`].
-pub(super) fn change_id() -> Result<String, Refused> {
-    let mut bytes = [0; 8];
-    rand::fill(&mut bytes).map_err(|_| Refused::Randomness)?;
-    Ok(bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    }))
 }
 
 fn last_step<'a>(working: &Working, step: &'a Step) -> LastStep<'a> {

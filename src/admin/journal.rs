@@ -1,7 +1,8 @@
 //! The records of administration (R21).
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
+use aws_lc_rs::rand;
 use serde::{Deserialize, Serialize};
 
 use crate::audit::{Closed, Kind, Record, Trail, Value};
@@ -28,7 +29,31 @@ pub struct AdminRecord {
 /// The actor of what strangers cause.
 pub(super) const NOBODY: &str = "nobody";
 
+/// The system has no randomness, and so there is no name for a change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the system has no randomness")]
+pub struct NoRandomness;
+
 impl AdminRecord {
+    /// That something is begun, by whom, and with verb, kind and name of what it is about. It gets a name that nothing else has.
+    ///
+    /// # Errors
+    /// [`NoRandomness`].
+    pub fn begun(
+        actor: &dyn fmt::Display,
+        (verb, kind, name): (&str, &str, &str),
+        detail: String,
+    ) -> Result<Self, NoRandomness> {
+        let mut bytes = [0; 8];
+        rand::fill(&mut bytes).map_err(|_| NoRandomness)?;
+        let change = bytes.iter().fold(String::new(), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        });
+        let (actor, outcome) = (actor.to_string(), Outcome::Begun);
+        Ok(Self { change, actor, verb: verb.into(), kind: kind.into(), name: name.into(), detail, outcome })
+    }
+
     /// What strangers cause doesn't use the room that is held back for administration.
     fn kind(&self) -> Kind {
         if self.actor == NOBODY { Kind::AdministrationTried } else { Kind::Administration }
@@ -105,6 +130,9 @@ pub trait Journal: Send + Sync + fmt::Debug {
     /// # Errors
     /// [`JournalClosed`]: it is not in the log, and must be tried again.
     fn write_once(&self, record: &AdminRecord) -> Result<(), JournalClosed>;
+
+    /// Whether records can be written, as far as is known.
+    fn can_write(&self) -> bool;
 }
 
 /// The audit log, and whatever else takes its records.
@@ -120,6 +148,10 @@ impl<T: Trail> Journal for T {
     fn write_once(&self, record: &AdminRecord) -> Result<(), JournalClosed> {
         let mark = format!("{} {}", record.change, record.outcome.name());
         Ok(Trail::write_once(self, &mark, &Record::new(record.kind(), &record.fields()))?)
+    }
+
+    fn can_write(&self) -> bool {
+        Trail::is_open(self)
     }
 }
 

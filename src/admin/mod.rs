@@ -25,7 +25,7 @@ pub use actor::{Actor, ShownToken, Standing};
 pub use administration::{Administration, Imported};
 pub use carrier::Done;
 pub use gate::{By, Caller, Denied, Gate, LoggedIn};
-pub use journal::{AdminRecord, Journal, JournalClosed, Outcome};
+pub use journal::{AdminRecord, Journal, JournalClosed, NoRandomness, Outcome};
 pub use refused::Refused;
 pub use restore::Restoration;
 pub use seed::{Seed, Seeded};

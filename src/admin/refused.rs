@@ -2,7 +2,10 @@
 
 use callgate_wire::v1::ErrorCode;
 
-use super::{accounts::AccountRefusal, journal::JournalClosed};
+use super::{
+    accounts::AccountRefusal,
+    journal::{JournalClosed, NoRandomness},
+};
 use crate::{cti::NotAcknowledged, directory::Refusal, model::counted, store::StoreError};
 
 /// Why a change isn't acknowledged. Each has its stable code (R43).
@@ -75,6 +78,12 @@ impl Refused {
             Self::NotAcknowledged(_) => ErrorCode::RightsNotAcknowledged,
             Self::Randomness => ErrorCode::Internal,
         }
+    }
+}
+
+impl From<NoRandomness> for Refused {
+    fn from(NoRandomness: NoRandomness) -> Self {
+        Self::Randomness
     }
 }
 

@@ -35,16 +35,9 @@ impl Restoration {
     /// # Errors
     /// [`Refused::Randomness`].
     pub fn new(actor: &Actor, now: OffsetDateTime) -> Result<Self, Refused> {
-        let record = AdminRecord {
-            change: super::carrier::change_id()?,
-            actor: actor.to_string(),
-            verb: "restore".into(),
-            kind: "store".into(),
-            name: String::new(),
-            detail: "a backup took the place of users, groups, devices and accounts".into(),
-            outcome: Outcome::Done,
-        };
-        Ok(Self { now, record })
+        let detail = "a backup took the place of users, groups, devices and accounts";
+        let begun = AdminRecord::begun(actor, ("restore", "store", ""), detail.into())?;
+        Ok(Self { now, record: AdminRecord { outcome: Outcome::Done, ..begun } })
     }
 }
 

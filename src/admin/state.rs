@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use tracing::{error, warn};
 
-use super::{accounts::Accounts, owed::Owed};
+use super::{Refused, accounts::Accounts, owed::Owed};
 use crate::{
     directory::{Directory, Records, Resolver, Unreadable},
     model::DeviceName,
@@ -39,6 +39,9 @@ pub enum OpenError {
         "the store has a value that this gateway can't read: {0}: restore a backup, or start the gateway that wrote it"
     )]
     Value(#[from] Unreadable),
+    /// The store is empty, and the config's users and devices get their rights only with a record (R21).
+    #[error("the store is empty, and the config's users and devices can't be put there: {0}")]
+    Seed(Refused),
 }
 
 /// The state while it is being changed.

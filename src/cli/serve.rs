@@ -244,7 +244,10 @@ fn warn_of(config: &Config, path: &Path) {
 }
 
 /// The line that an operator waits for: no key leaves by the old rights any more (R15).
-fn acknowledge(Reloaded { version, effect, after_restart }: &Reloaded) {
+fn acknowledge(Reloaded { version, effect, after_restart, only_mode }: &Reloaded) {
+    if *only_mode {
+        error!("only the mode is taken: the rest can't be recorded, so send SIGHUP again when the audit log is open");
+    }
     for what in after_restart {
         warn!(what, "this is different in the config, and takes a restart");
     }

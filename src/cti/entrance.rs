@@ -17,7 +17,7 @@ use crate::{
     audit::Trail,
     hub::{HubHandle, Rights},
     model::Network,
-    trust::{ClientCrls, Ledger},
+    trust::{ClientCrls, Fingerprint, Ledger},
 };
 
 /// What both doors share.
@@ -106,8 +106,10 @@ pub struct TlsSide {
     pub config: Arc<ServerConfig>,
     /// Whose certificate it is.
     pub ledger: Arc<Ledger>,
-    /// What other CAs have revoked.
+    /// The client CAs, and what they have revoked.
     pub crls: Arc<ClientCrls>,
+    /// The SHA-256 of the gateway's own certificate.
+    pub certificate: Fingerprint,
 }
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

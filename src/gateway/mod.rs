@@ -1,6 +1,7 @@
 //! Composition: builds every part from the settings, starts them in order, and stops them in the reverse order.
 
 mod api;
+mod difference;
 mod doors;
 mod drain;
 mod expiry;

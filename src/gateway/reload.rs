@@ -5,13 +5,18 @@
 
 use std::sync::Arc;
 
+use time::OffsetDateTime;
+
 use super::{
     Gateway, StartError,
+    difference::{Difference, InForce, in_words},
     doors::ClosedDoors,
     rights,
     tls_files::{ends, http_side, tls_side},
 };
 use crate::{
+    admin::{Actor, AdminRecord, Journal, Outcome},
+    audit::Trail,
     config::{AdminConfig, Config, Doors, HttpConfig, HttpListen},
     cti::{Effects, NotAcknowledged},
     http::HttpService,
@@ -24,6 +29,9 @@ use crate::{
 pub struct Acknowledgement {
     effects: Effects,
     reloaded: Reloaded,
+    /// What was begun on record, to be recorded as done when it is.
+    begun: Option<AdminRecord>,
+    trail: Arc<dyn Trail>,
 }
 
 /// New rights that are in effect.
@@ -35,6 +43,8 @@ pub struct Reloaded {
     pub effect: Effect,
     /// What is different in the settings, and counts from the next start on.
     pub after_restart: Vec<String>,
+    /// Only the mode was taken, which takes keys away: the rest would give somebody something, and can't be recorded (R21).
+    pub only_mode: bool,
 }
 
 impl Acknowledgement {
@@ -43,7 +53,12 @@ impl Acknowledgement {
     /// # Errors
     /// [`NotAcknowledged`]: nobody can say so.
     pub async fn acknowledged(mut self) -> Result<Reloaded, NotAcknowledged> {
-        self.reloaded.effect = self.effects.all().await?;
+        let effect = self.effects.all().await;
+        if let Some(begun) = self.begun {
+            let outcome = if effect.is_ok() { Outcome::Done } else { Outcome::Failed };
+            Journal::write_soon(&self.trail, &AdminRecord { outcome, ..begun });
+        }
+        self.reloaded.effect = effect?;
         Ok(self.reloaded)
     }
 }
@@ -54,9 +69,25 @@ impl Gateway {
     /// who is being opened is judged again before it is open. Only a TLS handshake that was done by the old files isn't done
     /// again; the certificate in it is looked up in the new ledger. What it returns says when the old ones are out of effect for open sessions, too.
     ///
+    /// It is on record before somebody gets something by it, such as the mixed mode or a network more; what only takes away is done
+    /// without a log, too, and recorded when that is open again. So is the mode to non-secure, whatever else there is to take.
+    ///
     /// # Errors
     /// [`StartError`]: the old settings stay in force as a whole.
     pub async fn reload(&mut self, config: Config) -> Result<Acknowledgement, StartError> {
+        let running = Arc::clone(&self.config.borrow());
+        let to_non_secure = config.mode == Mode::NonSecure && running.mode == Mode::Mixed;
+        match self.take(config).await {
+            Err(StartError::NotRecorded(_)) if to_non_secure => {
+                let mut taken = self.take(Config { mode: Mode::NonSecure, ..(*running).clone() }).await?;
+                taken.reloaded.only_mode = true;
+                Ok(taken)
+            }
+            taken => taken,
+        }
+    }
+
+    async fn take(&mut self, config: Config) -> Result<Acknowledgement, StartError> {
         let after_restart = self.after_restart(&config);
         let live = self.live.clone();
         let turn = live.turn().await;
@@ -81,7 +112,7 @@ impl Gateway {
             doors: Doors { clear, tls: tls.or(config.doors.tls), ..config.doors },
             ..(*running).clone()
         };
-        let mut side = tls_side(&next, self.ledger.as_ref())?;
+        let side = tls_side(&next, self.ledger.as_ref())?;
         let side_of = |service: &Option<HttpService>, settings: &HttpConfig| match service {
             Some(service) if service.has_tls() => http_side(&next, settings, self.ledger.as_ref()),
             _ => Ok(None),
@@ -90,19 +121,26 @@ impl Gateway {
         let administration_side = side_of(&self.administration, &next.admin.https)?;
         let ends = ends(&next)?;
         let rights = Arc::new(rights(current.rights.version + 1, &next, side.as_ref()));
-        let opened = match (next.doors.tls, &self.tls, side.take()) {
+        let difference = {
+            let was = self.tls.as_ref().map(|door| door.side.load_full());
+            let (was, is) =
+                (InForce { config: &running, door: was.as_deref() }, InForce { config: &next, door: side.as_ref() });
+            Difference::between(was, is, OffsetDateTime::now_utc())
+        };
+        let (opened, new_side) = match (next.doors.tls, &self.tls, side) {
             (tls @ Some(_), None, side @ Some(_)) => {
                 let doors = Doors { clear: None, tls, ..next.doors };
-                Some(ClosedDoors::bind(doors, &self.entrance, side).await?)
+                (Some(ClosedDoors::bind(doors, &self.entrance, side).await?), None)
             }
-            (_, Some(door), Some(side)) => {
-                door.side.store(Arc::new(side));
-                None
-            }
-            _ => None,
+            (_, Some(_), Some(side)) => (None, Some(side)),
+            _ => (None, None),
         };
+        let begun = self.begin(&difference)?;
 
         // From here on nothing fails.
+        if let (Some(door), Some(side)) = (&self.tls, new_side) {
+            door.side.store(Arc::new(side));
+        }
         turn.at_doors(Arc::clone(&rights), next.door_networks.clone());
         if next.mode == Mode::NonSecure
             && let Some(door) = self.tls.take()
@@ -125,7 +163,30 @@ impl Gateway {
         self.tell_doors();
         let version = rights.version;
         let effects = turn.at_workers(rights);
-        Ok(Acknowledgement { effects, reloaded: Reloaded { version, effect: Effect::default(), after_restart } })
+        let reloaded = Reloaded { version, effect: Effect::default(), after_restart, only_mode: false };
+        Ok(Acknowledgement { effects, reloaded, begun, trail: Arc::clone(&self.entrance.trail) })
+    }
+
+    /// Puts on record what is going to be different; nothing if nothing is.
+    ///
+    /// # Errors
+    /// [`StartError::NotRecorded`]: it gives somebody something, and is not to be done.
+    fn begin(&self, difference: &Difference) -> Result<Option<AdminRecord>, StartError> {
+        let Some(told) = difference.told() else { return Ok(None) };
+        let begun = AdminRecord::begun(&Actor::Gateway, ("reload", "settings", ""), told)?;
+        let trail = &self.entrance.trail;
+        if difference.grants {
+            Journal::write(trail, &begun)?;
+        } else {
+            Journal::write_soon(trail, &begun);
+        }
+        Ok(Some(begun))
+    }
+
+    /// The settings in force, in words.
+    pub(super) fn settings_in_words(&self) -> String {
+        let door = self.tls.as_ref().map(|door| door.side.load_full());
+        in_words(InForce { config: &self.config.borrow(), door: door.as_deref() })
     }
 
     /// What is different, and can't change while the gateway runs.

@@ -12,11 +12,11 @@ use tracing::{error, info};
 
 use super::{Acknowledgement, Gateway, Options, Page, StartError, api, connector};
 use crate::{
-    admin::{Actor, Administration, Imported, Journal, Seed, Seeded},
+    admin::{Actor, Administration, Imported, Journal, Outcome, Seed, Seeded},
     audit::Trail,
     config::{Config, SwitchConfig},
     http::{Need, Part, Reporter},
-    model::SwitchName,
+    model::{Mode, SwitchName},
     store::{self, Embedded, Store},
     switch::{Switch, SwitchError},
     trust::{CertificateRecord, Fingerprint, Ledger, LedgerError, records_of_file},
@@ -81,12 +81,14 @@ impl Served {
         let audit = trail.folder().map(Into::into);
         gateway.health().probe("audit", Need::Ready, move || match trail.is_open() {
             true => Part::up(),
-            false => Part::down("nothing can be recorded: no key leaves, and nobody is let in"),
+            false => Part::down("nothing can be recorded: no key leaves, and no right is granted"),
         });
         tokio::spawn(heal(Arc::downgrade(&administration), gateway.health().part("store", Need::Ready)));
         let api = api(&administration, gateway.settings(), Some(gateway.live()), audit, gateway.health().clone())?;
         gateway.serve_administration(api).await?;
         gateway.open(doors);
+        let settings = gateway.settings_in_words();
+        administration.note("gateway", ("start", "settings", ""), settings, Outcome::Done);
         Ok(Self { gateway, administration })
     }
 
@@ -106,7 +108,15 @@ impl Served {
     /// # Errors
     /// [`StartError`]: the old settings stay in force as a whole.
     pub async fn reload(&mut self, config: Config) -> Result<Acknowledgement, StartError> {
-        import(&self.administration, &file_of_ledger(&config)?).await?;
+        let imported = match file_of_ledger(&config) {
+            Ok(certificates) => import(&self.administration, &certificates).await,
+            Err(error) => Err(error),
+        };
+        match imported {
+            // Without a TLS door no certificate counts: that it closes waits for nothing (R21).
+            Err(error) if config.mode == Mode::NonSecure => error!(%error, "the ledger's file is not taken over"),
+            imported => imported?,
+        }
         self.gateway.reload(config).await
     }
 

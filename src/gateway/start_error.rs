@@ -2,9 +2,11 @@
 
 use std::io;
 
+use callgate_wire::v1::ErrorCode;
+
 use super::tls_files;
 use crate::{
-    admin::{OpenError, Refused},
+    admin::{JournalClosed, NoRandomness, OpenError, Refused},
     audit,
     cti::DoorError,
     http::HttpError,
@@ -71,6 +73,12 @@ pub enum StartError {
     /// The certificates of the ledger's file can't be taken over.
     #[error("`tls.ledger`: its certificates can't be taken over: {_0}")]
     Import(Refused),
+    /// New settings would give somebody something, and can't be recorded (R21).
+    #[error(
+        "{} ({}): {_0}, and without a record nobody gets more than he had: send SIGHUP again when the log is open",
+        ErrorCode::AuditUnavailable.as_str_name(), ErrorCode::AuditUnavailable as i32
+    )]
+    NotRecorded(JournalClosed),
     /// The store can't be used.
     #[error("`store.file`: {_0}{}", mend_store(_0))]
     Store(OpenError),
@@ -97,11 +105,15 @@ impl StartError {
             Self::Capture { .. } | Self::Speed { .. } => true,
             Self::FeedPassword { error, .. } | Self::Trust { error, .. } => error.is_input(),
             Self::Ledger(error) => !matches!(error, LedgerError::Unwritable { .. }),
-            Self::Store(error) => !matches!(error, OpenError::Store(StoreError::Unavailable(_) | StoreError::InUse(_))),
+            Self::Store(error) => !matches!(
+                error,
+                OpenError::Store(StoreError::Unavailable(_) | StoreError::InUse(_)) | OpenError::Seed(_)
+            ),
             Self::Door(_)
             | Self::Feed { .. }
             | Self::Http(_)
             | Self::Import(_)
+            | Self::NotRecorded(_)
             | Self::Randomness
             | Self::Worker(_) => false,
         }
@@ -124,7 +136,13 @@ macro_rules! from {
     };
 }
 
-from!(Audit(audit::OpenError), Import(Refused), Ledger(LedgerError), Store(OpenError));
+from!(Audit(audit::OpenError), Import(Refused), Ledger(LedgerError), NotRecorded(JournalClosed), Store(OpenError));
+
+impl From<NoRandomness> for StartError {
+    fn from(NoRandomness: NoRandomness) -> Self {
+        Self::Randomness
+    }
+}
 
 impl From<StoreError> for StartError {
     fn from(error: StoreError) -> Self {

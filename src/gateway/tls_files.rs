@@ -37,8 +37,9 @@ pub(super) fn tls_side(config: &Config, kept: Option<&Arc<Ledger>>) -> Result<Op
         return Ok(None);
     }
     let ledger = ledger(config, kept)?;
-    let TlsSettings { server, crls } = server_config(&config.tls, &ledger, TlsPolicy::door(config.doors.strength))?;
-    Ok(Some(TlsSide { config: server, ledger, crls }))
+    let policy = TlsPolicy::door(config.doors.strength);
+    let TlsSettings { server, crls, certificate } = server_config(&config.tls, &ledger, policy)?;
+    Ok(Some(TlsSide { config: server, ledger, crls, certificate }))
 }
 
 /// What a service over HTTP needs; `None` if it doesn't listen for TLS.

@@ -45,6 +45,11 @@ impl Network {
         address.is_ipv4() == self.first.is_ipv4() && cut(address, self.prefix) == self.first
     }
 
+    /// Whether all of `other` is in it.
+    pub fn covers(&self, other: &Self) -> bool {
+        self.prefix <= other.prefix && self.contains(other.first)
+    }
+
     /// Whether all of it is this machine.
     pub fn is_loopback(&self) -> bool {
         match self.first {
@@ -105,6 +110,22 @@ fn cut(address: IpAddr, prefix: u8) -> IpAddr {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn r5_a_network_covers_itself_and_what_is_within() {
+        for (network, other, covers) in [
+            ("192.0.2.0/24", "192.0.2.0/24", true),
+            ("192.0.2.0/24", "192.0.2.128/25", true),
+            ("192.0.2.0/24", "192.0.2.7", true),
+            ("192.0.2.0/24", "192.0.2.0/23", false),
+            ("192.0.2.0/24", "192.0.3.0/24", false),
+            ("0.0.0.0/0", "::/0", false),
+            ("::/0", "2001:db8::/32", true),
+        ] {
+            let [network, other] = [network, other].map(|text| text.parse::<Network>().unwrap());
+            assert_eq!(network.covers(&other), covers, "{network} {other}");
+        }
+    }
 
     #[test]
     fn r5_networks_contain_their_addresses_and_no_other() {

@@ -35,6 +35,8 @@ pub struct Case {
     pub associated: bool,
     /// The device is restricted (R13).
     pub restricted: bool,
+    /// Whether the audit log can be written (R21).
+    pub recordable: bool,
 }
 
 /// What the ledger knows of the certificates of a user and instance: the best of them.
@@ -50,8 +52,6 @@ pub enum Certificate {
     Revoked,
     /// There is one that needs the CRL of its CA, which is missing or out of date.
     StatusUnknown,
-    /// The ledger can't be read, so that nobody is let in.
-    Unreadable,
 }
 
 /// A condition, and the thing that was looked at.
@@ -79,6 +79,8 @@ pub enum Condition {
     KeyGroups,
     /// No key leaves by the clear door (R16).
     SecureDoor,
+    /// A key is on record before it leaves (R21).
+    Recordable,
 }
 
 /// A condition that was looked at.
@@ -193,7 +195,7 @@ fn on_door(case: &Case, door: Door) -> OnDoor {
         mode: case.mode,
         door,
         monitored_before: stream != Stream::Late,
-        recordable: true,
+        recordable: case.recordable,
         seen_since_start: true,
     };
     let against = against_disclosure(&access(Stream::InTime));
@@ -209,6 +211,7 @@ fn on_door(case: &Case, door: Door) -> OnDoor {
             of_policy(Condition::KeyGroups, "R16"),
             of_policy(Condition::Mode, "R2"),
             of_policy(Condition::SecureDoor, "R16"),
+            of_policy(Condition::Recordable, "R21"),
         ],
         streams: Stream::ALL.map(|stream| (stream, disclose(&access(stream)))).into(),
     }
@@ -279,6 +282,10 @@ pub fn against_disclosure(access: &MediaAccess) -> Vec<Condition> {
             Disclosure::Event(Indication::KeysUnavailable(Reason::Door), _) => {
                 access.door = Door::Tls;
                 Condition::SecureDoor
+            }
+            Disclosure::Event(Indication::KeysUnavailable(Reason::AuditUnavailable), _) => {
+                access.recordable = true;
+                Condition::Recordable
             }
             // Those are of one stream, not of the case.
             Disclosure::Event(Indication::KeysUnavailable(_), _) => break,

@@ -2,7 +2,7 @@
 //! of them is out of date.
 
 use std::{
-    collections::HashSet,
+    collections::{BTreeSet, HashSet},
     path::{Path, PathBuf},
     sync::atomic::{AtomicU8, Ordering},
 };
@@ -32,6 +32,17 @@ pub struct ClientCrls {
     lists: Vec<List>,
     /// Issuer, as the ledger names it, and serial number of what is revoked.
     revoked: HashSet<(String, String)>,
+    /// The client CAs, by the SHA-256 of their certificates.
+    cas: BTreeSet<String>,
+}
+
+/// What is different between the client CAs and their lists of before and those of now.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct CaChange {
+    /// What it is, in few words, a part for each kind of difference; empty if nothing is.
+    pub words: Vec<String>,
+    /// Certificates may count by it that didn't count before.
+    pub grants: bool,
 }
 
 #[derive(Debug)]
@@ -83,7 +94,40 @@ impl ClientCrls {
             }
         }
         lists.sort_by_key(|list| std::cmp::Reverse(list.crl.next_update()));
-        Ok(Self { lists, revoked })
+        let cas = cas.iter().map(|ca| to_hex(&digest_sha256(ca))).collect();
+        Ok(Self { lists, revoked, cas })
+    }
+
+    /// What is different by those that take the place of these.
+    pub fn change_to(&self, next: &Self, now: OffsetDateTime) -> CaChange {
+        let mut change = CaChange::default();
+        for (sign, some, others) in [("+", &next.cas, &self.cas), ("-", &self.cas, &next.cas)] {
+            for ca in some.difference(others) {
+                change.words.push(format!("{sign}client CA {ca}"));
+                change.grants |= sign == "+";
+            }
+        }
+        let (more, less) =
+            (next.revoked.difference(&self.revoked).count(), self.revoked.difference(&next.revoked).count());
+        if more + less > 0 {
+            change.words.push(format!("client CRLs: +{more} -{less} revoked"));
+        }
+        let readable = |crls: &Self, issuer: &str| {
+            crls.lists.iter().find(|list| list.issuer == issuer).is_some_and(|list| !list.crl.has_expired(now))
+        };
+        let issuers: BTreeSet<&str> = self.lists.iter().chain(&next.lists).map(|list| &*list.issuer).collect();
+        for issuer in issuers {
+            match (readable(self, issuer), readable(next, issuer)) {
+                (false, true) => {
+                    change.words.push(format!("+CRL in date of issuer {issuer}"));
+                    change.grants = true;
+                }
+                (true, false) => change.words.push(format!("-CRL in date of issuer {issuer}")),
+                _ => {}
+            }
+        }
+        change.grants |= less > 0;
+        change
     }
 
     /// For the verifier, in the order in which they count.
@@ -188,11 +232,48 @@ mod tests {
             assert_eq!(age(&crl, now + Duration::days(days)), expected, "{days}");
         }
         let lists = vec![List { path: "other.crl".into(), issuer: String::new(), crl, told: AtomicU8::new(0) }];
-        let crls = ClientCrls { lists, revoked: HashSet::new() };
+        let crls = ClientCrls { lists, ..ClientCrls::default() };
         let told = || crls.lists[0].told.load(Ordering::Relaxed);
         for (days, expected) in [(0, 0), (7, 1), (7, 1), (9, 2), (7, 2)] {
             crls.tell_ages(now + Duration::days(days));
             assert_eq!(told(), expected, "{days}");
         }
+    }
+
+    #[test]
+    fn r21_what_lets_certificates_in_is_told_from_what_keeps_them_out() {
+        let now = OffsetDateTime::from_unix_timestamp(1_800_000_000).unwrap();
+        let of = |cas: &[&str], revoked: &[&str], lists: &[(&str, i64)]| {
+            let list = |(issuer, days): &(&str, i64)| {
+                let ca = Ca::make("Other CA", Validity::days(now, 100).unwrap()).unwrap();
+                let crl = ca.crl(&[], 1, now - Duration::days(9), now + Duration::days(*days)).unwrap();
+                List { path: "other.crl".into(), issuer: (*issuer).into(), crl, told: AtomicU8::new(0) }
+            };
+            ClientCrls {
+                lists: lists.iter().map(list).collect(),
+                revoked: revoked.iter().map(|serial| ("i".to_owned(), (*serial).to_owned())).collect(),
+                cas: cas.iter().map(ToString::to_string).collect(),
+            }
+        };
+        let change = |was: &ClientCrls, is: &ClientCrls| {
+            let change = was.change_to(is, now);
+            (change.words.join(", "), change.grants)
+        };
+        let more = |less: &ClientCrls, more: &ClientCrls, came: &str, went: &str| {
+            assert_eq!(change(less, more), (came.into(), true));
+            assert_eq!(change(more, less), (went.into(), false));
+        };
+        let none = of(&[], &[], &[]);
+        assert_eq!(change(&none, &none), (String::new(), false));
+        more(&none, &of(&["a"], &[], &[]), "+client CA a", "-client CA a");
+        let (one, two) = (of(&["a"], &["01"], &[("i", 7)]), of(&["a"], &["01", "02"], &[("i", 8)]));
+        more(&two, &one, "client CRLs: +0 -1 revoked", "client CRLs: +1 -0 revoked");
+        let (old, missing) = (of(&["a"], &["01"], &[("i", -1)]), of(&["a"], &["01"], &[]));
+        for without in [&old, &missing] {
+            more(without, &one, "+CRL in date of issuer i", "-CRL in date of issuer i");
+        }
+        assert_eq!(change(&old, &missing), (String::new(), false));
+        // In doubt it lets somebody in.
+        assert!(change(&of(&["a"], &["01"], &[]), &of(&["b"], &["02"], &[])).1);
     }
 }

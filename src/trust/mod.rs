@@ -28,7 +28,7 @@ mod verifier;
 
 pub use ca::{Ca, Issued, Validity, same_certificate};
 pub use certificates::{CertificateRecord, CertificateRecords, Fingerprint, Origin, Revocation, records_of_file};
-pub use client_crls::ClientCrls;
+pub use client_crls::{CaChange, ClientCrls};
 pub use crl::Crl;
 pub use ends::{Ends, first_end};
 pub use error::{LedgerError, TrustError};

@@ -15,7 +15,11 @@ use rustls::{
 };
 use time::OffsetDateTime;
 
-use super::{ClientCrls, Ledger, LedgerVerifier, NotAccepted, Status, TrustError, ca::sha256, gateway};
+use super::{
+    ClientCrls, Fingerprint, Ledger, LedgerVerifier, NotAccepted, Status, TrustError,
+    ca::{digest_sha256, sha256},
+    gateway,
+};
 use crate::{
     config::TlsFiles,
     model::{InstanceId, Strength, UserName},
@@ -39,8 +43,10 @@ pub struct CertificateIdentity {
 pub struct TlsSettings {
     /// How it shakes hands.
     pub server: Arc<ServerConfig>,
-    /// The CRLs of client CAs, which it looks certificates up in.
+    /// The client CAs, and their CRLs, which it looks certificates up in.
     pub crls: Arc<ClientCrls>,
+    /// The SHA-256 of the gateway's own certificate.
+    pub certificate: Fingerprint,
 }
 
 /// What a service's TLS is like (R4).
@@ -100,6 +106,7 @@ pub fn server_config_at(
     let pair = gateway::load(&files.certificate, &files.key, now)?;
     // The process's default provider is whatever somebody installed: ours is named.
     let provider = Arc::new(provider(policy.strength));
+    let certificate = Fingerprint(pair.cert.first().map(|leaf| digest_sha256(leaf)).unwrap_or_default());
     let (verifier, crls) = LedgerVerifier::of_files(files, ledger, policy.clients)?;
     let mut config = ServerConfig::builder_with_details(provider, clock)
         .with_protocol_versions(&[&version::TLS13, &version::TLS12])
@@ -116,7 +123,7 @@ pub fn server_config_at(
     // When they were read, and then from time to time.
     let seconds = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
     crls.tell_ages(OffsetDateTime::from_unix_timestamp(seconds).unwrap_or(OffsetDateTime::UNIX_EPOCH));
-    Ok(TlsSettings { server: Arc::new(config), crls })
+    Ok(TlsSettings { server: Arc::new(config), crls, certificate })
 }
 
 /// Our provider with the suites of this strength. At `Low` and `Medium` these are all: each has AES-128-GCM or more.

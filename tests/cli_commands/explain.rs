@@ -52,7 +52,7 @@ fn explain_tells_each_rule_for_a_user_and_a_device_and_what_to_change() {
     let json: serde_json::Value = serde_json::from_str(&said("viewer --json")).unwrap();
     let asked = json["doors"][0]["disclosing"].as_array().unwrap();
     let rules: Vec<_> = asked.iter().map(|said| said["rule"].as_str().unwrap()).collect();
-    assert_eq!((&json["device"], rules), (&serde_json::Value::Null, vec!["R16", "R2", "R16"]), "{json}");
+    assert_eq!((&json["device"], rules), (&serde_json::Value::Null, vec!["R16", "R2", "R16", "R21"]), "{json}");
     assert!(json["answer"].as_str().unwrap().ends_with("and gets no key: USER_NOT_AUTHORIZED (R16)."), "{json}");
     assert!(said("viewer --door clear").contains("Answer: viewer/1 opens no session on the clear door"));
 

@@ -16,7 +16,7 @@ use super::{
 use crate::{
     admin::{
         accounts::Role,
-        explain::{Basis, ChangedIn, Explanation, Question, Unexplained, explain},
+        explain::{Basis, Explanation, Question, Unexplained, explain},
     },
     config::Config,
     model::InstanceId,
@@ -61,8 +61,8 @@ async fn explain_access(
     let config = Arc::clone(&api.config.borrow());
     let config = Config { directory: Arc::clone(&state.directory), ..(*config).clone() };
     let crls = api.administration.client_crls();
-    let ledger = Ok(Arc::clone(&state.ledger));
-    let basis = Basis { config: &config, ledger, crls: &crls, changed_in: ChangedIn::Store };
+    let (ledger, recordable) = (Arc::clone(&state.ledger), api.administration.can_record());
+    let basis = Basis { config: &config, ledger, crls: &crls, recordable };
     let question = Question {
         user: &query.user,
         instance: &instance,

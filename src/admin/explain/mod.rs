@@ -1,7 +1,7 @@
 //! Why a user's app gets the keys of a device's calls or doesn't: each rule in order, what it saw, and what to change.
 //!
 //! It decides nothing: [`policy::explain`] does, which asks the gateway's own decisions. Here are the facts that it is asked
-//! with, and the words. One core for `callgate explain`, which goes by the files, and for the API of a gateway that runs.
+//! with, and the words. One core for the API of a gateway that runs, and for a command that does without one.
 
 mod unnamed;
 mod words;
@@ -17,7 +17,7 @@ use crate::{
     directory::{Device, User, UserKind},
     model::{Door, InstanceId},
     policy::{self, Case, Certificate, OnDoor},
-    trust::{ClientCrls, Entry, LedgerError, LedgerSnapshot, NotAccepted, Status},
+    trust::{ClientCrls, Entry, LedgerSnapshot, NotAccepted, Status},
 };
 
 /// What a gateway goes by.
@@ -25,21 +25,12 @@ use crate::{
 pub struct Basis<'a> {
     /// Mode, doors, switches, users and devices.
     pub config: &'a Config,
-    /// Which certificates count; or why nobody knows.
-    pub ledger: Result<Arc<LedgerSnapshot>, LedgerError>,
+    /// Which certificates count.
+    pub ledger: Arc<LedgerSnapshot>,
     /// What other CAs have revoked.
     pub crls: &'a ClientCrls,
-    /// Where users, devices and certificates are changed.
-    pub changed_in: ChangedIn,
-}
-
-/// Where users, devices and certificates are changed: so much of what to change depends on it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ChangedIn {
-    /// In the config and the ledger's file.
-    Files,
-    /// In the store of a gateway that runs, by its administration.
-    Store,
+    /// Whether the audit log can be written (R21).
+    pub recordable: bool,
 }
 
 /// What is asked.
@@ -195,7 +186,6 @@ pub fn explain(basis: &Basis<'_>, question: &Question<'_>) -> Result<Explanation
 /// What was gathered.
 struct Facts<'a> {
     config: &'a Config,
-    changed_in: ChangedIn,
     user: &'a User,
     instance: &'a InstanceId,
     /// The device's; `None`: none is asked for.
@@ -224,7 +214,6 @@ fn gather<'a>(basis: &'a Basis<'_>, question: &Question<'a>) -> Result<Facts<'a>
     let (certificate, words) = certificate(basis, user, question);
     Ok(Facts {
         config,
-        changed_in: basis.changed_in,
         user,
         instance: question.instance,
         device: known.map(|device| &**device),
@@ -241,6 +230,7 @@ fn gather<'a>(basis: &'a Basis<'_>, question: &Question<'a>) -> Result<Facts<'a>
             // Where none is asked for, it is about those that the user sees.
             associated: name.as_deref().is_none_or(|name| user.devices.contains(name)),
             restricted: known.is_some_and(|device| device.restricted),
+            recordable: basis.recordable,
         },
         name,
         certificate: words,
@@ -257,16 +247,11 @@ fn other_instance(basis: &Basis<'_>, user: &User, question: &Question<'_>) -> Op
             && entry.not_after >= question.now.unix_timestamp()
             && basis.crls.against(entry, question.now).is_none()
     };
-    let ledger = basis.ledger.as_ref().ok()?;
-    ledger.entries().filter(counts).map(|entry| entry.instance.clone()).min()
+    basis.ledger.entries().filter(counts).map(|entry| entry.instance.clone()).min()
 }
 
 /// The best certificate that the ledger has of the user and instance.
 fn certificate(basis: &Basis<'_>, user: &User, question: &Question<'_>) -> (Certificate, String) {
-    let ledger = match &basis.ledger {
-        Ok(ledger) => ledger,
-        Err(error) => return (Certificate::Unreadable, format!("the ledger can't be read: {error}")),
-    };
     let instance = question.instance;
     let by_crl = |entry: &Entry| basis.crls.against(entry, question.now);
     let rank = |entry: &&Entry| {
@@ -274,13 +259,10 @@ fn certificate(basis: &Basis<'_>, user: &User, question: &Question<'_>) -> (Cert
         let issued = entry.status == Status::Issued && by_crl(entry).is_none();
         (issued && !expired, issued, entry.not_after)
     };
-    let best = ledger.entries().filter(|entry| entry.user == user.name && entry.instance == *instance).max_by_key(rank);
+    let best =
+        basis.ledger.entries().filter(|entry| entry.user == user.name && entry.instance == *instance).max_by_key(rank);
     let Some(best) = best else {
-        let ledger = match basis.changed_in {
-            ChangedIn::Files => basis.config.tls.ledger.display().to_string(),
-            ChangedIn::Store => "the ledger".into(),
-        };
-        return (Certificate::None, format!("{ledger} has no certificate of {}/{instance}", user.name));
+        return (Certificate::None, format!("the ledger has no certificate of {}/{instance}", user.name));
     };
     let until = OffsetDateTime::from_unix_timestamp(best.not_after).ok().and_then(|at| at.format(&Rfc3339).ok());
     let until = until.unwrap_or_default();

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::{ChangedIn, Facts, Unexplained, words::quoted};
+use super::{Facts, Unexplained, words::quoted};
 use crate::{
     config::Config,
     model::{Address, Group, Transport},
@@ -41,43 +41,17 @@ pub(super) fn nearest<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> V
     names.iter().take(OFFERED).map(|(_, known)| (*known).to_owned()).collect()
 }
 
-pub(super) fn no_device(changed_in: ChangedIn) -> &'static str {
-    match changed_in {
-        ChangedIn::Files => "no device in the config",
-        ChangedIn::Store => "no device",
-    }
-}
-
 /// A device that nobody described can't be associated with anybody: its address is no name that `devices` takes.
 pub(super) fn how_to_name(facts: &Facts<'_>, address: &str) -> String {
     let Facts { config, user, .. } = facts;
     let ip = address.parse::<Address>().map_or_else(|_| address.to_owned(), |address| address.socket.ip().to_string());
     let called = [format!("phone-{ip}"), format!("phone-{address}")];
     let name = called.iter().find(|name| config.directory.device(name).is_none()).map_or(address, String::as_str);
-    let none = no_device(facts.changed_in);
-    let who =
-        format!("{none} has this address. Until it has a name there, only users who control all devices see it (R13)");
-    let controls = user.groups.contains(Group::ControlOfAllDevices);
-    if facts.changed_in == ChangedIn::Store {
-        let who = who.replace(" there", "");
-        let add = format!("callgate device add {} --address {address}", quoted(name));
-        return match controls {
-            true => format!("{who}, as this user does. To name it\n\n  {add}"),
-            false => {
-                let associate = facts.set_user(&format!("--add-device {}", quoted(name)));
-                format!("{who}. To name it, and associate it with the user\n\n  {add}\n  {associate}")
-            }
-        };
+    let who = "no device has this address. Until it has a name, only users who control all devices see it (R13)";
+    let add = format!("callgate device add {} --address {address}", quoted(name));
+    if user.groups.contains(Group::ControlOfAllDevices) {
+        return format!("{who}, as this user does. To name it\n\n  {add}");
     }
-    let device = format!("  [[device]]\n  name = {name:?}\n  addresses = [{address:?}]");
-    if controls {
-        return format!("{who}, as this user does. To name it, add to the config\n\n{device}");
-    }
-    let devices: Vec<_> = user.devices.iter().map(|name| format!("{:?}", name.as_str())).collect();
-    let devices = [devices, vec![format!("{name:?}")]].concat().join(", ");
-    let user = &user.name;
-    format!(
-        "{who}. To name it, add to the config\n\n{device}\n\nand to the user {user:?} there\n\n  devices = [{devices}]\n\nThen \
-         look again: callgate explain --user {user} --device {name}"
-    )
+    let associate = facts.set_user(&format!("--add-device {}", quoted(name)));
+    format!("{who}. To name it, and associate it with the user\n\n  {add}\n  {associate}")
 }

@@ -1,6 +1,6 @@
 //! What the explanation says.
 
-use super::{ChangedIn, DoorSaid, Facts, Said, StreamSaid, unnamed};
+use super::{DoorSaid, Facts, Said, StreamSaid, unnamed};
 use crate::{
     config::SwitchConfig,
     model::{Door, Group, Groups, Mode},
@@ -67,15 +67,9 @@ impl Facts<'_> {
                 }
             }
             Condition::Certificate => {
-                let mend = match (self.case.certificate, self.changed_in) {
-                    (Certificate::Unreadable, _) => {
-                        "mend the ledger's file, or its path under [tls] in the config".into()
-                    }
-                    (Certificate::StatusUnknown, _) => {
-                        "put the present CRL of its CA where tls.client_crl names it".into()
-                    }
-                    (_, ChangedIn::Files) => format!("callgate cert issue --user {user} --instance {instance}"),
-                    (_, ChangedIn::Store) => format!(
+                let mend = match self.case.certificate {
+                    Certificate::StatusUnknown => "put the present CRL of its CA where tls.client_crl names it".into(),
+                    _ => format!(
                         "callgate cert issue --user {} --instance {instance} (or `callgate cert add` with one of another CA)",
                         quoted(user.as_str())
                     ),
@@ -89,12 +83,7 @@ impl Facts<'_> {
                 true => ("the user has a password".into(), String::new()),
                 false => (
                     "the user has no password, so that no password is right".into(),
-                    match self.changed_in {
-                        ChangedIn::Files => {
-                            format!("callgate passwd, and its line as password = \"...\" of the user {user:?}")
-                        }
-                        ChangedIn::Store => self.set_user("--password"),
-                    },
+                    self.set_user("--password"),
                 ),
             },
             Condition::NotLocked => match holds {
@@ -112,10 +101,7 @@ impl Facts<'_> {
                     (true, true) => (format!("the user is in {:?}", Group::ControlOfAllDevices.name()), String::new()),
                     (true, false) => ("the device is one of the user's".into(), String::new()),
                     (false, _) if self.device.is_none() => (
-                        format!(
-                            "{} has this address, so that it is none of the user's: no event of it is sent",
-                            unnamed::no_device(self.changed_in)
-                        ),
+                        "no device has this address, so that it is none of the user's: no event of it is sent".into(),
                         format!(
                             "name it as the note below says, or {}",
                             self.add_groups(&[Group::ControlOfAllDevices])
@@ -123,10 +109,7 @@ impl Facts<'_> {
                     ),
                     (false, _) => (
                         "the device is none of the user's: no event of it is sent".into(),
-                        match self.changed_in {
-                            ChangedIn::Files => format!("add {device:?} to devices of the user {user:?}"),
-                            ChangedIn::Store => self.set_user(&format!("--add-device {}", quoted(device))),
-                        },
+                        self.set_user(&format!("--add-device {}", quoted(device))),
                     ),
                 }
             }
@@ -134,10 +117,7 @@ impl Facts<'_> {
                 true => ("the device is not restricted".into(), String::new()),
                 false => (
                     "the device is restricted: no app sees it".into(),
-                    match self.changed_in {
-                        ChangedIn::Files => format!("take restricted = true from the device {device:?}"),
-                        ChangedIn::Store => format!("callgate device unrestrict {}", quoted(device)),
-                    },
+                    format!("callgate device unrestrict {}", quoted(device)),
                 ),
             },
             Condition::KeyGroups => match missing(self.user.groups).as_slice() {
@@ -150,6 +130,13 @@ impl Facts<'_> {
             Condition::SecureDoor => match holds {
                 true => ("keys may leave by this door".into(), String::new()),
                 false => ("no key leaves by the clear door".into(), "open the session on the TLS door".into()),
+            },
+            Condition::Recordable => match holds {
+                true => ("keys can be put on record before they leave".into(), String::new()),
+                false => (
+                    "the audit log can't be written, and no key leaves without a record".into(),
+                    "make room for the audit log, or mend its disk: it heals by itself, and the gateway's log says what is wrong".into(),
+                ),
             },
         }
     }
@@ -164,13 +151,8 @@ impl Facts<'_> {
 
     /// How the user gets into groups.
     fn add_groups(&self, groups: &[Group]) -> String {
-        match self.changed_in {
-            ChangedIn::Files => format!("add {} to groups of the user {:?}", names(groups).join(", "), self.user.name),
-            ChangedIn::Store => {
-                let groups: Vec<_> = groups.iter().map(|group| group.name()).collect();
-                self.set_user(&format!("--add-group {}", quoted(&groups.join(","))))
-            }
-        }
+        let groups: Vec<_> = groups.iter().map(|group| group.name()).collect();
+        self.set_user(&format!("--add-group {}", quoted(&groups.join(","))))
     }
 
     /// The command that changes the user, as it is pasted into a shell.
@@ -179,11 +161,8 @@ impl Facts<'_> {
     }
 
     fn door_words(&self, holds: bool, door: Door) -> (String, String) {
-        let (user, group) = (&self.user.name, Group::SecureConnection.name());
-        let take = match self.changed_in {
-            ChangedIn::Files => format!("take {group:?} from groups of the user {user:?}"),
-            ChangedIn::Store => self.set_user(&format!("--remove-group {}", quoted(group))),
-        };
+        let group = Group::SecureConnection.name();
+        let take = self.set_user(&format!("--remove-group {}", quoted(group)));
         let is_in = self.user.groups.contains(Group::SecureConnection);
         let member = if is_in { format!("the user is in {group:?}") } else { format!("the user is not in {group:?}") };
         match (holds, door) {

@@ -8,7 +8,9 @@ async fn r21_while_the_log_is_closed_nothing_is_granted_and_all_is_taken_at_once
     rig.change(&device("1001")).await.unwrap();
     rig.change(&user("u", &[Group::CtiEnabled, Group::CallMonitoring], &["1001"])).await.unwrap();
     rig.log.told();
+    assert!(rig.administration.can_record());
     rig.log.close(true);
+    assert!(!rig.administration.can_record());
     for grants in [user("u", &[Group::CtiEnabled, Group::CallMonitoring, Group::CallRecording], &["1001"]), device("2")]
     {
         let refused = rig.change(&grants).await.unwrap_err();

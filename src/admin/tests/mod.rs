@@ -82,6 +82,10 @@ impl Journal for Log {
         }
         self.write(record)
     }
+
+    fn can_write(&self) -> bool {
+        !self.closed.load(Ordering::Relaxed)
+    }
 }
 
 /// A store whose n-th write from now on, and all behind it, fail; and whose writes can be made to wait. It has transactions if it
@@ -177,6 +181,7 @@ impl Rig {
         let log = Arc::new(Log::default());
         let (kept, journal) = (Arc::new(store.clone()), Arc::clone(&log));
         let (administration, _) = Administration::open(kept, journal, seed).await.unwrap();
+        log.records.lock().unwrap().retain(|record| record.verb != "seed");
         Self { store, log, administration }
     }
 

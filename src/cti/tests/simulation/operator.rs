@@ -323,4 +323,8 @@ impl Journal for Log {
     fn write_once(&self, record: &AdminRecord) -> Result<(), JournalClosed> {
         self.write(record)
     }
+
+    fn can_write(&self) -> bool {
+        true
+    }
 }
