@@ -21,6 +21,7 @@ pub mod raw;
 pub mod recorded;
 pub mod scripted;
 pub mod served;
+pub mod skipped;
 pub mod tap;
 pub mod trail;
 

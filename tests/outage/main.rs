@@ -17,6 +17,8 @@
 mod full_disk;
 mod given;
 mod said;
+#[path = "../common/skipped.rs"]
+mod skipped;
 #[path = "../common/small_disk.rs"]
 mod small_disk;
 mod world;
