@@ -16,6 +16,7 @@
     reason = "a test"
 )]
 
+pub mod held;
 pub mod leaks;
 pub mod raw;
 pub mod recorded;
