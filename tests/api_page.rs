@@ -1,16 +1,11 @@
 //! The commands of docs/API.md are run as they stand there, in their order, at a gateway that serves.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::print_stdout,
-    reason = "a test"
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test")]
 
 #[path = "common/pages.rs"]
 mod pages;
+#[path = "common/skipped.rs"]
+mod skipped;
 
 use std::{fs, path::Path, process::Command, sync::Arc};
 
@@ -25,6 +20,7 @@ use tempfile::TempDir;
 use time::OffsetDateTime;
 
 use pages::{blocks, root};
+use skipped::skipped;
 
 const PAGE: &str = "docs/API.md";
 
@@ -89,7 +85,7 @@ async fn every_command_of_the_page_works_in_its_place() {
     // `--json` and `%header{}` are of 7.82 and 7.84.
     let number = |at: usize| version.split([' ', '.']).nth(at)?.parse::<u32>().ok();
     if (number(1), number(2)) < (Some(7), Some(84)) {
-        println!("SKIPPED: there is no curl 7.84 or later here");
+        skipped("curl", "7.84 or later is not here: the commands of the page were not run");
         return;
     }
     let place = folder();

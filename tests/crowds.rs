@@ -16,7 +16,13 @@ use std::{
 
 use callgate::model::CallState;
 use callgate_wire::v1::ErrorCode;
-use common::{TestGateway, USERS, raw::RawClient, scripted::call, served::Served};
+use common::{
+    TestGateway, USERS,
+    held::{FEED, Held},
+    raw::RawClient,
+    scripted::call,
+    served::{Served, quiet, under},
+};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use rustls::{ClientConfig, ClientConnection};
 use tokio::net::TcpSocket;
@@ -66,21 +72,25 @@ async fn r41a_2000_silent_connections_and_500_stuck_in_the_handshake_keep_no_goo
 }
 
 #[tokio::test]
-async fn r41a_with_64_files_and_100_silent_connections_an_app_opens() {
+async fn r41a_with_64_files_and_100_silent_connections_an_app_opens_and_who_was_there_goes_on() {
     raise_open_files();
     let doors = "[doors]\nclear = \"127.0.0.1:0\"\ntls = \"127.0.0.1:0\"";
     for crowded in ["tls", "clear"] {
-        let mut served = Served::start_by(doors, |serve| common::served::under("ulimit -n 64", &serve));
+        let mut served = Served::start_with(doors, FEED, |serve| under("ulimit -n 64", &quiet(&serve)));
         // In the order in which they are announced.
+        let feed = served.log_line("listens for HEP switch=pbx address=");
         let (clear, tls) = (served.log_line("door=\"clear\" address="), served.log_line("door=\"tls\" address="));
+        let mut held = Held::open(&served, &feed, &tls).await;
         let stands_at = if crowded == "tls" { &tls } else { &clear };
         let silent: Vec<_> = (0..100).map(|_| TcpStream::connect(stands_at).unwrap()).collect();
         served.log_line("a connection could not be accepted");
+        held.gets_keys().await;
 
         let began = Instant::now();
-        let opened = served.recorder(tls).await;
+        let opened = served.instance("2", tls).await;
         println!("with a crowd at the {crowded} door an app opened in {:?}", began.elapsed());
         drop((opened, silent));
+        held.gets_the_end().await;
         let (code, log) = served.stop();
         assert_eq!(code, Some(0), "{log}");
     }

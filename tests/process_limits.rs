@@ -7,12 +7,24 @@ mod common;
 use std::{
     fs,
     net::{TcpListener, TcpStream},
+    os::unix::{
+        fs::{MetadataExt, chown},
+        process::CommandExt,
+    },
+    process::{Child, Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
 
-use common::served::{Served, quiet, under};
+use common::{
+    held::{FEED, Held},
+    served::{Served, quiet, under},
+    skipped::skipped,
+};
+use rustix::process::geteuid;
 
+/// Who owns nothing.
+const NOBODY: u32 = 65_534;
 const DOORS: &str = "[doors]\nclear = \"127.0.0.1:0\"\ntls = \"127.0.0.1:0\"";
 
 /// Soft and hard, as the system shows them.
@@ -35,17 +47,73 @@ fn r20_there_is_no_core_dump_and_r41a_all_files_that_are_allowed_are_taken() {
     assert_eq!(code, Some(0), "{log}");
 }
 
+/// Who owns what the system has of a process: whoever runs it, or root if it may not be dumped. What root runs is root's in any
+/// case, so it is run as somebody else then.
+#[test]
+fn r20_the_system_may_not_dump_the_process() {
+    let owner = |child: &Child| fs::metadata(format!("/proc/{}/environ", child.id())).unwrap().uid();
+    let runs_as = if geteuid().is_root() { NOBODY } else { geteuid().as_raw() };
+    let mut any = Command::new("sleep");
+    any.arg("60");
+    let mut any = match run_as(runs_as, any).spawn() {
+        Ok(any) => any,
+        Err(error) => return skipped("dumpable", &format!("root can't run anything as somebody else here: {error}")),
+    };
+    let owns_any = owner(&any);
+    any.kill().unwrap();
+    any.wait().unwrap();
+    assert_eq!(owns_any, runs_as, "a process that may be dumped");
+
+    let mut served = Served::start_by(DOORS, |serve| give_to(runs_as, serve));
+    served.log_line("door=\"tls\" address=");
+    assert_eq!(owner(&served.child), 0);
+    let (code, log) = served.stop();
+    assert_eq!(code, Some(0), "{log}");
+}
+
+/// The command as run by this user, who gets the folder, and a program there that it may read.
+fn give_to(user: u32, serve: Command) -> Command {
+    if user == geteuid().as_raw() {
+        return serve;
+    }
+    let folder = serve.get_current_dir().unwrap();
+    let program = folder.join("callgate");
+    fs::copy(serve.get_program(), &program).unwrap();
+    let mut given = vec![folder.to_owned()];
+    while let Some(path) = given.pop() {
+        chown(&path, Some(user), Some(user)).unwrap();
+        if path.is_dir() {
+            given.extend(fs::read_dir(&path).unwrap().map(|file| file.unwrap().path()));
+        }
+    }
+    let mut given = Command::new(program);
+    given.args(serve.get_args()).current_dir(folder).stdin(Stdio::null());
+    given.envs(serve.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    run_as(user, given)
+}
+
+fn run_as(user: u32, mut command: Command) -> Command {
+    if user != geteuid().as_raw() {
+        command.uid(user).gid(user);
+    }
+    command
+}
+
 #[tokio::test]
-async fn r41a_more_connections_than_files_don_t_end_it_and_an_app_opens_when_they_are_gone() {
-    let mut served = Served::start_by(DOORS, |serve| under("ulimit -n 40", &serve));
+async fn r41a_more_connections_than_files_end_neither_it_nor_a_session_and_an_app_opens_when_they_are_gone() {
+    let mut served = Served::start_with(DOORS, FEED, |serve| under("ulimit -n 40", &quiet(&serve)));
     served.log_line("fewer files may be open than the limits of sessions need");
+    let feed = served.log_line("listens for HEP switch=pbx address=");
     let clear = served.log_line("door=\"clear\" address=");
     let tls = served.log_line("door=\"tls\" address=");
+    let mut held = Held::open(&served, &feed, &tls).await;
     let strangers: Vec<_> = (0..60).map(|_| TcpStream::connect(&clear).unwrap()).collect();
     served.log_line("a connection could not be accepted");
+    held.gets_keys().await;
     drop(strangers);
 
-    let opened = served.recorder(tls).await;
+    let opened = served.instance("2", tls).await;
+    held.gets_the_end().await;
     drop(opened);
     let (code, log) = served.stop();
     assert_eq!(code, Some(0), "{log}");

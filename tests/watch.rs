@@ -1,7 +1,6 @@
 //! `callgate watch` with the real binary, against a gateway that is served as an operator would serve it.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test")]
-#![allow(clippy::print_stderr, reason = "what is skipped is told")]
 
 mod common;
 
@@ -15,6 +14,7 @@ use std::{
 use common::{
     leaks,
     served::{Served, callgate},
+    skipped::skipped,
 };
 use serde_json::Value;
 use tempfile::TempDir;
@@ -364,7 +364,7 @@ fn it_says_why_the_gateway_went_and_comes_back_to_the_next_one() {
 /// On a pseudo-terminal, by util-linux's `script`. `None` where it isn't.
 fn on_a_terminal(gateway: &Gateway, arguments: &str, no_colour: &str) -> Option<Watcher> {
     if Command::new("script").arg("--version").output().is_err() {
-        eprintln!("SKIPPED: there is no script(1) here, so that the terminal is not tested");
+        skipped("terminal", "script(1) of util-linux is not here: nothing was shown on a terminal");
         return None;
     }
     let (binary, address) = (env!("CARGO_BIN_EXE_callgate"), &gateway.address);

@@ -104,8 +104,13 @@ async fn r15_r21_under_random_administration_nothing_leaks_or_sticks_and_each_ke
     let load = |count: &AtomicU64| count.load(Ordering::Relaxed);
     let counts = &ended.counts;
     assert!(load(&counts.keys) > 0 && ended.changes > 0, "nothing happened: {}", ended.told);
+    let (told_of_group, locked_out) = ended.reached;
+    // A short time may be over before it comes to that.
+    let were_reached = told_of_group > 0 && locked_out > 0;
+    assert!(were_reached || seconds < 60, "{told_of_group} told of a group, {locked_out} locked out");
     let summary = json!({
         "seconds": seconds, "apps": APPS[size], "changes": ended.changes, "changes_refused": ended.refused,
+        "told_of_group": told_of_group, "locked_out": locked_out,
         "opened": load(&counts.opened), "refused": load(&counts.refused), "closed": load(&counts.closed),
         "events": load(&counts.events), "keys": load(&counts.keys), "keys_without_record": 0,
         "records": on_record.records, "segments": on_record.segments,

@@ -1,7 +1,6 @@
 //! The administrator: random changes of everything, and the certificates that apps need.
 
 use std::{
-    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
     sync::{
@@ -12,8 +11,9 @@ use std::{
 };
 
 use callgate::{
-    admin::{Actor, Administration, Refused, State},
+    admin::{Actor, Administration, Done, Refused, State},
     directory::{Cascade, Change, DeviceRecord, GroupRecord, Of, UserSettings},
+    hub::Effect,
     model::Group,
     trust::{Ca, CertificateRecord, Fingerprint, Ledger, Validity, records_of_file},
 };
@@ -27,6 +27,7 @@ pub const USERS: [&str; 8] = ["user0", "user1", "user2", "user3", "user4", "user
 /// The phones of the recorded call.
 pub const DEVICES: [(&str, &str); 2] = [("1001", "udp:127.0.0.1:16010"), ("1002", "udp:127.0.0.1:16020")];
 const ACTOR: Actor = Actor::Local(0);
+/// The group through which some users see some devices, or all.
 const FLOOR: &str = "floor";
 /// How long the administrator rests after each change.
 const REST: Duration = Duration::from_millis(20);
@@ -44,7 +45,26 @@ pub struct Operator {
     added: AtomicU64,
     changes: AtomicU64,
     refused: AtomicU64,
+    /// Sessions that were told of a change of the floor.
+    told_of_floor: AtomicU64,
+    /// Sessions that were closed since their user was locked.
+    locked_out: AtomicU64,
 }
+
+/// What a user is given.
+#[derive(Clone, Copy)]
+struct Rights {
+    /// So many of the three groups.
+    groups: usize,
+    /// Its devices, by a pattern.
+    by_pattern: bool,
+    /// Those of the floor.
+    by_floor: bool,
+    locked: bool,
+}
+
+/// Whatever the floor has.
+const ALL: Rights = Rights { groups: 3, by_pattern: true, by_floor: true, locked: false };
 
 impl Operator {
     pub fn new(administration: Arc<Administration>, folder: &Path) -> Self {
@@ -59,6 +79,8 @@ impl Operator {
             added: AtomicU64::new(0),
             changes: AtomicU64::new(0),
             refused: AtomicU64::new(0),
+            told_of_floor: AtomicU64::new(0),
+            locked_out: AtomicU64::new(0),
         }
     }
 
@@ -90,6 +112,11 @@ impl Operator {
         self.refused.load(Ordering::Relaxed)
     }
 
+    /// Sessions that were told of a change of the floor, and those that a lock has closed.
+    pub fn reached(&self) -> (u64, u64) {
+        (self.told_of_floor.load(Ordering::Relaxed), self.locked_out.load(Ordering::Relaxed))
+    }
+
     /// All that was acknowledged, certificates that were added included.
     pub fn acknowledged(&self) -> u64 {
         self.changes() + self.added.load(Ordering::Relaxed)
@@ -104,8 +131,9 @@ impl Operator {
         for (device, _) in DEVICES {
             self.make(&self.device(device, false), Cascade::All).await;
         }
+        self.make(&floor(Some("100?"), None), Cascade::All).await;
         for user in USERS {
-            self.make(&put(user, 3, true), Cascade::All).await;
+            self.make(&put(user, ALL), Cascade::All).await;
         }
     }
 
@@ -137,22 +165,46 @@ impl Operator {
         let user = USERS[self.below(USERS.len())];
         let (device, _) = DEVICES[self.below(DEVICES.len())];
         let cascade = if self.below(2) == 0 { Cascade::All } else { Cascade::Nothing };
+        let by_floor = self.below(2) == 0;
         match self.below(32) {
             // Mostly back to where all is allowed.
-            0..=11 => self.make(&put(user, 3, true), cascade).await,
-            12..=17 => self.make(&put(user, self.below(3), self.below(4) > 0), cascade).await,
-            18 | 19 => self.make(&self.device(device, true), cascade).await,
-            20..=23 => self.make(&self.device(device, false), cascade).await,
-            24 | 25 => {
-                let devices = [device.parse().unwrap()].into_iter().filter(|_| self.below(2) == 0).collect();
-                let patterns = ["100?".parse().unwrap()].into_iter().filter(|_| self.below(2) == 0).collect();
-                let group = GroupRecord { devices, patterns, ..GroupRecord::default() };
-                self.make(&Change::PutGroup(FLOOR.parse().unwrap(), group), cascade).await;
+            0..=8 => {
+                self.make(&put(user, Rights { by_floor, ..ALL }), cascade).await;
+            }
+            // Also where the floor has none.
+            9..=12 => {
+                self.make(&put(user, Rights { by_pattern: false, ..ALL }), cascade).await;
+            }
+            13..=15 => {
+                let (groups, by_pattern) = (self.below(3), self.below(4) > 0);
+                self.make(&put(user, Rights { groups, by_pattern, by_floor, locked: false }), cascade).await;
+            }
+            16 | 17 => {
+                let closed = self.make(&put(user, Rights { by_floor, locked: true, ..ALL }), cascade).await.closed;
+                self.locked_out.fetch_add(closed as u64, Ordering::Relaxed);
+            }
+            18 | 19 => {
+                self.make(&self.device(device, true), cascade).await;
+            }
+            20 | 21 => {
+                self.make(&self.device(device, false), cascade).await;
+            }
+            22..=24 => {
+                let (pattern, device) =
+                    (Some("100?").filter(|_| self.below(2) == 0), Some(device).filter(|_| self.below(2) == 0));
+                let told = self.make(&floor(pattern, device), cascade).await.changed;
+                self.told_of_floor.fetch_add(told as u64, Ordering::Relaxed);
+            }
+            // It is refused while somebody is in it, unless all of them leave it.
+            25 => {
+                let told = self.make(&Change::RemoveGroup(FLOOR.parse().unwrap()), cascade).await.changed;
+                self.told_of_floor.fetch_add(told as u64, Ordering::Relaxed);
+                self.make(&floor(Some("100?"), None), cascade).await;
             }
             // Each of its apps needs another certificate then.
             26 => {
                 self.make(&Change::RemoveUser(user.parse().unwrap()), cascade).await;
-                self.make(&put(user, 3, true), cascade).await;
+                self.make(&put(user, ALL), cascade).await;
             }
             27 | 28 => {
                 self.make(&Change::RemoveDevice(device.parse().unwrap()), cascade).await;
@@ -170,8 +222,11 @@ impl Operator {
         }
     }
 
-    async fn make(&self, change: &Change, cascade: Cascade) {
-        self.count(&self.administration.change(&ACTOR, change, Of::Latest, cascade).await);
+    /// What it did to sessions: nothing, if it was refused.
+    async fn make(&self, change: &Change, cascade: Cascade) -> Effect {
+        let made = self.administration.change(&ACTOR, change, Of::Latest, cascade).await;
+        self.count(&made);
+        made.map(|Done { effect, .. }| effect).unwrap_or_default()
     }
 
     fn count<T>(&self, made: &Result<T, Refused>) {
@@ -195,12 +250,23 @@ impl Operator {
     }
 }
 
-/// A user in so many of the three groups, with its devices by a pattern and a group.
-fn put(user: &str, groups: usize, with_devices: bool) -> Change {
+fn put(user: &str, rights: Rights) -> Change {
+    let Rights { groups, by_pattern, by_floor, locked } = rights;
     let all = [Group::CtiEnabled, Group::SecureConnection, Group::SrtpKeyMaterial];
-    let patterns = if with_devices { BTreeSet::from(["10*".parse().unwrap()]) } else { BTreeSet::new() };
-    let settings = UserSettings { groups: all.into_iter().take(groups).collect(), patterns, ..UserSettings::default() };
+    let settings = UserSettings {
+        groups: all.into_iter().take(groups).collect(),
+        own_groups: by_floor.then(|| FLOOR.parse().unwrap()).into_iter().collect(),
+        patterns: by_pattern.then(|| "10*".parse().unwrap()).into_iter().collect(),
+        locked,
+        ..UserSettings::default()
+    };
     Change::PutUser(user.parse().unwrap(), settings)
+}
+
+fn floor(pattern: Option<&str>, device: Option<&str>) -> Change {
+    let devices = device.map(|device| device.parse().unwrap()).into_iter().collect();
+    let patterns = pattern.map(|pattern| pattern.parse().unwrap()).into_iter().collect();
+    Change::PutGroup(FLOOR.parse().unwrap(), GroupRecord { devices, patterns, ..GroupRecord::default() })
 }
 
 fn issue(

@@ -77,6 +77,8 @@ pub struct Ended {
     pub changes: u64,
     pub refused: u64,
     pub acknowledged: u64,
+    /// Sessions that were told of a change of a group of users, and those that a lock has closed.
+    pub reached: (u64, u64),
     pub seen: All,
     /// A checkpoint that was exported meanwhile.
     pub exported: String,
@@ -189,6 +191,7 @@ impl Soak {
         let told = shared.to_string();
         let Some(Shared { operator, seen, counts, .. }) = Arc::into_inner(shared) else { panic!("who has it?") };
         let (changes, refused, acknowledged) = (operator.changes(), operator.refused(), operator.acknowledged());
+        let reached = operator.reached();
         drop(operator);
         let seen = seen.all();
         // The log ends in order when the last who has it lets it go.
@@ -196,7 +199,7 @@ impl Soak {
         while log.strong_count() > 0 {
             sleep(LOOK).await;
         }
-        Ended { told, counts, changes, refused, acknowledged, seen, exported }
+        Ended { told, counts, changes, refused, acknowledged, reached, seen, exported }
     }
 
     /// Lets all go on until this is so. The call begins again as soon as it is over.

@@ -10,6 +10,8 @@
     reason = "test code"
 )]
 
+#[path = "../common/skipped.rs"]
+mod skipped;
 #[path = "../common/small_disk.rs"]
 mod small_disk;
 

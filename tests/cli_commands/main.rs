@@ -9,6 +9,8 @@
 
 mod certificates;
 mod explain;
+#[path = "../common/skipped.rs"]
+mod skipped;
 
 use std::{
     fs,
@@ -19,6 +21,8 @@ use std::{
 };
 
 use callgate::directory::ScramVerifier;
+
+use skipped::skipped;
 
 /// A folder to work in, and the binary.
 struct Shell(tempfile::TempDir);
@@ -287,7 +291,7 @@ fn completions_are_scripts_that_the_shell_takes_and_that_know_every_command() {
                 let checked = checking.output().unwrap();
                 assert!(checked.status.success(), "{name}: {}", String::from_utf8_lossy(&checked.stderr));
             }
-            _ => println!("skipped: there is no {name} here"),
+            _ => skipped(name, "it is not here, and so has not read its completions"),
         }
     }
     assert_eq!(shell.run("completions csh").code, 2);

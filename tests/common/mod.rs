@@ -16,11 +16,13 @@
     reason = "a test"
 )]
 
+pub mod held;
 pub mod leaks;
 pub mod raw;
 pub mod recorded;
 pub mod scripted;
 pub mod served;
+pub mod skipped;
 pub mod tap;
 pub mod trail;
 

@@ -73,8 +73,7 @@ impl Served {
             [[device]]\nname = \"1001\"\naddresses = [\"udp:127.0.0.1:16010\"]\n"
         );
         fs::write(folder.path().join("callgate.toml"), config).unwrap();
-        let issue = ["cert", "issue", "--folder", ".", "--user", "recorder", "--instance", "1"];
-        assert!(callgate(folder.path(), &issue).output().unwrap().status.success());
+        issue(folder.path(), "1");
         let mut serve = wrap(callgate(folder.path(), &["serve", "--config", "callgate.toml"]));
         serve.stdout(Stdio::null());
         Self::run(folder, serve)
@@ -109,12 +108,18 @@ impl Served {
 
     /// Opens a session as the recorder, if only after some tries: a gateway that is short of files can't accept each.
     pub async fn recorder(&self, tls: String) -> (Session, Events) {
-        let read = |name: &str| fs::read(self.folder.path().join(name)).unwrap();
-        let identity = Identity::from_pem(&read("recorder-1.pem"), &read("recorder-1.key")).unwrap();
-        let app = Connector::tls(tls, "localhost", identity, Roots::from_pem(&read("ca.pem")).unwrap());
+        self.instance("1", tls).await
+    }
+
+    /// The same as this instance, which has its certificate by [`issue`].
+    pub async fn instance(&self, instance: &str, tls: String) -> (Session, Events) {
+        let read = |end: &str| fs::read(self.folder.path().join(format!("recorder-{instance}.{end}"))).unwrap();
+        let identity = Identity::from_pem(&read("pem"), &read("key")).unwrap();
+        let ca = Roots::from_pem(&fs::read(self.folder.path().join("ca.pem")).unwrap()).unwrap();
+        let app = Connector::tls(tls, "localhost", identity, ca);
         let began = Instant::now();
         loop {
-            match app.open("recorder", "1").await {
+            match app.open("recorder", instance).await {
                 Ok(opened) => return opened,
                 Err(error) if began.elapsed() > Duration::from_secs(20) => {
                     let log: String = self.log.try_iter().collect();
@@ -143,6 +148,12 @@ impl Served {
         assert!(!self.seen.contains("response=\""));
         (status.code(), std::mem::take(&mut self.seen))
     }
+}
+
+/// Issues a certificate of the recorder, also while the gateway of this folder is served.
+pub fn issue(folder: &Path, instance: &str) {
+    let issue = ["cert", "issue", "--folder", ".", "--user", "recorder", "--instance", instance];
+    assert!(callgate(folder, &issue).output().unwrap().status.success());
 }
 
 /// A test that panics leaves no gateway behind: it would keep what it has inherited, a lock for example.

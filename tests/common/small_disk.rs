@@ -9,11 +9,13 @@ use std::{
 
 use tempfile::TempDir;
 
+use crate::skipped::skipped;
+
 /// A file system of a few MiB, gone with this.
 pub(crate) struct SmallDisk(TempDir);
 
 impl SmallDisk {
-    /// `None`, with a line that says so, where nothing may be mounted.
+    /// `None`, and it is told, where nothing may be mounted.
     pub(crate) fn new(size: &str) -> Option<Self> {
         let folder = tempfile::tempdir().unwrap();
         let mut mount = Command::new("mount");
@@ -21,7 +23,7 @@ impl SmallDisk {
         if mount.output().is_ok_and(|output| output.status.success()) {
             return Some(Self(folder));
         }
-        println!("skipped: a file system can't be mounted here (it needs root)");
+        skipped("full-disk", "a file system of a few MiB can't be mounted here: that needs root");
         None
     }
 

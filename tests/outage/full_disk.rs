@@ -11,15 +11,14 @@ use callgate::audit::{Flush, Options};
 use tokio::time::sleep;
 
 use crate::{
-    END, PART, is_long, killed, say_out, seen_by,
+    END, PART, PATIENCE, is_long, killed, say_out, seen_by,
     small_disk::{SmallDisk, fill},
+    until,
     world::{App, Say, Seen, World, log_options},
 };
 
 /// The store holds 4 MiB back for removals.
 const SIZE: &str = "24m";
-/// How long something may take that is only waited for.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn r15_r21_on_a_full_disk_no_key_is_without_its_record_and_what_is_taken_is_taken_at_once() {
@@ -40,7 +39,7 @@ async fn r15_r21_on_a_full_disk_no_key_is_without_its_record_and_what_is_taken_i
 
     // It heals by itself when somebody makes room.
     fs::remove_file(disk.path().join("filling")).unwrap();
-    until("the log heals", || world.is_open()).await;
+    world.until_open().await;
     world.until_delivered().await;
     let keeps = apps.last().unwrap().name();
     let before = keys_of(&keeps);
@@ -54,6 +53,7 @@ async fn r15_r21_on_a_full_disk_no_key_is_without_its_record_and_what_is_taken_i
     for app in apps {
         seen.push(app.end().await);
     }
+    world.assert_given(&seen);
     let said = world.end(disk.path()).await;
     let done: Vec<_> =
         TOLD.lock().unwrap().iter().filter_map(|line| Some(line.strip_prefix("done ")?.to_owned())).collect();
@@ -77,7 +77,7 @@ async fn r21_r42_nothing_that_was_acknowledged_on_a_full_disk_is_lost_by_kill_9(
         let world = start(disk.path()).await;
         done().for_each(|line| world.assert_is_so(line));
         fs::remove_file(disk.path().join("filling")).unwrap();
-        until("the log heals", || world.is_open()).await;
+        world.until_open().await;
         world.until_delivered().await;
         done().for_each(|line| world.assert_is_so(line));
         let said = world.end(disk.path()).await;
@@ -125,13 +125,4 @@ async fn fill_and_take(world: &World, disk: &Path, say: impl Say) -> (Vec<Seen>,
     full().await;
     assert!(world.grant("granted", say).await.is_err(), "granted while nothing can be recorded");
     (seen, vec![demoted, keeps])
-}
-
-/// Waits until this is so.
-async fn until(what: &str, is_so: impl Fn() -> bool) {
-    let begin = Instant::now();
-    while !is_so() {
-        assert!(begin.elapsed() < PATIENCE, "it is waited in vain: {what}");
-        sleep(Duration::from_millis(5)).await;
-    }
 }

@@ -15,7 +15,10 @@
 )]
 
 mod full_disk;
+mod given;
 mod said;
+#[path = "../common/skipped.rs"]
+mod skipped;
 #[path = "../common/small_disk.rs"]
 mod small_disk;
 mod world;
@@ -26,7 +29,7 @@ use std::{
     path::Path,
     process::{Command, Stdio},
     sync::{Arc, Mutex},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use callgate::audit::{Fault, Flush, Options, Touch};
@@ -38,6 +41,10 @@ use world::{Say, Seen, World, log_options};
 const PART: &str = "CALLGATE_TEST_OUTAGE";
 /// What that process says last.
 const END: &str = "end";
+/// And this when its disk has failed and the log is closed.
+const CLOSED: &str = "closed";
+/// How long something may take that is only waited for.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn r15_r21_whichever_write_or_flush_fails_no_key_is_without_its_record_and_what_is_taken_is_taken_at_once() {
@@ -61,12 +68,18 @@ async fn r15_r21_whichever_write_or_flush_fails_no_key_is_without_its_record_and
 
 #[tokio::test(flavor = "multi_thread")]
 async fn r21_r42_nothing_that_was_acknowledged_is_lost_by_kill_9_while_the_disk_fails() {
-    for (touch, at) in points().into_iter().filter(|(_, at)| is_long() || at % 4 == 1) {
+    for (touch, at) in points().into_iter().filter(|(_, at)| is_long() || at % 5 == 1) {
         let folder = tempfile::tempdir().unwrap();
         let name = if touch == Touch::Write { "write" } else { "flush" };
         let part = format!("{}:{name}:{at}", folder.path().display());
-        // In the middle of what it takes away, or a little later.
-        let told = killed("administers_until_it_is_killed", &part, 1 + at % 4);
+        // In the middle of what it takes away, or when all is done: each for disks that have failed, and that are about to.
+        let changes = 1 + at / 2 % 4;
+        let told = killed("administers_until_it_is_killed", &part, changes);
+        let position = |begin| told.iter().position(|line: &String| line.starts_with(begin));
+        let has_failed = position(CLOSED).is_some_and(|closed| Some(closed) < position("done "));
+        assert!(has_failed || !is_before(at), "killed before its disk has failed: {told:?}");
+        let done = told.iter().filter(|line| line.starts_with("done ")).count();
+        assert!(done >= changes.min(3), "{told:?}");
         let world = start(folder.path(), &Arc::default()).await;
         for line in told.iter().filter_map(|line| line.strip_prefix("done ")) {
             world.assert_is_so(line);
@@ -102,7 +115,7 @@ fn killed(test: &str, part: &str, changes: usize) -> Vec<String> {
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    let own = |line: &String| ["key ", "done ", END].iter().any(|begin| line.starts_with(begin));
+    let own = |line: &String| ["key ", "done ", CLOSED, END].iter().any(|begin| line.starts_with(begin));
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap).filter(own);
     let (mut told, mut done) = (Vec::new(), 0);
     while done < changes && told.last().is_none_or(|line| line != END) {
@@ -201,24 +214,46 @@ async fn start(folder: &Path, disk: &Arc<BadDisk>) -> World {
     World::start(folder, options).await
 }
 
+/// Whether this point's disk fails before anything is taken. Of the others it fails meanwhile, or just after it.
+fn is_before(at: usize) -> bool {
+    at.is_multiple_of(2)
+}
+
 /// Users with keys come, the disk fails, and each loses something. `say` hears what was acknowledged.
 async fn outage(world: &World, disk: &BadDisk, touch: Touch, at: usize, say: impl Say) -> Vec<Seen> {
     let name = |what: &str| format!("{what}{touch:?}{at}");
+    let fails = async || {
+        until(&name("the disk fails at "), || disk.is_broken() && !world.is_open()).await;
+        say(CLOSED);
+    };
     let crowd = world.crowd(name, say).await;
     disk.set(Health::Until(touch, at));
-    // Once it has failed, and once while it is about to.
-    let waits = at.is_multiple_of(2);
-    while waits && !disk.is_broken() {
-        sleep(Duration::from_millis(1)).await;
+    if is_before(at) {
+        fails().await;
     }
     let (mut seen, demoted) = world.take(crowd, say).await;
-    let was_open = world.is_open();
-    let granted = world.grant(&name("granted"), say).await;
-    assert!(was_open || granted.is_err() || world.is_open(), "granted while the log was closed");
+    if !is_before(at) {
+        // Some of these come while the disk is about to fail.
+        let was_open = world.is_open();
+        let granted = world.grant(&name("granted"), say).await;
+        assert!(was_open || granted.is_err(), "granted while the log was closed");
+        fails().await;
+    }
+    assert!(world.grant(&name("denied"), say).await.is_err(), "granted while the log was closed");
 
     disk.set(Health::Good);
     world.until_open().await;
     world.until_delivered().await;
     seen.push(demoted.end().await);
+    world.assert_given(&seen);
     seen
+}
+
+/// Waits until this is so.
+async fn until(what: &str, is_so: impl Fn() -> bool) {
+    let begin = Instant::now();
+    while !is_so() {
+        assert!(begin.elapsed() < PATIENCE, "it is waited in vain: {what}");
+        sleep(Duration::from_millis(1)).await;
+    }
 }

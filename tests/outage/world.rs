@@ -23,9 +23,12 @@ use callgate_sdk::client::{
 use callgate_wire::v1::ErrorCode;
 use serde_json::Value;
 use time::OffsetDateTime;
-use tokio::{task::JoinHandle, time::sleep};
+use tokio::{
+    task::JoinHandle,
+    time::{sleep, timeout},
+};
 
-use crate::said::Said;
+use crate::{PATIENCE, given::Given, said::Said, until};
 
 /// A switch that isn't there, with some hundred keys in a second.
 const CONFIG: &str = r#"
@@ -50,6 +53,7 @@ unanswered_percent = 0
 pub struct World {
     served: Served,
     log: Arc<AuditLog>,
+    given: Arc<Given>,
     folder: PathBuf,
 }
 
@@ -83,8 +87,9 @@ impl World {
         }
         let config = Config::parse(CONFIG, "test.toml", folder, std::iter::empty()).unwrap();
         let administration = administration(&config, Arc::clone(&log) as Arc<dyn Journal>).await.unwrap();
-        let served = Served::start(config, administration, Arc::clone(&log) as Arc<dyn Trail>, None).await.unwrap();
-        Self { served, log, folder: folder.into() }
+        let given = Arc::new(Given::new(Arc::clone(&log)));
+        let served = Served::start(config, administration, Arc::clone(&given) as Arc<dyn Trail>, None).await.unwrap();
+        Self { served, log, given, folder: folder.into() }
     }
 
     fn administration(&self) -> &Administration {
@@ -110,20 +115,40 @@ impl World {
     pub async fn take(&self, crowd: Crowd, say: impl Say) -> (Vec<Seen>, App) {
         let Crowd { removed: (removed, removed_app), revoked: (certificate, revoked_app), demoted } = crowd;
         self.change(Change::RemoveUser(removed.clone())).await.unwrap();
+        self.assert_ended(&removed_app);
         say(&format!("done remove {removed}"));
         self.administration().revoke(&Actor::Gateway, certificate, "lost").await.unwrap();
+        self.assert_ended(&revoked_app);
         say(&format!("done revoke {}", certificate.to_hex()));
         let mut seen = Vec::new();
         // Who is removed loses its certificates by it.
         for app in [removed_app, revoked_app] {
-            let of_app = app.reads.await.unwrap();
+            let of_app = timeout(PATIENCE, app.reads).await.expect("it hears of its end").unwrap();
             assert_eq!(of_app.closed, Some(ErrorCode::CertificateRevoked), "closed while the log fails");
             seen.push(of_app);
         }
         let (demoted, demoted_app) = demoted;
         self.change(Change::PutUser(demoted.clone(), settings(&[Group::SrtpKeyMaterial]))).await.unwrap();
+        self.given.acknowledged(&demoted_app.name());
         say(&format!("done put {demoted}"));
         (seen, demoted_app)
+    }
+
+    /// What was acknowledged just now has ended the session of this app: what it finds in its socket is what it was given before.
+    fn assert_ended(&self, app: &App) {
+        assert!(self.given.acknowledged(app.session.name()).is_closed, "acknowledged before the session is closed");
+    }
+
+    /// Each of these has got what it was given, and nothing was given after the acknowledgement that there is no more.
+    pub fn assert_given(&self, seen: &[Seen]) {
+        for app in seen {
+            let given = self.given.account(&app.session);
+            match app.closed {
+                // It has read to its end.
+                Some(_) => assert_eq!(app.keys.len(), given.keys, "keys of {}", app.session),
+                None => assert!(app.keys.len() <= given.keys, "keys of {}", app.session),
+            }
+        }
     }
 
     /// A user would be made who gets keys: that needs its record first.
@@ -151,10 +176,9 @@ impl World {
         self.log.is_open()
     }
 
+    /// Waits until records can be written.
     pub async fn until_open(&self) {
-        while !self.is_open() {
-            sleep(Duration::from_millis(1)).await;
-        }
+        until("the log heals", || self.is_open()).await;
     }
 
     /// A user who gets keys, with a certificate.
@@ -200,6 +224,7 @@ impl World {
     /// Stops all, and reads the log.
     pub async fn end(self, folder: &Path) -> Said {
         self.served.stop().await;
+        drop(self.given);
         let mut log = self.log;
         let log = loop {
             match Arc::try_unwrap(log) {

@@ -1,6 +1,6 @@
 //! What every store does, and what the embedded one does besides: on a full disk, on one that fails, and when it is killed.
 //!
-//! A new implementation gets a line in `conform!`, and passes.
+//! A new implementation gets a line in `conform!`, which says whether it is durable, and passes.
 #![allow(
     missing_docs,
     clippy::unwrap_used,
@@ -11,10 +11,14 @@
     reason = "test code"
 )]
 
+#[path = "../common/skipped.rs"]
+mod skipped;
 #[path = "../common/small_disk.rs"]
 mod small_disk;
 
 mod backups;
+#[macro_use]
+mod durable;
 mod faults;
 mod files;
 mod full_disk;
@@ -24,17 +28,48 @@ mod model;
 mod suite;
 mod watching;
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{
+    ffi::{OsStr, OsString},
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
 
 use callgate::store::{Embedded, Memory, Options, Store};
 use tempfile::TempDir;
 
-/// The tests of the suite for each implementation: its name, and how one is made.
+/// An implementation, as the suite needs it.
+trait Subject {
+    /// Where a store can be. It is gone with this value.
+    type Place;
+
+    /// A place where there is no store yet.
+    fn place() -> Self::Place;
+
+    /// The store of this place, which nobody else has open. A new one is empty.
+    fn open(place: &Self::Place) -> Arc<dyn Store>;
+}
+
+/// An implementation whose stores outlive the process that has them open.
+trait Durable: Subject {
+    /// Whether of several keys that are written at once all or none are there after a crash. Without transactions the first few
+    /// may be.
+    const HAS_TRANSACTIONS: bool;
+
+    /// What another process finds the place by.
+    fn address(place: &Self::Place) -> OsString;
+
+    /// The store of the place with this address.
+    fn open_at(address: &OsStr) -> Arc<dyn Store>;
+}
+
+/// The tests of the suite for each implementation: its name, its [`Subject`], and whether it is `durable` or `volatile`.
 macro_rules! conform {
-    ($($implementation:ident: $make:expr;)*) => { $(
+    ($($implementation:ident: $subject:ty, $lasts:ident;)*) => { $(
         mod $implementation {
             use super::*;
-            conform!(@tests $make;
+            $lasts!($implementation, $subject);
+            conform!(@tests $subject;
                 suite::one_of_many_creates_a_key,
                 suite::exactly_one_wins_each_version,
                 suite::what_was_deleted_can_be_made_again,
@@ -57,25 +92,56 @@ macro_rules! conform {
             );
         }
     )* };
-    (@tests $make:expr; $($file:ident::$test:ident,)*) => { $(
+    (@tests $subject:ty; $($file:ident::$test:ident,)*) => { $(
         #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
         async fn $test() {
-            let (store, _place) = $make;
-            super::$file::$test(store).await;
+            let place = <$subject>::place();
+            super::$file::$test(<$subject>::open(&place)).await;
         }
     )* };
 }
 
 conform! {
-    memory: (Arc::new(Memory::new()) as Arc<dyn Store>, ());
-    embedded: fresh();
+    memory: InMemory, volatile;
+    embedded: OnDisk, durable;
 }
 
-/// An embedded store, and the folder that it needs.
-fn fresh() -> (Arc<dyn Store>, TempDir) {
-    let folder = tempfile::tempdir().unwrap();
-    let store = open(folder.path());
-    (Arc::new(store), folder)
+struct InMemory;
+
+impl Subject for InMemory {
+    type Place = ();
+
+    fn place() {}
+
+    fn open((): &()) -> Arc<dyn Store> {
+        Arc::new(Memory::new())
+    }
+}
+
+struct OnDisk;
+
+impl Subject for OnDisk {
+    type Place = TempDir;
+
+    fn place() -> TempDir {
+        tempfile::tempdir().unwrap()
+    }
+
+    fn open(folder: &TempDir) -> Arc<dyn Store> {
+        Arc::new(open(folder.path()))
+    }
+}
+
+impl Durable for OnDisk {
+    const HAS_TRANSACTIONS: bool = true;
+
+    fn address(folder: &TempDir) -> OsString {
+        folder.path().into()
+    }
+
+    fn open_at(folder: &OsStr) -> Arc<dyn Store> {
+        Arc::new(open(Path::new(folder)))
+    }
 }
 
 /// The store in this folder, without ballast.

@@ -1,12 +1,12 @@
-//! Both stores against the plainest model: what any sequence of calls answers, and what is there after it.
+//! Each store against the plainest model: what any sequence of calls answers, and what is there after it.
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use callgate::store::{Bucket, Expect, Memory, Store, StoreError, Version};
+use callgate::store::{Bucket, Expect, Store, StoreError, Version};
 use proptest::{collection::vec, prelude::*, test_runner::TestRunner};
 
 use crate::{
-    fresh, long, open,
+    Durable, Subject, long,
     suite::{delete, put},
 };
 
@@ -140,23 +140,23 @@ fn run(cases: u32, test: impl Fn(Vec<Call>)) {
     TestRunner::new(config).run(&calls(), test).unwrap();
 }
 
-#[test]
-fn memory_is_as_the_model() {
+/// A store that can't be opened again.
+pub(crate) fn follows_in_one_go<S: Subject>() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     run(if long() { 10_000 } else { 500 }, |calls| {
-        runtime.block_on(follows(Arc::new(Memory::new()), |store| store, calls));
+        let place = S::place();
+        runtime.block_on(follows(S::open(&place), |store| store, calls));
     });
 }
 
-#[test]
-fn embedded_is_as_the_model_also_when_it_is_opened_again() {
+pub(crate) fn follows_also_when_opened_again<D: Durable>() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     run(if long() { 500 } else { 20 }, |calls| {
-        let (store, folder) = fresh();
+        let place = D::place();
         let reopen = |store| {
             drop(store);
-            Arc::new(open(folder.path())) as Arc<dyn Store>
+            D::open(&place)
         };
-        runtime.block_on(follows(store, reopen, calls));
+        runtime.block_on(follows(D::open(&place), reopen, calls));
     });
 }
