@@ -70,9 +70,18 @@ async fn r21_while_nothing_can_be_recorded_settings_only_take_away() {
     assert_eq!(recorded(&trail), [""; 0]);
 
     trail.heal();
-    let taken = ["door_networks [] to [127.0.0.0/8]", "lenient_doors true to false", "mode mixed to non-secure"];
-    let expected: Vec<_> =
-        taken.iter().flat_map(|what| ["begun", "done"].map(|outcome| format!("reload {what} {outcome}"))).collect();
+    let refused = |what: &str| vec![format!("reload {what} failed")];
+    let taken = |what: &str| ["begun", "done"].map(|outcome| format!("reload {what} {outcome}")).to_vec();
+    let networks = "door_networks [127.0.0.0/8] to []";
+    let expected = [
+        taken("door_networks [] to [127.0.0.0/8]"),
+        refused(networks),
+        taken("lenient_doors true to false"),
+        refused(&format!("mode mixed to non-secure, lenient_doors false to true, {networks}")),
+        taken("mode mixed to non-secure"),
+        refused(&format!("mode non-secure to mixed, {networks}")),
+    ]
+    .concat();
     assert_eq!(recorded(&trail), expected);
     gateway.reload(gateway.config(USERS, "")).await;
     assert!(recorded(&trail).last().unwrap().starts_with("reload mode non-secure to mixed, door_networks"));

@@ -5,6 +5,8 @@
 
 use std::sync::Arc;
 
+use callgate_wire::v1::ErrorCode;
+use metrics::counter;
 use time::OffsetDateTime;
 
 use super::{
@@ -175,10 +177,12 @@ impl Gateway {
         let Some(told) = difference.told() else { return Ok(None) };
         let begun = AdminRecord::begun(&Actor::Gateway, ("reload", "settings", ""), told)?;
         let trail = &self.entrance.trail;
-        if difference.grants {
-            Journal::write(trail, &begun)?;
-        } else {
+        if !difference.grants {
             Journal::write_soon(trail, &begun);
+        } else if let Err(closed) = Journal::write(trail, &begun) {
+            counter!("callgate_admin_refusals_total", "code" => ErrorCode::AuditUnavailable.as_str_name()).increment(1);
+            Journal::write_soon(trail, &AdminRecord { outcome: Outcome::Failed, ..begun });
+            return Err(closed.into());
         }
         Ok(Some(begun))
     }

@@ -90,7 +90,7 @@ pub static METRICS: &[Metric] = &[
     counter(
         "callgate_admin_refusals_total",
         &["code"],
-        "Requests to the administration that were refused.",
+        "Requests to the administration that were refused, and new settings of the config that could not be recorded.",
     ),
     gauge("callgate_admin_sessions", &[], "Logins to the administration that last."),
     counter(
