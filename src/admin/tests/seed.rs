@@ -2,18 +2,22 @@
 
 use super::*;
 
-#[tokio::test]
-async fn an_empty_store_is_seeded_once_and_a_cut_seed_is_finished() {
-    let user = User {
+fn user_of(devices: &[&str]) -> User {
+    User {
         name: "u".parse().unwrap(),
         kind: UserKind::EndUser,
         groups: [Group::CtiEnabled].into_iter().collect(),
-        devices: Arc::new(BTreeSet::from(["1001".parse().unwrap(), "sim-1".parse().unwrap()])),
+        devices: Arc::new(devices.iter().map(|name| name.parse().unwrap()).collect()),
         password: None,
         locked: false,
         password_on_tls: false,
         incarnation: 0,
-    };
+    }
+}
+
+#[tokio::test]
+async fn an_empty_store_is_seeded_once_and_a_cut_seed_is_finished() {
+    let user = user_of(&["1001", "sim-1"]);
     let devices = ["1001", "sim-1", "sim-2"].map(|name| Device::named(name.parse().unwrap()));
     let restricted = Device { restricted: true, ..Device::named("sim-3".parse().unwrap()) };
     let directory = Directory::new([user], devices.into_iter().chain([restricted])).unwrap();
@@ -55,16 +59,7 @@ async fn an_empty_store_is_seeded_once_and_a_cut_seed_is_finished() {
 
 #[tokio::test]
 async fn r21_nobody_gets_rights_from_the_config_while_that_cannot_be_recorded() {
-    let user = User {
-        name: "u".parse().unwrap(),
-        kind: UserKind::EndUser,
-        groups: [Group::CtiEnabled].into_iter().collect(),
-        devices: Arc::default(),
-        password: None,
-        locked: false,
-        password_on_tls: false,
-        incarnation: 0,
-    };
+    let user = user_of(&[]);
     let directory = Arc::new(Directory::new([user], []).unwrap());
     let (store, log) = (Memory::new(), Arc::new(Log::default()));
     let open = || {

@@ -1,6 +1,6 @@
 //! Addresses of gateways, as people write them.
 
-/// The host of "host", "host:port", "[address]:port" or an address of IPv6.
+/// The host of `host`, `host:port`, `[address]:port` or an address of IPv6.
 pub fn host(address: &str) -> &str {
     if let Some(bracketed) = address.strip_prefix('[') {
         return bracketed.split(']').next().unwrap_or(bracketed);
