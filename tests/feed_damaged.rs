@@ -1,7 +1,7 @@
 //! Recorded calls whose signalling comes twice, with gaps, out of order or from the middle on: no key is ever wrong, and
 //! what can be known is known.
 //!
-//! `CALLGATE_LONG=1` tries a hundred times as many seeds.
+//! `CALLGATE_LONG=1` tries thirty times as many seeds.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test")]
 
 #[path = "common/recorded.rs"]
@@ -23,7 +23,7 @@ use callgate::{
 use recorded::{Datagram, Known, NAMES, PBXES, PHONES, Random, Recording, knowable, lossy, shuffled, twice};
 
 fn seeds() -> u64 {
-    if std::env::var_os("CALLGATE_LONG").is_some() { 10_000 } else { 100 }
+    if std::env::var_os("CALLGATE_LONG").is_some() { 3_000 } else { 100 }
 }
 
 /// A feed that knows the PBXs, or must find them.

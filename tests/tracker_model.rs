@@ -676,7 +676,7 @@ fn fortunes() -> impl Strategy<Value = Vec<Fortune>> {
 
 /// Few by default; many if asked.
 fn cases() -> ProptestConfig {
-    let cases = if std::env::var_os("CALLGATE_LONG").is_some() { 20_000 } else { 300 };
+    let cases = if std::env::var_os("CALLGATE_LONG").is_some() { 6_000 } else { 300 };
     ProptestConfig { cases, ..ProptestConfig::with_failure_persistence(prop_persistence()) }
 }
 
