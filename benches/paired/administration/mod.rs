@@ -49,7 +49,7 @@ pub struct Administration {
     #[arg(long, default_value_t = 20)]
     sessions: usize,
     /// How many events with keys there are in a second; each goes to all sessions. One load after the other
-    #[arg(long, value_delimiter = ',', default_values_t = [0, 200, 2000])]
+    #[arg(long, value_delimiter = ',', default_values_t = [0, 200, 1000, 2000])]
     events: Vec<u64>,
     /// How long each load takes
     #[arg(long, default_value_t = 20.0)]
