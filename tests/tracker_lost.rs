@@ -349,3 +349,27 @@ fn r42b_an_answer_that_there_is_no_room_for_leaves_no_old_key_in_force() {
     lab.send(PBX, ANN, &D.ok(9, None).replace("Call-ID: one", "Call-ID: two"));
     assert_eq!(lab.said(), UNKNOWN);
 }
+
+#[test]
+fn r23_the_ack_of_a_lost_answer_decides_a_fork_also_where_what_it_answered_is_overtaken() {
+    let mut lab = lab();
+    lab.send(ANN, PBX, &D.invite(1, Some(&ann('A'))));
+    lab.send(PBX, ANN, &D.response(183, "INVITE", true, 1, Some(&pbx('P'))));
+    lab.said();
+    // The branch c answers, which is lost, and offers new keys before anybody gave up waiting.
+    let other = Dialog { b: "c", ..D };
+    lab.send(ANN, PBX, &other.request("ACK", true, 1, None));
+    lab.send(PBX, ANN, &other.request("UPDATE", false, 1, Some(&pbx('Q'))));
+    lab.send(ANN, PBX, &other.response(200, "UPDATE", false, 1, Some(&ann('B'))));
+    lab.wait(TRANSACTION);
+    assert_eq!(
+        lab.said(),
+        [
+            "ann Connected",
+            "ann s1 sent stop Ended g1",
+            "ann s2 received stop Ended g1",
+            "ann s3 sent open 10.0.0.1:5000 g1 B",
+            "ann s4 received open 10.0.0.2:4000 g1 Q",
+        ]
+    );
+}

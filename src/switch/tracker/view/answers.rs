@@ -126,7 +126,14 @@ impl View {
             // An older offer whose answer is missing is overtaken. Only the first INVITE still has a call to begin.
             let unanswered = self.phase == Phase::Unanswered;
             let overtaken = |e: &&mut Exchange| e.is_of(&tag) && (e.number <= number || e.is_same(request));
-            self.exchanges.iter_mut().filter(overtaken).for_each(|e| (e.wait, e.lapse) = (None, None));
+            for exchange in self.exchanges.iter_mut().filter(overtaken) {
+                // What it was answered isn't needed any more; that it was answered still decides a fork (R23).
+                if exchange.wait.is_some() && exchange.method == Method::Invite {
+                    self.phase = Phase::Answered;
+                    self.doom = None;
+                }
+                (exchange.wait, exchange.lapse) = (None, None);
+            }
             self.exchanges.retain(|exchange| {
                 !exchange.is_of(&tag)
                     || exchange.number >= number
