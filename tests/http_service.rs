@@ -17,7 +17,7 @@ use axum::{Router, extract::Request, routing::get};
 use callgate::{
     config::{Config, HttpConfig, HttpListen},
     http::{HttpError, HttpLimits, HttpService, HttpSettings, Peer, TlsSide, UnixPlace},
-    model::{Service, Strength},
+    model::{AllowedNetworks, Service, Strength},
     trust::{Ca, Issued, Ledger, TlsPolicy, Validity, init, server_config},
 };
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
@@ -73,7 +73,7 @@ impl Lab {
         let who = |request: Request| async move { format!("{:?}", request.extensions().get::<Peer>().unwrap()) };
         let length = |body: String| async move { body.len().to_string() };
         let inside = Router::new().route("/who", get(who).post(length)).route("/slow", get(slow));
-        let config = HttpConfig { listen, networks: networks.iter().map(|network| network.parse().unwrap()).collect() };
+        let config = HttpConfig { listen, networks: only(networks) };
         let unix = unix.map(|(name, mode)| UnixPlace { path: folder.path().join(name), mode });
         let strength = listen.tls().map(|(_, strength)| strength);
         let tls = strength.map(|strength| side(folder.path(), strength));
@@ -153,8 +153,12 @@ impl Lab {
 fn side(folder: &std::path::Path, strength: Strength) -> TlsSide {
     let files = Config::load(folder.join("callgate.toml")).unwrap().tls;
     let ledger = Arc::new(Ledger::open(&files.ledger).unwrap());
-    let config = server_config(&files, Arc::clone(&ledger), TlsPolicy::http(strength)).unwrap().server;
-    TlsSide { config, ledger }
+    let settings = server_config(&files, Arc::clone(&ledger), TlsPolicy::http(strength)).unwrap();
+    TlsSide { config: settings.server, ledger, crls: settings.crls, certificate: settings.certificate }
+}
+
+fn only(networks: &[&str]) -> AllowedNetworks {
+    AllowedNetworks::Only(networks.iter().map(|network| network.parse().unwrap()).collect())
 }
 
 fn any() -> SocketAddr {
@@ -218,8 +222,7 @@ async fn r4_at_the_highest_level_a_certificate_is_demanded_and_the_ledger_asked(
     assert_eq!(lab.refused("CERTIFICATE_REVOKED"), 1);
 
     // Another TLS side, while it listens: now everybody may come without one.
-    let networks = vec!["127.0.0.1".parse().unwrap()];
-    lab.service.change(networks, Some(side(lab.folder.path(), Strength::Low)));
+    lab.service.change(only(&["127.0.0.1"]), Some(side(lab.folder.path(), Strength::Low)));
     assert!(lab.ask_tls(None).await.unwrap().contains("200 OK"));
 }
 
@@ -231,7 +234,7 @@ async fn r5_who_is_in_no_network_is_turned_away_unread_and_without_a_handshake()
     assert!(answer.starts_with("HTTP/1.1 403 Forbidden") && answer.contains("NETWORK_NOT_ALLOWED"), "{answer}");
     assert_eq!(rest(&mut lab.tls_tcp().await).await, "", "not a byte of TLS");
     assert_eq!(lab.refused("NETWORK_NOT_ALLOWED"), 2);
-    lab.service.change(vec!["127.0.0.1".parse().unwrap()], None);
+    lab.service.change(only(&["127.0.0.1"]), None);
     assert!(ask(&mut lab.clear().await, GET).await.contains("200 OK"));
 }
 
@@ -431,7 +434,7 @@ async fn a_port_that_is_taken_is_told_with_what_to_do() {
     let address = taken.local_addr().unwrap();
     let settings = |listen| HttpSettings {
         service: Service::Metrics,
-        config: HttpConfig { listen, networks: Vec::new() },
+        config: HttpConfig { listen, networks: only(&[]) },
         unix: None,
         limits: HttpLimits::default(),
         tls: None,

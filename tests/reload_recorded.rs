@@ -11,7 +11,7 @@ use callgate::{
     audit::Kind,
     config::Config,
     gateway::{Served, StartError, administration},
-    trust::{Ca, Ledger, Validity, init},
+    trust::{Ca, Issued, Ledger, Validity, init},
 };
 use callgate_wire::v1::ErrorCode;
 use common::{PASSWORD, TestGateway, USERS, config_text, raw::RawClient, tls_client, trail::TestTrail};
@@ -90,47 +90,82 @@ async fn r21_while_nothing_can_be_recorded_settings_only_take_away() {
     gateway.finish().await;
 }
 
-fn config(folder: &Path, head: &str) -> Config {
+fn config(folder: &Path, head: &str, admin: &str) -> Config {
     let config = format!(
-        "{head}[metrics]\nlisten = \"closed\"\n[admin]\nlisten = \"closed\"\n[doors]\nclear = \"127.0.0.1:0\"\ntls = \"127.0.0.1:0\"\n"
+        "{head}[metrics]\nlisten = \"closed\"\n[admin]\nlisten = \"{admin}\"\n[doors]\nclear = \"127.0.0.1:0\"\ntls = \"127.0.0.1:0\"\n"
     );
     let config = config_text(USERS, &config);
     Config::parse(&config, "test.toml", folder, std::iter::empty()).unwrap()
+}
+
+/// A gateway of the files in `folder`, which are made.
+async fn serve(folder: &Path, head: &str, admin: &str, trail: &Arc<TestTrail>) -> Served {
+    init(folder, &Default::default(), OffsetDateTime::now_utc()).unwrap();
+    let config = config(folder, head, admin);
+    let administration = administration(&config, trail.clone() as Arc<dyn Journal>).await.unwrap();
+    Served::start(config, administration, trail.clone(), None).await.unwrap()
+}
+
+/// A certificate of an app that only the ledger's file knows.
+fn issue(folder: &Path, instance: &str) -> Issued {
+    let now = OffsetDateTime::now_utc();
+    let ca = Ca::load(&folder.join("ca.pem"), &folder.join("ca.key")).unwrap();
+    let ledger = Ledger::open(folder.join("ledger.jsonl")).unwrap();
+    let validity = Validity::days(now, 30).unwrap();
+    ca.issue_app(&"recorder".parse().unwrap(), &instance.parse().unwrap(), validity, now, &ledger).unwrap()
 }
 
 #[tokio::test]
 async fn r21_non_secure_mode_waits_for_no_certificate_that_cannot_be_recorded() {
     common::leaks::watch_logs();
     let folder = tempfile::tempdir().unwrap();
-    let now = OffsetDateTime::now_utc();
-    init(folder.path(), &Default::default(), now).unwrap();
-    let path = |name: &str| folder.path().join(name);
-    let issue = |instance: &str| {
-        let ca = Ca::load(&path("ca.pem"), &path("ca.key")).unwrap();
-        let ledger = Ledger::open(path("ledger.jsonl")).unwrap();
-        let validity = Validity::days(now, 30).unwrap();
-        ca.issue_app(&"recorder".parse().unwrap(), &instance.parse().unwrap(), validity, now, &ledger).unwrap()
-    };
-    let issued = issue("1");
     let trail = Arc::new(TestTrail::default());
-    let first = config(folder.path(), "");
-    let administration = administration(&first, trail.clone() as Arc<dyn Journal>).await.unwrap();
-    let mut gateway = Served::start(first, administration, trail.clone(), None).await.unwrap();
+    let mut gateway = serve(folder.path(), "", "closed", &trail).await;
     let start = recorded(&trail).pop().unwrap();
     assert!(start.starts_with("start mode mixed, lenient_doors false, ") && start.ends_with(" done"), "{start}");
+    let issued = issue(folder.path(), "1");
+    gateway.reload(config(folder.path(), "", "closed")).await.unwrap().acknowledged().await.unwrap();
     let tls = gateway.tls_address().unwrap();
-    let ca = fs::read_to_string(path("ca.pem")).unwrap();
+    let ca = fs::read_to_string(folder.path().join("ca.pem")).unwrap();
     let mut session = RawClient::tls(tls, tls_client(&ca, &issued.certificate_pem, &issued.key_pem)).await;
     session.open("recorder", "1").await.unwrap();
 
-    issue("2");
+    issue(folder.path(), "2");
     trail.close();
-    assert!(gateway.reload(config(folder.path(), "")).await.is_err(), "the certificate would count");
-    let taken = gateway.reload(config(folder.path(), NON_SECURE)).await.unwrap().acknowledged().await.unwrap();
+    assert!(gateway.reload(config(folder.path(), "", "closed")).await.is_err(), "the certificate would count");
+    let non_secure = || config(folder.path(), NON_SECURE, "closed");
+    let taken = gateway.reload(non_secure()).await.unwrap().acknowledged().await.unwrap();
     assert_eq!((taken.effect.closed, taken.only_mode), (1, false));
     assert_eq!(session.closed().await, Some(ErrorCode::ModeNonSecure));
+    assert!(gateway.reload(non_secure()).await.is_err(), "nothing closes any more, and the certificate waits");
     trail.heal();
-    assert_eq!(recorded(&trail).pop().unwrap(), "reload mode mixed to non-secure done");
+    gateway.reload(non_secure()).await.unwrap().acknowledged().await.unwrap();
+    let recorded = recorded(&trail);
+    assert!(recorded.contains(&"reload mode mixed to non-secure done".into()), "{recorded:?}");
     gateway.stop().await;
     common::leaks::assert_no_key_in_logs();
+}
+
+/// Its CA decides who may administer by a certificate, with the doors' TLS or without.
+#[tokio::test]
+async fn r21_a_client_ca_that_only_the_administration_uses_is_on_record_too() {
+    let (folder, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let trail = Arc::new(TestTrail::default());
+    let mut gateway = serve(folder.path(), NON_SECURE, "127.0.0.1:0", &trail).await;
+    let start = recorded(&trail).pop().unwrap();
+    assert!(start.contains("gateway certificate "), "{start}");
+
+    init(other.path(), &Default::default(), OffsetDateTime::now_utc()).unwrap();
+    let (own, more) = (folder.path().join("ca.pem"), fs::read_to_string(other.path().join("ca.pem")).unwrap());
+    let both = fs::read_to_string(&own).unwrap() + &more;
+    fs::write(&own, both).unwrap();
+    let same = || config(folder.path(), NON_SECURE, "127.0.0.1:0");
+    trail.close();
+    assert!(matches!(gateway.reload(same()).await.err(), Some(StartError::NotRecorded(_))), "it grants");
+    trail.heal();
+    assert!(recorded(&trail).pop().unwrap().ends_with(" failed"));
+    gateway.reload(same()).await.unwrap().acknowledged().await.unwrap();
+    let done = recorded(&trail).pop().unwrap();
+    assert!(done.starts_with("reload +client CA ") && done.ends_with(" done"), "{done}");
+    gateway.stop().await;
 }

@@ -53,7 +53,7 @@ impl Fanout {
         }
         for row in &rows {
             println!(
-                "{:24} S={:<5} {:14} {:7.3} ({:.3}) us/delivery {:>9.0}/s  p50 {:6.0} us  p99 {:6.0} us  {:.2} of {}",
+                "{:24} S={:<5} {:14} {:7.3} ({:.3}) us/delivery {:>9.0}/s  p50 {:6.0} us  p99 {:6.0} us  {}",
                 row.peer.name(),
                 row.sessions,
                 format!("{:?}", row.shape),
@@ -62,8 +62,7 @@ impl Fanout {
                 median(&row.deliveries_per_second),
                 median(&row.p50_micros),
                 median(&row.p99_micros),
-                median(&row.cpu_micros) / bare(&rows, row),
-                Peer::BareBatch.name(),
+                of_bare(&rows, row),
             );
         }
         if let Some(path) = &self.out {
@@ -103,8 +102,12 @@ fn row(rows: &mut Vec<FanoutRow>, peer: Peer, sessions: usize, shape: Shape) -> 
     &mut rows[at]
 }
 
-fn bare(rows: &[FanoutRow], like: &FanoutRow) -> f64 {
-    let row =
-        rows.iter().find(|row| row.peer == Peer::BareBatch && row.sessions == like.sessions && row.shape == like.shape);
-    row.map_or(f64::NAN, |row| median(&row.cpu_micros))
+/// The CPU time over that of the bare server, if that was measured.
+fn of_bare(rows: &[FanoutRow], row: &FanoutRow) -> String {
+    let bare = rows
+        .iter()
+        .find(|bare| bare.peer == Peer::BareBatch && bare.sessions == row.sessions && bare.shape == row.shape);
+    bare.map_or_else(String::new, |bare| {
+        format!("{:.2} of {}", median(&row.cpu_micros) / median(&bare.cpu_micros), Peer::BareBatch.name())
+    })
 }

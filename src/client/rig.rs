@@ -17,7 +17,7 @@ use crate::{
     config::{AdminConfig, Config, Doors, Heartbeat, HttpConfig, Limits, Stop, StoreFile, TlsFiles},
     directory::{Device, Directory, User},
     gateway::{Gateway, StartError},
-    model::{Mode, Strength},
+    model::{AllowedNetworks, Mode, Strength},
     switch::{Switch, SwitchError},
     trust::{CA_CERTIFICATE, CA_KEY, Ca, InitOptions, Ledger, Validity, init},
 };
@@ -71,7 +71,7 @@ impl Rig {
         let config = Config {
             mode: Mode::Mixed,
             lenient_doors: false,
-            door_networks: Vec::new(),
+            door_networks: AllowedNetworks::All,
             doors: ports.doors(),
             tls,
             store: StoreFile { file: file("callgate.redb") },

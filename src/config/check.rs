@@ -17,7 +17,7 @@ use crate::{
     directory::{
         Device, Directory, DirectoryError, Line, MAX_DESCRIPTION, MAX_LABEL, MAX_LINES, ScramVerifier, User, UserKind,
     },
-    model::{Address, DeviceName, Group, LineNumber, Mode, Network, NetworkError},
+    model::{Address, AllowedNetworks, DeviceName, Group, LineNumber, Mode, Network, NetworkError},
 };
 
 pub(super) fn check(raw: &Raw, base_dir: &Path) -> Result<Config, Problem> {
@@ -31,7 +31,7 @@ pub(super) fn check(raw: &Raw, base_dir: &Path) -> Result<Config, Problem> {
     Ok(Config {
         mode,
         lenient_doors: raw.lenient_doors.value,
-        door_networks: raw.door_networks.iter().map(network).collect::<Result<_, _>>()?,
+        door_networks: door_networks(&raw.door_networks)?,
         doors,
         tls: TlsFiles {
             certificate: base_dir.join(&raw.tls.certificate.value),
@@ -244,6 +244,12 @@ fn device(raw: &raw::Device) -> Result<Device, Problem> {
         description: text(raw.description.as_ref(), "a device's description", MAX_DESCRIPTION)?,
         restricted: raw.restricted,
     })
+}
+
+/// Without any, everybody may connect to the doors: apps come from anywhere, and have to prove who they are.
+fn door_networks(raw: &[Setting<String>]) -> Result<AllowedNetworks, Problem> {
+    let networks = raw.iter().map(network).collect::<Result<Vec<_>, _>>()?;
+    Ok(if networks.is_empty() { AllowedNetworks::All } else { AllowedNetworks::Only(networks) })
 }
 
 fn network(raw: &Setting<String>) -> Result<Network, Problem> {

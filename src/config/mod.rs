@@ -24,7 +24,7 @@ use zeroize::Zeroizing;
 use crate::{
     audit,
     directory::Directory,
-    model::{Address, DeviceName, Mode, Network, Strength, SwitchName},
+    model::{Address, AllowedNetworks, DeviceName, Mode, Network, Strength, SwitchName},
     switch::sim::SimSettings,
 };
 
@@ -40,8 +40,8 @@ pub struct Config {
     pub mode: Mode,
     /// Both kinds of users may use both doors (R10). It gives nobody a key.
     pub lenient_doors: bool,
-    /// Who may connect to the doors (R5); empty: anybody.
-    pub door_networks: Vec<Network>,
+    /// Who may connect to the doors (R5).
+    pub door_networks: AllowedNetworks,
     /// Where the gateway listens.
     pub doors: Doors,
     /// The files of the TLS door.
@@ -94,7 +94,7 @@ pub struct HttpConfig {
     /// Where it listens.
     pub listen: HttpListen,
     /// Who may connect (R5). It names all of them, loopback too.
-    pub networks: Vec<Network>,
+    pub networks: AllowedNetworks,
 }
 
 /// The administration.
@@ -129,7 +129,7 @@ pub enum HttpListen {
 impl HttpConfig {
     /// A service that doesn't listen.
     pub fn closed() -> Self {
-        Self { listen: HttpListen::Closed, networks: Vec::new() }
+        Self { listen: HttpListen::Closed, networks: AllowedNetworks::Only(Vec::new()) }
     }
 }
 

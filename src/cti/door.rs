@@ -176,7 +176,7 @@ impl Door {
 
     /// Why nothing that this source sends is read, if so.
     fn turns_away(&self, peer: IpAddr) -> Option<ErrorCode> {
-        if !self.entrance.current.load().lets_in(peer) {
+        if !self.entrance.current.load().networks.allow(peer) {
             return Some(ErrorCode::NetworkNotAllowed);
         }
         (!self.entrance.registry.may_try(peer, Instant::now())).then_some(ErrorCode::TooManyTries)

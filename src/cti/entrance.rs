@@ -1,9 +1,6 @@
 //! What doors and connections on their way in share: who may come in, and where sessions go.
 
-use std::{
-    net::IpAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 use rustls::ServerConfig;
@@ -16,7 +13,7 @@ use super::{
 use crate::{
     audit::Trail,
     hub::{HubHandle, Rights},
-    model::Network,
+    model::AllowedNetworks,
     trust::{ClientCrls, Fingerprint, Ledger},
 };
 
@@ -89,15 +86,8 @@ pub struct Current {
     pub rights: Arc<Rights>,
     /// Stands in for users that don't exist.
     pub decoy: Decoy,
-    /// Who may connect (R5); empty: anybody.
-    pub networks: Vec<Network>,
-}
-
-impl Current {
-    /// Whether this address may connect.
-    pub(super) fn lets_in(&self, peer: IpAddr) -> bool {
-        self.networks.is_empty() || self.networks.iter().any(|network| network.contains(peer))
-    }
+    /// Who may connect (R5).
+    pub networks: AllowedNetworks,
 }
 
 /// The TLS side of the TLS door. It is replaced as a whole when its files are read again.
@@ -131,6 +121,8 @@ pub(super) fn tell(trail: &dyn Trail, noted: Noted, refusal: &audit::Refusal<'_>
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use super::*;
 
     #[test]

@@ -7,7 +7,7 @@ use tokio::sync::{Mutex, MutexGuard, mpsc};
 use super::{Current, Entrance};
 use crate::{
     hub::{Effect, Rights},
-    model::Network,
+    model::AllowedNetworks,
 };
 
 /// Changes rights, one change at a time: workers get them in the order of their numbers.
@@ -76,7 +76,7 @@ impl Turn<'_> {
     }
 
     /// From now on doors judge by these rights and networks.
-    pub fn at_doors(&self, rights: Arc<Rights>, networks: Vec<Network>) {
+    pub fn at_doors(&self, rights: Arc<Rights>, networks: AllowedNetworks) {
         let decoy = self.current().decoy.for_directory(&rights.directory);
         self.live.entrance.current.store(Arc::new(Current { rights, decoy, networks }));
     }

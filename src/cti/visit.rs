@@ -231,7 +231,7 @@ impl Visit {
             as_result: true,
             ..refusal(code, "rights changed while the session was being opened")
         };
-        if !current.lets_in(self.peer) {
+        if !current.networks.allow(self.peer) {
             return Err(refused(ErrorCode::NetworkNotAllowed));
         }
         let rights = Arc::clone(&current.rights);

@@ -1,21 +1,42 @@
 //! What new settings change: for the audit log, and whether anybody may do by them what he couldn't do before (R21).
 
+use std::sync::Arc;
+
 use time::OffsetDateTime;
 
 use crate::{
     config::{AdminConfig, Config, Doors, HttpConfig},
     cti::TlsSide,
-    model::{Mode, Network, Strength},
+    http,
+    model::{AllowedNetworks, Mode, Network, Strength},
+    trust::{ClientCrls, Fingerprint},
 };
 
 /// So many networks of a list are named.
 const NAMED: usize = 8;
 
-/// Settings, and what was in the files of the TLS door; `None` while there is none.
+/// Settings, and what was in the files of `[tls]`; `None` while nothing listens for TLS.
 #[derive(Clone, Copy)]
 pub(super) struct InForce<'a> {
     pub(super) config: &'a Config,
-    pub(super) door: Option<&'a TlsSide>,
+    pub(super) files: Option<&'a InFiles>,
+}
+
+/// What was in the files of `[tls]` when they were read: the same for the door and for services over HTTP.
+pub(super) struct InFiles {
+    crls: Arc<ClientCrls>,
+    /// The SHA-256 of the gateway's own certificate.
+    certificate: Fingerprint,
+}
+
+impl InFiles {
+    /// By whichever was made of them.
+    pub(super) fn of(door: Option<&TlsSide>, services: [Option<&http::TlsSide>; 2]) -> Option<Self> {
+        let of_door = |TlsSide { crls, certificate, .. }: &TlsSide| (Arc::clone(crls), *certificate);
+        let of_service = |http::TlsSide { crls, certificate, .. }: &http::TlsSide| (Arc::clone(crls), *certificate);
+        let read = door.map(of_door).or_else(|| services.into_iter().flatten().next().map(of_service));
+        read.map(|(crls, certificate)| Self { crls, certificate })
+    }
 }
 
 /// What is different. Settings that count from the next start on are none of it.
@@ -55,19 +76,17 @@ impl Difference {
         difference.setting("lenient_doors", was.lenient_doors, *lenient_doors, yes_or_no, *lenient_doors);
         let weaker = *strength < was.doors.strength;
         difference.setting("doors' security_level", was.doors.strength, *strength, strength_name, weaker);
-        // Without any, everybody may connect to the doors.
-        let widened =
-            !was.door_networks.is_empty() && (door_networks.is_empty() || widens(&was.door_networks, door_networks));
-        difference.networks("door_networks", &was.door_networks, door_networks, widened);
-        for (name, was, is) in
-            [("metrics.networks", &was.metrics.networks, metrics), ("admin.networks", &was.admin.https.networks, admin)]
-        {
-            difference.networks(name, was, is, widens(was, is));
+        for (name, was, is) in [
+            ("door_networks", &was.door_networks, door_networks),
+            ("metrics.networks", &was.metrics.networks, metrics),
+            ("admin.networks", &was.admin.https.networks, admin),
+        ] {
+            difference.networks(name, was, is);
         }
         if was.tls != *tls {
             difference.words.push("files of [tls]".into());
         }
-        if let (Some(was), Some(is)) = (old.door, new.door) {
+        if let (Some(was), Some(is)) = (old.files, new.files) {
             if was.certificate != is.certificate {
                 difference.words.push(format!("gateway certificate to {}", is.certificate.to_hex()));
             }
@@ -93,16 +112,16 @@ impl Difference {
         }
     }
 
-    fn networks(&mut self, name: &str, was: &[Network], is: &[Network], widened: bool) {
+    fn networks(&mut self, name: &str, was: &AllowedNetworks, is: &AllowedNetworks) {
         if was != is {
             self.words.push(format!("{name} {} to {}", listed(was), listed(is)));
-            self.grants |= widened;
+            self.grants |= is.exceed(was);
         }
     }
 }
 
 /// The settings that say who may do what, in words: what the log's records of a gateway's time begin with.
-pub(super) fn in_words(InForce { config, door }: InForce<'_>) -> String {
+pub(super) fn in_words(InForce { config, files }: InForce<'_>) -> String {
     let mut words = vec![
         format!("mode {}", mode_name(config.mode)),
         format!("lenient_doors {}", yes_or_no(config.lenient_doors)),
@@ -111,16 +130,12 @@ pub(super) fn in_words(InForce { config, door }: InForce<'_>) -> String {
         format!("metrics.networks {}", listed(&config.metrics.networks)),
         format!("admin.networks {}", listed(&config.admin.https.networks)),
     ];
-    words.extend(door.map(|door| format!("gateway certificate {}", door.certificate.to_hex())));
+    words.extend(files.map(|files| format!("gateway certificate {}", files.certificate.to_hex())));
     words.join(", ")
 }
 
-/// Whether somebody is in the networks of now who wasn't in those of before.
-fn widens(was: &[Network], is: &[Network]) -> bool {
-    is.iter().any(|network| !was.iter().any(|known| known.covers(network)))
-}
-
-fn listed(networks: &[Network]) -> String {
+fn listed(networks: &AllowedNetworks) -> String {
+    let networks = networks.listed();
     let named: Vec<String> = networks.iter().take(NAMED).map(Network::to_string).collect();
     match networks.len().saturating_sub(NAMED) {
         0 => format!("[{}]", named.join(" ")),
@@ -159,7 +174,7 @@ mod tests {
 
     fn between(was: &str, is: &str) -> (Option<String>, bool) {
         let [was, is] = [was, is].map(config);
-        let [was, is] = [&was, &is].map(|config| InForce { config, door: None });
+        let [was, is] = [&was, &is].map(|config| InForce { config, files: None });
         let difference = Difference::between(was, is, OffsetDateTime::UNIX_EPOCH);
         (difference.told(), difference.grants)
     }

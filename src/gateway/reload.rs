@@ -11,7 +11,7 @@ use time::OffsetDateTime;
 
 use super::{
     Gateway, StartError,
-    difference::{Difference, InForce, in_words},
+    difference::{Difference, InFiles, InForce, in_words},
     doors::ClosedDoors,
     rights,
     tls_files::{ends, http_side, tls_side},
@@ -78,7 +78,7 @@ impl Gateway {
     /// [`StartError`]: the old settings stay in force as a whole.
     pub async fn reload(&mut self, config: Config) -> Result<Acknowledgement, StartError> {
         let running = Arc::clone(&self.config.borrow());
-        let to_non_secure = config.mode == Mode::NonSecure && running.mode == Mode::Mixed;
+        let to_non_secure = self.would_close_tls_door(&config);
         match self.take(config).await {
             Err(StartError::NotRecorded(_)) if to_non_secure => {
                 let mut taken = self.take(Config { mode: Mode::NonSecure, ..(*running).clone() }).await?;
@@ -87,6 +87,11 @@ impl Gateway {
             }
             taken => taken,
         }
+    }
+
+    /// Whether these settings are those of the non-secure mode, and the ones in force aren't.
+    pub(super) fn would_close_tls_door(&self, config: &Config) -> bool {
+        config.mode == Mode::NonSecure && self.config.borrow().mode == Mode::Mixed
     }
 
     async fn take(&mut self, config: Config) -> Result<Acknowledgement, StartError> {
@@ -115,18 +120,19 @@ impl Gateway {
             ..(*running).clone()
         };
         let side = tls_side(&next, self.ledger.as_ref())?;
-        let side_of = |service: &Option<HttpService>, settings: &HttpConfig| match service {
-            Some(service) if service.has_tls() => http_side(&next, settings, self.ledger.as_ref()),
-            _ => Ok(None),
+        let side_of = |service: &Option<HttpService>, settings: &HttpConfig| {
+            let side = service.as_ref().and_then(HttpService::tls_side);
+            side.map_or(Ok(None), |_| http_side(&next, settings, self.ledger.as_ref()))
         };
         let metrics_side = side_of(&self.metrics, &next.metrics)?;
         let administration_side = side_of(&self.administration, &next.admin.https)?;
         let ends = ends(&next)?;
         let rights = Arc::new(rights(current.rights.version + 1, &next, side.as_ref()));
         let difference = {
-            let was = self.tls.as_ref().map(|door| door.side.load_full());
-            let (was, is) =
-                (InForce { config: &running, door: was.as_deref() }, InForce { config: &next, door: side.as_ref() });
+            let was = self.in_files();
+            let is = InFiles::of(side.as_ref(), [administration_side.as_ref(), metrics_side.as_ref()]);
+            let was = InForce { config: &running, files: was.as_ref() };
+            let is = InForce { config: &next, files: is.as_ref() };
             Difference::between(was, is, OffsetDateTime::now_utc())
         };
         let (opened, new_side) = match (next.doors.tls, &self.tls, side) {
@@ -189,8 +195,14 @@ impl Gateway {
 
     /// The settings in force, in words.
     pub(super) fn settings_in_words(&self) -> String {
+        in_words(InForce { config: &self.config.borrow(), files: self.in_files().as_ref() })
+    }
+
+    fn in_files(&self) -> Option<InFiles> {
         let door = self.tls.as_ref().map(|door| door.side.load_full());
-        in_words(InForce { config: &self.config.borrow(), door: door.as_deref() })
+        let services = [&self.administration, &self.metrics];
+        let services = services.map(|service| service.as_ref().and_then(HttpService::tls_side));
+        InFiles::of(door.as_deref(), services.each_ref().map(Option::as_deref))
     }
 
     /// What is different, and can't change while the gateway runs.

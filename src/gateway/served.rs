@@ -16,7 +16,7 @@ use crate::{
     audit::Trail,
     config::{Config, SwitchConfig},
     http::{Need, Part, Reporter},
-    model::{Mode, SwitchName},
+    model::SwitchName,
     store::{self, Embedded, Store},
     switch::{Switch, SwitchError},
     trust::{CertificateRecord, Fingerprint, Ledger, LedgerError, records_of_file},
@@ -113,8 +113,10 @@ impl Served {
             Err(error) => Err(error),
         };
         match imported {
-            // Without a TLS door no certificate counts: that it closes waits for nothing (R21).
-            Err(error) if config.mode == Mode::NonSecure => error!(%error, "the ledger's file is not taken over"),
+            // That the TLS door closes, and no app's certificate counts any more, waits for nothing (R21).
+            Err(error) if self.gateway.would_close_tls_door(&config) => {
+                error!(%error, "the ledger's file is not taken over");
+            }
             imported => imported?,
         }
         self.gateway.reload(config).await

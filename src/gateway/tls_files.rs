@@ -53,8 +53,8 @@ pub(super) fn http_side(
 ) -> Result<Option<http::TlsSide>, StartError> {
     let Some((_, strength)) = service.listen.tls() else { return Ok(None) };
     let ledger = ledger(config, kept)?;
-    let TlsSettings { server, .. } = server_config(&config.tls, &ledger, TlsPolicy::http(strength))?;
-    Ok(Some(http::TlsSide { config: server, ledger }))
+    let TlsSettings { server, crls, certificate } = server_config(&config.tls, &ledger, TlsPolicy::http(strength))?;
+    Ok(Some(http::TlsSide { config: server, ledger, crls, certificate }))
 }
 
 /// When the certificates of what listens for TLS end, a door or a service; `None` if nothing does.

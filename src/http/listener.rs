@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    net::{IpAddr, SocketAddr},
+    net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -152,7 +152,7 @@ impl Shared {
             Arrived::Tcp(_, peer) => Some(peer.ip().to_canonical()),
             Arrived::Unix(_) => None,
         };
-        let allowed = address.is_none_or(|address| self.lets_in(address));
+        let allowed = address.is_none_or(|address| self.networks.load().allow(address));
         let places = if address.is_some() { &self.places } else { &self.local_places };
         let place = allowed.then(|| places.take(address)).flatten();
         if place.is_none() {
@@ -173,10 +173,6 @@ impl Shared {
             }
         }
         place
-    }
-
-    fn lets_in(&self, address: IpAddr) -> bool {
-        self.networks.load().iter().any(|network| network.contains(address))
     }
 }
 

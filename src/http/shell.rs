@@ -18,8 +18,8 @@ use super::{
 };
 use crate::{
     config::HttpConfig,
-    model::{Network, Service},
-    trust::Ledger,
+    model::{AllowedNetworks, Service},
+    trust::{ClientCrls, Fingerprint, Ledger},
 };
 
 /// What a service over HTTP is made of.
@@ -43,6 +43,10 @@ pub struct TlsSide {
     pub config: Arc<ServerConfig>,
     /// Whose certificate it is.
     pub ledger: Arc<Ledger>,
+    /// The client CAs, and what they have revoked.
+    pub crls: Arc<ClientCrls>,
+    /// The SHA-256 of the gateway's own certificate.
+    pub certificate: Fingerprint,
 }
 
 /// Why a service can't listen.
@@ -86,7 +90,7 @@ pub struct HttpService {
 pub(super) struct Shared {
     pub(super) service: Service,
     pub(super) limits: HttpLimits,
-    pub(super) networks: ArcSwap<Vec<Network>>,
+    pub(super) networks: ArcSwap<AllowedNetworks>,
     /// For who comes over TCP.
     pub(super) places: Arc<Places>,
     /// For processes of this machine, so that strangers don't keep its administrator out.
@@ -150,13 +154,13 @@ impl HttpService {
         self.tls.as_ref().map(|(address, _)| *address)
     }
 
-    /// Whether it listens for TLS, and so needs a [`TlsSide`] to change to.
-    pub fn has_tls(&self) -> bool {
-        self.tls.is_some()
+    /// What it shakes hands by, if it listens for TLS: then it needs one to change to, too.
+    pub fn tls_side(&self) -> Option<Arc<TlsSide>> {
+        self.tls.as_ref().map(|(_, side)| side.load_full())
     }
 
     /// Takes other networks, for new connections, and another TLS side, for new handshakes.
-    pub fn change(&self, networks: Vec<Network>, tls: Option<TlsSide>) {
+    pub fn change(&self, networks: AllowedNetworks, tls: Option<TlsSide>) {
         self.shared.networks.store(Arc::new(networks));
         if let (Some((_, side)), Some(tls)) = (&self.tls, tls) {
             side.store(Arc::new(tls));

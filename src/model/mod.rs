@@ -24,7 +24,7 @@ pub use id::{
     Timestamp, TokenName, UserName,
 };
 pub use key::{KeyError, KeyMaterial, MasterKey, Mki, SessionParameters};
-pub use network::{Network, NetworkError};
+pub use network::{AllowedNetworks, Network, NetworkError};
 pub use secret::Secret;
 pub use service::{SecurityLevel, Service, Strength};
 pub use suite::{Cipher, Suite, UnknownSuite};

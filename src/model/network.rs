@@ -59,6 +59,45 @@ impl Network {
     }
 }
 
+/// Who may connect to a service (R5).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AllowedNetworks {
+    /// Every address.
+    All,
+    /// Only addresses of these networks.
+    Only(Vec<Network>),
+}
+
+impl AllowedNetworks {
+    /// Whether `address` may connect.
+    pub fn allow(&self, address: IpAddr) -> bool {
+        match self {
+            Self::All => true,
+            Self::Only(networks) => networks.iter().any(|network| network.contains(address)),
+        }
+    }
+
+    /// Whether somebody may connect who may not by `other`. Where networks only lie in two of them together, in doubt he
+    /// may.
+    pub fn exceed(&self, other: &Self) -> bool {
+        match (self, other) {
+            (_, Self::All) => false,
+            (Self::All, Self::Only(_)) => true,
+            (Self::Only(networks), Self::Only(others)) => {
+                networks.iter().any(|network| !others.iter().any(|known| known.covers(network)))
+            }
+        }
+    }
+
+    /// The networks as they are written; none for all.
+    pub fn listed(&self) -> &[Network] {
+        match self {
+            Self::All => &[],
+            Self::Only(networks) => networks,
+        }
+    }
+}
+
 impl FromStr for Network {
     type Err = NetworkError;
 
@@ -144,6 +183,20 @@ mod tests {
             let network: Network = network.parse().unwrap();
             assert!(inside.iter().all(|address| network.contains(address.parse().unwrap())), "{network}");
             assert!(!outside.iter().any(|address| network.contains(address.parse().unwrap())), "{network}");
+        }
+    }
+
+    #[test]
+    fn r5_allowed_networks_allow_theirs_and_exceed_what_they_add_to() {
+        let only = |texts: &[&str]| AllowedNetworks::Only(texts.iter().map(|text| text.parse().unwrap()).collect());
+        let (all, none, some) = (AllowedNetworks::All, only(&[]), only(&["192.0.2.0/24", "127.0.0.1"]));
+        for (allowed, inside, outside) in [(&all, true, true), (&none, false, false), (&some, true, false)] {
+            assert_eq!(allowed.allow([192, 0, 2, 7].into()), inside, "{allowed:?}");
+            assert_eq!(allowed.allow([192, 0, 3, 7].into()), outside, "{allowed:?}");
+        }
+        for (more, less) in [(&all, &some), (&all, &none), (&some, &none), (&some, &only(&["127.0.0.1"]))] {
+            assert!(more.exceed(less) && !less.exceed(more), "{more:?} {less:?}");
+            assert!(!more.exceed(more) && !less.exceed(less), "{more:?} {less:?}");
         }
     }
 

@@ -15,7 +15,7 @@ use callgate::{
     config::{Config, HttpConfig, HttpListen},
     gateway::{Gateway, Options},
     http::{HttpLimits, HttpService, HttpSettings, UnixPlace},
-    model::Service,
+    model::{AllowedNetworks, Service},
     store::Memory,
     trust::{Issued, init},
 };
@@ -116,7 +116,7 @@ impl Rig {
         };
         let settings = HttpSettings {
             service: Service::Admin,
-            config: HttpConfig { listen: HttpListen::Closed, networks: Vec::new() },
+            config: HttpConfig { listen: HttpListen::Closed, networks: AllowedNetworks::Only(Vec::new()) },
             unix: Some(UnixPlace { path: folder.path().join("admin.sock"), mode: 0o600 }),
             limits: HttpLimits::default(),
             tls: None,

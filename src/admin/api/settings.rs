@@ -277,7 +277,7 @@ fn shown(config: &Config, known: Known, now: OffsetDateTime) -> Settings {
             level: SecurityLevel::of(doors.clear.is_some(), tls.map(|_| doors.strength)).name().into(),
             clear: doors.clear.map(|address| address.to_string()),
             tls: tls.map(|address| address.to_string()),
-            networks: texts(&config.door_networks),
+            networks: texts(config.door_networks.listed()),
         },
         metrics: service(&config.metrics),
         admin: service(&config.admin.https),
@@ -302,7 +302,7 @@ fn service(config: &HttpConfig) -> ServiceSettings {
         level: SecurityLevel::of(clear.is_some(), tls.map(|(_, strength)| strength)).name().into(),
         clear: clear.map(|address| address.to_string()),
         tls: tls.map(|(address, _)| address.to_string()),
-        networks: texts(&config.networks),
+        networks: texts(config.networks.listed()),
     }
 }
 

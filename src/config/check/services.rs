@@ -13,7 +13,7 @@ use super::{
     },
     network, written,
 };
-use crate::model::{Mode, Network, SecurityLevel, Service, Strength};
+use crate::model::{AllowedNetworks, Mode, Network, SecurityLevel, Service, Strength};
 
 const CLOSED: &str = "closed";
 /// The longest path of a unix socket, in bytes: `sun_path` holds it with a byte of zero behind it.
@@ -158,7 +158,8 @@ fn http(
             }
         }
     }
-    Ok(HttpConfig { listen: open, networks: if allowed.is_empty() { loopback() } else { allowed } })
+    let networks = if allowed.is_empty() { loopback() } else { allowed };
+    Ok(HttpConfig { listen: open, networks: AllowedNetworks::Only(networks) })
 }
 
 /// This machine.

@@ -24,7 +24,7 @@ use crate::{
     cti::{Crowds, Current, Decoy, Entrance, LiveRights, Settings, registry::Registry},
     directory::Of,
     hub::{Certificates, Effect, HubHandle, Rights},
-    model::Mode,
+    model::{AllowedNetworks, Mode},
     store::{Answer, Bucket, Entry, Epoch, Export, KeyWrite, Memory, Store, StoreError, Urgency, Version, Watch},
     trust::{CertificateRecord, Fingerprint},
 };
@@ -90,7 +90,7 @@ impl Operator {
             directory: Arc::clone(&administration.state().directory),
             certificates: Certificates { known: ledger.last_read(), ledger: Some(ledger), ..Certificates::default() },
         });
-        let current = Current { decoy: Decoy::new(&rights.directory).unwrap(), rights, networks: Vec::new() };
+        let current = Current { decoy: Decoy::new(&rights.directory).unwrap(), rights, networks: AllowedNetworks::All };
         let entrance = Entrance {
             settings,
             registry,
