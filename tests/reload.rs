@@ -334,7 +334,10 @@ async fn r15_commands_change_rights_and_sighup_the_settings_and_both_say_when_it
     // What stands of users in the file has filled the store once, and changes nothing any more.
     fs::write(served.folder.path().join("callgate.toml"), format!("lenient_doors = true\n{good}")).unwrap();
     hang_up(&served);
-    assert_eq!(served.log_line("rights in effect"), "version=3 sessions=1 changed=0 closed=0 withheld=0");
+    assert_eq!(
+        served.log_line("rights in effect"),
+        "version=3 sessions=1 changed=0 closed=0 withheld=0 settings=\"lenient_doors false to true\""
+    );
 
     fs::write(served.folder.path().join("callgate.toml"), good.replace("kind = \"replay\"", "kind = \"reply\""))
         .unwrap();

@@ -421,7 +421,7 @@ fn no_color_is_respected() {
 #[test]
 fn r15_what_the_operator_changes_is_seen_and_what_is_new_is_watched() {
     let gateway = Gateway::start();
-    let mut watch = gateway.watch(&["--json"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut watch = gateway.watch(&["--json"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(watch.stdout.take().unwrap()).lines();
     // Events of the call may come in between.
     let mut next = |seen: &str| -> Value {
@@ -448,7 +448,11 @@ fn r15_what_the_operator_changes_is_seen_and_what_is_new_is_watched() {
     let gone = next("device_out_of_service");
     assert_eq!((&gone["device"], &gone["code"]), (&"1001".into(), &"DEVICE_OUT_OF_SERVICE".into()), "{gone}");
 
+    // An administrator who closes a session doesn't want it back at once.
+    administer(&["session", "close", "--user", "recorder"]);
+    let ended = watch.wait_with_output().unwrap();
+    let said = String::from_utf8(ended.stderr).unwrap();
+    assert_eq!(ended.status.code(), Some(1), "{said}");
+    assert!(said.contains("CLOSED_BY_ADMINISTRATOR (603)") && said.contains("Ask the administrator"), "{said}");
     assert_eq!(gateway.served.stop().0, Some(0));
-    watch.kill().unwrap();
-    watch.wait().unwrap();
 }

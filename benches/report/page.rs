@@ -61,7 +61,7 @@ UPDATE=1 cargo test --test performance_docs
 | `bare-batch` | tokio-rustls, a task and a queue for each session; all frames of a wake-up in one record and one write. **The goals are ratios to it.** |
 | `bare-shard` | rustls alone: no queue, no task is woken, the publisher seals into one buffer and writes at once |
 | `callgate` | the gateway, one worker; events of call states |
-| `callgate-keys` | the same; media events with SRTP keys, and the record of each disclosure written to a file before the key leaves |
+| `callgate-keys` | the same; media events with SRTP keys, and the record of each disclosure written to the audit log before the key leaves |
 | `callgate-keys-unrecorded` | the same without a log: what the records cost is the difference |
 | `callgate-measured`, `callgate-keys-measured` | those without this word, and metrics are recorded, as `callgate serve` does: what they cost is the difference |
 

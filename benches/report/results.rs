@@ -13,7 +13,7 @@ pub enum Peer {
     BareShard,
     /// Events of call states.
     Callgate,
-    /// Media events with keys, their records written to a file.
+    /// Media events with keys, their records written to the audit log.
     CallgateKeys,
     /// Media events with keys, and nothing is logged.
     CallgateKeysUnrecorded,

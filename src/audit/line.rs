@@ -8,7 +8,7 @@ use std::fmt::{self, Write};
 
 use time::OffsetDateTime;
 
-use super::{Record, Value};
+use super::{Receiver, Record, Value};
 
 /// The most bytes of a value, as it comes. The rest is left out, and `...` says so.
 const MOST: usize = 1024;
@@ -46,7 +46,7 @@ pub(super) fn bodies(out: &mut Vec<u8>, at: OffsetDateTime, record: &Record<'_>,
             count = 0;
         }
         out.extend_from_slice(if count == 0 { b",\"receivers\":[" } else { b"," });
-        text(out, &Value::shown(&receiver));
+        self::receiver(out, &receiver);
         count += 1;
     });
     if count == 0 {
@@ -113,6 +113,27 @@ fn text(out: &mut Vec<u8>, value: &Value<'_>) {
     out.extend_from_slice(if whole.is_ok() { b"\"" } else { b"...\"" });
 }
 
+/// A disclosure names as many of them as there are sessions: they are looked at as a whole, not part by part.
+fn receiver(out: &mut Vec<u8>, receiver: &Receiver<'_>) {
+    let from = out.len();
+    out.push(b'"');
+    for part in receiver.parts() {
+        out.extend_from_slice(part.as_bytes());
+    }
+    let inside = out.get(from + 1..).unwrap_or_default();
+    if inside.len() <= MOST && is_plain(inside) {
+        out.push(b'"');
+    } else {
+        out.truncate(from);
+        text(out, &Value::shown(receiver));
+    }
+}
+
+/// Whether all of it stands in a JSON string as it is. It goes to the end in any case, many bytes at once.
+fn is_plain(bytes: &[u8]) -> bool {
+    bytes.iter().fold(true, |plain, byte| plain & matches!(byte, b' '..=b'~') & (*byte != b'"') & (*byte != b'\\'))
+}
+
 struct Plain<'a>(&'a mut Vec<u8>);
 
 impl Write for Plain<'_> {
@@ -130,8 +151,7 @@ struct Escaped<'a> {
 
 impl Write for Escaped<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        let is_plain = |byte: &u8| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\');
-        if text.len() <= self.left && text.as_bytes().iter().all(is_plain) {
+        if text.len() <= self.left && is_plain(text.as_bytes()) {
             self.left -= text.len();
             self.out.extend_from_slice(text.as_bytes());
             return Ok(());

@@ -1,7 +1,5 @@
 //! Records as lines of the log, for a gateway without an audit log: one in another process's service, or in a test.
 
-use std::fmt::Write as _;
-
 use super::{Closed, Receivers, Record, Trail, record::log};
 
 /// The most sessions in one line.
@@ -37,10 +35,15 @@ impl Trail for LogTarget {
 
 /// The sessions stand as `SESSION:USER:INSTANCE:DOOR`, with a `/` between two of them.
 fn log_each(record: &Record<'_>, receivers: &dyn Receivers) {
+    if !tracing::enabled!(target: "audit", tracing::Level::INFO) {
+        return;
+    }
     let (mut named, mut count) = (String::with_capacity(USUAL), 0);
     receivers.each(&mut |receiver| {
-        let separator = if count == 0 { "" } else { "/" };
-        let _ = write!(named, "{separator}{receiver}");
+        if count > 0 {
+            named.push('/');
+        }
+        named.extend(receiver.parts());
         count += 1;
         if count == MOST {
             log(record, Some(&named));

@@ -196,12 +196,16 @@ pub struct Receiver<'a> {
     pub door: &'static str,
 }
 
+impl Receiver<'_> {
+    /// Its text in a record, in parts: a disclosure names as many receivers as there are sessions, too many for a formatter.
+    pub(super) fn parts(&self) -> [&str; 7] {
+        [self.session, ":", self.user, ":", self.instance, ":", self.door]
+    }
+}
+
 impl fmt::Display for Receiver<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for part in [self.session, ":", self.user, ":", self.instance, ":", self.door] {
-            f.write_str(part)?;
-        }
-        Ok(())
+        self.parts().into_iter().try_for_each(|part| f.write_str(part))
     }
 }
 

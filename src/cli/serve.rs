@@ -244,7 +244,7 @@ fn warn_of(config: &Config, path: &Path) {
 }
 
 /// The line that an operator waits for: no key leaves by the old rights any more (R15).
-fn acknowledge(Reloaded { version, effect, after_restart, only_mode }: &Reloaded) {
+fn acknowledge(Reloaded { version, effect, settings, after_restart, only_mode }: &Reloaded) {
     if *only_mode {
         error!("only the mode is taken: the rest can't be recorded, so send SIGHUP again when the audit log is open");
     }
@@ -252,7 +252,7 @@ fn acknowledge(Reloaded { version, effect, after_restart, only_mode }: &Reloaded
         warn!(what, "this is different in the config, and takes a restart");
     }
     let (sessions, changed, closed, withheld) = (effect.sessions, effect.changed, effect.closed, effect.withheld);
-    info!(version, sessions, changed, closed, withheld, "rights in effect");
+    info!(version, sessions, changed, closed, withheld, settings = settings.as_deref(), "rights in effect");
 }
 
 /// Waits for the next tick of a clock that may not be there.

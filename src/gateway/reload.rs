@@ -43,6 +43,8 @@ pub struct Reloaded {
     pub version: u64,
     /// What they did to sessions.
     pub effect: Effect,
+    /// What is different in the settings, in the words of its record; `None`: nothing is.
+    pub settings: Option<String>,
     /// What is different in the settings, and counts from the next start on.
     pub after_restart: Vec<String>,
     /// Only the mode was taken, which takes keys away: the rest would give somebody something, and can't be recorded (R21).
@@ -171,7 +173,13 @@ impl Gateway {
         self.tell_doors();
         let version = rights.version;
         let effects = turn.at_workers(rights);
-        let reloaded = Reloaded { version, effect: Effect::default(), after_restart, only_mode: false };
+        let reloaded = Reloaded {
+            version,
+            effect: Effect::default(),
+            settings: difference.told(),
+            after_restart,
+            only_mode: false,
+        };
         Ok(Acknowledgement { effects, reloaded, begun, trail: Arc::clone(&self.entrance.trail) })
     }
 

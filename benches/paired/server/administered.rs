@@ -12,8 +12,7 @@ use std::{
 };
 
 use callgate::{
-    admin::{Actor, Administration, Done, Seed},
-    audit::LogTarget,
+    admin::{Actor, Administration, Done, Journal, Seed},
     config::Config,
     cti::{LogFields, LogWriter},
     directory::{Cascade, Change, GroupRecord, Of, UserSettings},
@@ -28,7 +27,7 @@ use callgate::{
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
-use super::meet;
+use super::{meet, recorded::Recorded};
 use crate::{
     administration::{Changed, Kind, Log},
     control::Control,
@@ -43,9 +42,9 @@ const FLOOR: &str = "floor";
 const REST: Duration = Duration::from_millis(3);
 
 pub fn run(population: Population, folder: &Path) {
-    // As `callgate serve` logs, and with the records of disclosures.
+    // As `callgate serve` logs.
     tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::new("info,audit=info"))
+        .with_env_filter(EnvFilter::new("info"))
         .with_writer(LogWriter)
         .fmt_fields(LogFields)
         .with_ansi(false)
@@ -54,9 +53,10 @@ pub fn run(population: Population, folder: &Path) {
     runtime.block_on(async {
         let mut config = administered_config(folder, population);
         let store = Clocked::open(folder);
-        let administration = Arc::new(administration(&config, store.clone(), population).await);
+        let trail = Arc::new(Recorded::into(folder));
+        let administration = Arc::new(administration(&config, store.clone(), trail.clone(), population).await);
         config.directory = Arc::clone(&administration.state().directory);
-        let options = gateway::Options { ledger: Some(administration.ledger()), ..Default::default() };
+        let options = gateway::Options { ledger: Some(administration.ledger()), trail, ..Default::default() };
         let mut gateway = Gateway::start_with(config, options).await.unwrap();
         administration.go_live(gateway.live_rights());
         let control = meet(gateway.tls_address().unwrap()).await;
@@ -73,9 +73,14 @@ pub fn run(population: Population, folder: &Path) {
 }
 
 /// The administration of a first start: all users are in a group of the operator's own, and all certificates are known.
-async fn administration(config: &Config, store: Clocked, population: Population) -> Administration {
+async fn administration(
+    config: &Config,
+    store: Clocked,
+    journal: Arc<dyn Journal>,
+    population: Population,
+) -> Administration {
     let seed = Seed { directory: Arc::clone(&config.directory), made_up: Arc::default() };
-    let (administration, _) = Administration::open(Arc::new(store), Arc::new(LogTarget), seed).await.unwrap();
+    let (administration, _) = Administration::open(Arc::new(store), journal, seed).await.unwrap();
     let records = records_of_file(&Ledger::open(&config.tls.ledger).unwrap().records().unwrap()).unwrap();
     administration.import(&Actor::Gateway, &records).await.unwrap();
     let group = Change::PutGroup(FLOOR.parse().unwrap(), GroupRecord::default());

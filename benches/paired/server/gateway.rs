@@ -1,16 +1,17 @@
 //! The real gateway, in the usual runtime of `callgate serve`, with a switch that reports what the load permits.
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use callgate::{
+    audit::{LogTarget, Trail},
     cti::{LogFields, LogWriter},
-    gateway::{Gateway, Page},
+    gateway::{self, Gateway, Page},
     model::SwitchName,
     switch::{Running, Switch, SwitchIo},
 };
 use tracing_subscriber::EnvFilter;
 
-use super::meet;
+use super::{meet, recorded::Recorded};
 use crate::{
     control::Control,
     events::{Source, Subject},
@@ -20,10 +21,9 @@ use crate::{
 
 pub fn run(peer: Peer, folder: &Path) {
     if peer != Peer::CallgateKeysUnrecorded {
-        // As `callgate serve` logs, and with the records of disclosures.
-        let filter = EnvFilter::new("info,audit=info");
+        // As `callgate serve` logs.
         tracing_subscriber::fmt()
-            .with_env_filter(filter)
+            .with_env_filter(EnvFilter::new("info"))
             .with_writer(LogWriter)
             .fmt_fields(LogFields)
             .with_ansi(false)
@@ -33,10 +33,15 @@ pub fn run(peer: Peer, folder: &Path) {
         // As `callgate serve` records them; nobody asks for the page.
         Page::install().unwrap();
     }
+    let trail: Arc<dyn Trail> = match peer {
+        Peer::CallgateKeys | Peer::CallgateKeysMeasured => Arc::new(Recorded::into(folder)),
+        _ => Arc::new(LogTarget),
+    };
     let subject = if matches!(peer, Peer::Callgate | Peer::CallgateMeasured) { Subject::Call } else { Subject::Keys };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let mut gateway = Gateway::start(lab::gateway_config(folder)).await.unwrap();
+        let options = gateway::Options { trail, ..gateway::Options::default() };
+        let mut gateway = Gateway::start_with(lab::gateway_config(folder), options).await.unwrap();
         let control = meet(gateway.tls_address().unwrap()).await;
         gateway.attach(Box::new(Permitted { name: "bench".parse().unwrap(), control, source: Source::new(subject) }));
         gateway.switch_ended().await.unwrap().1.unwrap();

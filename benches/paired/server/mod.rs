@@ -3,6 +3,7 @@
 mod administered;
 mod batch;
 mod gateway;
+mod recorded;
 mod shard;
 
 use std::{

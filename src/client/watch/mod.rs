@@ -96,8 +96,8 @@ pub enum Class {
 /// Watches until the receiver is gone. What is seen goes to it in the order in which it came.
 ///
 /// # Errors
-/// The files of the identity can't be used; a session doesn't open, for a reason that won't pass by itself; or a device
-/// can't be monitored.
+/// The files of the identity can't be used; a session doesn't open, for a reason that won't pass by itself; an administrator
+/// closes it; or a device can't be monitored.
 pub async fn watch(options: &Options, seen: &mpsc::Sender<Seen>) -> Result<(), ClientError> {
     let connector = options.connector()?;
     let mut route = Route::new(&options.gateway);
@@ -127,6 +127,12 @@ pub async fn watch(options: &Options, seen: &mpsc::Sender<Seen>) -> Result<(), C
                         route.sent_to(&gateways);
                         delay = Some(Duration::ZERO);
                         (None, format!("This gateway is about to stop: on to {}.", route.here()), true)
+                    }
+                    // Whoever closed it wants it closed, and asks to be asked.
+                    Ended::Closed(Closed::ByGateway(refusal))
+                        if refusal.code() == Some(v1::ErrorCode::ClosedByAdministrator) =>
+                    {
+                        return Err(ClientError::Closed(refusal.to_string()));
                     }
                     Ended::Closed(closed) => (code(&closed), closed.to_string(), true),
                 }
