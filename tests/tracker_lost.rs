@@ -373,3 +373,62 @@ fn r23_the_ack_of_a_lost_answer_decides_a_fork_also_where_what_it_answered_is_ov
         ]
     );
 }
+
+#[test]
+fn r23_the_ack_of_a_lost_answer_counts_also_if_a_copy_of_the_early_answer_comes_behind_it() {
+    let mut lab = lab();
+    let early = D.response(183, "INVITE", true, 1, Some(&pbx('P')));
+    lab.send(ANN, PBX, &D.invite(1, Some(&ann('A'))));
+    lab.send(PBX, ANN, &Dialog { b: "c", ..D }.response(183, "INVITE", true, 1, Some(&pbx('Q'))));
+    lab.send(PBX, ANN, &early);
+    assert_eq!(lab.said().iter().filter(|line| line.contains(" open ")).count(), 4);
+    lab.send(ANN, PBX, &D.request("ACK", true, 1, None));
+    lab.send(PBX, ANN, &early);
+    lab.wait(TRANSACTION);
+    assert_eq!(lab.said(), ["ann Connected", "ann s1 sent stop Ended g1", "ann s2 received stop Ended g1"]);
+    lab.send(PBX, ANN, &D.request("BYE", false, 1, None));
+    lab.send(ANN, PBX, &D.response(200, "BYE", false, 1, None));
+    assert_eq!(lab.said().last().unwrap(), "ann Ended(Hangup)");
+}
+
+#[test]
+fn r42b_an_ack_with_the_answer_says_that_the_call_is_answered_though_its_200_is_lost() {
+    let mut lab = lab();
+    lab.send(ANN, PBX, &D.invite(1, None));
+    lab.send(PBX, ANN, &D.response(183, "INVITE", true, 1, Some(&pbx('P'))));
+    lab.send(ANN, PBX, &D.request("ACK", true, 1, Some(&ann('A'))));
+    let said = lab.said();
+    assert_eq!(said.iter().filter(|line| *line == "ann Connected").count(), 1, "{said:?}");
+    assert_eq!(said.iter().filter(|line| line.contains(" open ")).count(), 2, "{said:?}");
+}
+
+#[test]
+fn r42b_a_bye_in_an_early_dialog_with_an_update_whose_answer_is_lost_cancels() {
+    let mut lab = lab();
+    lab.send(ANN, PBX, &D.invite(1, Some(&ann('A'))));
+    lab.send(PBX, ANN, &D.response(183, "INVITE", true, 1, Some(&pbx('P'))));
+    lab.send(ANN, PBX, &D.request("UPDATE", true, 2, Some(&ann('B'))));
+    lab.send(PBX, ANN, &D.response(200, "UPDATE", true, 2, None));
+    lab.send(ANN, PBX, &D.request("BYE", true, 3, None));
+    lab.send(PBX, ANN, &D.response(200, "BYE", true, 3, None));
+    assert_eq!(lab.said().last().unwrap(), "ann Ended(Cancelled)");
+}
+
+#[test]
+fn r23_of_two_branches_that_answer_the_one_that_was_acknowledged_first_counts() {
+    let mut lab = lab();
+    let other = Dialog { b: "c", ..D };
+    lab.send(ANN, PBX, &D.invite(1, Some(&ann('A'))));
+    lab.send(PBX, ANN, &D.response(183, "INVITE", true, 1, Some(&pbx('P'))));
+    lab.send(PBX, ANN, &other.response(183, "INVITE", true, 1, Some(&pbx('Q'))));
+    lab.said();
+    // Its 200 is lost.
+    lab.send(ANN, PBX, &D.request("ACK", true, 1, None));
+    lab.send(PBX, ANN, &other.ok(1, Some(&pbx('Q'))));
+    lab.send(ANN, PBX, &other.request("ACK", true, 1, None));
+    assert_eq!(lab.said(), ["ann Connected", "ann s3 sent stop Ended g1", "ann s4 received stop Ended g1"]);
+    lab.send(ANN, PBX, &other.request("BYE", true, 2, None));
+    lab.send(PBX, ANN, &other.response(200, "BYE", true, 2, None));
+    lab.wait(TRANSACTION);
+    assert_eq!(lab.said(), [""; 0]);
+}

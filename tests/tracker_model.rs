@@ -124,6 +124,8 @@ struct World {
     /// The offers that were accepted in each branch, and the messages that prove the last: some of them have its offer,
     /// its answer, or can't do without one.
     proofs: Vec<Vec<usize>>,
+    /// The messages that say each that the chosen branch answered.
+    answers: Vec<usize>,
     transactions: Branches,
 }
 
@@ -144,6 +146,7 @@ impl World {
             legal: Legal::new(),
             legal_then: Vec::new(),
             proofs: vec![Vec::new(); TAGS.len()],
+            answers: Vec::new(),
             transactions: Branches::default(),
         };
         world.send(true, &Dialog { call_id: "one", b: "" }.invite(1, Some(&world.sdp(0, &[Some("audio")], 3))));
@@ -372,8 +375,10 @@ impl World {
         };
         self.restore(branch);
         self.answered = Some(branch);
+        let before = self.messages.len();
         self.send(false, &dialog.response(200, "INVITE", true, 1, sdp.as_ref()));
         self.send(true, &dialog.request("ACK", true, 1, None));
+        self.answers.extend(before..self.messages.len());
         // A branch that lost answers too, and is hung up on.
         let loser = (branch + 1) % TAGS.len();
         if cancelled && loser < self.branches.len() {
@@ -565,9 +570,10 @@ fn check_legal(world: &World, device: &str, heard: &Heard, legal: &Legal) {
     }
 }
 
-/// Every key that is in force is that of its branch now.
-fn check_current(world: &World, device: &str, heard: &Heard) {
-    let now = world.branches.iter().flatten().flatten();
+/// Every key that is in force is that of its branch now; of the chosen one, if that is known.
+fn check_current(world: &World, device: &str, heard: &Heard, chosen: Option<usize>) {
+    let branches = world.branches.iter().enumerate().filter(|(i, _)| chosen.is_none_or(|chosen| chosen == *i));
+    let now = branches.flat_map(|(_, branch)| branch).flatten();
     let now: Legal = now.flat_map(|(media, _, [one, other])| [(true, *media, *one), (false, *media, *other)]).collect();
     for (direction, media, _, letter) in heard.open.values() {
         let Some(letter) = letter else { continue };
@@ -777,12 +783,21 @@ proptest! {
                 world.step(step);
             }
         }
-        let mut seen = BTreeSet::new();
+        let (mut seen, mut copy) = (BTreeSet::new(), None);
         for (i, ((from, to, text), fortune)) in world.messages.iter().zip(fortunes.iter().cycle()).enumerate() {
             if !fortune.lost {
                 seen.insert(i);
             }
-            for _ in 0..usize::from(!fortune.lost) + usize::from(fortune.twice && !fortune.lost) {
+            if fortune.lost {
+                continue;
+            }
+            lab.send(from, to, text);
+            if let Some((from, to, text)) = copy.take() {
+                lab.send(from, to, text);
+            }
+            if fortune.twice && fortune.late {
+                copy = Some((from, to, text));
+            } else if fortune.twice {
                 lab.send(from, to, text);
             }
         }
@@ -793,7 +808,8 @@ proptest! {
                 let of_device = |i: &&usize| [world.messages[**i].0, world.messages[**i].1].contains(&address);
                 let mut proofs = world.proofs[branch].iter().filter(of_device).peekable();
                 if proofs.peek().is_none() || proofs.any(|i| seen.contains(i)) {
-                    check_current(&world, &device, &heard);
+                    let known = world.answers.iter().filter(of_device).any(|i| seen.contains(i));
+                    check_current(&world, &device, &heard, known.then_some(branch));
                 }
             }
         }

@@ -60,6 +60,11 @@ impl Exchange {
         self.tag.as_deref() == Some(tag)
     }
 
+    /// Whether it is an INVITE that was accepted, as the ACK or the next INVITE says, though its answer wasn't seen yet.
+    pub(super) fn proves_answered(&self) -> bool {
+        self.wait.is_some() && self.method == Method::Invite
+    }
+
     /// Drops what no answer needs any more. Returns about how many bytes are still kept for one.
     pub(super) fn tidy(&mut self) -> usize {
         if self.accepted && self.answered {

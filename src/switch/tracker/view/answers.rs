@@ -104,6 +104,7 @@ impl View {
         let Some(exchange) = self.exchanges.get_mut(i) else { return };
         let Some(tag) = exchange.tag.clone() else { return };
         let number = exchange.number;
+        let mut accepted = exchange.proves_answered();
         exchange.answered = true;
         (exchange.wait, exchange.lapse) = (None, None);
         let begun = exchange.begun;
@@ -127,11 +128,7 @@ impl View {
             let unanswered = self.phase == Phase::Unanswered;
             let overtaken = |e: &&mut Exchange| e.is_of(&tag) && (e.number <= number || e.is_same(request));
             for exchange in self.exchanges.iter_mut().filter(overtaken) {
-                // What it was answered isn't needed any more; that it was answered still decides a fork (R23).
-                if exchange.wait.is_some() && exchange.method == Method::Invite {
-                    self.phase = Phase::Answered;
-                    self.doom = None;
-                }
+                accepted |= exchange.proves_answered();
                 (exchange.wait, exchange.lapse) = (None, None);
             }
             self.exchanges.retain(|exchange| {
@@ -141,6 +138,10 @@ impl View {
                     || exchange.provisional.is_some()
                     || (exchange.initial && unanswered)
             });
+        }
+        if accepted {
+            // Nobody waits any more for what the call was answered; that it was answered still decides a fork (R23).
+            (self.phase, self.doom) = (Phase::Answered, None);
         }
         if self.phase == Phase::Answered {
             self.tell_connected(&tag, moment.at, out);

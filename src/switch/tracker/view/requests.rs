@@ -187,9 +187,9 @@ impl View {
         let named = |exchange: &Exchange| exchange.is(passing.sent, (message.cseq, ""), Method::Invite);
         // The ACK of a failure is part of its transaction and has its branch (RFC 3261, 17.1.1.3); that of a 2xx hasn't.
         let of_failure = !message.branch.is_empty()
-            && self.transactions.iter().any(|(by_device, cseq, branch)| {
+            && (self.transactions.iter().any(|(by_device, cseq, branch)| {
                 (*by_device, *cseq, branch) == (passing.sent, message.cseq, &message.branch)
-            });
+            }) || self.exchanges.iter().any(|exchange| named(exchange) && exchange.branch == message.branch));
         let tag = self.tag_of(message).to_owned();
         if of_failure && !self.exchanges.iter().any(|exchange| named(exchange) && exchange.is_of(&tag)) {
             return Taken::Done;
@@ -203,7 +203,9 @@ impl View {
             self.exchanges.remove(i);
             return Taken::Done;
         }
-        if exchange.awaits_answer_of(passing.sent) && passing.sdp.is_some() {
+        if exchange.awaits_answer_of(passing.sent) && passing.sdp.is_some() && !of_failure {
+            // Its 200 may not have been seen: an ACK of its own branch says that there was one.
+            (self.phase, self.doom) = (Phase::Answered, None);
             self.on_answer(i, passing, moment, common, out);
             return Taken::Done;
         }
@@ -296,7 +298,7 @@ impl View {
             self.end_branches(|ended| ended == tag, at, out);
             return None;
         }
-        let acknowledged = self.exchanges.iter().any(|exchange| exchange.wait.is_some());
+        let acknowledged = self.exchanges.iter().any(Exchange::proves_answered);
         let answered = self.phase == Phase::Answered || acknowledged;
         Some(if answered { EndCause::Hangup } else { EndCause::Cancelled })
     }

@@ -25,6 +25,9 @@ impl View {
         let tag = self.tag_of(message).to_owned();
         let first =
             message.method == Method::Invite && by_device == self.device_calls && self.invited == Some(message.cseq);
+        if first && matches!(code, 200..=299) {
+            self.settle_acknowledged_before(&tag, moment, common, out);
+        }
         let lost = self.chosen.as_ref().is_some_and(|chosen| *chosen != tag);
         match code {
             ..=100 if first => return Taken::Done,
@@ -94,6 +97,26 @@ impl View {
             self.on_answer(i, passing, moment, common, out);
         }
         Taken::Done
+    }
+
+    /// Another branch was acknowledged before this one answers, and so it answered first: of two that answer the caller keeps
+    /// one (RFC 3261, 13.2.2.4), and that is the first (R23).
+    fn settle_acknowledged_before(
+        &mut self,
+        tag: &str,
+        moment: Moment,
+        common: &mut Common,
+        out: &mut Vec<SwitchEvent>,
+    ) {
+        let before = |exchange: &Exchange| exchange.initial && exchange.proves_answered() && !exchange.is_of(tag);
+        if self.chosen.is_none()
+            && let Some(i) = self.exchanges.iter().position(before)
+        {
+            if let Some(exchange) = self.exchanges.get_mut(i) {
+                exchange.wait = None;
+            }
+            self.give_up_answer(i, moment, common, out);
+        }
     }
 
     /// A first INVITE is refused, by all that it forked to. Others of the same CSeq go on (RFC 3261, 8.2.2.2).
