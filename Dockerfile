@@ -22,7 +22,7 @@ COPY --from=build --chown=2748:2748 /empty /callgate
 WORKDIR /callgate
 # By number: who checks that it isn't root need not look into the image.
 USER 2748:2748
-# The clear door, the TLS door, HEP, and the metrics page with health.
-EXPOSE 2748/tcp 2749/tcp 9060/udp 9464/tcp
+# The clear door, the TLS door, the administration, HEP, and the metrics page with health.
+EXPOSE 2748/tcp 2749/tcp 8443/tcp 9060/udp 9464/tcp
 ENTRYPOINT ["/usr/local/bin/callgate"]
 CMD ["serve", "--config", "callgate.toml"]

@@ -71,7 +71,7 @@ fn it_runs_the_gateway_and_not_as_root() {
     let (user, group) = all(stage, "USER")[0][0].split_once(':').unwrap();
     assert!([user, group].iter().all(|id| id.parse::<u32>().unwrap() > 0));
     assert!(all(stage, "RUN").is_empty(), "the image that it runs in need not have a shell");
-    assert_eq!(all(stage, "EXPOSE")[0], ["2748/tcp", "2749/tcp", "9060/udp", "9464/tcp"]);
+    assert_eq!(all(stage, "EXPOSE")[0], ["2748/tcp", "2749/tcp", "8443/tcp", "9060/udp", "9464/tcp"]);
 
     let (copied, entry) = (all(stage, "COPY")[0].last().unwrap(), &all(stage, "ENTRYPOINT")[0]);
     assert_eq!(entry[0], format!("[{copied:?}]"));

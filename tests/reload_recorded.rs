@@ -79,10 +79,14 @@ async fn r21_while_nothing_can_be_recorded_settings_only_take_away() {
         taken("lenient_doors true to false"),
         refused(&format!("mode mixed to non-secure, lenient_doors false to true, {networks}")),
         taken("mode mixed to non-secure"),
-        refused(&format!("mode non-secure to mixed, {networks}")),
     ]
     .concat();
-    assert_eq!(recorded(&trail), expected);
+    let mut recorded_now = recorded(&trail);
+    let last = recorded_now.pop().unwrap();
+    assert_eq!(recorded_now, expected);
+    // Nothing listened for TLS: what is in its files is new.
+    let mixed = format!("reload mode non-secure to mixed, {networks}, gateway certificate to ");
+    assert!(last.starts_with(&mixed) && last.contains(", +client CA ") && last.ends_with(" failed"), "{last}");
     gateway.reload(gateway.config(USERS, "")).await;
     assert!(recorded(&trail).last().unwrap().starts_with("reload mode non-secure to mixed, door_networks"));
     let mut clear = RawClient::clear(gateway.clear()).await;
@@ -132,16 +136,19 @@ async fn r21_non_secure_mode_waits_for_no_certificate_that_cannot_be_recorded() 
 
     issue(folder.path(), "2");
     trail.close();
-    assert!(gateway.reload(config(folder.path(), "", "closed")).await.is_err(), "the certificate would count");
-    let non_secure = || config(folder.path(), NON_SECURE, "closed");
+    // What the settings take away doesn't wait for the certificate that can't be given.
+    let narrow = "door_networks = [\"127.0.0.0/8\"]\n";
+    gateway.reload(config(folder.path(), narrow, "closed")).await.unwrap().acknowledged().await.unwrap();
+    let non_secure = || config(folder.path(), &format!("{narrow}{NON_SECURE}"), "closed");
     let taken = gateway.reload(non_secure()).await.unwrap().acknowledged().await.unwrap();
     assert_eq!((taken.effect.closed, taken.only_mode), (1, false));
     assert_eq!(session.closed().await, Some(ErrorCode::ModeNonSecure));
-    assert!(gateway.reload(non_secure()).await.is_err(), "nothing closes any more, and the certificate waits");
     trail.heal();
+    let all = recorded(&trail);
+    assert!(all.contains(&"reload mode mixed to non-secure done".into()), "{all:?}");
+    assert!(!all.iter().any(|record| record.contains("recorder/2") && record.ends_with("done")), "{all:?}");
     gateway.reload(non_secure()).await.unwrap().acknowledged().await.unwrap();
-    let recorded = recorded(&trail);
-    assert!(recorded.contains(&"reload mode mixed to non-secure done".into()), "{recorded:?}");
+    assert!(recorded(&trail).iter().any(|record| record.contains("recorder/2") && record.ends_with("done")));
     gateway.stop().await;
     common::leaks::assert_no_key_in_logs();
 }
@@ -167,5 +174,43 @@ async fn r21_a_client_ca_that_only_the_administration_uses_is_on_record_too() {
     gateway.reload(same()).await.unwrap().acknowledged().await.unwrap();
     let done = recorded(&trail).pop().unwrap();
     assert!(done.starts_with("reload +client CA ") && done.ends_with(" done"), "{done}");
+    gateway.stop().await;
+}
+
+/// The administration's TLS goes on by what it read before: what is in the files now can't be recorded.
+#[tokio::test]
+async fn r21_non_secure_mode_waits_for_no_client_ca_that_cannot_be_recorded() {
+    let (folder, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let trail = Arc::new(TestTrail::default());
+    let mut gateway = serve(folder.path(), "", "127.0.0.1:0", &trail).await;
+    init(other.path(), &Default::default(), OffsetDateTime::now_utc()).unwrap();
+    let both = [&folder, &other].map(|at| fs::read_to_string(at.path().join("ca.pem")).unwrap());
+    fs::write(folder.path().join("ca.pem"), both.concat()).unwrap();
+    trail.close();
+    let non_secure = || config(folder.path(), NON_SECURE, "127.0.0.1:0");
+    let taken = gateway.reload(non_secure()).await.unwrap().acknowledged().await.unwrap();
+    assert!(taken.only_mode, "{taken:?}");
+    assert_eq!(gateway.tls_address(), None);
+    assert!(gateway.reload(non_secure()).await.is_err(), "the CA is one for the administration");
+    trail.heal();
+    let recorded = recorded(&trail);
+    assert!(recorded.contains(&"reload mode mixed to non-secure done".into()), "{recorded:?}");
+    assert!(
+        recorded.last().unwrap().starts_with("reload +client CA ") && recorded.last().unwrap().ends_with(" failed")
+    );
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn r21_with_mixed_mode_come_the_certificate_and_the_client_cas() {
+    let folder = tempfile::tempdir().unwrap();
+    let trail = Arc::new(TestTrail::default());
+    let mut gateway = serve(folder.path(), NON_SECURE, "closed", &trail).await;
+    let start = recorded(&trail).pop().unwrap();
+    assert!(!start.contains("certificate") && !start.contains("client CA"), "{start}");
+    gateway.reload(config(folder.path(), "", "closed")).await.unwrap().acknowledged().await.unwrap();
+    let reload = recorded(&trail).pop().unwrap();
+    assert!(reload.starts_with("reload mode non-secure to mixed, gateway certificate to "), "{reload}");
+    assert!(reload.contains(", +client CA ") && reload.ends_with(" done"), "{reload}");
     gateway.stop().await;
 }

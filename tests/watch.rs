@@ -450,6 +450,12 @@ fn r15_what_the_operator_changes_is_seen_and_what_is_new_is_watched() {
 
     // An administrator who closes a session doesn't want it back at once.
     administer(&["session", "close", "--user", "recorder"]);
+    let closed = next("closed");
+    assert_eq!(
+        (&closed["retry_seconds"], &closed["code"]),
+        (&Value::Null, &"CLOSED_BY_ADMINISTRATOR".into()),
+        "{closed}"
+    );
     let ended = watch.wait_with_output().unwrap();
     let said = String::from_utf8(ended.stderr).unwrap();
     assert_eq!(ended.status.code(), Some(1), "{said}");

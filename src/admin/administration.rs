@@ -176,7 +176,9 @@ impl Administration {
         records: &BTreeMap<Fingerprint, CertificateRecord>,
     ) -> Result<Imported, Refused> {
         let mut imported = Imported::default();
-        for (fingerprint, record) in records {
+        // What takes something away waits for nothing that can't be given now (R21).
+        let (revoked, others): (Vec<_>, Vec<_>) = records.iter().partition(|(_, record)| record.revoked.is_some());
+        for (fingerprint, record) in revoked.into_iter().chain(others) {
             let known = self.state().certificates.get(fingerprint).map(|(_, known)| Arc::clone(known));
             match (known, &record.revoked) {
                 (None, _) => {

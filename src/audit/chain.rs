@@ -46,9 +46,10 @@ impl fmt::Debug for Mac {
     }
 }
 
-/// The audit log's secret: it makes the chain, and signs checkpoints.
+/// The audit log's secret: it makes the chain, signs checkpoints, and names SRTP keys in records.
 pub struct AuditKey {
     chain: hmac::Key,
+    fingerprints: hmac::Key,
     signer: Ed25519KeyPair,
 }
 
@@ -124,9 +125,15 @@ impl AuditKey {
     /// The two keys of a secret.
     fn of(secret: &[u8; Self::LEN]) -> Option<Self> {
         let secret = hmac::Key::new(hmac::HMAC_SHA256, secret);
-        let chain = hmac::Key::new(hmac::HMAC_SHA256, hmac::sign(&secret, b"callgate audit chain").as_ref());
+        let derived = |label: &[u8]| hmac::Key::new(hmac::HMAC_SHA256, hmac::sign(&secret, label).as_ref());
+        let (chain, fingerprints) = (derived(b"callgate audit chain"), derived(b"callgate audit fingerprint"));
         let seed = hmac::sign(&secret, b"callgate audit checkpoint");
-        Some(Self { chain, signer: Ed25519KeyPair::from_seed_unchecked(seed.as_ref()).ok()? })
+        Some(Self { chain, fingerprints, signer: Ed25519KeyPair::from_seed_unchecked(seed.as_ref()).ok()? })
+    }
+
+    /// What names SRTP keys in records.
+    pub(super) fn fingerprints(&self) -> &hmac::Key {
+        &self.fingerprints
     }
 
     /// Ends the line that begins at `from`, and says its mac. `before` is that of the record before it.

@@ -86,11 +86,13 @@ impl Difference {
         if was.tls != *tls {
             difference.words.push("files of [tls]".into());
         }
-        if let (Some(was), Some(is)) = (old.files, new.files) {
-            if was.certificate != is.certificate {
+        if let Some(is) = new.files {
+            // Where nothing listened for TLS, whatever is in the files is new.
+            let was = old.files.map_or_else(Arc::default, |was| Arc::clone(&was.crls));
+            if old.files.is_none_or(|was| was.certificate != is.certificate) {
                 difference.words.push(format!("gateway certificate to {}", is.certificate.to_hex()));
             }
-            let change = was.crls.change_to(&is.crls, now);
+            let change = was.change_to(&is.crls, now);
             difference.words.extend(change.words);
             difference.grants |= change.grants;
         }
@@ -121,7 +123,7 @@ impl Difference {
 }
 
 /// The settings that say who may do what, in words: what the log's records of a gateway's time begin with.
-pub(super) fn in_words(InForce { config, files }: InForce<'_>) -> String {
+pub(super) fn in_words(InForce { config, files }: InForce<'_>, now: OffsetDateTime) -> String {
     let mut words = vec![
         format!("mode {}", mode_name(config.mode)),
         format!("lenient_doors {}", yes_or_no(config.lenient_doors)),
@@ -130,7 +132,10 @@ pub(super) fn in_words(InForce { config, files }: InForce<'_>) -> String {
         format!("metrics.networks {}", listed(&config.metrics.networks)),
         format!("admin.networks {}", listed(&config.admin.https.networks)),
     ];
-    words.extend(files.map(|files| format!("gateway certificate {}", files.certificate.to_hex())));
+    if let Some(InFiles { crls, certificate }) = files {
+        words.push(format!("gateway certificate {}", certificate.to_hex()));
+        words.extend(ClientCrls::default().change_to(crls, now).words);
+    }
     words.join(", ")
 }
 

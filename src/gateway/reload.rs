@@ -51,6 +51,15 @@ pub struct Reloaded {
     pub only_mode: bool,
 }
 
+/// The files of `[tls]`, for what listens for TLS still.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Files {
+    /// They are read.
+    Anew,
+    /// What was in them stays in force.
+    AsTheyWere,
+}
+
 impl Acknowledgement {
     /// Waits until no key can leave by the old rights any more, and nothing else is done by them (R15).
     ///
@@ -81,9 +90,10 @@ impl Gateway {
     pub async fn reload(&mut self, config: Config) -> Result<Acknowledgement, StartError> {
         let running = Arc::clone(&self.config.borrow());
         let to_non_secure = self.would_close_tls_door(&config);
-        match self.take(config).await {
+        match self.take(config, Files::Anew).await {
             Err(StartError::NotRecorded(_)) if to_non_secure => {
-                let mut taken = self.take(Config { mode: Mode::NonSecure, ..(*running).clone() }).await?;
+                let only_mode = Config { mode: Mode::NonSecure, ..(*running).clone() };
+                let mut taken = self.take(only_mode, Files::AsTheyWere).await?;
                 taken.reloaded.only_mode = true;
                 Ok(taken)
             }
@@ -96,7 +106,7 @@ impl Gateway {
         config.mode == Mode::NonSecure && self.config.borrow().mode == Mode::Mixed
     }
 
-    async fn take(&mut self, config: Config) -> Result<Acknowledgement, StartError> {
+    async fn take(&mut self, config: Config, files: Files) -> Result<Acknowledgement, StartError> {
         let after_restart = self.after_restart(&config);
         let live = self.live.clone();
         let turn = live.turn().await;
@@ -123,7 +133,7 @@ impl Gateway {
         };
         let side = tls_side(&next, self.ledger.as_ref())?;
         let side_of = |service: &Option<HttpService>, settings: &HttpConfig| {
-            let side = service.as_ref().and_then(HttpService::tls_side);
+            let side = service.as_ref().and_then(HttpService::tls_side).filter(|_| files == Files::Anew);
             side.map_or(Ok(None), |_| http_side(&next, settings, self.ledger.as_ref()))
         };
         let metrics_side = side_of(&self.metrics, &next.metrics)?;
@@ -132,7 +142,10 @@ impl Gateway {
         let rights = Arc::new(rights(current.rights.version + 1, &next, side.as_ref()));
         let difference = {
             let was = self.in_files();
-            let is = InFiles::of(side.as_ref(), [administration_side.as_ref(), metrics_side.as_ref()]);
+            let is = match files {
+                Files::Anew => InFiles::of(side.as_ref(), [administration_side.as_ref(), metrics_side.as_ref()]),
+                Files::AsTheyWere => self.in_files(),
+            };
             let was = InForce { config: &running, files: was.as_ref() };
             let is = InForce { config: &next, files: is.as_ref() };
             Difference::between(was, is, OffsetDateTime::now_utc())
@@ -203,7 +216,9 @@ impl Gateway {
 
     /// The settings in force, in words.
     pub(super) fn settings_in_words(&self) -> String {
-        in_words(InForce { config: &self.config.borrow(), files: self.in_files().as_ref() })
+        let files = self.in_files();
+        let in_force = InForce { config: &self.config.borrow(), files: files.as_ref() };
+        in_words(in_force, OffsetDateTime::now_utc())
     }
 
     fn in_files(&self) -> Option<InFiles> {

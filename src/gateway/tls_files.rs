@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use time::OffsetDateTime;
+
 use super::StartError;
 use crate::{
     config::{Config, HttpConfig, OwnCa, TlsFiles},
@@ -39,6 +41,8 @@ pub(super) fn tls_side(config: &Config, kept: Option<&Arc<Ledger>>) -> Result<Op
     let ledger = ledger(config, kept)?;
     let policy = TlsPolicy::door(config.doors.strength);
     let TlsSettings { server, crls, certificate } = server_config(&config.tls, &ledger, policy)?;
+    // When they were read, and then from time to time. Services over HTTP have the same files: they are told of once.
+    crls.tell_ages(OffsetDateTime::now_utc());
     Ok(Some(TlsSide { config: server, ledger, crls, certificate }))
 }
 
@@ -149,7 +153,7 @@ mod tests {
     #[test]
     fn r32_the_ends_are_those_of_whatever_listens_for_tls() {
         let folder = tempfile::tempdir().unwrap();
-        init(folder.path(), &Default::default(), time::OffsetDateTime::now_utc()).unwrap();
+        init(folder.path(), &Default::default(), OffsetDateTime::now_utc()).unwrap();
         let of = |folder: &Path, mode: Mode, admin: bool| {
             let mut config = Config::parse("", "test.toml", folder, std::iter::empty()).unwrap();
             config.mode = mode;

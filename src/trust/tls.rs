@@ -13,7 +13,6 @@ use rustls::{
     time_provider::{DefaultTimeProvider, TimeProvider},
     version,
 };
-use time::OffsetDateTime;
 
 use super::{
     ClientCrls, Fingerprint, Ledger, LedgerVerifier, NotAccepted, Status, TrustError,
@@ -120,9 +119,6 @@ pub fn server_config_at(
     config.send_tls13_tickets = 0;
     config.max_early_data_size = 0;
     config.alpn_protocols = policy.protocols.iter().map(|protocol| protocol.to_vec()).collect();
-    // When they were read, and then from time to time.
-    let seconds = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
-    crls.tell_ages(OffsetDateTime::from_unix_timestamp(seconds).unwrap_or(OffsetDateTime::UNIX_EPOCH));
     Ok(TlsSettings { server: Arc::new(config), crls, certificate })
 }
 

@@ -217,3 +217,19 @@ fn the_key_of_one_log_says_nothing_of_another() {
     assert_eq!(records(one.path()).len(), 3);
     assert_eq!(key(one.path()).public().len(), 32);
 }
+
+#[test]
+fn r21_a_key_has_the_same_name_in_all_records_of_a_log_and_another_one_in_those_of_others() {
+    let name = |log: &AuditLog| hmac::sign(log.fingerprint_key().unwrap(), b"an SRTP key").as_ref().to_vec();
+    let place = Place::new();
+    let before = name(&place.open());
+    assert_eq!(name(&place.open()), before, "the gateway was started again");
+    assert_ne!(name(&Place::new().open()), before);
+    let chain = hmac::Key::new(hmac::HMAC_SHA256, &hex_of_key(&place));
+    assert_ne!(hmac::sign(&chain, b"an SRTP key").as_ref(), before, "not by the secret itself");
+}
+
+fn hex_of_key(place: &Place) -> Vec<u8> {
+    let text = fs::read_to_string(place.options().key).unwrap();
+    (0..32).map(|i| u8::from_str_radix(&text[2 * i..2 * i + 2], 16).unwrap()).collect()
+}

@@ -4,42 +4,46 @@ use std::path::Path;
 
 use aws_lc_rs::hmac;
 use callgate::audit::{AuditLog, Closed, Options, Record, Trail};
+use tempfile::TempDir;
 
 /// An audit log on a disk that must keep up with it: a key that isn't given away would cost less than one that is.
 #[derive(Debug)]
-pub struct Recorded(AuditLog);
+pub struct Recorded {
+    log: AuditLog,
+    _folder: TempDir,
+}
 
 impl Recorded {
-    /// A new log in a new folder in this one, since servers are started by turns in one lab.
+    /// A new log in a new folder in this one, since servers are started by turns in one lab. The folder goes with the log.
     pub fn into(folder: &Path) -> Self {
-        let place = tempfile::tempdir_in(folder).unwrap().keep();
-        let [log, key, checkpoints] = ["log", "key", "checkpoints"].map(|name| place.join(name));
+        let place = tempfile::tempdir_in(folder).unwrap();
+        let [log, key, checkpoints] = ["log", "key", "checkpoints"].map(|name| place.path().join(name));
         // What was written is thrown away soon, or the disk would be full.
         let options = Options { keep_segments: Some(2), ..Options::new(log, key, checkpoints) };
-        Self(AuditLog::open(options).unwrap())
+        Self { log: AuditLog::open(options).unwrap(), _folder: place }
     }
 }
 
 impl Trail for Recorded {
     fn write_all(&self, records: &[Record<'_>]) -> Result<(), Closed> {
-        self.0.write_all(records).expect("the disk keeps up with the audit log");
+        self.log.write_all(records).expect("the disk keeps up with the audit log");
         Ok(())
     }
 
     fn write_soon(&self, record: &Record<'_>) {
-        self.0.write_soon(record);
+        self.log.write_soon(record);
     }
 
     fn write_once(&self, mark: &str, record: &Record<'_>) -> Result<(), Closed> {
-        self.0.write_once(mark, record)
+        self.log.write_once(mark, record)
     }
 
     fn is_open(&self) -> bool {
-        assert!(self.0.is_open(), "the disk keeps up with the audit log");
+        assert!(self.log.is_open(), "the disk keeps up with the audit log");
         true
     }
 
     fn fingerprint_key(&self) -> Option<&hmac::Key> {
-        self.0.fingerprint_key()
+        self.log.fingerprint_key()
     }
 }

@@ -26,6 +26,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use aws_lc_rs::hmac;
 use metrics::{Counter, Histogram, counter, gauge, histogram};
 use time::OffsetDateTime;
 use tracing::error;
@@ -190,6 +191,11 @@ impl Trail for AuditLog {
 
     fn is_open(&self) -> bool {
         self.shared.is_open.load(Ordering::Relaxed)
+    }
+
+    /// The log's own: the same key has the same name as long as the log has its secret.
+    fn fingerprint_key(&self) -> Option<&hmac::Key> {
+        Some(self.shared.key.fingerprints())
     }
 }
 

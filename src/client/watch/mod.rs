@@ -128,12 +128,6 @@ pub async fn watch(options: &Options, seen: &mpsc::Sender<Seen>) -> Result<(), C
                         delay = Some(Duration::ZERO);
                         (None, format!("This gateway is about to stop: on to {}.", route.here()), true)
                     }
-                    // Whoever closed it wants it closed, and asks to be asked.
-                    Ended::Closed(Closed::ByGateway(refusal))
-                        if refusal.code() == Some(v1::ErrorCode::ClosedByAdministrator) =>
-                    {
-                        return Err(ClientError::Closed(refusal.to_string()));
-                    }
                     Ended::Closed(closed) => (code(&closed), closed.to_string(), true),
                 }
             }
@@ -150,9 +144,15 @@ pub async fn watch(options: &Options, seen: &mpsc::Sender<Seen>) -> Result<(), C
             Err(error) => return Err(error.into()),
         };
         let delay = delay.unwrap_or_else(|| backoff.next_delay());
-        let (at, retry_seconds) = (seen::rfc3339(SystemTime::now()), delay.as_secs_f64());
-        if seen.send(Seen::Closed(ClosedSeen { at, code, why, retry_seconds, was_open })).await.is_err() {
+        // Whoever closed it wants it closed, and asks to be asked.
+        let is_final = code.as_deref() == Some(v1::ErrorCode::ClosedByAdministrator.as_str_name());
+        let (at, retry_seconds) = (seen::rfc3339(SystemTime::now()), (!is_final).then_some(delay.as_secs_f64()));
+        let closed = ClosedSeen { at, code, why: why.clone(), retry_seconds, was_open };
+        if seen.send(Seen::Closed(closed)).await.is_err() {
             return Ok(());
+        }
+        if is_final {
+            return Err(ClientError::Closed(why));
         }
         tokio::select! {
             () = sleep(delay) => {}

@@ -134,7 +134,8 @@ impl Picture {
             }
             Seen::Monitored(monitored) => self.on_monitored(monitored, now),
             Seen::Closed(closed) => {
-                let retry_at = now + Duration::try_from_secs_f64(closed.retry_seconds).unwrap_or_default();
+                let retry_at =
+                    now + Duration::try_from_secs_f64(closed.retry_seconds.unwrap_or_default()).unwrap_or_default();
                 let why = text::shown(&closed.why);
                 let what = if closed.was_open { "closed" } else { "no session" };
                 self.note(format!("{} {what}: {why}", text::time_of(now)), Paint::Bad);

@@ -290,8 +290,8 @@ pub struct ClosedSeen {
     pub code: Option<String>,
     /// Why, with what to change where that is known.
     pub why: String,
-    /// When it is tried again.
-    pub retry_seconds: f64,
+    /// When it is tried again; `None`: it isn't.
+    pub retry_seconds: Option<f64>,
     /// Whether a session has ended; if not, none could be opened.
     #[serde(skip)]
     pub was_open: bool,

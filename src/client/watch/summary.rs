@@ -87,7 +87,7 @@ mod tests {
             at: String::new(),
             code: None,
             why: "it can't be reached".into(),
-            retry_seconds: 1.0,
+            retry_seconds: Some(1.0),
             was_open: false,
         };
         summary.on(&Seen::Closed(closed));

@@ -30,7 +30,9 @@ pub fn line(seen: &Seen) -> Option<String> {
         }
         Seen::Closed(closed) => {
             let what = if closed.was_open { "closed" } else { "no session" };
-            format!("{what}: {} Trying again in {} s.", ended(&closed.why), closed.retry_seconds)
+            let again =
+                closed.retry_seconds.map_or_else(String::new, |seconds| format!(" Trying again in {seconds} s."));
+            format!("{what}: {}{again}", ended(&closed.why))
         }
         Seen::CapabilityChanged(_)
         | Seen::CertificateExpires(_)

@@ -80,7 +80,13 @@ fn opened() -> Seen {
 }
 
 fn closed(why: &str) -> Seen {
-    Seen::Closed(ClosedSeen { at: String::new(), code: None, why: why.into(), retry_seconds: 4.0, was_open: true })
+    Seen::Closed(ClosedSeen {
+        at: String::new(),
+        code: None,
+        why: why.into(),
+        retry_seconds: Some(4.0),
+        was_open: true,
+    })
 }
 
 fn picture(all: &[Seen]) -> Picture {
