@@ -432,3 +432,51 @@ fn r23_of_two_branches_that_answer_the_one_that_was_acknowledged_first_counts() 
     lab.wait(TRANSACTION);
     assert_eq!(lab.said(), [""; 0]);
 }
+
+#[test]
+fn r23_a_bye_behind_the_ack_of_a_lost_answer_hangs_up_and_withdraws_the_keys_of_other_branches() {
+    let mut lab = lab();
+    lab.send(ANN, PBX, &D.invite(1, Some(&ann('A'))));
+    lab.send(PBX, ANN, &D.response(183, "INVITE", true, 1, Some(&pbx('P'))));
+    lab.send(PBX, ANN, &Dialog { b: "c", ..D }.response(183, "INVITE", true, 1, Some(&pbx('Q'))));
+    lab.said();
+    lab.send(ANN, PBX, &D.request("ACK", true, 1, None));
+    lab.send(ANN, PBX, &D.request("BYE", true, 2, None));
+    assert_eq!(lab.said(), ["ann Connected", "ann s3 sent stop Ended g1", "ann s4 received stop Ended g1"]);
+    lab.send(PBX, ANN, &D.response(200, "BYE", true, 2, None));
+    assert_eq!(lab.said(), ["ann s1 sent stop Ended g1", "ann s2 received stop Ended g1", "ann Ended(Hangup)"]);
+}
+
+#[test]
+fn r42b_an_ack_with_an_answer_that_cannot_be_read_says_that_the_call_is_answered_too() {
+    let mut lab = lab();
+    let unreadable = |sdp| Sdp { formats: "", proto: "", ..sdp };
+    lab.send(ANN, PBX, &D.invite(1, None));
+    lab.send(PBX, ANN, &D.response(183, "INVITE", true, 1, Some(&unreadable(pbx('P')))));
+    lab.said();
+    lab.send(ANN, PBX, &D.request("ACK", true, 1, Some(&unreadable(ann('A')))));
+    assert_eq!(lab.said(), ["ann Connected"]);
+}
+
+#[test]
+fn r42b_a_late_offer_in_a_183_of_a_re_invite_counts_with_the_answer_in_the_ack() {
+    let mut lab = connected();
+    lab.send(ANN, PBX, &D.request("INVITE", true, 2, None));
+    lab.send(PBX, ANN, &D.response(183, "INVITE", true, 2, Some(&pbx('Q'))));
+    // Its 200 is lost.
+    lab.send(ANN, PBX, &D.request("ACK", true, 2, Some(&ann('B'))));
+    let opened: Vec<_> = lab.said().into_iter().filter(|line| line.contains(" open ")).collect();
+    assert_eq!(opened, ["ann s1 sent open 10.0.0.1:5000 g2 B", "ann s2 received open 10.0.0.2:4000 g2 Q"]);
+}
+
+#[test]
+fn r42b_of_a_call_that_nothing_told_of_the_first_word_is_never_a_stream() {
+    let mut lab = lab();
+    // The feed begins in mid-call.
+    lab.send(ANN, PBX, &D.request("INVITE", true, 2, None));
+    lab.send(PBX, ANN, &D.response(183, "INVITE", true, 2, Some(&pbx('Q'))));
+    lab.send(ANN, PBX, &D.request("ACK", true, 2, Some(&ann('B'))));
+    lab.wait(TRANSACTION);
+    let said = lab.said();
+    assert!(said.first().is_none_or(|first| first == "ann Connected"), "{said:?}");
+}

@@ -168,41 +168,56 @@ impl Administration {
     /// Takes over what a ledger's file says: certificates that are new to the store, of whomever, later imports that change how
     /// the CRL of a CA counts, and revocations. What the store has revoked stays so.
     ///
+    /// What can't be recorded or stored holds up none of the others, of which some may take something away (R21).
+    ///
     /// # Errors
-    /// [`Refused`]: what was taken before it is in effect.
+    /// [`Refused`]: the first reason why one of them isn't taken over, or isn't stored yet. What was taken is in effect.
     pub async fn import(
         &self,
         actor: &Actor,
         records: &BTreeMap<Fingerprint, CertificateRecord>,
     ) -> Result<Imported, Refused> {
         let mut imported = Imported::default();
-        // What takes something away waits for nothing that can't be given now (R21).
-        let (revoked, others): (Vec<_>, Vec<_>) = records.iter().partition(|(_, record)| record.revoked.is_some());
-        for (fingerprint, record) in revoked.into_iter().chain(others) {
-            let known = self.state().certificates.get(fingerprint).map(|(_, known)| Arc::clone(known));
-            match (known, &record.revoked) {
-                (None, _) => {
-                    let turn = self.carrier.turn(actor).await?;
-                    let plan = addition(&turn, *fingerprint, record)?;
-                    let subject = ("add", "certificate", &*fingerprint.to_hex());
-                    self.carrier.carry(turn, actor, plan, subject).await?;
-                    imported.added += 1;
-                }
-                (Some(known), Some(revocation)) if known.revoked.is_none() => {
-                    self.revoke(actor, *fingerprint, &revocation.reason).await?;
-                    imported.revoked += 1;
-                }
-                (Some(known), _) if known.imported_again(record).is_some() => {
-                    let turn = self.carrier.turn(actor).await?;
-                    let Some(plan) = imported_again(&turn, *fingerprint, record) else { continue };
-                    let subject = ("change", "certificate", &*fingerprint.to_hex());
-                    self.carrier.carry(turn, actor, plan, subject).await?;
-                    imported.changed += 1;
-                }
-                (Some(_), _) => {}
+        let mut left = None;
+        for (fingerprint, record) in records {
+            match self.import_one(actor, *fingerprint, record, &mut imported).await {
+                Ok(()) => {}
+                Err(refused) if refused.passes() => drop(left.get_or_insert(refused)),
+                Err(refused) => return Err(refused),
             }
         }
-        Ok(imported)
+        left.map_or(Ok(imported), Err)
+    }
+
+    async fn import_one(
+        &self,
+        actor: &Actor,
+        fingerprint: Fingerprint,
+        record: &CertificateRecord,
+        imported: &mut Imported,
+    ) -> Result<(), Refused> {
+        let known = self.state().certificates.get(&fingerprint).map(|(_, known)| Arc::clone(known));
+        let sha256 = fingerprint.to_hex();
+        match (known, &record.revoked) {
+            (None, _) => {
+                let turn = self.carrier.turn(actor).await?;
+                let plan = addition(&turn, fingerprint, record)?;
+                self.carrier.carry(turn, actor, plan, ("add", "certificate", &sha256)).await?;
+                imported.added += 1;
+            }
+            (Some(known), Some(revocation)) if known.revoked.is_none() => {
+                self.revoke(actor, fingerprint, &revocation.reason).await?;
+                imported.revoked += 1;
+            }
+            (Some(known), _) if known.imported_again(record).is_some() => {
+                let turn = self.carrier.turn(actor).await?;
+                let Some(plan) = imported_again(&turn, fingerprint, record) else { return Ok(()) };
+                self.carrier.carry(turn, actor, plan, ("change", "certificate", &sha256)).await?;
+                imported.changed += 1;
+            }
+            (Some(_), _) => {}
+        }
+        Ok(())
     }
 
     /// Changes accounts and tokens of the administration.

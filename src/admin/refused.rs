@@ -81,6 +81,13 @@ impl Refused {
     }
 }
 
+impl Refused {
+    /// Whether it passes when log and store can be written again.
+    pub fn passes(&self) -> bool {
+        matches!(self, Self::Journal(_) | Self::NotStored(_) | Self::Store(_))
+    }
+}
+
 impl From<NoRandomness> for Refused {
     fn from(NoRandomness: NoRandomness) -> Self {
         Self::Randomness

@@ -14,7 +14,7 @@ use super::{
     difference::{Difference, InFiles, InForce, in_words},
     doors::ClosedDoors,
     rights,
-    tls_files::{ends, http_side, tls_side},
+    tls_files::{ends, has_tls_service, http_side, tls_side},
 };
 use crate::{
     admin::{Actor, AdminRecord, Journal, Outcome},
@@ -138,7 +138,10 @@ impl Gateway {
         };
         let metrics_side = side_of(&self.metrics, &next.metrics)?;
         let administration_side = side_of(&self.administration, &next.admin.https)?;
-        let ends = ends(&next)?;
+        let ends = match files {
+            Files::Anew => ends(&next)?,
+            Files::AsTheyWere => self.ends.borrow().filter(|_| has_tls_service(&next)),
+        };
         let rights = Arc::new(rights(current.rights.version + 1, &next, side.as_ref()));
         let difference = {
             let was = self.in_files();

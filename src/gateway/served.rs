@@ -12,7 +12,7 @@ use tracing::{error, info};
 
 use super::{Acknowledgement, Gateway, Options, Page, StartError, api, connector};
 use crate::{
-    admin::{Actor, Administration, Imported, Journal, Outcome, Refused, Seed, Seeded},
+    admin::{Actor, Administration, Imported, Journal, Outcome, Seed, Seeded},
     audit::Trail,
     config::{Config, SwitchConfig},
     http::{Need, Part, Reporter},
@@ -103,7 +103,7 @@ impl Served {
     }
 
     /// As [`Gateway::reload`]: users and devices stay as they are. What the ledger's file has of certificates that the store
-    /// doesn't is taken over first; what of it can't be recorded waits for the next time, and is logged.
+    /// doesn't is taken over first; what of it can't be recorded or stored waits for the next time, and is logged.
     ///
     /// # Errors
     /// [`StartError`]: the old settings stay in force as a whole.
@@ -116,7 +116,7 @@ impl Served {
             // That the TLS door closes, and no app's certificate counts any more, waits for nothing, and neither does what the
             // settings take away (R21).
             Err(error)
-                if matches!(error, StartError::Import(Refused::Journal(_)))
+                if matches!(&error, StartError::Import(refused) if refused.passes())
                     || self.gateway.would_close_tls_door(&config) =>
             {
                 error!(%error, "the ledger's file is not taken over");

@@ -35,13 +35,13 @@ pub fn check_tls_files(config: &Config) -> Result<(), StartError> {
 /// # Errors
 /// A file of the TLS door is not as it should be.
 pub(super) fn tls_side(config: &Config, kept: Option<&Arc<Ledger>>) -> Result<Option<TlsSide>, StartError> {
-    if config.mode == Mode::NonSecure || config.doors.tls.is_none() {
+    if !has_tls_door(config) {
         return Ok(None);
     }
     let ledger = ledger(config, kept)?;
     let policy = TlsPolicy::door(config.doors.strength);
     let TlsSettings { server, crls, certificate } = server_config(&config.tls, &ledger, policy)?;
-    // When they were read, and then from time to time. Services over HTTP have the same files: they are told of once.
+    // When they were read, and then from time to time.
     crls.tell_ages(OffsetDateTime::now_utc());
     Ok(Some(TlsSide { config: server, ledger, crls, certificate }))
 }
@@ -58,6 +58,10 @@ pub(super) fn http_side(
     let Some((_, strength)) = service.listen.tls() else { return Ok(None) };
     let ledger = ledger(config, kept)?;
     let TlsSettings { server, crls, certificate } = server_config(&config.tls, &ledger, TlsPolicy::http(strength))?;
+    // Where there is a door it has the same lists, and tells of them.
+    if !has_tls_door(config) {
+        crls.tell_ages(OffsetDateTime::now_utc());
+    }
     Ok(Some(http::TlsSide { config: server, ledger, crls, certificate }))
 }
 
@@ -67,11 +71,20 @@ pub(super) fn http_side(
 /// One of the files can't be read any more, and the door needs it. Of a service that is told when it begins to listen.
 pub(super) fn ends(config: &Config) -> Result<Option<Ends>, StartError> {
     let ends = Ends::read(&config.tls);
-    if config.mode == Mode::Mixed && config.doors.tls.is_some() {
+    if has_tls_door(config) {
         return ends.map(Some).map_err(|error| at_fault(&config.tls, error));
     }
-    let by_tls = [&config.metrics, &config.admin.https].into_iter().any(|service| service.listen.tls().is_some());
-    Ok(ends.ok().filter(|_| by_tls))
+    Ok(ends.ok().filter(|_| has_tls_service(config)))
+}
+
+/// Whether apps can come by TLS.
+fn has_tls_door(config: &Config) -> bool {
+    config.mode == Mode::Mixed && config.doors.tls.is_some()
+}
+
+/// Whether a service over HTTP listens for TLS.
+pub(super) fn has_tls_service(config: &Config) -> bool {
+    [&config.metrics, &config.admin.https].into_iter().any(|service| service.listen.tls().is_some())
 }
 
 /// The one that is kept elsewhere, if there is such a one, and else the file's.

@@ -50,6 +50,8 @@ pub struct Try {
     source: Option<IpAddr>,
     /// The account waits: whatever is shown, it is not let in.
     pub is_account_locked: bool,
+    /// It was one too many, and the account waits everywhere since.
+    has_locked: bool,
 }
 
 /// The source has to wait so long.
@@ -94,14 +96,14 @@ impl Lockout {
         now: Instant,
     ) -> Result<Try, Standstill> {
         let Some(source) = source.map(network_of) else {
-            return Ok(Try { account: None, source: None, is_account_locked: false });
+            return Ok(Try { account: None, source: None, is_account_locked: false, has_locked: false });
         };
         let rules = &self.rules;
         if let Some(wait) = self.sources.get(&source).and_then(|failures| failures.wait(now)) {
             return Err(Standstill(wait));
         }
         one_more(&mut self.sources, source, rules, now).lock(rules.per_source, rules, now);
-        let mut tried = Try { account: None, source: Some(source), is_account_locked: false };
+        let mut tried = Try { account: None, source: Some(source), is_account_locked: false, has_locked: false };
         if let Some(account) = account {
             let place = (account.clone(), source);
             let waits = |failures: Option<&Failures>| failures.is_some_and(|failures| failures.wait(now).is_some());
@@ -109,7 +111,8 @@ impl Lockout {
             // Who is locked is not locked for longer by further tries: else a stranger could keep the owner out for good.
             if !tried.is_account_locked {
                 one_more(&mut self.accounts, place, rules, now).lock(rules.per_account, rules, now);
-                one_more(&mut self.in_all, account.clone(), rules, now).lock_once(rules.per_account_in_all, rules, now);
+                let in_all = one_more(&mut self.in_all, account.clone(), rules, now);
+                tried.has_locked = in_all.lock_once(rules.per_account_in_all, rules, now);
             }
             tried.account = Some(account.clone());
         }
@@ -137,6 +140,10 @@ impl Lockout {
         }
         if let Some(failures) = self.in_all.get_mut(account) {
             failures.count = failures.count.saturating_sub(1);
+            if tried.has_locked {
+                // As before it, when one more was enough.
+                (failures.count, failures.locked_until) = (self.rules.per_account_in_all.saturating_sub(1), None);
+            }
         }
     }
 
@@ -169,12 +176,14 @@ impl Failures {
         }
     }
 
-    /// Has it wait if it is one too many, and counts from the beginning then.
-    fn lock_once(&mut self, allowed: u32, rules: &LockoutRules, now: Instant) {
-        if self.count >= allowed {
+    /// Has it wait if it is one too many, and counts from the beginning then. Returns whether it was.
+    fn lock_once(&mut self, allowed: u32, rules: &LockoutRules, now: Instant) -> bool {
+        let is_too_many = self.count >= allowed;
+        if is_too_many {
             self.count = 0;
             self.locked_until = now.checked_add(rules.first_wait);
         }
+        is_too_many
     }
 
     fn one_less(&mut self, allowed: u32) {

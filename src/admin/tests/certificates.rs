@@ -57,6 +57,41 @@ async fn r11_a_later_import_changes_how_the_crl_counts_and_an_older_one_doesn_t(
 }
 
 #[tokio::test]
+async fn r21_what_cannot_be_imported_now_holds_up_no_revocation() {
+    let at = OffsetDateTime::UNIX_EPOCH;
+    // Known ones stand between new ones, which are revoked or not.
+    let file = |is_revoked: bool| {
+        let record = |n: u8| {
+            let record = certificate("u", &n.to_string());
+            if is_revoked && n != 3 { record.revoked(at, "lost") } else { record }
+        };
+        (1..=6).filter(|n| is_revoked || n % 2 == 0).map(|n| (Fingerprint([n; 32]), record(n))).collect()
+    };
+    let count = |rig: &Rig| {
+        let state = rig.administration.state();
+        let counting = state.certificates.values().filter(|(_, record)| record.revoked.is_none()).count();
+        (state.certificates.len(), counting)
+    };
+    for (is_log, code) in [(true, ErrorCode::AuditUnavailable), (false, ErrorCode::StoreUnavailable)] {
+        let rig = Rig::new().await;
+        rig.administration.import(&ACTOR, &file(false)).await.unwrap();
+        assert_eq!(count(&rig), (3, 3));
+        if is_log {
+            rig.log.close(true);
+        } else {
+            rig.store.fail_after(0);
+        }
+        let refused = rig.administration.import(&ACTOR, &file(true)).await.unwrap_err();
+        assert_eq!((refused.code(), count(&rig)), (code, (3, 0)));
+        rig.log.close(false);
+        rig.store.fail_after(u64::MAX);
+        rig.administration.heal().await.unwrap();
+        let imported = rig.administration.import(&ACTOR, &file(true)).await.unwrap();
+        assert_eq!((imported, count(&rig)), (Imported { added: 3, changed: 0, revoked: 0 }, (6, 1)));
+    }
+}
+
+#[tokio::test]
 async fn r11_a_user_goes_only_without_certificates_that_count() {
     let rig = Rig::new().await;
     rig.change(&user("u", &[], &[])).await.unwrap();

@@ -145,7 +145,7 @@ pub async fn watch(options: &Options, seen: &mpsc::Sender<Seen>) -> Result<(), C
         };
         let delay = delay.unwrap_or_else(|| backoff.next_delay());
         // Whoever closed it wants it closed, and asks to be asked.
-        let is_final = code.as_deref() == Some(v1::ErrorCode::ClosedByAdministrator.as_str_name());
+        let is_final = was_open && code.as_deref() == Some(v1::ErrorCode::ClosedByAdministrator.as_str_name());
         let (at, retry_seconds) = (seen::rfc3339(SystemTime::now()), (!is_final).then_some(delay.as_secs_f64()));
         let closed = ClosedSeen { at, code, why: why.clone(), retry_seconds, was_open };
         if seen.send(Seen::Closed(closed)).await.is_err() {

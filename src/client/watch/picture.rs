@@ -67,7 +67,7 @@ pub struct Picture {
 enum State {
     Connecting,
     Open { session: String, devices: u32, heartbeat_seconds: u64, silence_seconds: u64 },
-    Closed { why: String, retry_at: SystemTime },
+    Closed { why: String, retry_at: Option<SystemTime> },
 }
 
 #[derive(Debug)]
@@ -134,8 +134,9 @@ impl Picture {
             }
             Seen::Monitored(monitored) => self.on_monitored(monitored, now),
             Seen::Closed(closed) => {
-                let retry_at =
-                    now + Duration::try_from_secs_f64(closed.retry_seconds.unwrap_or_default()).unwrap_or_default();
+                let retry =
+                    closed.retry_seconds.map(|seconds| Duration::try_from_secs_f64(seconds).unwrap_or_default());
+                let retry_at = retry.map(|retry| now + retry);
                 let why = text::shown(&closed.why);
                 let what = if closed.was_open { "closed" } else { "no session" };
                 self.note(format!("{} {what}: {why}", text::time_of(now)), Paint::Bad);
@@ -286,7 +287,8 @@ impl Picture {
         let (text, paint) = match &self.state {
             State::Connecting => ("connecting".into(), Paint::Warn),
             State::Open { .. } => (format!("open for {}", span(now, self.since)), Paint::Good),
-            State::Closed { retry_at, .. } => {
+            State::Closed { retry_at: None, .. } => ("closed".into(), Paint::Bad),
+            State::Closed { retry_at: Some(retry_at), .. } => {
                 let left = retry_at.duration_since(now).map_or(0, |left| left.as_secs_f64().ceil() as u64);
                 (format!("closed, next try in {left} s"), Paint::Bad)
             }

@@ -138,7 +138,7 @@ pub static METRICS: &[Metric] = &[
     gauge(
         "callgate_client_crl_next_update_timestamp_seconds",
         &["file"],
-        "When the next CRL of a client CA must be there, in seconds since 1970; infinite for a file that the config doesn't name any more, and while the TLS door is closed.",
+        "When the next CRL of a client CA must be there, in seconds since 1970; infinite for a file that the config doesn't name any more, and from the end of the TLS door until files are read again.",
     ),
     counter("callgate_clock_jumps_total", &[], "Jumps of the system's clock by more than an hour."),
     counter("callgate_deliveries_total", &[], "Events handed to sessions."),

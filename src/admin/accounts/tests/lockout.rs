@@ -95,10 +95,20 @@ fn r38_guesses_from_everywhere_have_a_bound_and_no_wait_grows_by_them() {
         assert!(!tried.is_account_locked, "{again}: what succeeds doesn't count");
         lockout.succeeded(&tried);
     }
-    for _ in 0..7 {
+    for _ in 0..6 {
         n += 1;
         let _ = lockout.begin(Some(&account), from_nth(n), at).unwrap();
     }
+    // The last one that there may be has it wait, unless it succeeds.
+    for again in 0..3 {
+        let tried = lockout.begin(Some(&account), from_nth(200), at).unwrap();
+        assert!(!tried.is_account_locked && lockout.is_locked(&account, at), "{again}");
+        lockout.succeeded(&tried);
+        assert!(!lockout.is_locked(&account, at), "{again}");
+    }
+    n += 1;
+    let _ = lockout.begin(Some(&account), from_nth(n), at).unwrap();
+    assert!(lockout.is_locked(&account, at));
     lockout.unlock(&account);
     assert!(!lockout.begin(Some(&account), from_nth(101), at).unwrap().is_account_locked);
 }

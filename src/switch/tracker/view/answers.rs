@@ -65,6 +65,7 @@ impl View {
     /// An answer that must have been given wasn't seen: what it said stays unknown (R42b).
     pub(super) fn give_up_answer(&mut self, i: usize, moment: Moment, common: &mut Common, out: &mut Vec<SwitchEvent>) {
         let Some(exchange) = self.exchanges.get_mut(i) else { return };
+        exchange.wait = None;
         let (number, tag) = (exchange.number, exchange.tag.clone());
         let early_answer = exchange.early_answer.take().or(exchange.provisional.take());
         let answered = exchange.answered;

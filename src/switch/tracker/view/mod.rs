@@ -276,11 +276,9 @@ impl View {
 
     pub(super) fn on_time(&mut self, now: Instant, common: &mut Common, out: &mut Vec<SwitchEvent>) {
         let moment = Moment { now, at: self.wall_clock(now) };
-        let late = |exchange: &Exchange| exchange.wait.is_some_and(|wait| wait <= now);
-        while let Some(i) = self.exchanges.iter().position(late) {
-            if let Some(exchange) = self.exchanges.get_mut(i) {
-                exchange.wait = None;
-            }
+        // In their order: of two branches whose answers weren't seen the first one counts (R23).
+        let late = |(i, exchange): (usize, &Exchange)| Some((exchange.wait.filter(|wait| *wait <= now)?, i));
+        while let Some((_, i)) = self.exchanges.iter().enumerate().filter_map(late).min() {
             self.give_up_answer(i, moment, common, out);
         }
         let lapsed = |exchange: &Exchange| exchange.lapse.is_some_and(|lapse| lapse <= now);

@@ -206,6 +206,7 @@ impl View {
         if exchange.awaits_answer_of(passing.sent) && passing.sdp.is_some() && !of_failure {
             // Its 200 may not have been seen: an ACK of its own branch says that there was one.
             (self.phase, self.doom) = (Phase::Answered, None);
+            (exchange.accepted, exchange.lapse) = (true, None);
             self.on_answer(i, passing, moment, common, out);
             return Taken::Done;
         }
@@ -293,14 +294,18 @@ impl View {
         if self.last_of(&tag, by_device).is_some_and(|last| last >= message.cseq) {
             return None;
         }
+        // Its 200 wasn't seen, and its ACK was: then it is the branch that answered (R23).
+        if self.exchanges.iter().any(|exchange| exchange.is_of(&tag) && exchange.proves_answered()) {
+            (self.phase, self.doom) = (Phase::Answered, None);
+            self.tell_connected(&tag, at, out);
+            self.choose(&tag, at, out);
+        }
         let others = self.branches.iter().any(|branch| branch.tag != tag);
         if self.chosen.is_none() && others {
             self.end_branches(|ended| ended == tag, at, out);
             return None;
         }
-        let acknowledged = self.exchanges.iter().any(Exchange::proves_answered);
-        let answered = self.phase == Phase::Answered || acknowledged;
-        Some(if answered { EndCause::Hangup } else { EndCause::Cancelled })
+        Some(if self.phase == Phase::Answered { EndCause::Hangup } else { EndCause::Cancelled })
     }
 
     /// The exchange of the request of this CSeq and branch in the dialog `tag`. A first INVITE gets one for each dialog

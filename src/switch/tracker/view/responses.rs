@@ -110,11 +110,9 @@ impl View {
     ) {
         let before = |exchange: &Exchange| exchange.initial && exchange.proves_answered() && !exchange.is_of(tag);
         if self.chosen.is_none()
-            && let Some(i) = self.exchanges.iter().position(before)
+            && let Some((i, _)) =
+                self.exchanges.iter().enumerate().filter(|(_, exchange)| before(exchange)).min_by_key(|(_, it)| it.wait)
         {
-            if let Some(exchange) = self.exchanges.get_mut(i) {
-                exchange.wait = None;
-            }
             self.give_up_answer(i, moment, common, out);
         }
     }
@@ -128,7 +126,8 @@ impl View {
         common: &mut Common,
         out: &mut Vec<SwitchEvent>,
     ) -> Taken {
-        if self.phase != Phase::Unanswered || self.exchanges.iter().any(|exchange| exchange.accepted) {
+        let is_accepted = |exchange: &Exchange| exchange.accepted || exchange.proves_answered();
+        if self.phase != Phase::Unanswered || self.exchanges.iter().any(is_accepted) {
             return Taken::Done;
         }
         let name = (message.cseq, message.branch.as_str());
