@@ -142,7 +142,7 @@ impl View {
         }
         if accepted {
             // Nobody waits any more for what the call was answered; that it was answered still decides a fork (R23).
-            (self.phase, self.doom) = (Phase::Answered, None);
+            self.answered();
         }
         if self.phase == Phase::Answered {
             self.tell_connected(&tag, moment.at, out);

@@ -321,6 +321,11 @@ impl View {
         Taken::Done
     }
 
+    /// The call is answered, and nothing that was due before ends it.
+    fn answered(&mut self) {
+        (self.phase, self.doom) = (Phase::Answered, None);
+    }
+
     /// Another dialog that was accepted replaces this one (RFC 3891): its BYE is due, unless the dialog is used again.
     pub(super) fn on_replaced(&mut self, now: Instant, limits: &TrackerLimits) {
         let cause = if self.phase == Phase::Answered { EndCause::Hangup } else { EndCause::Cancelled };

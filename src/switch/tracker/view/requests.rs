@@ -205,8 +205,8 @@ impl View {
         }
         if exchange.awaits_answer_of(passing.sent) && passing.sdp.is_some() && !of_failure {
             // Its 200 may not have been seen: an ACK of its own branch says that there was one.
-            (self.phase, self.doom) = (Phase::Answered, None);
             (exchange.accepted, exchange.lapse) = (true, None);
+            self.answered();
             self.on_answer(i, passing, moment, common, out);
             return Taken::Done;
         }
@@ -296,7 +296,7 @@ impl View {
         }
         // Its 200 wasn't seen, and its ACK was: then it is the branch that answered (R23).
         if self.exchanges.iter().any(|exchange| exchange.is_of(&tag) && exchange.proves_answered()) {
-            (self.phase, self.doom) = (Phase::Answered, None);
+            self.answered();
             self.tell_connected(&tag, at, out);
             self.choose(&tag, at, out);
         }

@@ -68,8 +68,7 @@ impl View {
                     exchange.wait = Some(moment.now + patience);
                 }
                 if exchange.method == Method::Invite {
-                    self.doom = None;
-                    self.phase = Phase::Answered;
+                    self.answered();
                     if passing.sdp.is_none() || offers_late {
                         self.tell_connected(&tag, moment.at, out);
                         self.choose(&tag, moment.at, out);
