@@ -33,7 +33,7 @@ pub struct Case {
     pub certificate: Certificate,
     /// The device is associated with the user by its name (R13).
     pub associated: bool,
-    /// The device is restricted (R13).
+    /// The device, or its line that has the calls, is restricted (R13).
     pub restricted: bool,
     /// Whether the audit log can be written (R21).
     pub recordable: bool,
@@ -73,7 +73,7 @@ pub enum Condition {
     Door,
     /// The device is associated with the user, or it controls all of them (R13).
     Associated,
-    /// The device is not restricted (R13).
+    /// Neither the device nor its line is restricted (R13).
     NotRestricted,
     /// The user is in all three groups that keys need (R8, R16).
     KeyGroups,

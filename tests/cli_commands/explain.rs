@@ -73,6 +73,34 @@ fn explain_tells_each_rule_for_a_user_and_a_device_and_what_to_change() {
 }
 
 #[test]
+fn r13_explain_says_that_the_line_of_a_device_is_restricted_and_its_mend_helps() {
+    let shell = Shell::with_recorder();
+    shell.ok("cert issue --user recorder --instance 1");
+    shell.ok("device add 1003 --address udp:192.0.2.3:5060");
+    shell.ok("user set recorder --add-device 1003");
+    let asked = "explain --user recorder --device 1003 --door tls";
+    shell.ok("device restrict 1003 --line 1");
+    let text = shell.ok(asked);
+    assert!(text.contains("NO   R13  line 1 of it is restricted: no app hears of its calls"), "{text}");
+    assert!(text.contains("mend: callgate device unrestrict 1003 --line 1\n"), "{text}");
+    assert!(text.contains("opens on the TLS door, and hears of no call of 1003.") && !text.contains("KEYS_"), "{text}");
+
+    shell.ok("device restrict 1003");
+    let text = shell.ok(asked);
+    assert!(text.contains("the device is restricted, and line 1 of it is restricted: no app sees it"), "{text}");
+    let mend = "mend: callgate device unrestrict 1003 && callgate device unrestrict 1003 --line 1\n";
+    assert!(text.contains(mend) && text.contains("and doesn't see 1003."), "{text}");
+    shell.ok("device unrestrict 1003");
+    shell.ok("device unrestrict 1003 --line 1");
+    let text = shell.ok(asked);
+    assert!(text.contains("sees 1003, and gets the keys of SRTP streams"), "{text}");
+
+    let (exit, error) = shell.fails("device unrestrict 1003 --line 3");
+    assert!(exit == 2 && error.contains("line") && error.contains('3'), "{exit}: {error}");
+    assert!(!shell.ok("device show 1003").contains('3'.to_string().repeat(2).as_str()));
+}
+
+#[test]
 fn explain_notes_that_a_device_has_no_addresses_only_where_calls_need_them() {
     let shell = Shell::set_up();
     let config = "[[switch]]\nname = \"sim\"\nkind = \"simulated\"\ndevices = 1\n[[device]]\nname = \"1001\"\n\

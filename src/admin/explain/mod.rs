@@ -15,7 +15,7 @@ use utoipa::ToSchema;
 use crate::{
     config::Config,
     directory::{Device, User, UserKind},
-    model::{Door, InstanceId},
+    model::{Door, InstanceId, LineNumber},
     policy::{self, Case, Certificate, OnDoor},
     trust::{ClientCrls, Entry, LedgerSnapshot, NotAccepted, Status},
 };
@@ -229,7 +229,8 @@ fn gather<'a>(basis: &'a Basis<'_>, question: &Question<'a>) -> Result<Facts<'a>
             certificate,
             // Where none is asked for, it is about those that the user sees.
             associated: name.as_deref().is_none_or(|name| user.devices.contains(name)),
-            restricted: known.is_some_and(|device| device.restricted),
+            // Switches report all calls of a device on its first line, and no other can be restricted.
+            restricted: known.is_some_and(|device| !device.line_is_visible(LineNumber::FIRST)),
             recordable: basis.recordable,
         },
         name,

@@ -113,13 +113,7 @@ impl Facts<'_> {
                     ),
                 }
             }
-            Condition::NotRestricted => match holds {
-                true => ("the device is not restricted".into(), String::new()),
-                false => (
-                    "the device is restricted: no app sees it".into(),
-                    format!("callgate device unrestrict {}", quoted(device)),
-                ),
-            },
+            Condition::NotRestricted => self.restriction(holds),
             Condition::KeyGroups => match missing(self.user.groups).as_slice() {
                 [] => ("the user is in all three groups that keys need".into(), String::new()),
                 missing => (
@@ -139,6 +133,25 @@ impl Facts<'_> {
                 ),
             },
         }
+    }
+
+    /// A restriction can be on the device, on its line, or on both.
+    fn restriction(&self, holds: bool) -> (String, String) {
+        let name = self.name.as_deref().unwrap_or_default();
+        let lines = || self.device.into_iter().flat_map(|device| &device.lines).filter(|line| line.restricted);
+        if holds {
+            return ("neither the device nor its line is restricted".into(), String::new());
+        }
+        let device = self.device.is_some_and(|device| device.restricted);
+        let mut saw: Vec<String> = lines().map(|line| format!("line {} of it is restricted", line.number)).collect();
+        let unrestrict = format!("callgate device unrestrict {}", quoted(name));
+        let mut mend: Vec<_> = lines().map(|line| format!("{unrestrict} --line {}", line.number)).collect();
+        if device {
+            saw.insert(0, "the device is restricted".into());
+            mend.insert(0, unrestrict);
+        }
+        let what = if device { "no app sees it" } else { "no app hears of its calls" };
+        (format!("{}: {what}", saw.join(", and ")), mend.join(" && "))
     }
 
     fn member(&self, group: Group, holds: bool) -> (String, String) {
@@ -196,12 +209,6 @@ impl Facts<'_> {
             (None, None) => notes.push(self.which_devices()),
             (None, Some(address)) => notes.push(unnamed::how_to_name(self, address)),
             (Some(device), _) => {
-                for line in device.lines.iter().filter(|line| line.restricted) {
-                    notes.push(format!(
-                        "line {} of the device is restricted: no event of it is sent (R13)",
-                        line.number
-                    ));
-                }
                 let mut simulated = self.config.switches.iter().flat_map(SwitchConfig::simulated_devices);
                 if device.addresses.is_empty() && !simulated.any(|name| name == device.name) {
                     notes.push(
@@ -245,7 +252,11 @@ impl Facts<'_> {
         if let Some(device) = device
             && !best.sees_device()
         {
-            return format!("{opens}, and doesn't see {device}.");
+            let is_its = best.disclosing.iter().all(|check| check.condition != Condition::Associated || check.holds);
+            // With its line alone restricted the app has the device in its list, and nothing happens there.
+            let only_line = is_its && self.device.is_some_and(|device| !device.restricted);
+            let what = if only_line { "hears of no call of" } else { "doesn't see" };
+            return format!("{opens}, and {what} {device}.");
         }
         if device.is_none() && self.has_no_device() {
             return format!("{opens}, and has no device.");

@@ -248,15 +248,20 @@ impl Which {
     async fn ask(self, admin: &mut Admin, form: Form, restricted: bool) -> Result<()> {
         let path = path(&self.name);
         let change = |device: &mut Settings| {
-            match self.line {
-                None => device.restricted = restricted,
-                Some(number) => match device.lines.iter_mut().find(|line| line.number.0 == number) {
-                    Some(line) => line.restricted = restricted,
-                    // A device without lines has line 1.
-                    None => device.lines.push(Line { number: LineNumber(number), label: String::new(), restricted }),
-                },
+            let Some(number) = self.line else {
+                device.restricted = restricted;
+                return anyhow::Ok(());
+            };
+            // A line that nobody described can be restricted, and so is made; one that isn't there has nothing to lift.
+            if let Some(line) = device.lines.iter_mut().find(|line| line.number.0 == number) {
+                line.restricted = restricted;
+            } else if restricted {
+                device.lines.push(Line { number: LineNumber(number), label: String::new(), restricted });
+            } else {
+                let numbers = device.lines.iter().map(|line| line.number);
+                return Err(said::not_there(&format!("the device {:?}", self.name), "line", number, numbers).into());
             }
-            anyhow::Ok(())
+            Ok(())
         };
         let device: Changed<api::Device> = admin.change(&path, &path, change).await?;
         let what = match self.line {
