@@ -20,6 +20,7 @@ use callgate::{
     model::{AllowedNetworks, Service, Strength},
     trust::{Ca, Issued, Ledger, TlsPolicy, Validity, init, server_config},
 };
+use callgate_wire::{lookup, v1::ErrorCode};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use rustls::{
     ClientConfig, RootCertStore,
@@ -278,16 +279,17 @@ async fn r41a_a_connection_that_does_nothing_is_closed_and_that_is_no_refusal() 
 
 #[tokio::test]
 async fn r41a_connections_are_bounded_by_source_and_in_all() {
-    for limits in [
-        HttpLimits { connections: 2, ..HttpLimits::default() },
-        HttpLimits { connections_per_source: 2, ..HttpLimits::default() },
+    for (limits, code) in [
+        (HttpLimits { connections: 2, ..HttpLimits::default() }, ErrorCode::TooManyHttpConnections),
+        (HttpLimits { connections_per_source: 2, ..HttpLimits::default() }, ErrorCode::TooManyHttpConnectionsOfSource),
     ] {
         let lab = Lab::start(clear(), limits).await;
         let first = lab.clear().await;
         let mut second = lab.clear().await;
         let answer = rest(&mut lab.clear().await).await;
-        assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("TOO_MANY_CONNECTIONS"), "{answer}");
-        assert_eq!(lab.refused("TOO_MANY_CONNECTIONS"), 1);
+        let named = answer.contains(&format!("{}: ", code.as_str_name())) && answer.contains(lookup(code).mend);
+        assert!(answer.starts_with("HTTP/1.1 503 ") && named, "{answer}");
+        assert_eq!(lab.refused(code.as_str_name()), 1);
         assert!(ask(&mut second, GET).await.contains("200 OK"), "those that are there are served");
         drop(first);
         let begun = Instant::now();
@@ -302,7 +304,7 @@ async fn r41a_who_takes_all_places_keeps_nobody_of_this_machine_out() {
     let limits = HttpLimits { connections: 1, ..HttpLimits::default() };
     let lab = Lab::start_for(clear(), limits, &["127.0.0.1"], Some(("admin.sock", 0o600))).await;
     let _stranger = lab.clear().await;
-    assert!(rest(&mut lab.clear().await).await.contains("TOO_MANY_CONNECTIONS"));
+    assert!(rest(&mut lab.clear().await).await.contains("TOO_MANY_HTTP_CONNECTIONS"));
     let connect = || UnixStream::connect(lab.folder.path().join("admin.sock"));
     let mut local = connect().await.unwrap();
     let refused = rest(&mut connect().await.unwrap()).await;

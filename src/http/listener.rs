@@ -154,25 +154,22 @@ impl Shared {
         };
         let allowed = address.is_none_or(|address| self.networks.load().allow(address));
         let places = if address.is_some() { &self.places } else { &self.local_places };
-        let place = allowed.then(|| places.take(address)).flatten();
-        if place.is_none() {
-            let (status, code) = if allowed {
-                (StatusCode::SERVICE_UNAVAILABLE, ErrorCode::TooManyConnections)
-            } else {
-                (StatusCode::FORBIDDEN, ErrorCode::NetworkNotAllowed)
-            };
-            match address {
-                Some(address) => self.refusals.count(code, &address),
-                None => self.refusals.count(code, &"a unix socket"),
-            }
-            match (listener, arrived) {
-                // It is told, but no time is spent on it.
-                (Listener::Clear(_), Arrived::Tcp(tcp, _)) => drop(tcp.try_write(&unread(status, code))),
-                (_, Arrived::Unix(unix)) => drop(unix.try_write(&unread(status, code))),
-                _ => {}
-            }
+        let (status, code) = match allowed.then(|| places.take(address)) {
+            Some(Ok(place)) => return Some(place),
+            Some(Err(code)) => (StatusCode::SERVICE_UNAVAILABLE, code),
+            None => (StatusCode::FORBIDDEN, ErrorCode::NetworkNotAllowed),
+        };
+        match address {
+            Some(address) => self.refusals.count(code, &address),
+            None => self.refusals.count(code, &"a unix socket"),
         }
-        place
+        match (listener, arrived) {
+            // It is told, but no time is spent on it.
+            (Listener::Clear(_), Arrived::Tcp(tcp, _)) => drop(tcp.try_write(&unread(status, code))),
+            (_, Arrived::Unix(unix)) => drop(unix.try_write(&unread(status, code))),
+            _ => {}
+        }
+        None
     }
 }
 

@@ -6,6 +6,8 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use callgate_wire::v1::ErrorCode;
+
 use crate::model::Network;
 
 /// The places of a service.
@@ -33,22 +35,25 @@ impl Places {
         Arc::new(Self { most, most_per_source, taken: Mutex::default() })
     }
 
-    /// A place for a connection from this address, or from this machine's own socket. `None`: all are taken.
-    pub(super) fn take(self: &Arc<Self>, address: Option<IpAddr>) -> Option<Place> {
+    /// A place for a connection from this address, or from this machine's own socket.
+    ///
+    /// # Errors
+    /// Which places are all taken: `TOO_MANY_HTTP_CONNECTIONS` or `TOO_MANY_HTTP_CONNECTIONS_OF_SOURCE`.
+    pub(super) fn take(self: &Arc<Self>, address: Option<IpAddr>) -> Result<Place, ErrorCode> {
         let source = address.map(source);
         let mut taken = self.taken();
         if taken.all >= self.most {
-            return None;
+            return Err(ErrorCode::TooManyHttpConnections);
         }
         if let Some(source) = source {
             let of_source = taken.sources.entry(source).or_default();
             if *of_source >= self.most_per_source {
-                return None;
+                return Err(ErrorCode::TooManyHttpConnectionsOfSource);
             }
             *of_source += 1;
         }
         taken.all += 1;
-        Some(Place { places: Arc::clone(self), source })
+        Ok(Place { places: Arc::clone(self), source })
     }
 
     fn taken(&self) -> MutexGuard<'_, Taken> {
@@ -86,12 +91,14 @@ mod tests {
         let places = Places::new(3, 2);
         let take = |address: &str| places.take(Some(address.parse().unwrap()));
         let (first, second) = (take("2001:db8::1").unwrap(), take("2001:db8::2").unwrap());
-        assert!(take("2001:db8::3").is_none(), "the same network");
+        assert_eq!(take("2001:db8::3").err(), Some(ErrorCode::TooManyHttpConnectionsOfSource), "the same network");
         let local = places.take(None).unwrap();
-        assert!(take("192.0.2.1").is_none() && places.take(None).is_none(), "all are taken");
+        for all_are_taken in [take("192.0.2.1"), places.take(None)] {
+            assert_eq!(all_are_taken.err(), Some(ErrorCode::TooManyHttpConnections));
+        }
         drop((first, local));
         let other = take("::ffff:192.0.2.1").unwrap();
-        assert!(take("2001:db8::3").is_some());
+        assert!(take("2001:db8::3").is_ok());
         drop((second, other));
         assert!(places.taken().sources.is_empty() && places.taken().all == 0);
     }

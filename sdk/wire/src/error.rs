@@ -237,6 +237,18 @@ pub static TABLE: &[ErrorInfo] = &[
         "Wait a minute; then find out why the tries fail before trying again.",
     ),
     entry(
+        ErrorCode::TooManyHttpConnections,
+        "R41a",
+        "The service over HTTP has as many connections as it may.",
+        "Close connections that aren't needed, or have the operator raise limits.http_connections.",
+    ),
+    entry(
+        ErrorCode::TooManyHttpConnectionsOfSource,
+        "R41a",
+        "The service over HTTP has as many connections from this address as it may.",
+        "Close connections that aren't needed, or have the operator raise limits.http_connections_per_source.",
+    ),
+    entry(
         ErrorCode::DeviceUnknown,
         "R13",
         "No such device is associated with the user.",
