@@ -25,7 +25,7 @@ use std::{
 use bytes::Bytes;
 use callgate::{
     hub::{self, Ask, Hub, HubHandle, Request, SessionKey, ToWorker, WorkerId},
-    model::{Door, Group, Groups, Mode, Timestamp},
+    model::{Door, EventBatch, Group, Groups, Mode, Timestamp},
     policy::{MediaAccess, StreamProtection, disclose},
     switch::{
         capture::Capture,
@@ -173,7 +173,7 @@ fn hand_over(c: &mut Criterion) {
         group.throughput(Throughput::Elements(batch as u64));
         group.bench_function(name, |b| {
             b.iter_batched(
-                || (0..batch).map(|_| source.event()).collect::<Vec<_>>(),
+                || EventBatch { arrived: Instant::now(), events: (0..batch).map(|_| source.event()).collect() },
                 |events_of_a_batch| {
                     events.blocking_send(events_of_a_batch).unwrap();
                     let mut taken = Vec::with_capacity(TURN);

@@ -36,7 +36,7 @@ use callgate::{
     audit::{AuditLog, Fault, Kind, Options, Receiver, Record, Touch, Trail, Value},
     gateway::Gateway,
     hub::{Ask, Hub, SessionKey, WorkerId},
-    model::{SwitchEvent, SwitchName},
+    model::{EventBatch, SwitchEvent, SwitchName},
     policy::Indication,
     switch::{Running, Switch, SwitchIo},
 };
@@ -356,8 +356,8 @@ impl Switch for Scripted {
 
     fn run(mut self: Box<Self>, io: SwitchIo) -> Running {
         Box::pin(async move {
-            while let Some(batch) = self.events.recv().await {
-                io.events.send(batch).await.unwrap();
+            while let Some(events) = self.events.recv().await {
+                io.events.send(EventBatch { arrived: Instant::now(), events }).await.unwrap();
             }
             Ok(())
         })

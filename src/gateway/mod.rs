@@ -47,7 +47,7 @@ use crate::{
     directory::{Device, Directory},
     http::{Health, HttpService, Need, Reporter},
     hub::{self, Certificates, Hub, HubHandle, Rights, WorkerId},
-    model::{SwitchEvent, SwitchName},
+    model::{EventBatch, SwitchName},
     switch::{KnownDevices, Switch, SwitchError, SwitchIo},
     trust::{Ends, Ledger},
 };
@@ -93,7 +93,7 @@ pub struct Gateway {
     ends: watch::Sender<Option<Ends>>,
     clear: Option<SocketAddr>,
     tls: Option<TlsDoor>,
-    events: mpsc::Sender<Vec<SwitchEvent>>,
+    events: mpsc::Sender<EventBatch>,
     switches: JoinSet<(SwitchName, Result<(), SwitchError>)>,
     doors: Vec<JoinHandle<()>>,
     workers: Vec<thread::JoinHandle<()>>,

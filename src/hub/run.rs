@@ -1,11 +1,8 @@
 //! The hub's shell: one task that owns the topics.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Instant,
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
 };
 
 use metrics::{Counter, Gauge, counter, gauge};
@@ -15,7 +12,7 @@ use tokio::{
 };
 
 use super::{BEAT, Effect, Hub, Look, NoRoom, Published, Pulse, Request, Rights, Seen, ToWorker, WorkerId};
-use crate::model::{EventClass, SwitchEvent};
+use crate::model::{EventBatch, EventClass};
 
 /// What reaches the hub besides events.
 #[derive(Debug)]
@@ -93,7 +90,7 @@ pub async fn run(
     mut hub: Hub,
     handle: HubHandle,
     mut requests: mpsc::UnboundedReceiver<HubInput>,
-    mut events: mpsc::Receiver<Vec<SwitchEvent>>,
+    mut events: mpsc::Receiver<EventBatch>,
     workers: Vec<mpsc::Sender<ToWorker>>,
 ) {
     let (devices, pulse) = (Arc::clone(&handle.devices), handle.pulse.clone());
@@ -113,8 +110,7 @@ pub async fn run(
             }
             batch = events.recv(), if switches_live => match batch {
                 Some(batch) => {
-                    // One look at the clock for all of a batch.
-                    hub.arrive(Instant::now());
+                    hub.arrive(batch.arrived);
                     publish(&mut hub, batch, &workers, &mut parcels, &meters).await;
                     devices.store(hub.device_count(), Ordering::Relaxed);
                 }
@@ -148,7 +144,7 @@ pub async fn run(
 /// `parcels` are empty before and after, one for each worker: nothing stays here, so answers and barriers keep their place.
 async fn publish(
     hub: &mut Hub,
-    batch: Vec<SwitchEvent>,
+    batch: EventBatch,
     workers: &[mpsc::Sender<ToWorker>],
     parcels: &mut [Vec<Arc<Published>>],
     meters: &Meters,

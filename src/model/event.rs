@@ -1,6 +1,6 @@
 //! What a switch reports of its devices.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, ops::Deref, sync::Arc, time::Instant};
 
 use super::{CallId, DeviceName, Generation, KeyMaterial, LineNumber, StreamId, SwitchName, Timestamp};
 
@@ -17,6 +17,32 @@ pub struct SwitchEvent {
     pub call: Arc<CallRef>,
     /// What happened.
     pub body: EventBody,
+}
+
+/// Events that a connector reports at once, in their order.
+#[derive(Debug)]
+pub struct EventBatch {
+    /// When the first of what says so came in from the switch: from here on it is we who take time.
+    pub arrived: Instant,
+    /// What happened.
+    pub events: Vec<SwitchEvent>,
+}
+
+impl Deref for EventBatch {
+    type Target = [SwitchEvent];
+
+    fn deref(&self) -> &[SwitchEvent] {
+        &self.events
+    }
+}
+
+impl IntoIterator for EventBatch {
+    type Item = SwitchEvent;
+    type IntoIter = std::vec::IntoIter<SwitchEvent>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.events.into_iter()
+    }
 }
 
 /// What happened.

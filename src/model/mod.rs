@@ -16,8 +16,8 @@ pub use access::{Door, Group, Groups, Mode, UnknownGroup};
 pub use address::{Address, NoAddress, Transport};
 pub use counted::counted;
 pub use event::{
-    CallDirection, CallRef, CallState, Codec, EndCause, EventBody, EventClass, MediaOpened, MediaStopped, Party,
-    Protection, StopCause, StreamDirection, SwitchEvent,
+    CallDirection, CallRef, CallState, Codec, EndCause, EventBatch, EventBody, EventClass, MediaOpened, MediaStopped,
+    Party, Protection, StopCause, StreamDirection, SwitchEvent,
 };
 pub use id::{
     AccountName, CallId, DeviceName, Generation, GroupName, InstanceId, LineNumber, NameError, StreamId, SwitchName,

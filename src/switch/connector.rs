@@ -6,7 +6,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::replay::ReplayError;
-use crate::model::{Address, CallId, DeviceName, LineNumber, SwitchEvent, SwitchName};
+use crate::model::{Address, CallId, DeviceName, EventBatch, LineNumber, SwitchName};
 
 /// A connector to a PBX, or what stands for one.
 pub trait Switch: Send {
@@ -26,7 +26,7 @@ pub type Running = Pin<Box<dyn Future<Output = Result<(), SwitchError>> + Send>>
 /// What joins a switch to the house.
 pub struct SwitchIo {
     /// Where its events go, in their order. The channel is bounded: a switch that is faster than the house waits.
-    pub events: mpsc::Sender<Vec<SwitchEvent>>,
+    pub events: mpsc::Sender<EventBatch>,
     /// What is asked of its devices.
     pub commands: mpsc::Receiver<Command>,
     /// The devices that the operator knows, whenever they change. Those of its start it has from its settings.
@@ -37,11 +37,7 @@ pub struct SwitchIo {
 
 impl SwitchIo {
     /// With devices that never change.
-    pub fn new(
-        events: mpsc::Sender<Vec<SwitchEvent>>,
-        commands: mpsc::Receiver<Command>,
-        stop: CancellationToken,
-    ) -> Self {
+    pub fn new(events: mpsc::Sender<EventBatch>, commands: mpsc::Receiver<Command>, stop: CancellationToken) -> Self {
         Self { events, commands, devices: watch::channel(Arc::default()).1, stop }
     }
 }

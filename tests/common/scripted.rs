@@ -1,15 +1,18 @@
 //! A switch that reports what the test tells it to.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Instant,
 };
 
 use callgate::{
     model::{
-        CallDirection, CallId, CallRef, CallState, Codec, EndCause, EventBody, Generation, KeyMaterial, LineNumber,
-        MasterKey, MediaOpened, MediaStopped, Party, Protection, Secret, SessionParameters, StopCause, StreamDirection,
-        StreamId, Suite, SwitchEvent, SwitchName, Timestamp,
+        CallDirection, CallId, CallRef, CallState, Codec, EndCause, EventBatch, EventBody, Generation, KeyMaterial,
+        LineNumber, MasterKey, MediaOpened, MediaStopped, Party, Protection, Secret, SessionParameters, StopCause,
+        StreamDirection, StreamId, Suite, SwitchEvent, SwitchName, Timestamp,
     },
     switch::{Running, Switch, SwitchIo},
 };
@@ -38,7 +41,9 @@ impl Switch for Scripted {
                 tokio::select! {
                     () = io.stop.cancelled() => return Ok(()),
                     batch = self.script.recv() => match batch {
-                        Some(batch) => io.events.send(batch).await.unwrap(),
+                        Some(events) => {
+                            io.events.send(EventBatch { arrived: Instant::now(), events }).await.unwrap();
+                        }
                         None => return Ok(()),
                     },
                 }

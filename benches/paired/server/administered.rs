@@ -8,7 +8,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use callgate::{
@@ -17,7 +17,7 @@ use callgate::{
     cti::{LogFields, LogWriter},
     directory::{Cascade, Change, GroupRecord, Of, UserSettings},
     gateway::{self, Gateway},
-    model::{Group, SwitchName},
+    model::{EventBatch, Group, SwitchName},
     store::{
         Answer, Bucket, Embedded, Entry, Epoch, Expect, Export, KeyWrite, Options, Store, Urgency, Version, Watch,
     },
@@ -253,8 +253,8 @@ impl Switch for Fresh {
                     let now = i64::try_from(monotonic_nanos()).unwrap();
                     source.fresh(u32::try_from(number).unwrap() + 1, now)
                 };
-                let batch = events.map(fresh).collect();
-                io.events.send(batch).await.unwrap();
+                let events = events.map(fresh).collect();
+                io.events.send(EventBatch { arrived: Instant::now(), events }).await.unwrap();
             }
             Ok(())
         })

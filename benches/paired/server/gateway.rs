@@ -1,12 +1,12 @@
 //! The real gateway, in the usual runtime of `callgate serve`, with a switch that reports what the load permits.
 
-use std::{path::Path, sync::Arc};
+use std::{path::Path, sync::Arc, time::Instant};
 
 use callgate::{
     audit::{LogTarget, Trail},
     cti::{LogFields, LogWriter},
     gateway::{self, Gateway, Page},
-    model::SwitchName,
+    model::{EventBatch, SwitchName},
     switch::{Running, Switch, SwitchIo},
 };
 use tracing_subscriber::EnvFilter;
@@ -64,8 +64,8 @@ impl Switch for Permitted {
     fn run(mut self: Box<Self>, io: SwitchIo) -> Running {
         Box::pin(async move {
             while let Some(events) = self.control.next().await {
-                let batch = events.map(|_| self.source.event()).collect();
-                io.events.send(batch).await.unwrap();
+                let events = events.map(|_| self.source.event()).collect();
+                io.events.send(EventBatch { arrived: Instant::now(), events }).await.unwrap();
             }
             Ok(())
         })

@@ -37,7 +37,7 @@ use super::{
     desk::Desk,
     feed::Feed,
 };
-use crate::model::{DeviceName, Network, SwitchEvent, SwitchName};
+use crate::model::{DeviceName, EventBatch, Network, SwitchEvent, SwitchName};
 
 /// After so many datagrams their events leave, and whoever else runs on the thread gets a turn.
 const TRACKED_AT_ONCE: usize = 64;
@@ -147,6 +147,7 @@ impl HepListener {
             devices: io.devices,
             events: io.events,
             pending: Vec::new(),
+            pending_since: None,
             counted: FeedCounts::default(),
             last: Instant::now(),
         };
@@ -186,9 +187,11 @@ struct Tracking {
     notices: Notices,
     desk: Desk,
     devices: watch::Receiver<Arc<KnownDevices>>,
-    events: mpsc::Sender<Vec<SwitchEvent>>,
+    events: mpsc::Sender<EventBatch>,
     /// Events that haven't left yet.
     pending: Vec<SwitchEvent>,
+    /// When the first datagram of theirs arrived; `None`: time alone made them.
+    pending_since: Option<Instant>,
     counted: FeedCounts,
     /// The last moment that the feed has heard of. It never goes back for it.
     last: Instant,
@@ -271,6 +274,9 @@ impl Tracking {
             if self.feed.deadline().is_some_and(|deadline| deadline <= self.last) {
                 self.feed.on_time(self.last, &mut self.pending);
             }
+            if self.pending.is_empty() {
+                self.pending_since = Some(arrival.now);
+            }
             let outcome = self.feed.on_datagram(datagram, arrival.at, self.last, &mut self.pending);
             self.counted.note(outcome);
             self.notices.on_datagram(outcome, arrival.from);
@@ -308,7 +314,9 @@ impl Tracking {
                 log(self.desk.name(), notice);
             }
         }
-        match self.desk.while_waiting(self.events.send(std::mem::take(&mut self.pending))).await {
+        let arrived = self.pending_since.take().unwrap_or(now);
+        let batch = EventBatch { arrived, events: std::mem::take(&mut self.pending) };
+        match self.desk.while_waiting(self.events.send(batch)).await {
             None => Ok(Done::Stopped),
             Some(Err(_)) => Err(SwitchError::Unheard(self.desk.name().clone())),
             Some(Ok(())) => Ok(Done::Going),

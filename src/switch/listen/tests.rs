@@ -5,7 +5,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::{
-    model::{Address, CallDirection, CallId, CallRef, CallState, EventBody, LineNumber, Timestamp},
+    model::{Address, CallDirection, CallId, CallRef, CallState, EventBatch, EventBody, LineNumber, Timestamp},
     switch::{
         Action, Command, CommandError, KnownDevices,
         feed::Refusal,
@@ -94,7 +94,7 @@ pub(super) fn call_event(device: &str, at: Timestamp, state: CallState) -> Switc
 struct Scene {
     sender: UdpSocket,
     counts: watch::Receiver<ListenCounts>,
-    events: mpsc::Receiver<Vec<SwitchEvent>>,
+    events: mpsc::Receiver<EventBatch>,
     commands: mpsc::Sender<Command>,
     known: watch::Sender<Arc<KnownDevices>>,
     stop: CancellationToken,
@@ -235,6 +235,8 @@ async fn what_came_before_a_deadline_is_tracked_before_it_however_long_the_house
     }
     // The deadline passes while all of it waits.
     tokio::time::sleep(2 * LATER).await;
+    let first = scene.events.recv().await.unwrap();
+    assert!(first.arrived.elapsed() >= 2 * LATER, "what waits is as old as what said so, and not as its hand-over");
     let mut timer = false;
     while !timer {
         timer = scene.events.recv().await.unwrap().iter().any(|event| event.device.as_str() == "timer");

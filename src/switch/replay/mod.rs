@@ -6,7 +6,11 @@
 mod player;
 mod survey;
 
-use std::{fmt, net::SocketAddr, time::Duration};
+use std::{
+    fmt,
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
@@ -22,7 +26,7 @@ use super::{
     desk::Desk,
     feed::Feed,
 };
-use crate::model::{CallId, SwitchName, Timestamp};
+use crate::model::{CallId, EventBatch, SwitchName, Timestamp};
 
 /// After this many steps whoever else runs on the thread gets a turn, also if nothing has to be waited for.
 const STEPS_AT_ONCE: u32 = 64;
@@ -227,7 +231,8 @@ impl Replay {
             heard.dedup();
             heard.extend(media.map(Heard::Packet));
             if !events.is_empty() {
-                match desk.while_waiting(io.events.send(events)).await {
+                let batch = EventBatch { arrived: Instant::now(), events };
+                match desk.while_waiting(io.events.send(batch)).await {
                     None => break Ok(()),
                     Some(Err(_)) => break Err(SwitchError::Unheard(desk.name().clone())),
                     Some(Ok(())) => {}

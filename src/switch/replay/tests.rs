@@ -9,7 +9,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::{
-    model::{Address, CallDirection, CallId, CallRef, CallState, DeviceName, EventBody, LineNumber, SwitchEvent},
+    model::{
+        Address, CallDirection, CallId, CallRef, CallState, DeviceName, EventBatch, EventBody, LineNumber, SwitchEvent,
+    },
     switch::{
         Action, Command, CommandError, KnownDevices,
         capture::{Capture, PacketKind},
@@ -249,7 +251,7 @@ fn only_speeds_above_zero_can_be_played() {
 }
 
 struct Ends {
-    events: mpsc::Receiver<Vec<SwitchEvent>>,
+    events: mpsc::Receiver<EventBatch>,
     commands: mpsc::Sender<Command>,
     stop: CancellationToken,
 }

@@ -17,7 +17,7 @@ use tracing::{info, warn};
 pub use schedule::{Sim, SimCounts};
 
 use super::{Running, Switch, SwitchError, SwitchIo, desk::Desk};
-use crate::model::{DeviceName, NameError, Suite, SwitchName, Timestamp};
+use crate::model::{DeviceName, EventBatch, NameError, Suite, SwitchName, Timestamp};
 
 /// Batches are at least so far apart: at a high rate they grow, not their number.
 const TICK: Duration = Duration::from_millis(5);
@@ -117,7 +117,7 @@ impl Simulated {
             told.tell(&name, &sim, now);
             if !events.is_empty() {
                 tick = now + TICK;
-                match desk.while_waiting(io.events.send(events)).await {
+                match desk.while_waiting(io.events.send(EventBatch { arrived: now.into_std(), events })).await {
                     None => break,
                     Some(Err(_)) => return Err(SwitchError::Unheard(name)),
                     Some(Ok(())) => continue,

@@ -5,7 +5,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::{
-    model::{CallId, CallState, EventBody, SwitchEvent},
+    model::{CallId, CallState, EventBatch, EventBody, SwitchEvent},
     switch::{Action, Command, CommandError},
 };
 
@@ -14,7 +14,7 @@ fn name() -> SwitchName {
 }
 
 struct Ends {
-    events: mpsc::Receiver<Vec<SwitchEvent>>,
+    events: mpsc::Receiver<EventBatch>,
     commands: mpsc::Sender<Command>,
     stop: CancellationToken,
     running: tokio::task::JoinHandle<Result<(), SwitchError>>,
