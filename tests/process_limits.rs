@@ -6,6 +6,7 @@ mod common;
 
 use std::{
     fs,
+    io::{BufRead, BufReader, Read, Write},
     net::{TcpListener, TcpStream},
     os::unix::{
         fs::{MetadataExt, chown},
@@ -104,12 +105,16 @@ async fn r41a_more_connections_than_files_end_neither_it_nor_a_session_and_an_ap
     let mut served = Served::start_with(DOORS, FEED, |serve| under("ulimit -n 40", &quiet(&serve)));
     served.log_line("fewer files may be open than the limits of sessions need");
     let feed = served.log_line("listens for HEP switch=pbx address=");
+    let metrics = served.log_line("listening for HTTP service=\"metrics\" address=");
     let clear = served.log_line("door=\"clear\" address=");
     let tls = served.log_line("door=\"tls\" address=");
+    let mut page = TcpStream::connect(metrics).unwrap();
+    assert!((5.0..36.0).contains(&open_files(&mut page)));
     let mut held = Held::open(&served, &feed, &tls).await;
     let strangers: Vec<_> = (0..60).map(|_| TcpStream::connect(&clear).unwrap()).collect();
     served.log_line("a connection could not be accepted");
     held.gets_keys().await;
+    assert!(open_files(&mut page) >= 36.0, "nobody is told that files are free when none is left to look with");
     drop(strangers);
 
     let opened = served.instance("2", tls).await;
@@ -117,6 +122,22 @@ async fn r41a_more_connections_than_files_end_neither_it_nor_a_session_and_an_ap
     drop(opened);
     let (code, log) = served.stop();
     assert_eq!(code, Some(0), "{log}");
+}
+
+/// What the page of metrics, over a connection that is kept, says of open files.
+fn open_files(page: &mut TcpStream) -> f64 {
+    page.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+    let mut reader = BufReader::new(page);
+    let (mut length, mut line) = (0, String::new());
+    while line != "\r\n" {
+        line.clear();
+        reader.read_line(&mut line).unwrap();
+        length = line.to_lowercase().strip_prefix("content-length:").map_or(length, |it| it.trim().parse().unwrap());
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).unwrap();
+    let body = String::from_utf8(body).unwrap();
+    body.lines().find_map(|line| line.strip_prefix("callgate_open_files ")).unwrap().parse().unwrap()
 }
 
 #[tokio::test]

@@ -22,7 +22,8 @@ use crate::{
     store::Version,
 };
 
-/// The body, as one JSON object. Its memory is wiped behind the reading where nobody else has it.
+/// The body, as one JSON object. The copy that one of several pieces is read from is wiped; what the library has received it
+/// into isn't (docs/SECURITY.md, "Not wiped").
 #[derive(Debug)]
 pub(super) struct Body<T>(pub(super) T);
 

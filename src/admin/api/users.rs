@@ -226,7 +226,7 @@ async fn create_user(
     let NewUser { name, kind, description, groups, own_groups, devices, patterns, locked, password_on_tls, password } =
         new;
     let verifier = match password {
-        Some(password) => Some(verifier_of(password).await?),
+        Some(password) => Some(api.verifier_of(password).await?),
         None => None,
     };
     let settings =
@@ -287,7 +287,7 @@ async fn put_user(
         (None, false) => Change::PutUser(name.clone(), settings),
         (None, true) => Change::PutUserWithPassword(name.clone(), settings, None),
         (Some(password), false) => {
-            Change::PutUserWithPassword(name.clone(), settings, Some(verifier_of(password).await?))
+            Change::PutUserWithPassword(name.clone(), settings, Some(api.verifier_of(password).await?))
         }
         (Some(_), true) => return Err(Problem::field("password", "a new one or no_password, and not both")),
     };
@@ -331,7 +331,7 @@ async fn set_user_password(
 ) -> Result<Changed<User>, Problem> {
     let of = condition.of_known()?;
     let verifier = match (new.password, new.verifier) {
-        (Some(password), None) => verifier_of(password).await?,
+        (Some(password), None) => api.verifier_of(password).await?,
         (None, Some(line)) => {
             let verifier: Result<ScramVerifier, _> = line.into_secret().parse();
             Arc::new(verifier.map_err(|error| Problem::field("verifier", error))?)
@@ -398,12 +398,15 @@ fn shown(state: &Everything, stored: &Stored<UserRecord>, user: &directory::User
     }
 }
 
-/// It takes some time, by its purpose: so in a thread of its own.
-async fn verifier_of(password: SecretText) -> Result<Arc<ScramVerifier>, Problem> {
-    let password = NewPassword::typed(&password.into_secret()).map_err(|error| Problem::field("password", error))?;
-    let made = tokio::task::spawn_blocking(move || password.verifier(ScramVerifier::DEFAULT_ITERATIONS)).await;
-    let made = made.map_err(|_| Problem::of(ErrorCode::Internal, ""))?;
-    Ok(Arc::new(made.map_err(|error| Problem::of(ErrorCode::Internal, error.to_string()))?))
+impl Api {
+    /// It takes some time, by its purpose: so it waits for its turn, as the hashes of accounts' passwords do.
+    async fn verifier_of(&self, password: SecretText) -> Result<Arc<ScramVerifier>, Problem> {
+        let password =
+            NewPassword::typed(&password.into_secret()).map_err(|error| Problem::field("password", error))?;
+        let make = move || password.verifier(ScramVerifier::DEFAULT_ITERATIONS);
+        let made = self.gate.passwords().work(make).await?;
+        Ok(Arc::new(made.map_err(|error| Problem::of(ErrorCode::Internal, error.to_string()))?))
+    }
 }
 
 impl From<UserKind> for directory::UserKind {

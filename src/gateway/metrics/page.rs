@@ -16,7 +16,10 @@ use axum::{
 };
 use metrics::{Label, counter, describe_counter, describe_gauge, describe_histogram, gauge};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
-use rustix::process::{Resource, getrlimit};
+use rustix::{
+    io::Errno,
+    process::{Resource, getrlimit},
+};
 use serde_json::{Map, Value, json};
 use tokio_util::sync::CancellationToken;
 
@@ -75,12 +78,23 @@ impl Page {
         for (part, (_, how)) in health.ready().parts {
             gauge!("callgate_part_up", "part" => part).set(if how.state == State::Up { 1.0 } else { 0.0 });
         }
-        // Itself, and the folder that is read, are none of them.
-        let open = fs::read_dir("/proc/self/fd").map_or(0, |files| files.count().saturating_sub(1));
-        gauge!("callgate_open_files").set(open as f64);
         let most = getrlimit(Resource::Nofile).current.map_or(f64::INFINITY, |most| most as f64);
         gauge!("callgate_open_files_max").set(most);
+        if let Some(open) = open_files(most) {
+            gauge!("callgate_open_files").set(open);
+        }
         self.0.render()
+    }
+}
+
+/// How many files are open, of `most`. `None`: the system doesn't say.
+fn open_files(most: f64) -> Option<f64> {
+    match fs::read_dir("/proc/self/fd") {
+        // The folder that is read is none of them.
+        Ok(files) => Some(files.count().saturating_sub(1) as f64),
+        // None is left to look with.
+        Err(error) if Errno::from_io_error(&error) == Some(Errno::MFILE) => Some(most),
+        Err(_) => None,
     }
 }
 

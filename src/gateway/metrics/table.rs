@@ -91,7 +91,8 @@ pub static METRICS: &[Metric] = &[
         "callgate_admin_refusals_total",
         &["code"],
         "Requests to the administration that were refused, and new settings of the config that could not be recorded.",
-    ),
+    )
+    .starting_with(&[&["INTERNAL"]]),
     gauge("callgate_admin_sessions", &[], "Logins to the administration that last."),
     counter(
         "callgate_audit_failures_total",
@@ -146,7 +147,7 @@ pub static METRICS: &[Metric] = &[
         "callgate_delivery_seconds",
         LATENCY,
         &[],
-        "Time from the moment in which an event reaches the hub to the moment in which a worker has handed it to the sockets of its sessions, or keeps it for those that are full; once for each event and worker.",
+        "Time from the moment in which what the switch said was read, the first of what is handled at once, to the moment in which a worker has handed the event to the sockets of its sessions, or keeps it for those that are full; once for each event and worker.",
     ),
     gauge("callgate_devices", &[], "Devices that are known, configured or found by their calls."),
     counter(
