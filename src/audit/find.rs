@@ -249,7 +249,7 @@ impl Query {
             && is_asked(&self.instance, Some(instance))
     }
 
-    fn begins_before(&self, time: &str) -> bool {
+    pub(super) fn begins_before(&self, time: &str) -> bool {
         self.from.as_deref().is_none_or(|from| time >= from)
     }
 

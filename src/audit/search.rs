@@ -123,15 +123,26 @@ pub fn search(folder: &Path, search: Search, bound: &Bound) -> io::Result<Part> 
 }
 
 /// Whether nothing that is asked for can be in later records.
-fn is_past(query: &Query, time: &str) -> bool {
+pub(super) fn is_past(query: &Query, time: &str) -> bool {
     let earlier = || Some(shown(OffsetDateTime::parse(time, &Rfc3339).ok()?.checked_sub(LATER)?));
     !query.ends_after(time) && earlier().is_some_and(|earlier| !query.ends_after(&earlier))
 }
 
 /// The first moment that begins so.
-fn first_moment(beginning: &str) -> Option<OffsetDateTime> {
+pub(super) fn first_moment(beginning: &str) -> Option<OffsetDateTime> {
     let rest = "0000-01-01T00:00:00.000000".get(beginning.len()..)?;
     OffsetDateTime::parse(&format!("{beginning}{rest}Z"), &Rfc3339).ok()
+}
+
+impl Reached {
+    /// Where records are read on, none of which was told in part.
+    pub(super) fn at(position: Position) -> Self {
+        Self { position, told: 0 }
+    }
+
+    pub(super) fn position(self) -> Position {
+        self.position
+    }
 }
 
 impl fmt::Display for Reached {

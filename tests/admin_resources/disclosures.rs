@@ -83,6 +83,62 @@ async fn r21_each_key_that_left_is_found_with_who_got_it_and_no_key_is_told() {
 }
 
 #[tokio::test]
+async fn r21_the_records_themselves_are_read_in_parts_and_by_what_they_are_about() {
+    let rig = Rig::start(USERS, "").await;
+    let mut recorder = rig.session("recorder", "1").await;
+    recorder.monitor("1001").await;
+    let made = call("1001", 1);
+    let key = fresh_key();
+    rig.script.say(vec![made.state(CallState::Connected), made.opened(1, 1, Some(&key))]).await;
+    assert_eq!(recorder.next_media_opened().await.indicator(), Indicator::KeysAvailable);
+    rig.delete("/v1/sessions?user=recorder").await.ok(200);
+
+    let read = async |query: &str, limit: usize| {
+        let (mut all, mut cursor) = (Vec::new(), String::new());
+        loop {
+            let part = rig.get(&format!("/v1/records?limit={limit}&{query}{cursor}")).await.ok(200);
+            let items = part["items"].as_array().unwrap();
+            assert!(items.len() <= limit && (part["stopped"] == "full") <= (items.len() == limit), "{part}");
+            all.extend(items.clone());
+            match part["next"].as_str() {
+                Some(next) => cursor = format!("&cursor={next}"),
+                None => return all,
+            }
+        }
+    };
+    let all = read("", 500).await;
+    let numbers: Vec<_> = all.iter().map(|record| record["n"].as_u64().unwrap()).collect();
+    assert!(numbers.len() > 5 && numbers.iter().zip(1..).all(|(n, expected)| *n == expected), "{numbers:?}");
+    assert!(all.iter().all(|record| record["mac"].as_str().unwrap().len() == 64));
+    for limit in [1, 2, 3] {
+        assert_eq!(read("", limit).await, all, "{limit}");
+    }
+    let names = |records: &[Value]| -> Vec<String> {
+        records.iter().map(|record| record["record"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(names(&read("record=disclosed", 500).await), ["disclosed"]);
+    let of_recorder = names(&read("about=recorder", 2).await);
+    for record in ["opened", "disclosed", "administration", "closed"] {
+        assert!(of_recorder.iter().any(|name| name == record), "{record}: {of_recorder:?}");
+    }
+    let session = all.iter().find(|record| record["record"] == "opened").unwrap()["session"].as_str().unwrap();
+    assert_eq!(names(&read(&format!("about={session}&record=opened"), 500).await), ["opened"]);
+    for (query, count) in [
+        ("from=2999", 0),
+        ("to=2020-01-01", 0),
+        ("from=2020-01-01", all.len()),
+        ("about=nobody", 0),
+        ("record=none", 0),
+    ] {
+        assert_eq!(read(query, 500).await.len(), count, "{query}");
+    }
+    for (wrong, code) in [("from=today", "REQUEST_NOT_UNDERSTOOD"), ("cursor=x", "PAGE_TOKEN_INVALID")] {
+        assert_eq!(rig.get(&format!("/v1/records?{wrong}")).await.refused(), (400, code.into()), "{wrong}");
+    }
+    rig.finish().await;
+}
+
+#[tokio::test]
 async fn r41a_nonsense_is_refused_and_searches_wait_their_turn() {
     let rig = Rig::start(USERS, "").await;
     for wrong in

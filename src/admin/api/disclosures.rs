@@ -2,7 +2,7 @@
 //!
 //! For readers: records have no key, and who is to check others should need no right to change anything.
 
-use std::{ops::RangeInclusive, sync::Arc, time::Duration};
+use std::{io, ops::RangeInclusive, path::Path, sync::Arc, time::Duration};
 
 use axum::{Json, extract::State};
 use callgate_wire::v1::ErrorCode;
@@ -14,13 +14,13 @@ use utoipa_axum::routes;
 use super::{
     Api,
     extract::Asked,
-    page::list_query,
+    page::{Window, list_query},
     problem::Problem,
     routes::{Kind, Least, Routes},
 };
 use crate::{
     admin::accounts::Role,
-    audit::{Bound, Came, Found, Part, Query, Search, Stopped, beginning, search},
+    audit::{Bound, Came, Found, Part, Query, Reached, Search, Stopped, beginning, search},
 };
 
 /// How many searches run at once.
@@ -189,17 +189,9 @@ async fn find_disclosures(
     Asked(query): Asked<DisclosureQuery>,
 ) -> Result<Json<Disclosures>, Problem> {
     let window = query.window()?;
-    let time = |name: &str, text: Option<&str>| {
-        let wrong = |expected| Problem::bad_request(format!("{name}: {expected}"));
-        text.map(|text| beginning(text).map_err(wrong)).transpose()
-    };
     let asked = Search {
         refused: query.refused.unwrap_or_default(),
-        after: match window.after.as_deref().map(str::parse) {
-            None => None,
-            Some(Ok(after)) => Some(after),
-            Some(Err(_)) => return Err(Problem::of(ErrorCode::PageTokenInvalid, "cursor: it is none of this list")),
-        },
+        after: reached(&window)?,
         query: Query {
             from: time("from", query.from.as_deref())?,
             to: time("to", query.to.as_deref())?,
@@ -210,24 +202,8 @@ async fn find_disclosures(
             instance: query.instance,
         },
     };
-    let Some(folder) = api.audit.clone() else {
-        let detail = "there is no audit log in files, as [audit] describes it, that could be searched";
-        return Err(Problem::of(ErrorCode::NotConfigured, detail));
-    };
-    let turn = timeout(TURN, Arc::clone(&api.searches).acquire_owned()).await;
-    let Ok(Ok(turn)) = turn else {
-        return Err(Problem::busy("other searches of the audit log are being done"));
-    };
-    let bound = Bound { items: window.limit, bytes: BYTES, time: TIME };
-    let searched = spawn_blocking(move || {
-        let searched = search(&folder, asked, &bound);
-        drop(turn);
-        searched
-    });
-    let part = searched.await.map_err(|_| Problem::of(ErrorCode::Internal, ""))?.map_err(|error| {
-        tracing::error!(%error, "the audit log can't be searched");
-        Problem::of(ErrorCode::Internal, "the audit log can't be read, and the gateway's log has the reason")
-    })?;
+    let limit = window.limit;
+    let part = api.read_log(move |folder| search(folder, asked, &bound(limit))).await?;
     let Part { found, void, last, stopped, next } = part;
     Ok(Json(Disclosures {
         items: found.into_iter().map(Into::into).collect(),
@@ -236,6 +212,49 @@ async fn find_disclosures(
         stopped: stopped.into(),
         next: next.map(|reached| window.cursor(&reached.to_string())),
     }))
+}
+
+/// The beginning of a time that a parameter says.
+pub(super) fn time(name: &str, text: Option<&str>) -> Result<Option<String>, Problem> {
+    let wrong = |expected| Problem::bad_request(format!("{name}: {expected}"));
+    text.map(|text| beginning(text).map_err(wrong)).transpose()
+}
+
+/// Where the part before has stopped.
+pub(super) fn reached(window: &Window) -> Result<Option<Reached>, Problem> {
+    let wrong = |_| Problem::of(ErrorCode::PageTokenInvalid, "cursor: it is none of this list");
+    window.after.as_deref().map(|after| after.parse().map_err(wrong)).transpose()
+}
+
+/// How much of the log is read for one request.
+pub(super) fn bound(items: usize) -> Bound {
+    Bound { items, bytes: BYTES, time: TIME }
+}
+
+impl Api {
+    /// Reads in the log's folder, when it is this request's turn.
+    pub(super) async fn read_log<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Path) -> io::Result<T> + Send + 'static,
+    ) -> Result<T, Problem> {
+        let Some(folder) = self.audit.clone() else {
+            let detail = "there is no audit log in files, as [audit] describes it, that could be searched";
+            return Err(Problem::of(ErrorCode::NotConfigured, detail));
+        };
+        let turn = timeout(TURN, Arc::clone(&self.searches).acquire_owned()).await;
+        let Ok(Ok(turn)) = turn else {
+            return Err(Problem::busy("other searches of the audit log are being done"));
+        };
+        let reading = spawn_blocking(move || {
+            let read = read(&folder);
+            drop(turn);
+            read
+        });
+        reading.await.map_err(|_| Problem::of(ErrorCode::Internal, ""))?.map_err(|error| {
+            tracing::error!(%error, "the audit log can't be searched");
+            Problem::of(ErrorCode::Internal, "the audit log can't be read, and the gateway's log has the reason")
+        })
+    }
 }
 
 impl From<Found> for Disclosure {

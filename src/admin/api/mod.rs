@@ -23,6 +23,7 @@ mod idempotency;
 mod live;
 mod page;
 mod problem;
+mod records;
 mod routes;
 mod secret_text;
 mod sessions;
@@ -46,6 +47,7 @@ pub use live::{
 };
 pub use page::Page;
 pub use problem::ProblemBody;
+pub use records::AuditRecords;
 pub use sessions::{Door, OpenSession};
 pub use settings::{
     AuditSettings, CertificateFile, CertificateKind, HeartbeatSettings, LimitSettings, SecurityMode, ServiceSettings,
@@ -154,6 +156,7 @@ fn routes() -> Routes {
         sessions::routes,
         live::routes,
         disclosures::routes,
+        records::routes,
         explain::routes,
         settings::routes,
         backup::routes,
