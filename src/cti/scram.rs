@@ -44,6 +44,8 @@ enum Message {
     /// The first one, of a connection to which nothing can be bound.
     First,
     Final,
+    /// None: the exchange is over, and the library panics if it is asked again.
+    Over,
 }
 
 /// What the exchange is bound to, if it is.
@@ -129,13 +131,16 @@ impl Exchange {
 
     /// Takes a message of the app.
     pub(super) fn step(&mut self, message: &[u8]) -> Step {
-        if !is_well_formed(message, std::mem::replace(&mut self.next, Message::Final)) {
+        if !is_well_formed(message, std::mem::replace(&mut self.next, Message::Over)) {
             return Step::Failed;
         }
         let mut reply = Vec::new();
         match self.session.step(Some(message), &mut reply) {
             Err(_) => Step::Failed,
-            Ok(State::Running) => Step::Challenge(reply),
+            Ok(State::Running) => {
+                self.next = Message::Final;
+                Step::Challenge(reply)
+            }
             // Finished also stands for a wrong password: only a validation says that the proof was right.
             Ok(State::Finished(_)) => match self.session.validation() {
                 Some(()) => Step::Proven(reply),
@@ -193,18 +198,20 @@ impl SessionCallback for Lookup {
 /// Whether a message is attributes with values (RFC 5802, section 7), after a GS2 header if it is the first. The library
 /// panics on attributes that are shorter, and takes a first message that isn't bound where it has to be.
 fn is_well_formed(message: &[u8], which: Message) -> bool {
-    if message.starts_with(BOUND) != (which == Message::BoundFirst) {
+    if which == Message::Over || message.starts_with(BOUND) != (which == Message::BoundFirst) {
         return false;
     }
     let is_attribute = |part: &&[u8]| part.get(1) == Some(&b'=');
     let mut parts = message.split(|byte| *byte == b',').peekable();
-    if which == Message::BoundFirst && parts.next().is_some()
-        || parts.next_if(|first| matches!(*first, b"n" | b"y")).is_some()
-    {
+    let has_header = match which {
+        Message::BoundFirst => parts.next().is_some(),
+        Message::First => parts.next_if(|first| matches!(*first, b"n" | b"y")).is_some(),
+        Message::Final | Message::Over => false,
+    };
+    if has_header {
         // The identity to act as may be left out.
         let _ = parts.next_if(|identity| identity.is_empty());
     }
-    let mut parts = parts.peekable();
     parts.peek().is_some() && parts.all(|part| is_attribute(&part))
 }
 
@@ -229,6 +236,33 @@ mod tests {
         Exchange::new(directory, decoy, "user", binding).unwrap()
     }
 
+    /// What messages are made of.
+    const PIECES: &[&str] = &[
+        "",
+        "n",
+        "y",
+        "p=tls-exporter",
+        "p=other",
+        "a=x",
+        "a=",
+        "a",
+        "n=user",
+        "n=",
+        "m=x",
+        "r=abc",
+        "r=",
+        "r",
+        "c=biws",
+        "c=",
+        "c",
+        "p=AA==",
+        "p=",
+        "p",
+        "A=",
+        "=",
+        "x",
+    ];
+
     #[test]
     fn messages_that_are_to_be_bound_are_no_panic_either() {
         for rest in ["", ",", "n", ",n", ",,", ",n=user", ",n=user,r", "x,n=a,r=b", ",m=x,n=u,r=abc"] {
@@ -247,7 +281,10 @@ mod tests {
         for first in ["", ",", "n", "n,", "n,,", "n,,n", "n,x,n=user,r=abc", "n,,n=user,r", "y,,,", "p=", "n,,n=user"] {
             assert!(matches!(exchange().step(first.as_bytes()), Step::Failed), "{first}");
         }
-        for last in ["", "c", "c=biws,r", "c=biws,,p=", "c=biws,r=abc,p", "p=", "c=!,r=!,p=!"] {
+        let with_header = ["y,A=", "n,,c=biws,r=abc,p=AA==", "y"];
+        for last in
+            ["", "c", "c=biws,r", "c=biws,,p=", "c=biws,r=abc,p", "p=", "c=!,r=!,p=!"].iter().chain(&with_header)
+        {
             let mut exchange = exchange();
             assert!(matches!(exchange.step(b"n,,n=user,r=abc"), Step::Challenge(_)));
             assert!(matches!(exchange.step(last.as_bytes()), Step::Failed), "{last}");
@@ -268,6 +305,22 @@ mod tests {
             let mut bound = exchange_of(Some([7; 32]));
             bound.step(b"p=tls-exporter,,n=user,r=abc");
             prop_assert!(matches!(bound.step(last.as_bytes()), Step::Failed));
+        }
+
+        /// What is made of whole attributes, and of pieces of them, in any order: it comes further than mere characters do.
+        #[test]
+        fn no_order_of_attributes_is_a_panic_or_a_proof(
+            first in prop::collection::vec(prop::sample::select(PIECES), 0..7),
+            last in prop::collection::vec(prop::sample::select(PIECES), 0..7),
+        ) {
+            for (binding, begin) in [(None, "n,,n=user,r=abc"), (Some([7; 32]), "p=tls-exporter,,n=user,r=abc")] {
+                let mut fresh = exchange_of(binding);
+                prop_assert!(!matches!(fresh.step(first.join(",").as_bytes()), Step::Proven(_)));
+                prop_assert!(!matches!(fresh.step(last.join(",").as_bytes()), Step::Proven(_)));
+                let mut begun = exchange_of(binding);
+                prop_assert!(matches!(begun.step(begin.as_bytes()), Step::Challenge(_)));
+                prop_assert!(matches!(begun.step(last.join(",").as_bytes()), Step::Failed));
+            }
         }
     }
 }
