@@ -190,7 +190,7 @@ struct Tracking {
     events: mpsc::Sender<EventBatch>,
     /// Events that haven't left yet.
     pending: Vec<SwitchEvent>,
-    /// When the first datagram of theirs arrived; `None`: time alone made them.
+    /// When the first datagram that was tracked since then arrived; `None`: time alone made them.
     pending_since: Option<Instant>,
     counted: FeedCounts,
     /// The last moment that the feed has heard of. It never goes back for it.
@@ -274,9 +274,7 @@ impl Tracking {
             if self.feed.deadline().is_some_and(|deadline| deadline <= self.last) {
                 self.feed.on_time(self.last, &mut self.pending);
             }
-            if self.pending.is_empty() {
-                self.pending_since = Some(arrival.now);
-            }
+            self.pending_since.get_or_insert(arrival.now);
             let outcome = self.feed.on_datagram(datagram, arrival.at, self.last, &mut self.pending);
             self.counted.note(outcome);
             self.notices.on_datagram(outcome, arrival.from);
@@ -305,6 +303,7 @@ impl Tracking {
 
     /// Hands on what happened, and waits while the house is full.
     async fn send(&mut self) -> Result<Done, SwitchError> {
+        let since = self.pending_since.take();
         if self.pending.is_empty() {
             return Ok(Done::Going);
         }
@@ -314,8 +313,7 @@ impl Tracking {
                 log(self.desk.name(), notice);
             }
         }
-        let arrived = self.pending_since.take().unwrap_or(now);
-        let batch = EventBatch { arrived, events: std::mem::take(&mut self.pending) };
+        let batch = EventBatch { arrived: since.unwrap_or(now), events: std::mem::take(&mut self.pending) };
         match self.desk.while_waiting(self.events.send(batch)).await {
             None => Ok(Done::Stopped),
             Some(Err(_)) => Err(SwitchError::Unheard(self.desk.name().clone())),
