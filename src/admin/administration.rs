@@ -108,8 +108,9 @@ impl Administration {
         let Change::RemoveUser(user) = change else { return self.carrier.carry(turn, actor, plan, subject).await };
         let revocations = revocations(&turn, user, OffsetDateTime::now_utc());
         let count = revocations.len();
-        if cascade == Cascade::Nothing && count > 0 {
-            return Err(Refused::StillCertified { user: user.to_string(), count });
+        let counting = counting(&turn, user, OffsetDateTime::now_utc());
+        if cascade == Cascade::Nothing && counting > 0 {
+            return Err(Refused::StillCertified { user: user.to_string(), count: counting });
         }
         // All of it in one turn: the user has nothing left when the first certificate has gone.
         let sha256: Vec<String> = revocations.iter().map(|step| step.key.clone()).collect();
@@ -378,10 +379,17 @@ fn imported_again(working: &Working, fingerprint: Fingerprint, record: &Certific
     })
 }
 
-/// Of the certificates of a user that count.
+/// How many certificates of a user count.
+fn counting(working: &Working, user: &UserName, now: OffsetDateTime) -> usize {
+    let of_user = working.certificates().values().filter(|(_, record)| record.user == *user);
+    of_user.filter(|(_, record)| record.counts_at(now)).count()
+}
+
+/// Of all certificates of a user that aren't revoked, those that have expired included: the clock may be wrong, and whoever gets
+/// the name later would own one that counts again (R11).
 fn revocations(working: &Working, user: &UserName, now: OffsetDateTime) -> Vec<Step> {
     let of_user =
-        working.certificates().iter().filter(|(_, (_, record))| record.user == *user && record.counts_at(now));
+        working.certificates().iter().filter(|(_, (_, record))| record.user == *user && record.revoked.is_none());
     of_user
         .map(|(fingerprint, (version, record))| revocation(*fingerprint, *version, record, now, USER_REMOVED))
         .collect()

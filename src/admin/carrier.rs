@@ -317,7 +317,7 @@ impl Carrier {
                 }
                 Ok(Written::Stored(last))
             }
-            Err(why @ StoreError::Unavailable(_)) if takes => {
+            Err(why) if takes && why.is_of_the_store() => {
                 warn!(error = %why, "the store doesn't take what takes rights away: it is in effect, and is tried again");
                 for step in steps {
                     let (bucket, key) = (step.bucket, step.key.clone());

@@ -3,7 +3,7 @@
 //! while no gateway ran.
 
 use serde::{Deserialize, Serialize};
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use super::journal::{AdminRecord, Journal, Outcome};
 use crate::{
@@ -94,18 +94,32 @@ pub(super) async fn deliver(
             continue;
         };
         let Waiting { mut record, last } = waiting;
-        if is_after_crash && let Some(last) = last {
+        if let Some(last) = &last {
             let now = match last.bucket() {
                 Some(bucket) => store.get(bucket, &last.key).await?.map(|entry| entry.version),
                 None => None,
             };
-            record.outcome = after_crash(&last, now);
+            let found = after_crash(last, now);
+            // Of a change by this process the end is known, unless its key is as it was: then an earlier one has not made it, and
+            // couldn't keep that.
+            let is_unmade = found == Outcome::Failed && last.before.is_some();
+            if is_after_crash || is_unmade {
+                record.outcome = found;
+            }
             if record.outcome == Outcome::Failed {
                 info!(change = entry.key, "a change was not made before the crash");
             }
         }
         if journal.write_once(&record).is_err() {
             waits = true;
+            if is_after_crash && last.is_some() {
+                // What is found now is true of the crash: another change of the same thing may come before the log heals.
+                let value = Waiting { record, last: None }.to_value();
+                let expect = Expect::Version(entry.version);
+                if let Err(error) = store.put(Bucket::OUTBOX, &entry.key, &value, expect, Urgency::TakesAway).await {
+                    warn!(%error, change = entry.key, "what came of a change before the crash can't be kept");
+                }
+            }
             continue;
         }
         match store.delete(Bucket::OUTBOX, &entry.key, entry.version, Urgency::TakesAway).await {

@@ -78,7 +78,7 @@ fn certificates(store: Holdings<'_>, backup: Holdings<'_>, now: OffsetDateTime) 
         known.revoked = known.revoked.take().or(record.revoked);
     }
     let value = |record: CertificateRecord| {
-        let is_orphan = !users.contains_key::<str>(UserName::as_str(&record.user)) && record.counts_at(now);
+        let is_orphan = !users.contains_key::<str>(UserName::as_str(&record.user)) && record.revoked.is_none();
         if is_orphan { record.revoked(now, NO_USER) } else { record }.to_value().into()
     };
     Ok(records.into_iter().map(|(fingerprint, record)| (fingerprint.to_hex(), value(record))).collect())

@@ -235,6 +235,14 @@ impl StoreError {
     fn closed() -> Self {
         io::Error::other("it is closed").into()
     }
+
+    /// Whether it is the store that can't do anything, whatever is asked; else it is about what was asked.
+    pub fn is_of_the_store(&self) -> bool {
+        match self {
+            Self::Damaged { .. } | Self::InUse(_) | Self::TooNew { .. } | Self::Unavailable(_) => true,
+            Self::Conflict { .. } | Self::Length { .. } => false,
+        }
+    }
 }
 
 impl From<io::Error> for StoreError {

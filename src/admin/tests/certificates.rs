@@ -158,3 +158,15 @@ async fn r3_revoked_is_at_the_handshake_at_once_and_for_good() {
         status => panic!("{status:?}"),
     }
 }
+
+#[tokio::test]
+async fn r11_who_goes_leaves_no_certificate_that_could_count_again_for_a_later_user_of_the_name() {
+    let rig = Rig::new().await;
+    rig.change(&user("u", &[Group::CtiEnabled], &[])).await.unwrap();
+    let expired = CertificateRecord { not_after: "2020-01-01T00:00:00Z".into(), ..certificate("u", "1") };
+    // As a wrong clock may find it.
+    let ledger = std::collections::BTreeMap::from([(Fingerprint([1; 32]), expired)]);
+    rig.administration.import(&ACTOR, &ledger).await.unwrap();
+    rig.change(&Change::RemoveUser("u".parse().unwrap())).await.unwrap();
+    assert!(rig.administration.state().certificates[&Fingerprint([1; 32])].1.revoked.is_some());
+}

@@ -60,6 +60,37 @@ async fn r21_what_was_taken_while_the_log_was_closed_is_recorded_after_a_crash()
 }
 
 #[tokio::test]
+async fn r21_a_removal_that_a_crash_came_before_is_failed_on_record_also_if_the_log_heals_long_after() {
+    for is_kept in [true, false] {
+        let rig = Rig::new().await;
+        rig.change(&user("u", &[Group::CtiEnabled], &[])).await.unwrap();
+        rig.log.close(true);
+        rig.store.fail_after(1);
+        let remove = Change::RemoveUser("u".parse().unwrap());
+        assert_eq!(rig.change(&remove).await.unwrap_err().code(), ErrorCode::StoreUnavailable);
+
+        // The next one starts while the log can't be written yet, and perhaps the store neither.
+        rig.store.fail_after(if is_kept { u64::MAX } else { 0 });
+        let log = Arc::new(Log::default());
+        log.close(true);
+        let after = Rig::over_log(rig.store.clone(), Seed::default(), log).await;
+        rig.store.fail_after(u64::MAX);
+        assert!(after.administration.state().directory.user("u").is_some());
+        if is_kept {
+            // Another removal of the same user says nothing of the first one.
+            after.change(&remove).await.unwrap();
+        }
+        after.log.close(false);
+        assert!(!after.administration.heal().await.unwrap());
+        let mut told = after.log.told();
+        told.sort();
+        let of = |outcome| ("remove".into(), "u".into(), outcome);
+        let second = is_kept.then_some(of(Outcome::Done));
+        assert_eq!(told, second.into_iter().chain([of(Outcome::Failed)]).collect::<Vec<_>>(), "{is_kept}");
+    }
+}
+
+#[tokio::test]
 async fn r21_what_came_of_a_change_while_the_log_closed_is_recorded_after_a_crash() {
     let rig = Rig::new().await;
     rig.log.told();

@@ -98,6 +98,8 @@ struct Failing {
     flow: Arc<tokio::sync::RwLock<()>>,
     has_transactions: Arc<AtomicBool>,
     takes_one_by_one: Arc<AtomicBool>,
+    /// It fails since its file is damaged.
+    is_damaged: Arc<AtomicBool>,
 }
 
 impl Failing {
@@ -108,6 +110,7 @@ impl Failing {
             flow: Arc::default(),
             has_transactions: Arc::default(),
             takes_one_by_one: Arc::default(),
+            is_damaged: Arc::default(),
         }
     }
 
@@ -119,6 +122,9 @@ impl Failing {
         let left = |left: u64| if left == u64::MAX { Some(left) } else { left.checked_sub(1) };
         match self.writes_left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, left) {
             Ok(_) => Ok(()),
+            Err(_) if self.is_damaged.load(Ordering::Relaxed) => {
+                Err(StoreError::Damaged { path: "callgate.redb".into(), reason: "it is empty".into() })
+            }
             Err(_) => Err(std::io::Error::other("the disk is gone").into()),
         }
     }
@@ -178,7 +184,10 @@ impl Rig {
     }
 
     async fn over(store: Failing, seed: Seed) -> Self {
-        let log = Arc::new(Log::default());
+        Self::over_log(store, seed, Arc::default()).await
+    }
+
+    async fn over_log(store: Failing, seed: Seed, log: Arc<Log>) -> Self {
         let (kept, journal) = (Arc::new(store.clone()), Arc::clone(&log));
         let (administration, _) = Administration::open(kept, journal, seed).await.unwrap();
         log.records.lock().unwrap().retain(|record| record.verb != "seed");

@@ -72,6 +72,22 @@ async fn r21_without_a_store_what_is_taken_is_gone_at_once_and_stored_later() {
 }
 
 #[tokio::test]
+async fn r21_what_is_taken_is_gone_at_once_also_where_the_store_s_file_is_found_damaged() {
+    let rig = Rig::new().await;
+    add_user_with_certificates(&rig, 1).await;
+    rig.store.is_damaged.store(true, Ordering::Relaxed);
+    break_store(&rig);
+    let revoked = rig.administration.revoke(&ACTOR, Fingerprint([0; 32]), "stolen").await.unwrap_err();
+    assert!(matches!(revoked, Refused::NotStored(StoreError::Damaged { .. })), "{revoked:?}");
+    taken(&rig, &user("u", &[], &[])).await;
+    assert!(!rig.administration.state().certificates[&Fingerprint([0; 32])].1.counts_at(OffsetDateTime::now_utc()));
+    assert!(rig.groups("u").is_empty());
+    mend_store(&rig);
+    assert!(!rig.administration.heal().await.unwrap());
+    assert!(stored_groups(&rig).await.is_empty());
+}
+
+#[tokio::test]
 async fn r21_what_waits_has_a_version_of_its_own_and_goes_before_any_other_change() {
     let rig = Rig::new().await;
     rig.change(&user("u", &[Group::CtiEnabled, Group::CallMonitoring], &[])).await.unwrap();
