@@ -4,7 +4,10 @@
 //! and in a task of its own, so that nobody's going away leaves it half way. What only takes rights away waits for nothing:
 //! without a log its record waits in the store, and without a store it is in effect all the same, and written later (R21).
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{
+    Arc, OnceLock,
+    atomic::{AtomicBool, Ordering},
+};
 
 use arc_swap::ArcSwap;
 use time::OffsetDateTime;
@@ -41,6 +44,8 @@ pub(super) struct Carrier {
     pub(super) state: ArcSwap<State>,
     /// Taken for as long as a change takes, in the order of asking.
     working: Arc<Mutex<Working>>,
+    /// Records may wait in the store for the log. They come before those of any later change.
+    waits_for_log: AtomicBool,
     pub(super) live: OnceLock<LiveRights>,
 }
 
@@ -79,6 +84,7 @@ impl Carrier {
             ledger: Arc::new(Ledger::kept(&state.ledger)),
             state: ArcSwap::from_pointee(state),
             working: Arc::new(Mutex::new(working)),
+            waits_for_log: AtomicBool::new(true),
             live: OnceLock::new(),
         }
     }
@@ -144,7 +150,8 @@ impl Carrier {
     /// the turn any more. Else what is stored would not be in effect everywhere.
     async fn any_turn(self: &Arc<Self>) -> Result<Turn, NotAcknowledged> {
         let mut working = Arc::clone(&self.working).lock_owned().await;
-        if working.is_certain && working.owed.is_settled() {
+        let can_deliver = self.waits_for_log.load(Ordering::Relaxed) && self.journal.can_write();
+        if working.is_certain && working.owed.is_settled() && !can_deliver {
             return Ok(working);
         }
         let carrier = Arc::clone(self);
@@ -156,6 +163,9 @@ impl Carrier {
                 }
             }
             carrier.pay(&mut working).await;
+            if can_deliver && let Err(error) = carrier.deliver(&working).await {
+                error!(%error, "a record waits in the store");
+            }
             working
         })
         .await
@@ -175,7 +185,10 @@ impl Carrier {
         }
         let kept = match (self.journal.write(&begun), steps.last()) {
             (Ok(()), _) => None,
-            (Err(_), Some(last)) if takes => Some(outbox::keep(&begun, &last_step(working, last))),
+            (Err(_), Some(last)) if takes => {
+                self.waits_for_log.store(true, Ordering::Relaxed);
+                Some(outbox::keep(&begun, &last_step(working, last)))
+            }
             (Err(closed), _) => return Err(closed.into()),
         };
         // What was owed before was just tried.
@@ -262,7 +275,9 @@ impl Carrier {
         if working.owed.why().is_some() {
             return Ok(true);
         }
-        outbox::deliver(&*self.store, &*self.journal, false).await
+        let waits = outbox::deliver(&*self.store, &*self.journal, false).await?;
+        self.waits_for_log.store(waits, Ordering::Relaxed);
+        Ok(waits)
     }
 
     /// Puts on record what came of a change that was begun on record. While the log can't be written it waits in the store, so
@@ -281,6 +296,7 @@ impl Carrier {
 
     /// Keeps what came of a change in the store, or else in memory.
     async fn keep_outcome(&self, record: &AdminRecord) {
+        self.waits_for_log.store(true, Ordering::Relaxed);
         if let Err(error) = outbox::keep_outcome(&*self.store, record).await {
             warn!(%error, change = record.change, "what came of a change waits for the log, and not in the store");
             self.journal.write_soon(record);

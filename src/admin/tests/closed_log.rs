@@ -60,6 +60,25 @@ async fn r21_what_was_taken_while_the_log_was_closed_is_recorded_after_a_crash()
 }
 
 #[tokio::test]
+async fn r21_what_was_taken_while_the_log_was_closed_is_on_record_before_any_later_change() {
+    let rig = Rig::new().await;
+    rig.change(&user("u", &[Group::CtiEnabled], &[])).await.unwrap();
+    rig.log.told();
+    rig.log.close(true);
+    rig.change(&user("u", &[], &[])).await.unwrap();
+    rig.change(&Change::RemoveUser("u".parse().unwrap())).await.unwrap();
+    rig.log.close(false);
+    // Nobody has had the time to bring to the log what waits.
+    rig.change(&user("u", &[Group::CtiEnabled], &[])).await.unwrap();
+    let mut told = rig.log.told();
+    let later = told.split_off(2);
+    told.sort();
+    let of = |verb: &str, outcome| (verb.into(), "u".into(), outcome);
+    assert_eq!(told, [of("put", Outcome::Done), of("remove", Outcome::Done)]);
+    assert_eq!(later, [of("put", Outcome::Begun), of("put", Outcome::Done)]);
+}
+
+#[tokio::test]
 async fn r21_a_removal_that_a_crash_came_before_is_failed_on_record_also_if_the_log_heals_long_after() {
     for is_kept in [true, false] {
         let rig = Rig::new().await;
