@@ -106,9 +106,9 @@ impl Administration {
         let (kind, name) = change.subject();
         let subject = (change.verb(), kind, name);
         let Change::RemoveUser(user) = change else { return self.carrier.carry(turn, actor, plan, subject).await };
-        let revocations = revocations(&turn, user, OffsetDateTime::now_utc());
+        let now = OffsetDateTime::now_utc();
+        let (revocations, counting) = (revocations(&turn, user, now), counting(&turn, user, now));
         let count = revocations.len();
-        let counting = counting(&turn, user, OffsetDateTime::now_utc());
         if cascade == Cascade::Nothing && counting > 0 {
             return Err(Refused::StillCertified { user: user.to_string(), count: counting });
         }

@@ -106,7 +106,7 @@ pub(super) async fn deliver(
             if is_after_crash || is_unmade {
                 record.outcome = found;
             }
-            if record.outcome == Outcome::Failed {
+            if is_after_crash && found == Outcome::Failed {
                 info!(change = entry.key, "a change was not made before the crash");
             }
         }

@@ -6,8 +6,7 @@ use serde_json::{Map, Value};
 
 use super::{
     find::Query,
-    reading::Records,
-    search::{Bound, Reached, Stopped, first_moment, is_past},
+    search::{Bound, Reached, Stopped, begin, is_past},
 };
 
 /// Which records, and where to go on. What isn't set is not asked for.
@@ -45,11 +44,7 @@ pub struct Listed {
 pub fn list(folder: &Path, listing: Listing, bound: &Bound) -> io::Result<Listed> {
     let began = Instant::now();
     let Listing { record, about, from, to, after } = listing;
-    let mut lines = match (after, from.as_deref().and_then(first_moment)) {
-        (Some(after), _) => Records::at(folder, after.position()),
-        (None, Some(from)) => Records::since(folder, from)?,
-        (None, None) => Records::of(folder),
-    };
+    let mut lines = begin(folder, after, from.as_deref())?;
     let window = Query { from, to, ..Query::default() };
     let is_asked = |fields: &Map<String, Value>, time: &str| {
         let is_kind = record.as_deref().is_none_or(|asked| fields.get("record").is_some_and(|kind| kind == asked));
@@ -57,21 +52,20 @@ pub fn list(folder: &Path, listing: Listing, bound: &Bound) -> io::Result<Listed
         is_kind && in_time && about.as_deref().is_none_or(|about| fields.values().any(|value| names(value, about)))
     };
     let (mut records, mut read, mut last) = (Vec::new(), 0, None);
-    loop {
-        let here = Reached::at(lines.position());
-        let part = |records, last, stopped, next| Ok(Listed { records, last, stopped, next });
-        let Some(line) = lines.next()? else { return part(records, last, Stopped::End, None) };
+    let (stopped, next) = loop {
+        let here = lines.position();
+        let Some(line) = lines.next()? else { break (Stopped::End, None) };
         read += line.len() as u64;
         // A segment's header is none.
         if let Ok(fields) = serde_json::from_slice::<Map<String, Value>>(line)
             && let (Some(n), Some(Value::String(time))) = (fields.get("n").and_then(Value::as_u64), fields.get("time"))
         {
             if is_past(&window, time) {
-                return part(records, last, Stopped::End, None);
+                break (Stopped::End, None);
             }
             let asked = is_asked(&fields, time);
             if asked && records.len() == bound.items {
-                return part(records, last, Stopped::Full, Some(here));
+                break (Stopped::Full, Some(Reached::at(here)));
             }
             last = Some((n, time.clone()));
             if asked {
@@ -79,9 +73,10 @@ pub fn list(folder: &Path, listing: Listing, bound: &Bound) -> io::Result<Listed
             }
         }
         if read >= bound.bytes || began.elapsed() >= bound.time {
-            return part(records, last, Stopped::Bound, Some(Reached::at(lines.position())));
+            break (Stopped::Bound, Some(Reached::at(lines.position())));
         }
-    }
+    };
+    Ok(Listed { records, last, stopped, next })
 }
 
 /// Whether a value is this text, has it in a list, or names it as one of `SESSION:USER:INSTANCE:DOOR`.

@@ -87,11 +87,7 @@ pub struct Reached {
 pub fn search(folder: &Path, search: Search, bound: &Bound) -> io::Result<Part> {
     let began = Instant::now();
     let Search { query, refused, after } = search;
-    let mut records = match (after, query.from.as_deref().and_then(first_moment)) {
-        (Some(Reached { position, .. }), _) => Records::at(folder, position),
-        (None, Some(from)) => Records::since(folder, from)?,
-        (None, None) => Records::of(folder),
-    };
+    let mut records = begin(folder, after, query.from.as_deref())?;
     let mut told = after.map_or(0, |after| after.told);
     let mut finder = Finder::of_part(query.clone(), refused, told);
     let (mut read, mut last_n, mut last_time) = (0, None, String::new());
@@ -122,6 +118,15 @@ pub fn search(folder: &Path, search: Search, bound: &Bound) -> io::Result<Part> 
     Ok(Part { found, void, last: last_n.map(|n| (n, last_time)), stopped, next })
 }
 
+/// The records from where an earlier part has stopped, or else from this beginning of a time on.
+pub(super) fn begin(folder: &Path, after: Option<Reached>, from: Option<&str>) -> io::Result<Records> {
+    match (after, from.and_then(first_moment)) {
+        (Some(Reached { position, .. }), _) => Ok(Records::at(folder, position)),
+        (None, Some(from)) => Records::since(folder, from),
+        (None, None) => Ok(Records::of(folder)),
+    }
+}
+
 /// Whether nothing that is asked for can be in later records.
 pub(super) fn is_past(query: &Query, time: &str) -> bool {
     let earlier = || Some(shown(OffsetDateTime::parse(time, &Rfc3339).ok()?.checked_sub(LATER)?));
@@ -129,7 +134,7 @@ pub(super) fn is_past(query: &Query, time: &str) -> bool {
 }
 
 /// The first moment that begins so.
-pub(super) fn first_moment(beginning: &str) -> Option<OffsetDateTime> {
+fn first_moment(beginning: &str) -> Option<OffsetDateTime> {
     let rest = "0000-01-01T00:00:00.000000".get(beginning.len()..)?;
     OffsetDateTime::parse(&format!("{beginning}{rest}Z"), &Rfc3339).ok()
 }
@@ -138,10 +143,6 @@ impl Reached {
     /// Where records are read on, none of which was told in part.
     pub(super) fn at(position: Position) -> Self {
         Self { position, told: 0 }
-    }
-
-    pub(super) fn position(self) -> Position {
-        self.position
     }
 }
 

@@ -21,6 +21,7 @@ mod groups;
 mod health;
 mod idempotency;
 mod live;
+mod log_reading;
 mod page;
 mod problem;
 mod records;
@@ -38,13 +39,14 @@ pub use accounts::Account;
 pub use answer::{Acknowledged, Changed, Effects, Gone, Told};
 pub use certificates::{Certificate, CertificateOrigin, CertificateState, CrlStanding, Revoked};
 pub use devices::{Device, Line};
-pub use disclosures::{Disclosure, DisclosureOutcome, Disclosures, ReachedRecord, SearchStopped, VoidRecords};
+pub use disclosures::{Disclosure, DisclosureOutcome, Disclosures, VoidRecords};
 pub use groups::Group;
 pub use health::{Health, PartHealth, PartNeed, PartState};
 pub use live::{
     CallDirection, CallSecurity, CallState, Live, LiveCall, LiveDevice, LiveStream, Opened, Party, Protection,
     StreamDirection,
 };
+pub use log_reading::{ReachedRecord, SearchStopped};
 pub use page::Page;
 pub use problem::ProblemBody;
 pub use records::AuditRecords;
@@ -119,7 +121,7 @@ pub fn router(parts: Parts) -> Option<Router> {
         config: parts.config,
         live: parts.live,
         audit: parts.audit,
-        searches: Arc::new(Semaphore::new(disclosures::SEARCHES)),
+        searches: Arc::new(Semaphore::new(log_reading::SEARCHES)),
         backups: Arc::new(Semaphore::new(1)),
         creations: Arc::new(Creations::new()?),
         own_crl: OwnCrl::default(),

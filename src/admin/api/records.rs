@@ -12,8 +12,8 @@ use utoipa_axum::routes;
 
 use super::{
     Api,
-    disclosures::{ReachedRecord, SearchStopped, bound, reached, time},
     extract::Asked,
+    log_reading::{ReachedRecord, SearchStopped, bound, reached, time},
     page::list_query,
     problem::Problem,
     routes::{Kind, Least, Routes},
